@@ -1,0 +1,3 @@
+"""Experiments in speech and audio learning."""
+
+__version__ = "0.1.0"

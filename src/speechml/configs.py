@@ -1,0 +1,124 @@
+"""Where the configs lie, what a composed config may contain, and what is frozen of it into a run."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from speechml.errors import BadInput
+
+# Sections that the code reads itself and what it reads of each; a section with `_target_` is checked against the
+# signature of what it names instead.
+READ: dict[str, set[str]] = {
+    "": {
+        "name", "seed", "threads", "redo", "test", "data", "model", "optimizer", "scheduler", "trainer", "checkpoint",
+        "callbacks", "logger", "paths", "published", "run",
+    },
+    "checkpoint": {"monitor", "mode", "test_weights"},
+    "logger": {"tensorboard", "csv"},
+    "paths": {"runs", "cache"},
+    "published": {"source", "note", "scores"},
+}  # fmt: skip
+# Given by the user as file or folder names: kept as typed in the identity, made absolute in the frozen config.
+PATH_KEYS = ("root", "clean", "noise", "clean_file", "noisy_file")
+
+
+def conf_dir() -> str:
+    """The folder `conf/` of the checkout this module runs from, else the copy inside the wheel."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parents[1]
+    if package.parent.name == "src" and (checkout / "conf" / "train.yaml").is_file():
+        return str(checkout / "conf")
+    return str(package / "conf")
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """`; the nearest is ...` for the most similar of `words`, or nothing where none is similar."""
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all keys in a config, sections before what they hold."""
+    if isinstance(node, (DictConfig, dict)):
+        for key in node:
+            yield f"{prefix}{key}"
+            value = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
+            yield from keys_of(value[key], f"{prefix}{key}.")  # type: ignore[index,call-overload]
+
+
+def refuse_unknown_keys(config: dict[str, Any], extra: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    """Refuse a key that nothing reads, naming the nearest one that something does.
+
+    Args:
+        config: plain composed config.
+        extra: top-level keys read by the calling app beyond those of training.
+
+    Raises:
+        BadInput: for the first such key.
+    """
+    _refuse(config, READ[""] | extra, "")
+    for section, node in config.items():
+        if isinstance(node, dict) and "_target_" not in node and section in READ:
+            _refuse(node, READ[section], f"{section}.")
+        _check_targets(node, f"{section}.")
+
+
+def _refuse(node: dict[str, Any], known: set[str], prefix: str) -> None:
+    for key in node:
+        if key not in known:
+            near = nearest(prefix + str(key), (prefix + k for k in known))
+            raise BadInput(f"Nothing reads the key {prefix}{key}{near or f' (known: {sorted(known)})'}")
+
+
+def _check_targets(node: Any, prefix: str) -> None:
+    """Check the keys of every node with a `_target_` against the signature of the class it names."""
+    if not isinstance(node, dict):
+        return
+    if "_target_" in node:
+        from speechml.build import target
+
+        known = parameters(target(node["_target_"], prefix)) | {"_target_"}
+        if known != {"_target_", "**"} and "**" not in known:
+            _refuse(node, known, prefix)
+    for key, value in node.items():
+        _check_targets(value, f"{prefix}{key}.")
+
+
+def parameters(cls: type) -> set[str]:
+    """Names of the arguments that `cls(...)` takes by keyword; `**` where it takes any."""
+    found = set()
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            found.add("**")
+        elif parameter.kind is not parameter.VAR_POSITIONAL and parameter.kind is not parameter.POSITIONAL_ONLY:
+            found.add(name)
+    return found
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The composed config as plain containers, every interpolation resolved.
+
+    Raises:
+        BadInput: a mandatory value (`???`) is missing; the message names its key.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise BadInput(f"{missing[0]} must be given: add {missing[0]}=VALUE to the command")
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+def with_absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `config` whose data folders and files are absolute, so that a run can be scored from any folder."""
+    data = dict(config["data"])
+    for key in PATH_KEYS:
+        if isinstance(data.get(key), str):
+            data[key] = str(Path(data[key]).expanduser().absolute())
+    return {**config, "data": data}

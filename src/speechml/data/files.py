@@ -1,0 +1,71 @@
+"""Files that are whole or absent, and folders that are built once, by one process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text`: a reader sees the old content or the new, never a part."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace `path` by `content` as JSON, numbers that JSON lacks as null."""
+    write_text(path, json.dumps(_finite(content), indent=1, sort_keys=False, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`, waiting for whoever has it; a killed holder lets go by itself."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def built_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[Path], None]) -> Path:
+    """`folder`, built by `build(temporary folder)` unless `is_whole(folder)` says that it stands already.
+
+    One process builds while the others wait; a folder that is torn or stale is built anew; a build that fails leaves
+    nothing.
+    """
+    if is_whole(folder):
+        return folder
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        if not is_whole(folder):
+            part = folder.with_name(f".{folder.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            try:
+                build(part)
+                shutil.rmtree(folder, ignore_errors=True)
+                part.rename(folder)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    return folder

@@ -1,0 +1,1 @@
+"""Pure functions and modules on tensors: no files, no config, no training."""

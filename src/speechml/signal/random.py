@@ -1,0 +1,35 @@
+"""Randomness without a state: every draw is a function of a key and an index, on any device, in any order."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+# splitmix64: increment (2^64 over the golden ratio) and multipliers of Steele, Lea and Flood, "Fast splittable
+# pseudorandom number generators" (OOPSLA 2014), as signed 64-bit numbers.
+_INCREMENT = -0x61C8864680B583EB
+_MIX = ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15))
+
+
+def key(*where: int | str) -> int:
+    """A 63-bit number that depends on every part of `where`, and only on it."""
+    digest = hashlib.blake2b(repr(where).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def uniform(key: int, index: Tensor, draws: int) -> Tensor:
+    """Numbers in [0, 1), of which row i depends on `key` and `index[i]` alone.
+
+    Shape: index (items,) int64 -> (items, draws) float32.
+    """
+    counter = index.long()[:, None] * draws + torch.arange(draws, device=index.device)
+    z = counter * _INCREMENT + key
+    for shift, factor in _MIX:
+        z = (z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))) * factor
+    z = z ^ ((z >> 31) & ((1 << 33) - 1))
+    return ((z >> 40) & 0xFFFFFF).float() / 2**24  # 24 bits: what float32 holds exactly
+
+
+def permutation(key: int, count: int) -> Tensor:
+    """The numbers 0 ... count - 1 in an order that depends on `key` alone. Shape: (count,) int64."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(key))
