@@ -1,3 +1,21 @@
 """Experiments in speech and audio learning."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
+
 __version__ = "0.1.0"
+
+
+def load(run: str | Path) -> LightningModule:
+    """The trained model of a run or a checkpoint file, ready to use: `load(run)(noisy)` gives the denoised waveforms.
+
+    Nothing in the file is executed. Raises errors.BadInput where it is damaged or of another model.
+    """
+    from speechml.runs.checkpoint import checkpoint_of, restored
+
+    return restored(checkpoint_of(Path(run)))[0]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.data.files import write_json
+from speechml.files import write_json
 
 FORMAT = 1  # raise it when the layout below changes, and packs made before are built anew
 

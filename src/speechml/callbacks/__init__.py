@@ -1,0 +1,8 @@
+"""What watches a run: progress, curves, figures, listening."""
+
+from speechml.callbacks.epoch_table import EpochTable
+from speechml.callbacks.figures import Figures
+from speechml.callbacks.listening import Listening
+from speechml.callbacks.progress import Progress
+
+__all__ = ["EpochTable", "Figures", "Listening", "Progress"]

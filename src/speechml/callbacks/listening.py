@@ -1,0 +1,70 @@
+"""Recordings to listen to: noisy, clean and denoised, as files and in TensorBoard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from speechml.data import audio
+
+
+class Listening(pl.Callback):
+    """Puts validation recordings into TensorBoard at the first and the last epoch, and test recordings into `audio/`.
+
+    The three versions of a recording share one gain, so that they compare; recordings too quiet to hear, as the labs'
+    are, are raised until the loudest of the three peaks at 0.9.
+
+    Args:
+        recordings: how many, the first of each part.
+    """
+
+    def __init__(self, recordings: int = 3) -> None:
+        self.recordings = recordings
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
+        if trainer.is_global_zero and not trainer.sanity_checking and (trainer.current_epoch == 0 or last):
+            for name, versions in examples(trainer, pl_module, "val", self.recordings):
+                self._show(trainer, pl_module, f"val/{name}", versions)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        folder = Path(trainer.default_root_dir) / "audio"
+        for name, versions in examples(trainer, pl_module, "test", self.recordings):
+            self._show(trainer, pl_module, f"test/{name}", versions)
+            for version, waveform in audible(versions).items():
+                file = f"{name.replace('/', '_')}_{version}.wav"
+                audio.save(folder / file, waveform.numpy(), int(pl_module.sample_rate))  # type: ignore[arg-type]
+
+    def _show(self, trainer: pl.Trainer, module: Any, title: str, versions: dict[str, Tensor]) -> None:
+        for logger in trainer.loggers:
+            if hasattr(logger.experiment, "add_audio"):
+                for version, waveform in audible(versions).items():
+                    logger.experiment.add_audio(f"{title}/{version}", waveform, trainer.global_step, module.sample_rate)
+
+
+def audible(versions: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Waveforms at one common gain: as they are where they can be heard and do not clip, else raised or lowered."""
+    peak = max(float(w.abs().max()) for w in versions.values())
+    gain = 1.0 if 0.1 <= peak <= 1.0 or peak == 0 else 0.9 / peak
+    return {version: waveform * gain for version, waveform in versions.items()}
+
+
+def examples(trainer: Any, module: Any, part: str, count: int) -> list[tuple[str, dict[str, Tensor]]]:
+    """Name and {noisy, clean, denoised} waveforms (time,) of the first recordings of a part."""
+    data = trainer.datamodule
+    found = []
+    for index in data.corpus.parts[part][:count]:
+        from speechml.data.pairs import Picks
+
+        batch = data.gather(Picks(part, 0, torch.tensor([index], device=module.device)))
+        with torch.no_grad():
+            denoised = module(batch.noisy)
+        versions = {"noisy": batch.noisy, "clean": batch.clean, "denoised": denoised}
+        found.append((data.corpus.names[index], {k: v[0, 0].float().cpu() for k, v in versions.items()}))
+    return found

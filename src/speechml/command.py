@@ -1,0 +1,63 @@
+"""What the Hydra apps have in common: errors as one sentence, and a hint where a key is misspelt."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+
+from speechml.configs import conf_dir, keys_of, nearest
+from speechml.errors import BadInput
+
+HYDRA_SPOKE, OURS = 1, 2  # exit codes: who refused
+
+
+def plainly(app: Callable[[], None], config_name: str) -> None:
+    """Run a Hydra app; print errors that are the user's to mend as one sentence, without a traceback.
+
+    Exits with 2 where speechml refused and with 1 where Hydra did. Anything else is a fault of ours and keeps its
+    traceback.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    wanted = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing, so that the words can be ours
+    try:
+        app()
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(OURS)
+    except (HydraException, OmegaConfBaseException) as error:
+        if wanted == "1":
+            raise
+        print(f"error: {_sentence(error, config_name)}", file=sys.stderr)
+        sys.exit(HYDRA_SPOKE)
+
+
+def _sentence(error: Exception, config_name: str) -> str:
+    """Hydra's message, with the nearest valid key where it speaks of an unknown one."""
+    text = str(error).strip()
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        return f"there is no key {unknown[1]}{nearest(unknown[1], _known_keys(config_name))}"
+    group = re.search(r"Could not find '([^']+)'(?:\n|.)*?Available options in '([^']+)':\n((?:\t.*\n?)+)", text)
+    if group:
+        options = group[3].split()
+        return f"there is no {group[1]}{nearest(group[1].split('/')[-1], options)} (there are: {', '.join(options)})"
+    return " ".join(line.strip() for line in text.splitlines() if line.strip() and "full_key" not in line)
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """Keys of the config as the command line would compose it without the values it sets."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    groups = [a for a in sys.argv[1:] if re.fullmatch(r"[a-z_/]+=\w+", a) and "." not in a]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(conf_dir(), version_base="1.3"):
+            return list(keys_of(compose(config_name, overrides=groups)))
+    except Exception:  # the hint is a courtesy: without it the first error still stands
+        return []

@@ -1,0 +1,161 @@
+"""Clean speech and noise from two folders, mixed as they are asked for: new mixtures in every epoch, fixed ones for scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechml.data import audio
+from speechml.files import built_once
+from speechml.data.pack import Pack, PackedCorpus, PackWriter, is_whole, open_pack
+from speechml.data.pairs import PARTS, Corpus, PairsData, Picks, divided
+from speechml.data.progress import progress
+from speechml.data.wav_pairs import stamp
+from speechml.signal.random import key, uniform
+
+# Every noise recording is cut in time, so that no noise heard in training comes back in a score.
+NOISE_SPANS = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0)}
+
+
+class MixedPairs(PairsData):
+    """Clean recordings mixed with noise at random SNRs, divided by speaker folder.
+
+    A training clip meets another stretch of noise at another SNR in every epoch, as a function of (seed, epoch, clip);
+    validation and test mixtures are fixed by `split_seed`. With two speakers one trains and validates on different
+    recordings and the other tests; a single speaker is divided by recording, and the notes say so.
+
+    Args:
+        clean: folder with one folder a speaker (LibriSpeech's layout is known: reader, then chapter).
+        noise: folder of noise recordings.
+        snr_db: range of signal-to-noise ratios in dB.
+        stereo: `mix` averages channels, `refuse` accepts mono files only.
+    """
+
+    def __init__(self, clean: str, noise: str, snr_db: tuple[float, float] = (0.0, 15.0), stereo: str = "mix", **common: Any) -> None:
+        super().__init__(**common)
+        if len(snr_db) != 2 or snr_db[0] > snr_db[1]:
+            raise ValueError(f"snr_db is {list(snr_db)}; it must be [lowest, highest] in dB")
+        self.clean, self.noise = Path(clean).expanduser(), Path(noise).expanduser()
+        self.snr_db, self.stereo = (float(snr_db[0]), float(snr_db[1])), stereo
+
+    def find(self) -> Corpus:
+        packs, notes = {}, []
+        for role, folder in (("clean", self.clean), ("noise", self.noise)):
+            paths = audio.find(folder)
+            if note := audio.resampling_note(paths, self.sample_rate):
+                notes.append(f"{role}: {note}")
+            packs[role] = self._packed(role, folder, paths)
+        clean, noise = packs["clean"], packs["noise"]
+        parts, protocol = by_speaker(clean.speakers, self.split_seed)
+        if protocol == "random":
+            notes.append("one speaker only: the same voice is in all parts")
+        elif len(set(clean.speakers)) == 2:
+            notes.append("two speakers: one trains and validates on different recordings, the other tests")
+        pack = clean.roles["samples"]
+        self._noise_sums = noise.sums
+        return Corpus(
+            source=Mixer(pack, noise.roles["samples"], self.snr_db, self.seed, self.split_seed), names=clean.names,
+            lengths=pack.lengths.tolist(), sums=clean.sums, parts=parts, clips=pack.training_rows(parts["train"]),
+            protocol=protocol, notes=notes,
+        )  # fmt: skip
+
+    def _draws(self) -> object:
+        return [self._noise_sums, self.snr_db, self.split_seed]
+
+    def _packed(self, role: str, folder: Path, paths: list[Path]) -> PackedCorpus:
+        def build(part: Path) -> None:
+            writer = PackWriter(part, ("samples",), self.row)
+            speakers = speakers_of([p.relative_to(folder) for p in paths])
+            for path, speaker in progress(zip(paths, speakers, strict=True), len(paths), f"reading {role} recordings"):
+                waveform = audio.load(path, self.sample_rate, self.stereo)
+                writer.add(path.relative_to(folder).with_suffix("").as_posix(), speaker, {"samples": waveform})
+            writer.close()
+
+        name = stamp(paths, role, self.sample_rate, self.row, self.stereo)
+        return open_pack(built_once(self.cache / "packs" / name, is_whole, build))
+
+
+@dataclass
+class Mixer:
+    """Adds noise to clean speech; every draw is a function of a seed, the epoch and the clip."""
+
+    clean: Pack
+    noise: Pack
+    snr_db: tuple[float, float]
+    seed: int
+    split_seed: int
+
+    def to(self, device: torch.device) -> Mixer:
+        return Mixer(self.clean.to(device), self.noise.to(device), self.snr_db, self.seed, self.split_seed)
+
+    def clips(self, picks: Picks) -> tuple[Tensor, Tensor]:
+        return self._mixed(self.clean.gather_rows(picks.index), picks, key("mix", self.seed, picks.epoch))
+
+    def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
+        return self._mixed(self.clean.whole(picks.index), picks, key("mix", picks.part, self.split_seed))
+
+    def _mixed(self, clean: Tensor, picks: Picks, draw_key: int) -> tuple[Tensor, Tensor]:
+        draws = uniform(draw_key, picks.index.to(clean.device), 3)
+        noise = self._noise(picks.part, clean.shape[-1], draws[:, 0], draws[:, 1])
+        low, high = self.snr_db
+        snr = (low + (high - low) * draws[:, 2])[:, None, None]
+        power = clean.square().mean(-1, keepdim=True)
+        ratio = power / noise.square().mean(-1, keepdim=True) / 10 ** (snr / 10)
+        # Silence in either leaves the ratio without a meaning: silent speech gets the noise as it was recorded.
+        gain = torch.where((power > 0) & torch.isfinite(ratio), ratio, torch.ones_like(ratio)).sqrt()
+        return clean + gain * noise, clean
+
+    def _noise(self, part: str, time: int, which: Tensor, where: Tensor) -> Tensor:
+        """Stretches of `time` samples out of the part's span of random recordings, repeated where the span is shorter."""
+        begin, end = NOISE_SPANS[part]
+        file = (which * len(self.noise.lengths)).long()
+        lengths = self.noise.lengths[file].double()
+        first = (lengths * begin).long()
+        span = ((lengths * end).long() - first).clamp(min=1)
+        offset = (where.double() * (span - time).clamp(min=1)).long()
+        step = torch.arange(time, device=which.device)
+        index = self.noise.starts[file][:, None] + first[:, None] + (offset[:, None] + step) % span[:, None]
+        return (self.noise.samples[index].float() * self.noise.gains[file][:, None])[:, None]
+
+
+def speakers_of(paths: list[Path]) -> list[str]:
+    """The speaker folder of each relative path.
+
+    LibriSpeech's layout is known by its names (reader/chapter/reader-chapter-number); elsewhere it is the first folder
+    at which the tree branches. Files that lie in no such folder are one speaker.
+    """
+    librispeech = [len(p.parts) >= 3 and p.stem.startswith(f"{p.parts[-3]}-{p.parts[-2]}-") for p in paths]
+    if all(librispeech):
+        return [p.parts[-3] for p in paths]
+    depth = 0
+    while all(len(p.parts) > depth + 1 for p in paths) and len({p.parts[depth] for p in paths}) == 1:
+        depth += 1
+    return [p.parts[depth] if len(p.parts) > depth + 1 else "" for p in paths]
+
+
+def by_speaker(speakers: list[str], split_seed: int) -> tuple[dict[str, list[int]], str]:
+    """Recordings of each part such that test speakers are never heard in training, and the name of the protocol.
+
+    Three speakers or more are divided about 60/20/20 by speaker. Two: the one with more recordings trains and validates,
+    on different ones. One: divided by recording, protocol `random`.
+    """
+    names = sorted(set(speakers))
+    files = {name: [i for i, s in enumerate(speakers) if s == name] for name in names}
+    if len(names) == 1:
+        return divided(len(speakers), split_seed), "random"
+    if len(names) == 2:
+        heard, unseen = sorted(names, key=lambda name: (-len(files[name]), name))
+        halves = divided(len(files[heard]), split_seed, (0.2, 0.0))
+        own = files[heard]
+        return {
+            "train": [own[i] for i in sorted(halves["train"] + halves["test"])],
+            "val": [own[i] for i in halves["val"]],
+            "test": files[unseen],
+        }, "speaker"
+    groups = divided(len(names), split_seed)
+    return {part: sorted(i for n in groups[part] for i in files[names[n]]) for part in PARTS}, "speaker"
+

@@ -1,0 +1,60 @@
+"""The embedded corpus: what `speechml-train` trains on when no recordings are given."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from speechml.data.pack import PackWriter, fingerprint, is_whole, open_pack
+from speechml.data.pairs import Corpus, PackedPairs, PairsData
+from speechml.errors import BadInput
+from speechml.files import built_once
+
+RECIPE = 1  # raise it when speechml.data.spoken makes other samples
+
+
+class SpokenPairs(PairsData):
+    """Pairs of 1 s at 32 kHz, spoken by espeak-ng's voices and mixed with band noise as in labs 2A and 2B; split by voice.
+
+    Made once, in seconds, and cached.
+
+    Args:
+        count: how many pairs.
+    """
+
+    def __init__(self, count: int = 1500, **common: Any) -> None:
+        super().__init__(**common)
+        self.count = count
+
+    def find(self) -> Corpus:
+        from speechml.data.spoken import SAMPLE_RATE, SAMPLES, split_by_voice
+
+        if self.sample_rate != SAMPLE_RATE or self.row != SAMPLES:
+            raise BadInput(
+                f"spoken_pairs are made at {SAMPLE_RATE} Hz in clips of {SAMPLES / SAMPLE_RATE:g} s; leave "
+                f"data.sample_rate and data.clip_s as they are (they are {self.sample_rate} and {self.clip_s})"
+            )
+        name = f"spoken-{fingerprint(RECIPE, self.count, version('espeakng-loader'), version('numpy'))}"
+        found = open_pack(built_once(self.cache / "packs" / name, is_whole, self._pack))
+        parts = {part: index.tolist() for part, index in split_by_voice(found.speakers, seed=self.split_seed).items()}
+        noisy, clean = found.roles["noisy"], found.roles["clean"]
+        return Corpus(
+            source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums, parts=parts,
+            clips=clean.training_rows(parts["train"]), protocol="speaker",
+            notes=["synthetic speech: says how well a method works on this stand-in, not on the labs' recordings"],
+        )  # fmt: skip
+
+    def _pack(self, part: Path) -> None:
+        from tqdm import tqdm
+
+        from speechml.data.spoken import spoken_pairs
+
+        with tqdm(total=self.count, desc="speaking pairs", disable=not sys.stderr.isatty(), leave=False) as bar:
+            made = spoken_pairs(self.count, progress=lambda done, _: bar.update(done - bar.n))
+        writer = PackWriter(part, ("noisy", "clean"), self.row)
+        for i, voice in enumerate(made.voices):
+            name = f"{i:04d}_{voice.replace('+', '_')}"
+            writer.add(name, voice, {"noisy": made.noisy[i], "clean": made.clean[i]})
+        writer.close()

@@ -1,0 +1,233 @@
+"""One experiment from its composed config to its scores: find the run's folder, train, test, write down."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from speechml.build import build
+from speechml.callbacks import EpochTable
+from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
+from speechml.files import write_text
+from speechml.errors import BadInput
+from speechml.runs.checkpoint import Record, read_checkpoint, refuse_other_weights, task_of
+from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
+from speechml.runs.identity import run_id
+from speechml.runs.predictions import write_predictions
+from speechml.runs.summary import summary
+
+log = logging.getLogger("speechml")
+
+
+def launch(cfg: DictConfig) -> float | None:
+    """Train and test what a config describes, unless that is done; resume it where it stopped.
+
+    Returns:
+        The validation figure that `checkpoint.monitor` names, for sweepers.
+
+    Raises:
+        BadInput: an unknown key, unusable data, a run that another process is training.
+    """
+    config = plain(cfg)
+    refuse_unknown_keys(config)
+    identity = run_id(cfg)
+    config = with_absolute_paths(config)
+    folder = Path(config["paths"]["runs"]) / config["name"] / identity
+    if (card := read_card(folder)) and card["state"] == "done" and not config["redo"]:
+        return _already_done(folder, card)
+    quiet_third_parties()
+    if config["threads"] is not None:
+        torch.set_num_threads(int(config["threads"]))
+    data = build(config["data"], where="data")
+    data_card = data.card()  # reads the recordings: what is wrong with them is said before a folder exists
+    pl.seed_everything(config["seed"], verbose=False)
+    task_of(config, "the config")
+    with claimed(folder), tidy(folder):
+        card = read_card(folder)
+        if card and card["state"] == "done" and not config["redo"]:
+            return _already_done(folder, card)
+        resume = None
+        if card and config["redo"]:
+            print(f"the run that was here is kept in {set_aside(folder)}")
+        elif card:
+            resume = _resumable(folder, card, data_card)
+        card = {
+            "id": identity, "experiment": config["name"], "state": "running", **provenance(),
+            "seed": config["seed"], "test_weights": config["checkpoint"]["test_weights"], "data": data_card,
+            "published": config["published"], "scores": {},
+        }  # fmt: skip
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        write_card(folder, card)
+        return _train(config, folder, data, card, resume)
+
+
+def _already_done(folder: Path, card: dict[str, Any]) -> float | None:
+    print(summary(folder, card))
+    print("This run is done already; redo=true trains it again.")
+    now, then = code_version(), card.get("code", {})
+    if (now.get("commit"), now.get("dirty")) != (then.get("commit"), then.get("dirty")):
+        print(f"It was made by another version of the code (commit {then.get('commit')}, now {now.get('commit')}).")
+    value = card.get("monitored")
+    return None if value is None else float(value)
+
+
+def _resumable(folder: Path, card: dict[str, Any], data_card: dict[str, Any]) -> Path | None:
+    """The checkpoint a stopped run continues from, or None where it has to begin again."""
+    if card["data"]["fingerprint"] != data_card["fingerprint"]:
+        raise BadInput(
+            f"{folder} was begun on other data ({card['data']['fingerprint']}, now {data_card['fingerprint']}); "
+            "bring the old recordings back, or add redo=true to begin again"
+        )
+    last = folder / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        return None
+    print(f"resuming {folder}, which was {card['state']}")
+    return last
+
+
+@contextlib.contextmanager
+def tidy(folder: Path) -> Iterator[None]:
+    """Leave nothing behind where no card was written: a folder without a card is no run."""
+    try:
+        yield
+    finally:
+        if not (folder / "card.json").exists():
+            (folder / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any], resume: Path | None) -> float | None:
+    """Run it and keep the card true whatever happens."""
+    handler = logging.FileHandler(folder / "train.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.info("%s %s: %s", card["experiment"], card["id"], card["command"])
+    state = "failed"
+    try:
+        card |= execute(config, folder, data, resume)
+        state = "done"
+    except (KeyboardInterrupt, SystemExit):
+        state = "stopped"
+        raise
+    except BaseException as error:
+        card["error"] = f"{type(error).__name__}: {error}"
+        log.exception("the run failed")
+        raise
+    finally:
+        card |= {"state": state, "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        write_card(folder, card)
+        log.info("%s", state)
+        log.removeHandler(handler)
+        handler.close()
+    text = summary(folder, card)
+    write_text(folder / "scores.txt", text + "\n")
+    print(text)
+    value = card.get("monitored")
+    return None if value is None else float(value)
+
+
+def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None) -> dict[str, Any]:
+    """Fit and test in a claimed folder, on this rank; returns what the card keeps of it."""
+    pl.seed_everything(config["seed"], verbose=False)
+    task = task_of(config, "the config")
+    if resume:
+        content = read_checkpoint(resume)
+        refuse_other_weights(task, content["state_dict"], resume)
+    trainer, best = trainer_for(config, folder, data)
+    started = time.perf_counter()
+    trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+    seconds = time.perf_counter() - started
+    found: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in task.parameters()),
+        "training_s": round(seconds, 2),
+        "epochs": trainer.current_epoch,
+        "clips_per_s": round(len(data.corpus.clips) * trainer.current_epoch / seconds, 1) if seconds > 0 else None,
+        "monitored": _number(trainer.callback_metrics.get(config["checkpoint"]["monitor"])),
+        "scores": {k: _number(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))},
+    }
+    if best is not None and best.best_model_score is not None:
+        found["monitored"] = _number(best.best_model_score)
+    if config["test"]:
+        use_best = config["checkpoint"]["test_weights"] == "best" and best is not None and best.best_model_path
+        trainer.test(
+            task, datamodule=data, ckpt_path=best.best_model_path if use_best and best else None, weights_only=True, verbose=False
+        )  # fmt: skip
+        found["scores"] |= {k: _number(v) for k, v in task.scores.items()}  # type: ignore[union-attr,operator]
+        if trainer.is_global_zero:
+            write_predictions(folder / "predictions.npz", task.items, data.corpus.names)  # type: ignore[arg-type]
+    for logger in trainer.loggers:
+        logger.log_metrics({f"hp/{k}": v for k, v in found["scores"].items() if v is not None and k.startswith("test/")})
+        logger.finalize("success")
+    return found
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def trainer_for(config: dict[str, Any], folder: Path, data: Any) -> tuple[pl.Trainer, Any]:
+    """The trainer of a run, with what watches it, and the callback that keeps the best checkpoint."""
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    keep = config["checkpoint"]
+    best = ModelCheckpoint(
+        dirpath=folder / "checkpoints", filename="best", monitor=keep["monitor"], mode=keep["mode"], save_last=True,
+        auto_insert_metric_name=False, enable_version_counter=False,
+    )  # fmt: skip
+    callbacks = [Record(config, data.card()["fingerprint"]), best]
+    callbacks += [build(node, where=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
+    loggers = []
+    if config["logger"]["tensorboard"]:
+        loggers.append(TensorBoardLogger(folder, name="", version="", default_hp_metric=False))
+    if config["logger"]["csv"]:
+        callbacks.append(EpochTable(str(folder / "metrics.csv")))
+    fixed = {
+        "default_root_dir": folder, "logger": loggers, "callbacks": callbacks, "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False, "enable_progress_bar": False, "enable_model_summary": False,
+    }  # fmt: skip
+    node = {**fixed, **config["trainer"]}
+    if node.get("strategy") == "ddp":
+        from speechml.runs.ranks import FrozenDDP
+
+        node["strategy"] = FrozenDDP(folder)
+    trainer = build(node, where="trainer")
+    for logger in loggers:
+        hyperparameters = {**flat({k: config[k] for k in ("model", "optimizer", "scheduler", "data")}), "seed": config["seed"]}
+        logger.log_hyperparams(hyperparameters, {f"hp/test/{k}": float("nan") for k in ("loss",)})
+    return trainer, None if trainer.fast_dev_run else best
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one level of dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def quiet_third_parties() -> None:
+    """Silence what Lightning prints of itself; what a person needs to know is said by speechml."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorBoard's native parts
+    # Batches are gathered from memory by index: loader processes would only copy.
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    # The run folder is ours, and a resumed run finds its checkpoints there on purpose.
+    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+    # The epoch may be shorter than Lightning's default logging period; the loggers get epochs.
+    warnings.filterwarnings("ignore", ".*The number of training batches .* is smaller than the logging interval.*")
+    # Lightning's own tree flattening asks for a newer spelling.
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")

@@ -1,0 +1,26 @@
+"""speechml-train, a Hydra app: config -> run -> fit -> test -> scores."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+import speechml.resolvers  # noqa: F401 (registers them)
+from speechml.command import plainly
+from speechml.configs import conf_dir
+
+
+@hydra.main(config_path=conf_dir(), config_name="train", version_base="1.3")
+def app(cfg: DictConfig) -> float | None:
+    from speechml.experiment import launch  # torch and lightning are loaded only when something is to be computed
+
+    return launch(cfg)
+
+
+def main() -> None:
+    """Entry point of `speechml-train`."""
+    plainly(app, "train")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""The spoken stand-in for labs 2A and 2B, and the speech it is made of, against independent measurements."""
+
+import ctypes
+import hashlib
+import random
+import subprocess
+import sys
+from _ctypes import dlclose
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+
+import espeakng_loader
+import numpy as np
+import pytest
+from scipy import linalg, signal
+
+from speechml.data import espeak
+from speechml.data.spoken import SpokenPairs, speaker, split_by_voice, spoken_pairs
+
+COUNT = 208  # two clips a voice
+EVERY_TIMBRE = [voice for voice in espeak.voices() if voice.startswith("en-us+")]
+
+
+@pytest.fixture(scope="module")
+def pairs() -> SpokenPairs:
+    return spoken_pairs(COUNT)
+
+
+def spectra(clips: np.ndarray) -> np.ndarray:
+    """Energy in bins of 1 Hz; the window keeps the cut at a clip's ends from leaking into other bins."""
+    return np.abs(np.fft.rfft(clips * np.hanning(clips.shape[1]))) ** 2
+
+
+def elsewhere(code: str) -> str:
+    """What a new process prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+# Speech
+
+
+def test_voices_are_many_sorted_and_every_accent_speaks():
+    names = espeak.voices()
+    assert names == sorted(set(names))
+    assert len({name.partition("+")[0] for name in names}) >= 8
+    assert len(EVERY_TIMBRE) >= 100
+    for accent in {name.partition("+")[0] for name in names}:
+        assert espeak.say("hello", f"{accent}+f2").dtype == np.int16
+
+
+def test_the_same_call_says_the_same_whatever_was_said_before():
+    first = {voice: espeak.say("an old kettle", voice) for voice in EVERY_TIMBRE}
+    shuffled = random.Random(1).sample(EVERY_TIMBRE, len(EVERY_TIMBRE))
+    different = [voice for voice in shuffled if not np.array_equal(first[voice], espeak.say("an old kettle", voice))]
+    assert different == []
+
+
+def test_another_process_says_the_same_in_another_order():
+    code = """
+import hashlib
+from speechml.data import espeak
+voices = [v for v in espeak.voices() if v.startswith("en-us+")]
+said = {v: espeak.say("an old kettle", v).tobytes() for v in reversed(voices)}
+print(hashlib.sha256(b"".join(said[v] for v in voices)).hexdigest())
+"""
+    here = b"".join(espeak.say("an old kettle", voice).tobytes() for voice in EVERY_TIMBRE)
+    assert elsewhere(code) == hashlib.sha256(here).hexdigest()
+
+
+def test_threads_wait_for_each_other():
+    alone = [espeak.say("an old kettle", voice) for voice in EVERY_TIMBRE[:20]]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda voice: espeak.say("an old kettle", voice), EVERY_TIMBRE[:20]))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_no_two_timbres_are_the_same():
+    said = [espeak.say("an old kettle", voice).tobytes() for voice in EVERY_TIMBRE]
+    assert len(set(said)) == len(said)
+
+
+def test_nothing_is_written_to_the_terminal(capfd):
+    for voice in EVERY_TIMBRE:
+        espeak.say("an old kettle, no. 7!", voice)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("voice", ["en-us+nobody", "klingon+f2", "en-us", "", "gmw/en-US+f2"])
+def test_an_unknown_voice_is_named(voice):
+    with pytest.raises(ValueError, match=f"'{voice}'".replace("+", r"\+")):
+        espeak.say("hello", voice)
+
+
+@pytest.mark.parametrize("setting", [{"rate_wpm": 79}, {"pitch": 100}, {"pitch_range": -1}])
+def test_a_number_espeak_would_clip_is_refused(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        espeak.say("hello", "en-us+f2", **setting)
+
+
+def test_a_library_held_by_another_is_refused_rather_than_shared():
+    other = ctypes.CDLL(espeakng_loader.get_library_path())
+    try:
+        with pytest.raises(RuntimeError, match="in use"):
+            espeak.say("hello", "en-us+f2")
+    finally:
+        dlclose(other._handle)
+    assert len(espeak.say("hello", "en-us+f2")) > 0
+
+
+def test_rate_shortens_and_pitch_raises():
+    assert len(espeak.say("an old kettle", "en-us+m3", 300)) < 0.8 * len(espeak.say("an old kettle", "en-us+m3", 120))
+    fundamental = []
+    for pitch in (20, 80):
+        vowel = espeak.say("aah", "en-us+m3", 100, pitch, 0).astype(float)
+        likeness = signal.correlate(vowel, vowel)[len(vowel) - 1 :]
+        fundamental.append(espeak.SAMPLE_RATE / (50 + np.argmax(likeness[50:400])))
+    assert fundamental[1] > 1.3 * fundamental[0]
+
+
+# Pairs
+
+
+def test_clips_are_one_second_and_finite(pairs):
+    assert pairs.noisy.shape == pairs.clean.shape == (COUNT, 32000)
+    assert pairs.noisy.dtype == pairs.clean.dtype == np.float32
+    assert pairs.sample_rate == 32000
+    assert np.isfinite(pairs.noisy).all()
+    assert len(pairs.voices) == len(pairs.texts) == len(pairs.snr_db) == COUNT
+
+
+def test_all_speakers_are_heard_equally_often(pairs):
+    heard = Counter(voice.partition("+")[2] for voice in pairs.voices)
+    assert set(heard) == {voice.partition("+")[2] for voice in espeak.voices()}
+    assert set(heard.values()) == {2}
+    assert set(pairs.voices) <= set(espeak.voices())
+    assert len({voice.partition("+")[0] for voice in pairs.voices}) >= 8  # accents
+
+
+def test_speech_ends_at_1900_hz(pairs):
+    energy = spectra(pairs.clean)
+    assert (energy[:, 1901:].sum(1) < 1e-6 * energy.sum(1)).all()
+    assert np.median(energy[:, 1000:1800].sum(1) / energy.sum(1)) > 0.01  # and reaches that far
+
+
+def test_noise_fills_14_to_15_5_khz_evenly(pairs):
+    energy = spectra(pairs.noisy.astype(float) - pairs.clean)
+    band = energy[:, 13998:15503].sum(1)
+    assert (band > 0.999 * energy.sum(1)).all()
+    tenths = energy[:, 14000:15500].reshape(COUNT, 15, 100).sum((0, 2))
+    assert np.ptp(10 * np.log10(tenths)) < 0.5
+
+
+def test_every_clip_has_its_own_gaussian_noise(pairs):
+    noise = pairs.noisy.astype(float) - pairs.clean
+    noise /= noise.std(1, keepdims=True)
+    likeness = noise @ noise.T / noise.shape[1] - np.eye(COUNT)
+    assert np.abs(likeness).max() < 0.12  # 1,500 Hz for 1 s: 3,000 free values, 6 standard deviations
+    assert np.mean(noise**4) == pytest.approx(3, abs=0.05)
+
+
+def test_snr_is_that_of_the_clips_samples(pairs):
+    noise = pairs.noisy.astype(np.float64) - pairs.clean.astype(np.float64)
+    measured = 10 * np.log10((pairs.clean.astype(np.float64) ** 2).sum(1) / (noise**2).sum(1))
+    np.testing.assert_allclose(pairs.snr_db, measured, rtol=0, atol=1e-9)
+    assert measured.min() >= -23.001
+    assert measured.max() <= -13.999
+    assert measured.mean() == pytest.approx(-18.5, abs=3 * 9 / np.sqrt(12 * COUNT))
+
+
+def test_level_is_the_labs(pairs):
+    power = np.mean(pairs.clean.astype(float) ** 2, axis=1)
+    assert power.mean() == pytest.approx(8e-8, rel=0.12)
+    assert 6 < np.ptp(10 * np.log10(power)) <= 8.001
+
+
+def test_clips_are_mostly_speech(pairs):
+    frames = np.mean(pairs.clean.reshape(COUNT, 50, 640).astype(float) ** 2, axis=2)  # of 20 ms
+    heard = np.mean(frames > 1e-3 * frames.max(1, keepdims=True), axis=1)
+    assert heard.mean() > 0.8
+    assert heard.min() > 0.3
+
+
+def test_the_best_81_tap_filter_reaches_34_db(pairs):
+    taps, size = 81, 65536
+    own, cross = np.zeros(taps), np.zeros(taps)
+    for noisy, clean in zip(pairs.noisy.astype(float), pairs.clean.astype(float), strict=True):
+        spectrum = np.fft.rfft(noisy, size)
+        own += np.fft.irfft(np.abs(spectrum) ** 2)[:taps]
+        cross += np.fft.irfft(np.fft.rfft(clean, size) * spectrum.conj())[:taps]
+    best = linalg.solve_toeplitz(own, cross)
+    error = signal.lfilter(best, 1, pairs.noisy.astype(float), axis=1) - pairs.clean
+    settled, whole = (
+        10 * np.log10(np.sum(pairs.clean[:, start:].astype(float) ** 2) / np.sum(error[:, start:] ** 2))
+        for start in (taps - 1, 0)
+    )
+    assert settled == pytest.approx(34, abs=2)
+    assert whole == pytest.approx(29.3, abs=2)  # zeros before the clip's start: the noise's onset gets through
+
+
+def test_the_same_clip_whatever_the_count(pairs):
+    few = spoken_pairs(7)
+    np.testing.assert_array_equal(few.noisy, pairs.noisy[:7])
+    np.testing.assert_array_equal(few.clean, pairs.clean[:7])
+    assert (few.voices, few.texts) == (pairs.voices[:7], pairs.texts[:7])
+
+
+def test_another_process_makes_the_same_clips(pairs):
+    code = """
+import hashlib
+from speechml.data.spoken import spoken_pairs
+pairs = spoken_pairs(60)
+print(hashlib.sha256(pairs.noisy.tobytes() + pairs.clean.tobytes()).hexdigest())
+"""
+    here = hashlib.sha256(pairs.noisy[:60].tobytes() + pairs.clean[:60].tobytes()).hexdigest()
+    assert elsewhere(code) == here
+
+
+def test_another_seed_says_something_else(pairs):
+    other = spoken_pairs(7, seed=1)
+    assert other.voices == pairs.voices[:7]
+    assert not any(np.array_equal(a, b) for a, b in zip(other.clean, pairs.clean[:7], strict=True))
+
+
+def test_progress_ends_at_the_count():
+    seen: list[tuple[int, int]] = []
+    spoken_pairs(70, progress=lambda done, total: seen.append((done, total)))
+    assert [total for _, total in seen] == [70] * len(seen)
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    assert seen[-1] == (70, 70)
+
+
+# Split
+
+
+def full_set(pairs: SpokenPairs) -> list[str]:
+    return [pairs.voices[number % 104] for number in range(1500)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_voice_is_in_two_parts(pairs, seed):
+    voices = full_set(pairs)
+    parts = split_by_voice(voices, seed=seed)
+    speakers = [{speaker(voices[clip]) for clip in part} for part in parts.values()]
+    assert all(not a & b for a, b in combinations(speakers, 2))
+    assert min(len(part) for part in speakers) >= 5
+
+
+def test_every_clip_is_in_one_part_and_fractions_are_met(pairs):
+    parts = split_by_voice(full_set(pairs))
+    assert list(parts) == ["train", "val", "test"]
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(1500))
+    for part, fraction in (("train", 0.8), ("val", 0.1), ("test", 0.1)):
+        assert len(parts[part]) == pytest.approx(1500 * fraction, abs=15)
+    halves = split_by_voice(full_set(pairs), {"a": 0.5, "b": 0.5})
+    assert len(halves["a"]) == pytest.approx(750, abs=15)
+
+
+def test_the_split_follows_its_seed(pairs):
+    first, again, other = (split_by_voice(full_set(pairs), seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first["test"], again["test"])
+    assert not np.array_equal(first["test"], other["test"])
+
+
+def test_one_speaker_has_all_accents_and_versions():
+    assert speaker("en-us+f2") == speaker("en-gb-scotland+f2") != speaker("en-us+f3")
+    assert speaker("en+steph") == speaker("en+steph3")
+    assert speaker("en+Mike") == speaker("en+mike2")
+    assert len({speaker(voice) for voice in espeak.voices()}) >= 80
+
+
+def test_impossible_splits_are_refused():
+    with pytest.raises(ValueError, match="add up to 1"):
+        split_by_voice(["en+f1", "en+f2"], {"train": 0.8, "test": 0.1})
+    with pytest.raises(ValueError, match="add up to 1"):
+        split_by_voice(["en+f1", "en+f2"], {"train": 1.2, "test": -0.2})
+    with pytest.raises(ValueError, match="2 speakers"):
+        split_by_voice(["en+f1", "en-us+f1", "en+f2"])
