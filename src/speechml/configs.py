@@ -17,7 +17,7 @@ from speechml.errors import BadInput
 READ: dict[str, set[str]] = {
     "": {
         "name", "seed", "threads", "redo", "test", "data", "model", "optimizer", "scheduler", "trainer", "checkpoint",
-        "callbacks", "logger", "paths", "published", "run",
+        "callbacks", "logger", "paths", "published",
     },
     "checkpoint": {"monitor", "mode", "test_weights"},
     "logger": {"tensorboard", "csv"},
@@ -52,17 +52,17 @@ def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
             yield from keys_of(value[key], f"{prefix}{key}.")  # type: ignore[index,call-overload]
 
 
-def refuse_unknown_keys(config: dict[str, Any], extra: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+def refuse_unknown_keys(config: dict[str, Any], only: set[str] | None = None) -> None:
     """Refuse a key that nothing reads, naming the nearest one that something does.
 
     Args:
         config: plain composed config.
-        extra: top-level keys read by the calling app beyond those of training.
+        only: the top-level keys that the calling app reads, where they are not those of training.
 
     Raises:
         BadInput: for the first such key.
     """
-    _refuse(config, READ[""] | extra, "")
+    _refuse(config, only or READ[""], "")
     for section, node in config.items():
         if isinstance(node, dict) and "_target_" not in node and section in READ:
             _refuse(node, READ[section], f"{section}.")

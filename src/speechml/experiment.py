@@ -18,12 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from speechml.build import build
 from speechml.callbacks import EpochTable
 from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
-from speechml.files import write_text
 from speechml.errors import BadInput
+from speechml.files import write_text
 from speechml.runs.checkpoint import Record, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
 from speechml.runs.identity import run_id
 from speechml.runs.predictions import write_predictions
+from speechml.runs.ranks import FrozenDDP, environment, leave_group
 from speechml.runs.summary import summary
 
 log = logging.getLogger("speechml")
@@ -45,9 +46,7 @@ def launch(cfg: DictConfig) -> float | None:
     folder = Path(config["paths"]["runs"]) / config["name"] / identity
     if (card := read_card(folder)) and card["state"] == "done" and not config["redo"]:
         return _already_done(folder, card)
-    quiet_third_parties()
-    if config["threads"] is not None:
-        torch.set_num_threads(int(config["threads"]))
+    prepare(config)
     data = build(config["data"], where="data")
     data_card = data.card()  # reads the recordings: what is wrong with them is said before a folder exists
     pl.seed_everything(config["seed"], verbose=False)
@@ -71,6 +70,19 @@ def launch(cfg: DictConfig) -> float | None:
         return _train(config, folder, data, card, resume)
 
 
+def prepare(config: dict[str, Any]) -> None:
+    """What every process of a run does first."""
+    quiet_third_parties()
+    if config["threads"] is not None:
+        torch.set_num_threads(int(config["threads"]))
+
+
+def resume_point(folder: Path) -> Path | None:
+    """The checkpoint that a run continues from, or None where it begins."""
+    last = folder / "checkpoints" / "last.ckpt"
+    return last if last.is_file() else None
+
+
 def _already_done(folder: Path, card: dict[str, Any]) -> float | None:
     print(summary(folder, card))
     print("This run is done already; redo=true trains it again.")
@@ -88,10 +100,9 @@ def _resumable(folder: Path, card: dict[str, Any], data_card: dict[str, Any]) ->
             f"{folder} was begun on other data ({card['data']['fingerprint']}, now {data_card['fingerprint']}); "
             "bring the old recordings back, or add redo=true to begin again"
         )
-    last = folder / "checkpoints" / "last.ckpt"
-    if not last.is_file():
-        return None
-    print(f"resuming {folder}, which was {card['state']}")
+    last = resume_point(folder)
+    if last:
+        print(f"resuming {folder}, which was {card['state']}")
     return last
 
 
@@ -114,7 +125,7 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.info("%s %s: %s", card["experiment"], card["id"], card["command"])
-    state = "failed"
+    state, before = "failed", environment()
     try:
         card |= execute(config, folder, data, resume)
         state = "done"
@@ -128,6 +139,7 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
     finally:
         card |= {"state": state, "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_card(folder, card)
+        leave_group(before)
         log.info("%s", state)
         log.removeHandler(handler)
         handler.close()
@@ -145,7 +157,7 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     if resume:
         content = read_checkpoint(resume)
         refuse_other_weights(task, content["state_dict"], resume)
-    trainer, best = trainer_for(config, folder, data)
+    trainer, best = trainer_for(config, folder, data, task)
     started = time.perf_counter()
     trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
     seconds = time.perf_counter() - started
@@ -168,7 +180,8 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
         if trainer.is_global_zero:
             write_predictions(folder / "predictions.npz", task.items, data.corpus.names)  # type: ignore[arg-type]
     for logger in trainer.loggers:
-        logger.log_metrics({f"hp/{k}": v for k, v in found["scores"].items() if v is not None and k.startswith("test/")})
+        final = {f"test/{name}": found["scores"].get(f"test/{name}") for name in task.headline_scores}  # type: ignore[union-attr]
+        logger.log_metrics({f"hp/{k}": v for k, v in final.items() if v is not None})
         logger.finalize("success")
     return found
 
@@ -177,7 +190,7 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def trainer_for(config: dict[str, Any], folder: Path, data: Any) -> tuple[pl.Trainer, Any]:
+def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> tuple[pl.Trainer, Any]:
     """The trainer of a run, with what watches it, and the callback that keeps the best checkpoint."""
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -200,13 +213,15 @@ def trainer_for(config: dict[str, Any], folder: Path, data: Any) -> tuple[pl.Tra
     }  # fmt: skip
     node = {**fixed, **config["trainer"]}
     if node.get("strategy") == "ddp":
-        from speechml.runs.ranks import FrozenDDP
-
         node["strategy"] = FrozenDDP(folder)
     trainer = build(node, where="trainer")
     for logger in loggers:
-        hyperparameters = {**flat({k: config[k] for k in ("model", "optimizer", "scheduler", "data")}), "seed": config["seed"]}
-        logger.log_hyperparams(hyperparameters, {f"hp/test/{k}": float("nan") for k in ("loss",)})
+        hyperparameters = {
+            **flat({k: config[k] for k in ("model", "optimizer", "scheduler", "data")}),
+            "seed": config["seed"],
+        }
+        # TensorBoard's HPARAMS tab lists a run only if it knows its metrics from the start.
+        logger.log_hyperparams(hyperparameters, {f"hp/test/{name}": float("nan") for name in task.headline_scores})
     return trainer, None if trainer.fast_dev_run else best
 
 

@@ -118,7 +118,10 @@ def response(module: Any) -> Any:
         impulse[..., 0] = step
         own = (module(impulse) - module(torch.zeros_like(impulse)))[0, 0].double().cpu().numpy() / step
     frequency = np.fft.rfftfreq(size, 1 / module.sample_rate) / 1000
-    for label, filter_ in ((f"Wiener filter, {len(module.wiener)} taps", module.wiener.cpu().numpy()), ("network", own)):
+    for label, filter_ in (
+        (f"Wiener filter, {len(module.wiener)} taps", module.wiener.cpu().numpy()),
+        ("network", own),
+    ):
         axis.plot(frequency, 20 * np.log10(np.abs(np.fft.rfft(filter_, size)) + 1e-6), linewidth=0.9, label=label)
     axis.set(xlabel="frequency (kHz)", ylabel="gain (dB)", title="response to a small impulse", ylim=(-100, 20))
     axis.legend()

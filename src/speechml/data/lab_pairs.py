@@ -68,7 +68,9 @@ def pairs_of(path: Path) -> tuple[Tensor, Tensor]:
     try:
         pairs = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise BadInput(f"{path} is refused: it holds more than tensors, or is no torch file; nothing in it was run") from error
+        raise BadInput(
+            f"{path} is refused: it holds more than tensors, or is no torch file; nothing in it was run"
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
         raise BadInput(f"{path} cannot be read as a torch file; copy it again (it may be cut short)") from error
     if not isinstance(pairs, (list, tuple)) or not pairs:

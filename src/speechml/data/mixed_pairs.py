@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from speechml.data import audio
-from speechml.files import built_once
 from speechml.data.pack import Pack, PackedCorpus, PackWriter, is_whole, open_pack
 from speechml.data.pairs import PARTS, Corpus, PairsData, Picks, divided
 from speechml.data.progress import progress
 from speechml.data.wav_pairs import stamp
+from speechml.files import built_once
 from speechml.signal.random import key, uniform
 
 # Every noise recording is cut in time, so that no noise heard in training comes back in a score.
@@ -35,7 +35,9 @@ class MixedPairs(PairsData):
         stereo: `mix` averages channels, `refuse` accepts mono files only.
     """
 
-    def __init__(self, clean: str, noise: str, snr_db: tuple[float, float] = (0.0, 15.0), stereo: str = "mix", **common: Any) -> None:
+    def __init__(
+        self, clean: str, noise: str, snr_db: tuple[float, float] = (0.0, 15.0), stereo: str = "mix", **common: Any
+    ) -> None:
         super().__init__(**common)
         if len(snr_db) != 2 or snr_db[0] > snr_db[1]:
             raise ValueError(f"snr_db is {list(snr_db)}; it must be [lowest, highest] in dB")
@@ -158,4 +160,3 @@ def by_speaker(speakers: list[str], split_seed: int) -> tuple[dict[str, list[int
         }, "speaker"
     groups = divided(len(names), split_seed)
     return {part: sorted(i for n in groups[part] for i in files[names[n]]) for part in PARTS}, "speaker"
-

@@ -106,7 +106,13 @@ class PairsData(pl.LightningDataModule):
     kind = "pairs"
 
     def __init__(
-        self, sample_rate: int, clip_s: float, batch_size: int, split_seed: int, seed: int = 0, cache: str = "~/.cache/speechml"
+        self,
+        sample_rate: int,
+        clip_s: float,
+        batch_size: int,
+        split_seed: int,
+        seed: int = 0,
+        cache: str = "~/.cache/speechml",
     ) -> None:
         super().__init__()
         if batch_size < 1:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from speechml.data import audio
-from speechml.files import built_once
 from speechml.data.pack import PackWriter, fingerprint, is_whole, open_pack
 from speechml.data.pairs import PARTS, Corpus, PackedPairs, PairsData, divided
 from speechml.data.progress import progress
 from speechml.errors import BadInput
+from speechml.files import built_once
 
 
 class WavPairs(PairsData):

@@ -1,31 +1,63 @@
-"""Causal convolution of several channels by short filters, by the fastest exact algorithm for the shapes."""
+"""Causal convolution of many channels by finite filters, by the fastest exact algorithm for the shapes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-SCRATCH = 2**22  # samples of scratch at a time: they stay in the cache, and below the size malloc gives back
+# Values worked on at a time. Four million fill half of a large cache; more would also be memory the allocator takes
+# anew from the system at every call, which costs more than the arithmetic.
+CHUNK = 2**22
 
 
 def causal_convolution(x: Tensor, h: Tensor) -> Tensor:
+    """Filter `x` (batch, features in, time) by `h` (taps, features out, features in): y(n) = Σ_k h_k x(n − k).
+
+    The record is silent before its first sample; the result is (batch, features out, time). Float32 and float64 agree
+    with the definition to rounding, relative to the largest value of a record, and are differentiable twice. A value
+    that is not finite may spoil its whole record. Raises ValueError when the shapes do not fit.
+    """
     _check(x, h)
-    taps, features_out, features_in = h.shape
-    if x.numel() == 0 or torch.is_autocast_enabled(x.device.type) or x.dtype not in (torch.float32, torch.float64):
-        return _direct(x, h)
-    name = algorithm(x.shape[0], taps, features_in, features_out, x.shape[2], x.device.type)
+    batch, features_in, length = x.shape
+    h = h[:length]  # later taps only ever meet the silence before the record
+    taps, features_out, _ = h.shape
+    if torch.is_autocast_enabled(x.device.type) or x.dtype not in (torch.float32, torch.float64):
+        return _direct(x, h)  # conv1d knows the reduced precisions
+    name = algorithm(batch, taps, features_in, features_out, length, x.device.type)
     return ALGORITHMS[name](x, h)
 
 
-def _check(x: Tensor, h: Tensor) -> None:
-    if x.dim() != 3 or h.dim() != 3:
-        raise ValueError("x")
-
-
 def algorithm(batch: int, taps: int, features_in: int, features_out: int, length: int, device_type: str) -> str:
-    return "direct"
+    """Name the algorithm for these shapes: `direct` (conv1d), `blocks` (matrix products) or `fourier`.
+
+    The rule reads nothing but shapes, so that equal runs round equally; its constants are measurements on two cores
+    of a server processor (`scripts/benchmark.py convolution`).
+    """
+    if device_type != "cpu":
+        return "direct"  # cuDNN
+    taps = min(taps, length)
+    samples = batch * length
+    # Per sample, blocks cost about 0.04 FG ns a tap, and Fourier transforms 3 (F + G) + 2 FG ns more than blocks' copies.
+    if taps > 60 + 70 * (1 / features_in + 1 / features_out):
+        return "fourier" if samples * taps * (features_in + features_out) >= 700_000 else "direct"
+    # conv1d is at its best with many channels and few taps, and has the least to set up.
+    few_taps = taps < 3 or (taps < 16 and min(features_in, features_out) >= 8)
+    if few_taps or samples < 4_000 or samples * taps < 300_000:
+        return "direct"
+    return "blocks"
+
+
+def _check(x: Tensor, h: Tensor) -> None:
+    shapes = f"x {tuple(x.shape)} and h {tuple(h.shape)}"
+    if x.dim() != 3 or h.dim() != 3:
+        raise ValueError(f"x must be (batch, features in, time) and h (taps, features out, features in), not {shapes}.")
+    if x.shape[1] != h.shape[2]:
+        raise ValueError(f"x has {x.shape[1]} features but h takes {h.shape[2]}: {shapes}.")
+    if 0 in x.shape[1:] or 0 in h.shape:
+        raise ValueError(f"There is nothing to convolve in {shapes}.")
 
 
 def _direct(x: Tensor, h: Tensor) -> Tensor:
@@ -35,133 +67,131 @@ def _direct(x: Tensor, h: Tensor) -> Tensor:
 def _fourier(x: Tensor, h: Tensor) -> Tensor:
     length = x.shape[-1]
     size = next_fast_len(length + h.shape[0] - 1, real=True)
-    spectrum = torch.fft.rfft(x, size)
     response = torch.fft.rfft(h.permute(1, 2, 0), size)
-    product = torch.einsum("bfw,gfw->bgw", spectrum, response)
-    return torch.fft.irfft(product, size)[..., :length]
+    records = max(1, CHUNK // (size * sum(h.shape[1:])))
+    pieces = []
+    for part in x.split(records):
+        product = torch.einsum("bfw,gfw->bgw", torch.fft.rfft(part, size), response)
+        pieces.append(torch.fft.irfft(product, size)[..., :length])
+    return torch.cat(pieces)
 
 
 def _blocks(x: Tensor, h: Tensor) -> Tensor:
-    return _Convolution.apply(x, h, False)
+    return _Filter.apply(x, h, False)
 
 
-class _Convolution(torch.autograd.Function):
+class _Filter(torch.autograd.Function):
+    """y(n) = Σ_k h_k x(n − k), or x(n + k) when `ahead`; both gradients are again products of this kind."""
+
     @staticmethod
-    def forward(ctx, x, h, ahead):
+    def forward(ctx: Any, x: Tensor, h: Tensor, ahead: bool) -> Tensor:
         ctx.save_for_backward(x, h)
         ctx.ahead = ahead
         return _filter(x, h, ahead)
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, h = ctx.saved_tensors
-        dx = dh = None
-        if ctx.needs_input_grad[0]:
-            dx = _Convolution.apply(dy, h.transpose(1, 2), not ctx.ahead)
-        if ctx.needs_input_grad[1]:
-            dh = _Correlation.apply(x, dy, h.shape[0], ctx.ahead)
+        dx = _Filter.apply(dy, h.transpose(1, 2), not ctx.ahead) if ctx.needs_input_grad[0] else None
+        dh = _Correlate.apply(x, dy, h.shape[0], ctx.ahead) if ctx.needs_input_grad[1] else None
         return dx, dh, None
 
 
-class _Correlation(torch.autograd.Function):
+class _Correlate(torch.autograd.Function):
+    """h_k = Σ_n y(n) x(n − k)ᵀ, or x(n + k) when `ahead`."""
+
     @staticmethod
-    def forward(ctx, x, y, taps, ahead):
+    def forward(ctx: Any, x: Tensor, y: Tensor, taps: int, ahead: bool) -> Tensor:
         ctx.save_for_backward(x, y)
         ctx.ahead = ahead
-        if x.shape[1] <= y.shape[1]:
+        if x.shape[1] <= y.shape[1]:  # the side with fewer channels is the one whose windows are copied
             return _correlate(x, y, taps, ahead)
         return _correlate(y, x, taps, not ahead).transpose(1, 2)
 
     @staticmethod
-    def backward(ctx, dh):
+    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor | None, ...]:
         x, y = ctx.saved_tensors
-        dx = dy = None
-        if ctx.needs_input_grad[0]:
-            dx = _Convolution.apply(y, dh.transpose(1, 2), not ctx.ahead)
-        if ctx.needs_input_grad[1]:
-            dy = _Convolution.apply(x, dh, ctx.ahead)
+        dx = _Filter.apply(y, dh.transpose(1, 2), not ctx.ahead) if ctx.needs_input_grad[0] else None
+        dy = _Filter.apply(x, dh, ctx.ahead) if ctx.needs_input_grad[1] else None
         return dx, dy, None, None
 
 
-FORCE_P = None
-FORCE_M = None
+# In blocks of P samples a filter is a short filter between blocks, whose taps are P × P Toeplitz matrices: a product
+# of matrices wide enough for the processor's vectors, at the price of (P + taps − 1) / taps as many multiplications.
 
 
-def _phases(taps, f, g):
-    if FORCE_P:
-        return FORCE_P
-    return max(1, 16 // min(f, g))
+def _block_length(features_in: int, features_out: int) -> int:
+    return max(1, min(16, 128 // min(features_in, features_out)))
 
 
-def _block(taps, f, g):
-    if FORCE_M:
-        return FORCE_M
-    return 16 if taps < 64 else 32 if taps < 128 else 64
-
-
-def _in_blocks(x, block, before, after):
-    """(batch, channel, time) -> (batch, before + blocks + after, channel, block), zeros outside of the record."""
-    batch, channels, length = x.shape
-    full = length // block
-    count = -(-length // block)
-    out = x.new_empty(batch, before + count + after, channels, block)
-    out[:, :before] = 0
-    out[:, before + full :] = 0
-    out[:, before : before + full] = x[..., : full * block].unflatten(-1, (full, block)).transpose(1, 2)
-    if full < count:
-        out[:, before + full, :, : length - full * block] = x[..., full * block :]
-    return out
-
-
-def _reach(taps, block):
+def _reach(taps: int, block: int) -> int:
+    """How many blocks before its own a filter reaches into."""
     return -(-(taps - 1) // block)
 
 
-def _filter(x, h, ahead):
-    (batch, f, n), (taps, g, _) = x.shape, h.shape
-    p = _phases(taps, f, g)
-    r = _reach(taps, p)
-    w = _toeplitz(h.permute(1, 2, 0), p, (r + 1) * p)  # g f m q
+def _in_blocks(x: Tensor, block: int, before: int, after: int) -> Tensor:
+    """(batch, channel, time) as (batch, before + blocks + after, channel, block), with zeros outside of the record."""
+    batch, channels, length = x.shape
+    whole, rest = divmod(length, block)
+    end = before + whole
+    out = x.new_empty(batch, end + (rest > 0) + after, channels, block)
+    out[:, :before] = 0
+    out[:, end:] = 0
+    out[:, before:end] = x[..., : whole * block].unflatten(-1, (whole, block)).transpose(1, 2)
+    if rest:
+        out[:, end, :, :rest] = x[..., whole * block :]
+    return out
+
+
+def _filter(x: Tensor, h: Tensor, ahead: bool) -> Tensor:
+    (batch, inputs, length), (taps, outputs, _) = x.shape, h.shape
+    block = _block_length(inputs, outputs)
+    reach = _reach(taps, block)
+    count = -(-length // block)
+    kernel = _toeplitz(h.permute(1, 2, 0), block, (reach + 1) * block)
     if not ahead:
-        w = w.flip(2, 3)
-    w = w.unflatten(3, (r + 1, p)).permute(0, 2, 1, 4, 3).reshape(g * p, f * p, r + 1, 1)
-    nb = -(-n // p)
-    y = x.new_empty(batch, g, nb, p)
-    chunk = max(1, SCRATCH // ((f + g) * n))
-    for i in range(0, batch, chunk):
-        xp = _in_blocks(x[i : i + chunk], p, *((0, r) if ahead else (r, 0)))
-        xp = xp.view(-1, nb + r, 1, f * p).permute(0, 3, 1, 2)
-        out = F.conv2d(xp, w)  # c, g*p, nb, 1
-        y[i : i + chunk] = out.view(-1, g, p, nb).transpose(2, 3)
-    return y.view(batch, g, nb * p)[..., :n]
+        kernel = kernel.flip(2, 3)
+    kernel = kernel.unflatten(3, (reach + 1, block)).permute(0, 2, 1, 4, 3)
+    kernel = kernel.reshape(outputs * block, inputs * block, reach + 1, 1)
+    y = x.new_empty(batch, outputs, count, block)
+    records = max(1, CHUNK // ((inputs + outputs) * length))
+    for part, result in zip(x.split(records), y.split(records), strict=True):
+        blocks = _in_blocks(part, block, *((0, reach) if ahead else (reach, 0)))
+        # Blocks as the pixels of an image with its channels last: what conv2d reads without a copy.
+        image = blocks.view(-1, count + reach, 1, inputs * block).permute(0, 3, 1, 2)
+        result.copy_(F.conv2d(image, kernel).view(-1, outputs, block, count).transpose(2, 3))
+    return y.flatten(2)[..., :length]
 
 
-def _toeplitz(h, m, q):
-    # h (..., K) -> (..., m, q): row i is h shifted right by i
-    k = h.shape[-1]
-    rows = F.pad(h, (0, q + 1 - k)).unsqueeze(-2).expand(*h.shape[:-1], m, q + 1)
-    return rows.reshape(*h.shape[:-1], m * (q + 1))[..., : m * q].reshape(*h.shape[:-1], m, q)
-
-
-def _correlate(x, y, taps, ahead):
-    """c[k, g, f] = sum y_g(n) x_f(n -+ k)."""
-    (batch, f, n), g = x.shape, y.shape[1]
-    m = _block(taps, f, g)
-    r = _reach(taps, m)
-    nb = -(-n // m)
-    width = (r + 1) * f * m
-    total = x.new_zeros(width, g * m)
-    chunk = max(1, SCRATCH // ((f * (r + 1) + g) * n))
-    for i in range(0, batch, chunk):
-        xb = _in_blocks(x[i : i + chunk], m, *((0, r) if ahead else (r, 0)))
-        windows = xb.as_strided((xb.shape[0], nb, width), (xb.stride(0), f * m, 1)).contiguous()
-        yb = _in_blocks(y[i : i + chunk], m, 0, 0).view(-1, nb, g * m)
-        total += torch.bmm(windows.transpose(1, 2), yb).sum(0)
-    d = total.view(r + 1, f, m, g, m).permute(3, 1, 4, 0, 2).flatten(3)
+def _correlate(x: Tensor, y: Tensor, taps: int, ahead: bool) -> Tensor:
+    inputs, length, outputs = x.shape[1], x.shape[2], y.shape[1]
+    block = _block_length(inputs, outputs)
+    reach = _reach(taps, block)
+    count = -(-length // block)
+    width = (reach + 1) * inputs * block
+    products = x.new_zeros(width, outputs * block)
+    records = max(1, CHUNK // (((reach + 1) * inputs + outputs) * length))
+    for past, now in zip(x.split(records), y.split(records), strict=True):
+        blocks = _in_blocks(past, block, *((0, reach) if ahead else (reach, 0)))
+        windows = blocks.as_strided((len(past), count, width), (blocks.stride(0), inputs * block, 1)).contiguous()
+        products += torch.bmm(windows.transpose(1, 2), _in_blocks(now, block, 0, 0).flatten(2)).sum(0)
+    kernel = products.view(reach + 1, inputs, block, outputs, block).permute(3, 1, 4, 0, 2).flatten(3)
     if not ahead:
-        d = d.flip(2, 3)
-    d = F.pad(d.flatten(2), (0, m)).unflatten(2, (m, -1)).sum(2)[..., :taps]
-    return d.permute(2, 0, 1)
+        kernel = kernel.flip(2, 3)
+    return _diagonal_sums(kernel)[..., :taps].permute(2, 0, 1)
+
+
+def _toeplitz(taps: Tensor, rows: int, columns: int) -> Tensor:
+    """(..., taps) as matrices (..., rows, columns) whose row i is the taps moved i places to the right."""
+    padded = F.pad(taps, (0, columns + 1 - taps.shape[-1])).unsqueeze(-2)
+    repeated = padded.expand(*taps.shape[:-1], rows, columns + 1).flatten(-2)
+    return repeated[..., : rows * columns].unflatten(-1, (rows, columns))
+
+
+def _diagonal_sums(matrix: Tensor) -> Tensor:
+    """The transpose of `_toeplitz`: entry k is the sum of the matrix's entries (i, i + k)."""
+    rows = matrix.shape[-2]
+    return F.pad(matrix.flatten(-2), (0, rows)).unflatten(-1, (rows, -1)).sum(-2)
 
 
 ALGORITHMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"direct": _direct, "blocks": _blocks, "fourier": _fourier}

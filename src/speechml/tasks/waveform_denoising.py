@@ -50,6 +50,8 @@ class WaveformDenoiser(pl.LightningModule):
     Shape of `forward`: (batch, 1, time) -> (batch, 1, time), any time.
     """
 
+    headline_scores = ("snr_db", "snr_gain_db", "si_sdr_db", "mse", "l1")  # by which runs are compared in TensorBoard
+
     def __init__(
         self,
         net: dict[str, Any],
@@ -112,7 +114,11 @@ class WaveformDenoiser(pl.LightningModule):
         size = len(batch.index)
         mse = F.mse_loss(estimate.detach(), batch.clean)
         self.log_dict(
-            {"train/loss": loss.detach(), "train/mse": mse}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True
+            {"train/loss": loss.detach(), "train/mse": mse},
+            on_step=False,
+            on_epoch=True,
+            batch_size=size,
+            sync_dist=True,
         )
         return loss
 

@@ -1,0 +1,33 @@
+# `make` alone prints this help. Everything below works on a machine with Python 3.11, pip and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+help:  ## print this help
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: .venv/installed  ## make .venv with the versions of constraints.txt
+
+train: .venv/installed  ## train the default experiment (ARGS="experiment=..." for another)
+	$(BIN)/speechml-train $(ARGS)
+
+test: .venv/installed  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: .venv/installed  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+tensorboard: .venv/installed  ## show all runs in a browser, on this machine only
+	$(BIN)/tensorboard --logdir runs --host 127.0.0.1
+
+bench: .venv/installed  ## time the convolution against what people use now
+	$(BIN)/python scripts/benchmark.py convolution
+
+.PHONY: help install train test lint tensorboard bench
+.DEFAULT_GOAL := help

@@ -1,0 +1,52 @@
+"""`speechml`: everything that is not training. Heavy imports stay inside the commands, so that --help is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechml import __version__
+from speechml.errors import BadInput
+
+commands = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Denoise recordings with trained models. Training is speechml-train, scoring speechml-evaluate.",
+)  # fmt: skip
+
+
+@commands.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@commands.command()
+def denoise(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
+    recordings: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the denoised recordings.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
+) -> None:
+    """Denoise recordings with a trained model; length, rate, channels and names stay as they are."""
+    from speechml.denoising import denoise_files
+
+    denoise_files(run, recordings, output, overwrite)
+
+
+def app() -> None:
+    """Entry point of `speechml`: errors that are the user's to mend are one sentence and exit code 2."""
+    try:
+        commands()
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,26 @@
+"""speechml-evaluate, a Hydra app: score a finished run, on its own data or on other data."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+import speechml.resolvers  # noqa: F401 (registers them)
+from speechml.command import plainly
+from speechml.configs import conf_dir
+
+
+@hydra.main(config_path=conf_dir(), config_name="evaluate", version_base="1.3")
+def app(cfg: DictConfig) -> None:
+    from speechml.evaluation import evaluate
+
+    evaluate(cfg)
+
+
+def main() -> None:
+    """Entry point of `speechml-evaluate`."""
+    plainly(app, "evaluate")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Scoring a finished run again: on its own test part, or on that of other data."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from omegaconf import DictConfig
+
+from speechml.build import build
+from speechml.configs import plain, refuse_unknown_keys
+from speechml.errors import BadInput
+from speechml.experiment import prepare
+from speechml.files import write_json
+from speechml.runs.checkpoint import checkpoint_of, restored
+from speechml.runs.folder import provenance, read_card
+from speechml.runs.predictions import write_predictions
+from speechml.runs.summary import score_table
+
+OWN_KEYS = {"run", "data", "paths", "seed", "threads"}
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Score the run that `run` names, write `evaluations/<data>-<test set>.json` and `.npz` in its folder, print a table.
+
+    Raises:
+        BadInput: no such run, unusable data, or data at another sample rate than the run's.
+    """
+    config = plain(cfg)
+    refuse_unknown_keys(config, only=OWN_KEYS)
+    prepare(config)
+    run = Path(str(config["run"]))
+    checkpoint = checkpoint_of(run)
+    folder = run if run.is_dir() else run.parents[1]
+    task, trained = restored(checkpoint)
+    node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
+    data = build(node, where="data")
+    card = data.card()
+    if getattr(task, "sample_rate", None) != data.sample_rate:
+        raise BadInput(
+            f"{run} works at {task.sample_rate} Hz and the data are at {data.sample_rate} Hz; "  # type: ignore[union-attr]
+            f"add data.sample_rate={task.sample_rate}"
+        )
+    pl.seed_everything(config["seed"], verbose=False)
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+        use_distributed_sampler=False, default_root_dir=folder, deterministic=True,
+    )  # fmt: skip
+    trainer.test(task, datamodule=data, verbose=False)
+    scores: dict[str, float] = task.scores  # type: ignore[assignment]
+    name = f"{card['data']}-{card['test_fingerprint']}"
+    out = folder / "evaluations"
+    out.mkdir(exist_ok=True)
+    write_predictions(out / f"{name}.npz", task.items, data.corpus.names)  # type: ignore[arg-type]
+    content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "scores": scores, **provenance()}
+    write_json(out / f"{name}.json", content)
+    _tell(folder, name, card, scores, trained)
+    return scores
+
+
+def _tell(folder: Path, name: str, card: dict[str, Any], scores: dict[str, Any], trained: dict[str, Any]) -> None:
+    print()
+    print(score_table(scores, {}))
+    counts = card["recordings"]["test"]
+    print(
+        f"\nData: {card['data']}, {counts} test recordings, split protocol {card['protocol']}, test set {name.split('-')[-1]}."
+    )
+    for note in card["notes"]:
+        print(f"  note: {note}")
+    run = read_card(folder)
+    if run and run["data"]["test_fingerprint"] == card["test_fingerprint"]:
+        print(f"This is the test set of the run itself (seed {trained['seed']}).")
+    else:
+        print("This is not the test set of the run: its own scores are not comparable with these.")
+    print(f"Written: {folder / 'evaluations' / name}.json and .npz, {time.strftime('%Y-%m-%d %H:%M')}")

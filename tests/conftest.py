@@ -1,0 +1,89 @@
+"""What the tests share: small recordings made here, and experiments run in this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real recordings of ../shared/data are not here")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of packed recordings for all tests, apart from the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["SPEECHML_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: ARG001
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+TINY = ("+data.count=40",)  # of the embedded corpus: three speakers and more, made in half a second
+
+
+@pytest.fixture
+def train(workplace: Path) -> Callable[..., Path]:
+    """train("experiment=...", ...) composes and launches as speechml-train does, and gives the folder of the run."""
+
+    def launch_with(*overrides: str) -> Path:
+        from speechml.experiment import launch
+        from speechml.runs.identity import run_id
+
+        cfg = composed("train", *overrides)
+        launch(cfg)
+        return workplace / "runs" / cfg.name / run_id(cfg)
+
+    return launch_with
+
+
+def composed(config_name: str, *overrides: str):  # noqa: ANN201
+    """The config of an app as Hydra hands it over, fully resolved."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
+
+    import speechml.resolvers  # noqa: F401
+    from speechml.configs import conf_dir
+
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        cfg = compose(config_name, overrides=list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def command(*words: str, **options) -> subprocess.CompletedProcess[str]:  # noqa: ANN003
+    """Run `speechml-train`, `speechml-evaluate` or `speechml` of this environment in a process of its own."""
+    program = Path(sys.executable).with_name(words[0])
+    return subprocess.run([str(program), *words[1:]], capture_output=True, text=True, timeout=300, **options)
+
+
+def tone(seconds: float = 1.0, rate: int = 16000, hz: float = 440.0, level: float = 0.3) -> np.ndarray:
+    """A sine (time,), float32."""
+    return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def make_pairs(root: Path, count: int = 6, rate: int = 16000, seconds: float = 1.5) -> Path:
+    """Folders noisy/ and clean/ with `count` pairs of tones, noise added."""
+    random = np.random.default_rng(0)
+    for i in range(count):
+        clean = tone(seconds, rate, 200.0 + 50 * i)
+        noisy = clean + 0.1 * random.standard_normal(len(clean)).astype(np.float32)
+        for side, waveform in (("clean", clean), ("noisy", noisy)):
+            (root / side).mkdir(parents=True, exist_ok=True)
+            soundfile.write(root / side / f"item{i}.wav", waveform, rate)
+    return root

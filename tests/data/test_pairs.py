@@ -1,0 +1,301 @@
+"""What holds for every denoising data module, and what each refuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from conftest import make_pairs, needs_shared, SHARED, tone
+from speechml.data import LabPairs, MixedPairs, SpokenPairs, WavPairs
+from speechml.data.mixed_pairs import by_speaker, speakers_of
+from speechml.data.pairs import PairsData, Picks
+from speechml.errors import BadInput
+from speechml.signal.scores import snr_db
+
+
+@pytest.fixture
+def common(tmp_path: Path) -> dict[str, Any]:
+    return {"sample_rate": 16000, "clip_s": 0.5, "batch_size": 4, "split_seed": 0, "cache": str(tmp_path / "cache")}
+
+
+def lab_file(path: Path, pairs: object) -> Path:
+    torch.save(pairs, path)
+    return path
+
+
+def lab_pair(samples: int = 8000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    clean = torch.randn(1, samples, generator=torch.Generator().manual_seed(seed))
+    return clean + 0.1, clean
+
+
+def mixed_folders(root: Path, speakers: int = 4, each: int = 3) -> dict[str, str]:
+    for speaker in range(speakers):
+        for i in range(each):
+            path = root / "clean" / f"speaker{speaker}" / f"{i}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, tone(1.2, hz=200 + 90 * speaker + 10 * i), 16000)
+    random = np.random.default_rng(0)
+    (root / "noise").mkdir(exist_ok=True)
+    for i in range(2):
+        soundfile.write(root / "noise" / f"noise{i}.wav", 0.1 * random.standard_normal(40000), 16000)
+    return {"clean": str(root / "clean"), "noise": str(root / "noise")}
+
+
+MODULES = ("wav", "lab", "mixed")
+
+
+def module(kind: str, root: Path, common: dict[str, Any], **extra: Any) -> PairsData:
+    if kind == "wav":
+        return WavPairs(str(make_pairs(root / "pairs", 10)), **common, **extra)
+    if kind == "lab":
+        return LabPairs(str(lab_file(root / "lab.pt", [lab_pair(seed=i) for i in range(30)])), **common, **extra)
+    return MixedPairs(**mixed_folders(root), **common, **extra)
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_no_recording_is_in_two_parts_and_none_is_lost(kind: str, tmp_path: Path, common: dict[str, Any]) -> None:
+    corpus = module(kind, tmp_path, common).corpus
+    everything = [i for part in corpus.parts.values() for i in part]
+    assert sorted(everything) == list(range(len(corpus.names)))
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_runs_that_differ_by_seed_share_a_test_set(kind: str, tmp_path: Path, common: dict[str, Any]) -> None:
+    cards = [module(kind, tmp_path, common, seed=seed).card() for seed in (0, 1)]
+    assert cards[0]["test_fingerprint"] == cards[1]["test_fingerprint"]
+    other = module(kind, tmp_path, {**common, "split_seed": 1}).card()
+    assert other["test_fingerprint"] != cards[0]["test_fingerprint"]
+    test = [list(module(kind, tmp_path, common, seed=seed).batches("test")) for seed in (0, 1)]
+    for a, b in zip(*test, strict=True):
+        assert torch.equal(a.noisy, b.noisy)
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_every_test_recording_is_scored_once_and_whole(kind: str, tmp_path: Path, common: dict[str, Any]) -> None:
+    data = module(kind, tmp_path, common)
+    seen = [(int(i), batch.clean.shape[-1]) for batch in data.batches("test") for i in batch.index]
+    assert sorted(i for i, _ in seen) == sorted(data.corpus.parts["test"])
+    assert all(data.corpus.lengths[i] == length for i, length in seen)
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_an_epoch_holds_every_training_clip_once_in_another_order_each(
+    kind: str, tmp_path: Path, common: dict[str, Any]
+) -> None:
+    data = module(kind, tmp_path, common)
+    orders = [torch.cat(data._training_groups(epoch)) for epoch in (0, 1)]
+    assert sorted(orders[0].tolist()) == sorted(orders[1].tolist()) == sorted(data.corpus.clips.tolist())
+    assert not torch.equal(*orders)
+
+
+def test_wav_pairs_are_the_files_themselves(tmp_path: Path, common: dict[str, Any]) -> None:
+    data = WavPairs(str(make_pairs(tmp_path / "pairs")), **common)
+    for batch in data.batches("test"):
+        name = data.corpus.names[int(batch.index[0])]
+        for side, waveform in (("noisy", batch.noisy), ("clean", batch.clean)):
+            expected, _ = soundfile.read(tmp_path / "pairs" / side / f"{name}.wav", dtype="float32")
+            assert torch.equal(waveform[0, 0], torch.from_numpy(expected))
+
+
+def test_changed_files_are_read_again(tmp_path: Path, common: dict[str, Any]) -> None:
+    root = make_pairs(tmp_path / "pairs")
+    first = WavPairs(str(root), **common).card()["fingerprint"]
+    soundfile.write(root / "clean" / "item0.wav", tone(1.5, hz=999), 16000)
+    assert WavPairs(str(root), **common).card()["fingerprint"] != first
+
+
+def test_folders_train_and_test_are_the_parts(tmp_path: Path, common: dict[str, Any]) -> None:
+    for part, count in (("train", 5), ("test", 2)):
+        make_pairs(tmp_path / "pairs" / part, count)
+    data = WavPairs(str(tmp_path / "pairs"), **common)
+    card = data.card()
+    assert card["protocol"] == "official"
+    assert card["recordings"] == {"train": 4, "val": 1, "test": 2}
+    assert all(data.corpus.names[i].startswith("test/") for i in data.corpus.parts["test"])
+
+
+def test_another_sample_rate_is_resampled_and_said(tmp_path: Path, common: dict[str, Any]) -> None:
+    data = WavPairs(str(make_pairs(tmp_path / "pairs", rate=8000)), **common)
+    assert data.card()["notes"] == ["12 files at 8000 Hz resampled to 16000 Hz (data.sample_rate sets it)"]
+    assert set(data.corpus.lengths) == {24000}
+
+
+@pytest.mark.parametrize("case", ["missing", "empty", "no_partner", "lengths", "few", "stereo", "nan", "cut", "twice"])
+def test_wav_pairs_refuse_what_is_wrong_and_leave_no_cache(case: str, tmp_path: Path, common: dict[str, Any]) -> None:
+    root, extra = make_pairs(tmp_path / "pairs"), {}
+    broken = root / "noisy" / "item1.wav"
+    words = {
+        "missing": "is no folder", "empty": "holds no audio files", "no_partner": "item1 is in clean/ but not in noisy/",
+        "lengths": "has 8000 samples, .* has 24000", "few": "too few for a", "stereo": "has 2 channels",
+        "nan": "NaN or infinite", "cut": "is cut short", "twice": "have one name",
+    }[case]  # fmt: skip
+    if case == "missing":
+        root = tmp_path / "elsewhere"
+    elif case == "empty":
+        for path in (root / "noisy").iterdir():
+            path.unlink()
+    elif case == "no_partner":
+        broken.unlink()
+    elif case == "lengths":
+        soundfile.write(broken, tone(0.5), 16000)
+    elif case == "few":
+        root = make_pairs(tmp_path / "two", 2)
+    elif case == "stereo":
+        extra = {"stereo": "refuse"}
+        soundfile.write(broken, np.stack([tone(1.5)] * 2, 1), 16000)
+    elif case == "nan":
+        soundfile.write(broken, np.full(24000, np.nan, np.float32), 16000, subtype="FLOAT")
+    elif case == "cut":
+        broken.write_bytes(broken.read_bytes()[:1000])
+    else:
+        soundfile.write(root / "noisy" / "item1.flac", tone(1.5), 16000)
+    with pytest.raises(BadInput, match=words) as refused:
+        WavPairs(str(root), **common, **extra).card()
+    assert "\n" not in str(refused.value)
+    if case != "few":
+        packs = tmp_path / "cache" / "packs"
+        assert not packs.exists() or all(p.name.endswith(".lock") for p in packs.iterdir())
+
+
+class Trap:
+    """Unpickling this runs code: it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+def test_a_lab_file_that_carries_code_is_refused_and_the_code_not_run(tmp_path: Path, common: dict[str, Any]) -> None:
+    file = lab_file(tmp_path / "trap.pt", [Trap(tmp_path / "sprung")])
+    with pytest.raises(BadInput, match=r"trap\.pt is refused"):
+        LabPairs(str(file), **common).card()
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_lab_pairs_are_the_tensors_themselves(tmp_path: Path, common: dict[str, Any]) -> None:
+    pairs = [lab_pair(seed=i) for i in range(30)]
+    data = LabPairs(str(lab_file(tmp_path / "lab.pt", pairs)), **common)
+    for batch in data.batches("test"):
+        for i, noisy, clean in zip(batch.index, batch.noisy, batch.clean, strict=True):
+            assert torch.equal(noisy, pairs[int(i)][0])
+            assert torch.equal(clean, pairs[int(i)][1])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"noisy": torch.zeros(3)}, "holds dict, not the labs' list"),
+        ([], "not the labs' list"),
+        ([torch.zeros(1, 8)], "item 0 is not a pair"),
+        ([(torch.zeros(1, 8), "clean")], "item 0 is not a pair"),
+        ([lab_pair(), (torch.zeros(1, 8000), torch.zeros(1, 7000))], "pair 1 has 8000 noisy and 7000 clean"),
+        ([lab_pair(), lab_pair(4000)], "pair 1 has 4000"),
+        ([lab_pair(), (torch.full((1, 8000), torch.nan), torch.zeros(1, 8000))], "pair 1 holds NaN"),
+        ([lab_pair()], "too few for a"),
+    ],
+)
+def test_lab_pairs_refuse_what_is_no_list_of_pairs(
+    content: object, words: str, tmp_path: Path, common: dict[str, Any]
+) -> None:
+    with pytest.raises(BadInput, match=words):
+        LabPairs(str(lab_file(tmp_path / "lab.pt", content)), **common).card()
+
+
+def test_a_lab_file_cut_short_or_of_text_is_refused(tmp_path: Path, common: dict[str, Any]) -> None:
+    whole = lab_file(tmp_path / "lab.pt", [lab_pair(seed=i) for i in range(30)]).read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"not a torch file"):
+        (tmp_path / "part.pt").write_bytes(content)
+        with pytest.raises(BadInput, match=r"part\.pt"):
+            LabPairs(str(tmp_path / "part.pt"), **common).card()
+
+
+def test_mixtures_have_the_snr_that_was_asked_for(tmp_path: Path, common: dict[str, Any]) -> None:
+    data = MixedPairs(**mixed_folders(tmp_path), snr_db=(3.0, 3.0), **common)
+    for part in ("train", "test"):
+        for batch in data.batches(part):
+            torch.testing.assert_close(
+                snr_db(batch.noisy, batch.clean), torch.full((len(batch.index),), 3.0).double(), atol=1e-3, rtol=0
+            )
+
+
+def test_training_mixtures_are_new_each_epoch_and_do_not_depend_on_the_batch(
+    tmp_path: Path, common: dict[str, Any]
+) -> None:
+    data = MixedPairs(**mixed_folders(tmp_path), **common)
+    clips = data.corpus.clips
+    together = data.gather(Picks("train", 3, clips[:4])).noisy
+    assert torch.equal(data.gather(Picks("train", 3, clips[2:3])).noisy[0], together[2])
+    assert not torch.equal(data.gather(Picks("train", 4, clips[:4])).noisy, together)
+
+
+def test_no_stretch_of_noise_is_heard_in_two_parts(tmp_path: Path, common: dict[str, Any]) -> None:
+    folders = mixed_folders(tmp_path)
+    for i in range(2):  # noise whose value is its own position
+        soundfile.write(tmp_path / "noise" / f"noise{i}.wav", np.arange(40000) / 40000, 16000, subtype="FLOAT")
+    data = MixedPairs(**folders, snr_db=(0, 0), **common)
+    mixer, spans = data.corpus.source, {}
+    for part in ("train", "val", "test"):
+        draws = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+        heard = mixer._noise(part, 3000, draws[:, 0], draws[:, 1])
+        spans[part] = (float(heard.min()), float(heard.max()))
+    assert spans["train"][1] < spans["val"][0] + 1e-3 < spans["val"][1] < spans["test"][0] + 1e-3
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 20])
+def test_test_speakers_are_never_heard_in_training(count: int) -> None:
+    speakers = [f"s{i % count}" for i in range(60)]
+    parts, protocol = by_speaker(speakers, 0)
+    heard = {speakers[i] for part in ("train", "val") for i in parts[part]}
+    assert not heard & {speakers[i] for i in parts["test"]}
+    assert protocol == "speaker"
+    assert all(parts.values())
+
+
+def test_one_speaker_is_divided_by_recording_and_said(tmp_path: Path, common: dict[str, Any]) -> None:
+    card = MixedPairs(**mixed_folders(tmp_path, speakers=1, each=6), **common).card()
+    assert card["protocol"] == "random"
+    assert any("one speaker only" in note for note in card["notes"])
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["train-clean-100/19/198/19-198-0005.flac", "train-clean-100/26/495/26-495-0001.flac"], ["19", "26"]),
+        (["p225/p225_003.wav", "p226/p226_003.wav"], ["p225", "p226"]),
+        (["wav48/p225/a.wav", "wav48/p226/a.wav"], ["p225", "p226"]),
+        (["a.wav", "b.wav"], ["", ""]),
+    ],
+)
+def test_the_speaker_folder_is_found_in_usual_layouts(paths: list[str], expected: list[str]) -> None:
+    assert speakers_of([Path(p) for p in paths]) == expected
+
+
+def test_silent_speech_and_silent_noise_mix_to_finite_numbers(tmp_path: Path, common: dict[str, Any]) -> None:
+    folders = mixed_folders(tmp_path)
+    soundfile.write(tmp_path / "clean" / "speaker0" / "0.wav", np.zeros(16000), 16000)
+    soundfile.write(tmp_path / "noise" / "noise0.wav", np.zeros(16000), 16000)
+    data = MixedPairs(**folders, **common)
+    for part in ("train", "val", "test"):
+        assert all(bool(torch.isfinite(batch.noisy).all()) for batch in data.batches(part))
+
+
+def test_spoken_pairs_refuse_another_rate(common: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="made at 32000 Hz"):
+        SpokenPairs(**common).card()
+
+
+@needs_shared
+def test_two_librispeech_readers_one_trains_the_other_tests(common: dict[str, Any]) -> None:
+    root = SHARED / "librispeech-excerpt"
+    files = sorted(root.rglob("*.flac"))
+    speakers = speakers_of([p.relative_to(root) for p in files])
+    assert set(speakers) == {"19", "26"}
+    parts, _ = by_speaker(speakers, 0)
+    assert len({speakers[i] for i in parts["test"]}) == 1
+    assert {speakers[i] for i in parts["train"]} == {speakers[i] for i in parts["val"]}
