@@ -49,7 +49,7 @@ def train(workplace: Path) -> Callable[..., Path]:
     return launch_with
 
 
-def composed(config_name: str, *overrides: str):  # noqa: ANN201
+def composed(config_name: str, *overrides: str):
     """The config of an app as Hydra hands it over, fully resolved."""
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
@@ -66,7 +66,7 @@ def composed(config_name: str, *overrides: str):  # noqa: ANN201
     return cfg
 
 
-def command(*words: str, **options) -> subprocess.CompletedProcess[str]:  # noqa: ANN003
+def command(*words: str, **options) -> subprocess.CompletedProcess[str]:
     """Run `speechml-train`, `speechml-evaluate` or `speechml` of this environment in a process of its own."""
     program = Path(sys.executable).with_name(words[0])
     return subprocess.run([str(program), *words[1:]], capture_output=True, text=True, timeout=300, **options)

@@ -6,9 +6,14 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from typing import TypeVar
+
+from omegaconf import DictConfig
 
 from speechml.configs import conf_dir, keys_of, nearest
 from speechml.errors import BadInput
+
+Result = TypeVar("Result")
 
 HYDRA_SPOKE, OURS = 1, 2  # exit codes: who refused
 
@@ -34,6 +39,23 @@ def plainly(app: Callable[[], None], config_name: str) -> None:
             raise
         print(f"error: {_sentence(error, config_name)}", file=sys.stderr)
         sys.exit(HYDRA_SPOKE)
+
+
+def guarded(function: Callable[[DictConfig], Result], cfg: DictConfig) -> Result:
+    """`function(cfg)` inside a Hydra job: in a single run a refusal ends the process before Hydra adds words of its own.
+
+    In a sweep it is passed on, so that the other jobs are run.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    try:
+        return function(cfg)
+    except BadInput as error:
+        if HydraConfig.get().mode != RunMode.RUN:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(OURS)
 
 
 def _sentence(error: Exception, config_name: str) -> str:

@@ -91,13 +91,24 @@ def _check_targets(node: Any, prefix: str) -> None:
 
 
 def parameters(cls: type) -> set[str]:
-    """Names of the arguments that `cls(...)` takes by keyword; `**` where it takes any."""
-    found = set()
-    for name, parameter in inspect.signature(cls).parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            found.add("**")
-        elif parameter.kind is not parameter.VAR_POSITIONAL and parameter.kind is not parameter.POSITIONAL_ONLY:
-            found.add(name)
+    """Names of the arguments that `cls(...)` takes by keyword; `**` where it takes any.
+
+    Where an `__init__` passes its further keywords on, those of the next class in line count as well.
+    """
+    found: set[str] = set()
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        kinds = {name: p.kind for name, p in inspect.signature(base.__init__).parameters.items() if name != "self"}
+        found |= {
+            n
+            for n, kind in kinds.items()
+            if kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        }
+        if inspect.Parameter.VAR_KEYWORD not in kinds.values():
+            return found
+        if base.__module__.split(".")[0] != "speechml":
+            return found | {"**"}
     return found
 
 

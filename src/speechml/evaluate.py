@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 import speechml.resolvers  # noqa: F401 (registers them)
-from speechml.command import plainly
+from speechml.command import guarded, plainly
 from speechml.configs import conf_dir
 
 
@@ -14,7 +14,7 @@ from speechml.configs import conf_dir
 def app(cfg: DictConfig) -> None:
     from speechml.evaluation import evaluate
 
-    evaluate(cfg)
+    guarded(evaluate, cfg)
 
 
 def main() -> None:

@@ -196,11 +196,11 @@ def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> t
     from lightning.pytorch.loggers import TensorBoardLogger
 
     keep = config["checkpoint"]
-    best = ModelCheckpoint(
-        dirpath=folder / "checkpoints", filename="best", monitor=keep["monitor"], mode=keep["mode"], save_last=True,
-        auto_insert_metric_name=False, enable_version_counter=False,
-    )  # fmt: skip
-    callbacks = [Record(config, data.card()["fingerprint"]), best]
+    common = {"dirpath": folder / "checkpoints", "auto_insert_metric_name": False, "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor=keep["monitor"], mode=keep["mode"], **common)
+    # A callback of its own: with save_last=True Lightning 2.6 writes last.ckpt only when best.ckpt is written as well.
+    last = ModelCheckpoint(filename="last", **common)
+    callbacks = [Record(config, data.card()["fingerprint"]), best, last]
     callbacks += [build(node, where=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
     loggers = []
     if config["logger"]["tensorboard"]:

@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 import speechml.resolvers  # noqa: F401 (registers them)
-from speechml.command import plainly
+from speechml.command import guarded, plainly
 from speechml.configs import conf_dir
 
 
@@ -14,7 +14,7 @@ from speechml.configs import conf_dir
 def app(cfg: DictConfig) -> float | None:
     from speechml.experiment import launch  # torch and lightning are loaded only when something is to be computed
 
-    return launch(cfg)
+    return guarded(launch, cfg)
 
 
 def main() -> None:

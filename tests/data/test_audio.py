@@ -103,8 +103,8 @@ def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
         audio.find(tmp_path / "empty")
     with pytest.raises(BadInput, match="does not exist"):
         audio.find(tmp_path / "missing")
+    (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="is a file"):
-        (tmp_path / "file").write_text("")
         audio.find(tmp_path / "file")
 
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from conftest import make_pairs, needs_shared, SHARED, tone
+from conftest import SHARED, make_pairs, needs_shared, tone
 from speechml.data import LabPairs, MixedPairs, SpokenPairs, WavPairs
 from speechml.data.mixed_pairs import by_speaker, speakers_of
 from speechml.data.pairs import PairsData, Picks
@@ -291,7 +291,7 @@ def test_spoken_pairs_refuse_another_rate(common: dict[str, Any]) -> None:
 
 
 @needs_shared
-def test_two_librispeech_readers_one_trains_the_other_tests(common: dict[str, Any]) -> None:
+def test_two_librispeech_readers_one_trains_the_other_tests() -> None:
     root = SHARED / "librispeech-excerpt"
     files = sorted(root.rglob("*.flac"))
     speakers = speakers_of([p.relative_to(root) for p in files])

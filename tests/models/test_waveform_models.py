@@ -63,7 +63,9 @@ def test_fcnn_has_the_labs_layers_and_range() -> None:
         ([40, 40], [2, 5, 1], "begin and end with 1"),
     ],
 )
-def test_wrong_lengths_of_taps_or_features_are_one_clear_error(taps: list[int], features: list[int], words: str) -> None:
+def test_wrong_lengths_of_taps_or_features_are_one_clear_error(
+    taps: list[int], features: list[int], words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
         MIMOCNN(taps=taps, features=features)
 

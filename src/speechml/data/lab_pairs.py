@@ -94,7 +94,10 @@ def pairs_of(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def padded(waveforms: Tensor, row: int) -> Tensor:
-    """Waveforms of one length laid out as a pack, each padded with zeros to a multiple of `row` samples. Shape: (pairs, time) -> (all,)."""
+    """Waveforms of one length laid out as a pack, each padded with zeros to a multiple of `row` samples.
+
+    Shape: (pairs, time) -> (all,).
+    """
     return torch.nn.functional.pad(waveforms, (0, -waveforms.shape[1] % row)).reshape(-1)
 
 

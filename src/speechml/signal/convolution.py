@@ -40,11 +40,12 @@ def algorithm(batch: int, taps: int, features_in: int, features_out: int, length
         return "direct"  # cuDNN
     taps = min(taps, length)
     samples = batch * length
-    # Per sample, blocks cost about 0.04 FG ns a tap, and Fourier transforms 3 (F + G) + 2 FG ns more than blocks' copies.
-    if taps > 60 + 70 * (1 / features_in + 1 / features_out):
+    # Fourier transforms cost the same for any filter, blocks the more the longer it is; with few channels the
+    # transforms weigh more against the products between channels.
+    if taps > 100 + 90 * (1 / features_in + 1 / features_out):
         return "fourier" if samples * taps * (features_in + features_out) >= 700_000 else "direct"
     # conv1d is at its best with many channels and few taps, and has the least to set up.
-    few_taps = taps < 3 or (taps < 16 and min(features_in, features_out) >= 8)
+    few_taps = taps < 3 or (taps < 16 and max(features_in, features_out) >= 8)
     if few_taps or samples < 4_000 or samples * taps < 300_000:
         return "direct"
     return "blocks"

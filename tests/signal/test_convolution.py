@@ -1,0 +1,208 @@
+"""Causal convolution is what its definition says, for any shape and by any algorithm."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from speechml.signal.convolution import ALGORITHMS, algorithm, causal_convolution
+
+each_algorithm = pytest.mark.parametrize("name", sorted(ALGORITHMS))
+
+
+def definition(x: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """y(n) = Σ_k H_k x(n − k), sample by sample and tap by tap."""
+    taps, outputs, _ = h.shape
+    batch, _, length = x.shape
+    y = np.zeros((batch, outputs, length))
+    for n in range(length):
+        for k in range(min(taps, n + 1)):
+            y[:, :, n] += x[:, :, n - k] @ h[k].T
+    return y
+
+
+def draw(batch: int, taps: int, inputs: int, outputs: int, length: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, inputs, length, generator=generator, dtype=torch.float64)
+    h = torch.randn(taps, outputs, inputs, generator=generator, dtype=torch.float64)
+    return x, h
+
+
+def relative(result: Tensor, truth: Tensor | np.ndarray) -> float:
+    truth = torch.as_tensor(truth)
+    return float((result.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-30))
+
+
+shapes = st.tuples(
+    st.integers(1, 4),
+    st.integers(1, 70),
+    st.integers(1, 10),
+    st.integers(1, 10),
+    st.integers(1, 90),
+    st.integers(0, 99),
+)
+
+
+@each_algorithm
+@settings(max_examples=40, deadline=None)
+@given(shape=shapes)
+def test_equals_the_definition_in_float64_for_any_shape(name: str, shape: tuple[int, ...]) -> None:
+    x, h = draw(*shape)
+    assert relative(ALGORITHMS[name](x, h), definition(x.numpy(), h.numpy())) < 1e-12
+
+
+@each_algorithm
+@settings(max_examples=20, deadline=None)
+@given(shape=shapes)
+def test_gradients_equal_those_of_the_sum_of_delayed_records(name: str, shape: tuple[int, ...]) -> None:
+    x, h = (tensor.requires_grad_() for tensor in draw(*shape))
+    delayed = [torch.nn.functional.pad(x, (k, 0))[..., : x.shape[2]] for k in range(len(h))]
+    truth = sum(tap @ past for tap, past in zip(h, delayed, strict=True))
+    dy = torch.randn(truth.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected = torch.autograd.grad(truth, (x, h), dy)
+    gradients = torch.autograd.grad(ALGORITHMS[name](x, h), (x, h), dy)
+    assert max(map(relative, gradients, expected)) < 1e-12
+
+
+@each_algorithm
+@pytest.mark.parametrize(("batch", "inputs", "outputs", "taps", "length"), [(3, 1, 5, 40, 4001), (2, 5, 1, 200, 3000)])
+def test_float32_is_within_a_hundred_thousandth(
+    name: str, batch: int, inputs: int, outputs: int, taps: int, length: int
+) -> None:
+    x, h = (tensor.requires_grad_() for tensor in draw(batch, taps, inputs, outputs, length))
+    x32, h32 = (tensor.detach().float().requires_grad_() for tensor in (x, h))
+    truth, result = ALGORITHMS["direct"](x, h), ALGORITHMS[name](x32, h32)
+    dy = torch.randn(truth.shape, dtype=torch.float64)
+    expected, gradients = torch.autograd.grad(truth, (x, h), dy), torch.autograd.grad(result, (x32, h32), dy.float())
+    assert max(map(relative, (result, *gradients), (truth, *expected))) < 1e-5
+
+
+@each_algorithm
+@pytest.mark.parametrize("shape", [(2, 5, 2, 3, 9), (1, 20, 1, 2, 7), (2, 3, 3, 1, 18)])
+def test_first_and_second_derivatives_pass_gradcheck(name: str, shape: tuple[int, ...]) -> None:
+    x, h = (tensor.requires_grad_() for tensor in draw(*shape))
+    assert torch.autograd.gradcheck(ALGORITHMS[name], (x, h))
+    assert torch.autograd.gradgradcheck(ALGORITHMS[name], (x, h))
+
+
+@each_algorithm
+def test_a_change_of_a_sample_changes_nothing_before_it(name: str) -> None:
+    x, h = draw(2, 9, 3, 2, 100)
+    later = x.clone()
+    later[:, :, 57] += 1
+    difference = (ALGORITHMS[name](later, h) - ALGORITHMS[name](x, h)).abs().amax((0, 1))
+    assert difference[:57].max() < 1e-12
+    assert difference[57 : 57 + 9].min() > 1e-3
+    assert difference[57 + 9 :].max() < 1e-12
+
+
+@each_algorithm
+@settings(max_examples=15, deadline=None)
+@given(delay=st.integers(0, 60), a=st.floats(-3, 3), b=st.floats(-3, 3))
+def test_is_linear_and_delaying_the_record_delays_the_result(name: str, delay: int, a: float, b: float) -> None:
+    convolve = ALGORITHMS[name]
+    x, h = draw(1, 21, 2, 3, 60)
+    other, _ = draw(1, 21, 2, 3, 60, seed=1)
+    torch.testing.assert_close(convolve(a * x + b * other, h), a * convolve(x, h) + b * convolve(other, h))
+    delayed = torch.nn.functional.pad(x, (delay, 0))
+    torch.testing.assert_close(convolve(delayed, h)[..., delay:], convolve(x, h))
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 2, 3, 50), (4, 40, 1, 5, 8000), (2, 40, 5, 1, 8000), (4, 300, 3, 2, 2000)])
+def test_memory_layout_does_not_matter(shape: tuple[int, ...]) -> None:
+    x, h = draw(*shape)
+    truth = causal_convolution(x, h)
+    strided_x = x.transpose(0, 2).contiguous().transpose(0, 2).requires_grad_()
+    strided_h = torch.stack([h, h], -1)[..., 0].requires_grad_()
+    y = causal_convolution(strided_x, strided_h)
+    torch.testing.assert_close(y, truth)
+    dy = torch.randn(x.shape[0], 1, 1, dtype=torch.float64).expand(y.shape)
+    expected = torch.autograd.grad(causal_convolution(x.requires_grad_(), h.requires_grad_()), (x, h), dy.contiguous())
+    torch.testing.assert_close(torch.autograd.grad(y, (strided_x, strided_h), dy), expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 2, 3, 50), (4, 40, 1, 5, 8000), (4, 300, 3, 2, 2000)])
+def test_equal_inputs_give_equal_bits(shape: tuple[int, ...]) -> None:
+    x, h = (tensor.float().requires_grad_() for tensor in draw(*shape))
+
+    def run() -> tuple[Tensor, ...]:
+        y = causal_convolution(x, h)
+        return (y, *torch.autograd.grad(y.sin().sum(), (x, h)))
+
+    first = run()
+    for _ in range(3):
+        assert all(map(torch.equal, first, run()))
+
+
+@pytest.mark.parametrize("taps", [1, 7, 40, 300])
+def test_taps_beyond_the_record_change_nothing_and_get_no_gradient(taps: int) -> None:
+    x, h = draw(2, taps, 1, 2, 30)
+    h.requires_grad_()
+    y = causal_convolution(x, h)
+    torch.testing.assert_close(y, ALGORITHMS["direct"](x, h))
+    (gradient,) = torch.autograd.grad(y.sum(), h)
+    assert gradient.shape == h.shape
+    assert not gradient[30:].any()
+
+
+def test_only_the_gradients_asked_for_are_computed() -> None:
+    x, h = draw(4, 40, 1, 5, 8000)
+    causal_convolution(x, h.requires_grad_()).sum().backward()
+    assert x.grad is None
+    assert h.grad is not None
+
+
+def test_a_batch_of_no_records_gives_no_records() -> None:
+    assert causal_convolution(torch.zeros(0, 2, 50), torch.zeros(3, 4, 2)).shape == (0, 4, 50)
+
+
+def test_the_rule_names_an_algorithm_for_every_shape_and_conv1d_off_the_processor() -> None:
+    sizes = itertools.product((0, 1, 32), (1, 3, 40, 255, 9000), (1, 5, 64), (1, 16), (1, 1000, 64000))
+    named = set()
+    for batch, taps, inputs, outputs, length in sizes:
+        named.add(algorithm(batch, taps, inputs, outputs, length, "cpu"))
+        assert algorithm(batch, taps, inputs, outputs, length, "cuda") == "direct"
+    assert named == set(ALGORITHMS)
+
+
+def test_lab_2b_runs_in_blocks() -> None:
+    assert algorithm(32, 40, 1, 5, 32_000, "cpu") == "blocks"
+    assert algorithm(32, 40, 5, 1, 32_000, "cpu") == "blocks"
+
+
+def test_autocast_gives_what_conv1d_gives() -> None:
+    x, h = (tensor.float() for tensor in draw(4, 40, 1, 5, 8000))
+    with torch.autocast("cpu", torch.bfloat16):
+        y = causal_convolution(x, h)
+    assert y.dtype == torch.bfloat16
+    assert relative(y, causal_convolution(x, h).double()) < 2e-2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_graphics_processor_agrees_with_the_processor_also_under_autocast() -> None:
+    x, h = (tensor.float() for tensor in draw(4, 40, 2, 5, 8000))
+    truth = causal_convolution(x, h).double()
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        assert relative(causal_convolution(x.cuda(), h.cuda()).cpu(), truth) < 1e-5
+    with torch.autocast("cuda", torch.bfloat16):
+        assert relative(causal_convolution(x.cuda(), h.cuda()).cpu(), truth) < 2e-2
+
+
+@pytest.mark.parametrize(
+    ("x", "h", "message"),
+    [
+        ((2, 50), (3, 1, 1), r"x must be \(batch, features in, time\).*x \(2, 50\) and h \(3, 1, 1\)"),
+        ((2, 1, 50), (3, 1), r"x must be \(batch, features in, time\).*x \(2, 1, 50\) and h \(3, 1\)"),
+        ((2, 3, 50), (3, 1, 2), r"x has 3 features but h takes 2: x \(2, 3, 50\) and h \(3, 1, 2\)"),
+        ((2, 3, 0), (3, 1, 3), "nothing to convolve"),
+        ((2, 3, 50), (0, 1, 3), "nothing to convolve"),
+    ],
+)
+def test_shapes_that_do_not_fit_raise_one_sentence(x: tuple[int, ...], h: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        causal_convolution(torch.zeros(x), torch.zeros(h))
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,111 @@
+"""Every shipped config is run, and a key that nothing reads is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import TINY, command, composed, make_pairs
+from speechml.configs import conf_dir, plain, refuse_unknown_keys
+from speechml.errors import BadInput
+
+CONF = Path(conf_dir())
+EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
+OPTIONS = {
+    group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+    for group in ("model", "optimizer", "scheduler", "callbacks", "checkpoint", "logger")
+}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_trains_and_scores(experiment: str, train: Callable[..., Path]) -> None:
+    folder = train(f"experiment={experiment}", "debug=limit", "trainer.max_epochs=1", *TINY)
+    assert (folder / "predictions.npz").is_file()
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize(("group", "option"), [(g, o) for g, options in OPTIONS.items() for o in options])
+def test_every_option_of_every_group_is_read_whole(group: str, option: str) -> None:
+    config = plain(composed("train", f"{group}={option}"))
+    refuse_unknown_keys(config)
+
+
+@pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "trainer").glob("*.yaml")))
+def test_every_trainer_is_read_whole(option: str) -> None:
+    refuse_unknown_keys(plain(composed("train", f"trainer={option}")))
+
+
+@pytest.mark.parametrize("mode", ["fdr", "limit", "overfit", "profiler"])
+def test_every_debug_mode_runs(mode: str, train: Callable[..., Path]) -> None:
+    extra = ("trainer.max_epochs=2",) if mode == "overfit" else ()
+    folder = train("experiment=lab2a_fir", f"debug={mode}", *extra, *TINY)
+    assert folder.parent.name == "debug"
+    assert (folder / "card.json").is_file()
+
+
+def test_every_data_config_of_pairs_has_the_keys_that_experiments_set() -> None:
+    """So that `data=...` stays one override away from every experiment."""
+    kinds = {p.stem: set(yaml.safe_load(p.read_text())) for p in (CONF / "data").glob("*.yaml")}
+    set_by_experiments = set()
+    for path in (CONF / "experiment").glob("*.yaml"):
+        set_by_experiments |= set(yaml.safe_load(path.read_text()).get("data", {}))
+    for kind, keys in kinds.items():
+        assert set_by_experiments <= keys, kind
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_takes_other_pairs_with_one_override(experiment: str, workplace: Path) -> None:
+    make_pairs(workplace / "mine")
+    for data in (["data=wav_pairs", "data.root=mine"], ["data=mixed_pairs", "data.clean=a", "data.noise=b"]):
+        refuse_unknown_keys(plain(composed("train", f"experiment={experiment}", *data)))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+trainer.limit_train_batch=3", "trainer.limit_train_batch; did you mean trainer.limit_train_batches?"),
+        ("+optimizer.momentun=0.9", "optimizer.momentun; did you mean optimizer.momentum?"),
+        ("+model.net.tap=3", "model.net.tap; did you mean model.net.taps?"),
+        ("+data.batchsize=3", "data.batchsize; did you mean data.batch_size?"),
+        ("+checkpoint.monitr=x", "checkpoint.monitr; did you mean checkpoint.monitor?"),
+        ("+sed=3", "the key sed; did you mean seed?"),
+        ("+callbacks.listening.recording=3", "did you mean callbacks.listening.recordings?"),
+        ("+zzz.yyy=3", "the key zzz"),
+    ],
+)
+def test_an_added_key_that_nothing_reads_is_refused_with_the_nearest(override: str, words: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        refuse_unknown_keys(plain(composed("train", override)))
+    assert words in str(refused.value)
+
+
+def test_an_added_key_that_is_read_is_accepted() -> None:
+    refuse_unknown_keys(plain(composed("train", "+trainer.limit_train_batches=3", "+optimizer.momentum=0.9")))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["optimizer.lrr=1"], 1, "there is no key optimizer.lrr; did you mean optimizer.lr?"),
+        (["model.net.tapz=[1]"], 1, "there is no key model.net.tapz; did you mean model.net.taps?"),
+        (["experiment=lab2b_mimo"], 1, "did you mean lab2b_mimo_cnn?"),
+        (["trainer=cpuu"], 1, "did you mean cpu?"),
+        (["+trainer.limit_train_batch=3"], 2, "did you mean trainer.limit_train_batches?"),
+        (["data=wav_pairs"], 2, "data.root must be given"),
+        (["data=wav_pairs", "data.root=nowhere"], 2, "nowhere is no folder"),
+        (["model.net.taps=[40]"], 2, "features needs 2 numbers"),
+        (["model.loss=l3"], 2, "loss is 'l3'; it can be l1, mse"),
+        (["model._target_=os.system"], 2, "is refused"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence_and_leaves_nothing(
+    words: list[str], code: int, says: str, workplace: Path
+) -> None:
+    done = command("speechml-train", *words)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    runs = workplace / "runs"
+    assert not runs.exists() or not list(runs.rglob("*/*/*"))
