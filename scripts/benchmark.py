@@ -62,14 +62,16 @@ def _network(repeats: int) -> None:
     # Forward, both layers; backward, both filters' gradients and the second layer's input's.
     operations = 2 * 5 * batch * length * taps * features
     rate = _matrix_product_rate()
-    print(f"Lab 2B's network step, {batch} × {length} samples, features 1, {features}, 1, {taps} taps, float32,")
+    print(
+        f"Lab 2B's network step, {batch} records of {length} samples, features 1, {features}, 1, {taps} taps, float32,"
+    )
     print(f"{torch.get_num_threads()} threads; medians of {repeats}; matrix products run at {rate / 1e9:.0f} GFLOP/s.")
-    print(f"{'':20}{'time':>10}{'× loop':>9}{'× conv1d':>10}{'of peak':>9}")
+    print(f"{'':20}{'time':>10}{'loop/time':>11}{'conv1d/time':>13}{'of peak':>9}")
     for name, taken in times.items():
         median = statistics.median(taken)
         print(
-            f"{name:20}{1e3 * median:7.1f} ms{_ratio(times, 'loop of delays', name):9.1f}"
-            f"{_ratio(times, 'conv1d', name):10.2f}{operations / median / rate:9.0%}"
+            f"{name:20}{1e3 * median:7.1f} ms{_ratio(times, 'loop of delays', name):11.1f}"
+            f"{_ratio(times, 'conv1d', name):13.2f}{operations / median / rate:9.0%}"
         )
 
 

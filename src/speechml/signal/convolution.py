@@ -22,12 +22,13 @@ def causal_convolution(x: Tensor, h: Tensor) -> Tensor:
     """
     _check(x, h)
     batch, features_in, length = x.shape
-    h = h[:length]  # later taps only ever meet the silence before the record
     taps, features_out, _ = h.shape
-    if torch.is_autocast_enabled(x.device.type) or x.dtype not in (torch.float32, torch.float64):
-        return _direct(x, h)  # conv1d knows the reduced precisions
-    name = algorithm(batch, taps, features_in, features_out, length, x.device.type)
-    return ALGORITHMS[name](x, h)
+    device = "cpu" if x.is_cpu else x.device.type
+    name = algorithm(batch, taps, features_in, features_out, length, device)
+    if name == "direct" or torch.is_autocast_enabled(device) or x.dtype not in (torch.float32, torch.float64):
+        return _direct(x, h)  # conv1d also knows the reduced precisions
+    # Taps longer than the record only ever meet the silence before it.
+    return ALGORITHMS[name](x, h[:length])
 
 
 def algorithm(batch: int, taps: int, features_in: int, features_out: int, length: int, device_type: str) -> str:
@@ -39,30 +40,35 @@ def algorithm(batch: int, taps: int, features_in: int, features_out: int, length
     if device_type != "cpu":
         return "direct"  # cuDNN
     taps = min(taps, length)
-    samples = batch * length
+    work = batch * length * taps
+    # Below this, conv1d is done before the others are set up.
+    if work * (features_in + features_out) < 600_000:
+        return "direct"
     # Fourier transforms cost the same for any filter, blocks the more the longer it is; with few channels the
     # transforms weigh more against the products between channels.
     if taps > 100 + 90 * (1 / features_in + 1 / features_out):
-        return "fourier" if samples * taps * (features_in + features_out) >= 700_000 else "direct"
-    # conv1d is at its best with many channels and few taps, and has the least to set up.
+        return "fourier"
+    # conv1d is at its best with many channels and few taps.
     few_taps = taps < 3 or (taps < 16 and max(features_in, features_out) >= 8)
-    if few_taps or samples < 4_000 or samples * taps < 300_000:
+    if few_taps or batch * length < 4_000 or work < 300_000:
         return "direct"
     return "blocks"
 
 
 def _check(x: Tensor, h: Tensor) -> None:
-    shapes = f"x {tuple(x.shape)} and h {tuple(h.shape)}"
     if x.dim() != 3 or h.dim() != 3:
-        raise ValueError(f"x must be (batch, features in, time) and h (taps, features out, features in), not {shapes}.")
-    if x.shape[1] != h.shape[2]:
-        raise ValueError(f"x has {x.shape[1]} features but h takes {h.shape[2]}: {shapes}.")
-    if 0 in x.shape[1:] or 0 in h.shape:
-        raise ValueError(f"There is nothing to convolve in {shapes}.")
+        message = "x must be (batch, features in, time) and h (taps, features out, features in)"
+    elif x.shape[1] != h.shape[2]:
+        message = f"h takes {h.shape[2]} features where x has {x.shape[1]}"
+    elif not (h.numel() and x.shape[2]):
+        message = "There is nothing to convolve without features, taps and samples"
+    else:
+        return
+    raise ValueError(f"{message}: they are x {tuple(x.shape)} and h {tuple(h.shape)}.")
 
 
 def _direct(x: Tensor, h: Tensor) -> Tensor:
-    return F.conv1d(F.pad(x, (h.shape[0] - 1, 0)), h.permute(1, 2, 0).flip(-1))
+    return torch.conv1d(torch.constant_pad_nd(x, (h.shape[0] - 1, 0)), h.flip(0).permute(1, 2, 0))
 
 
 def _fourier(x: Tensor, h: Tensor) -> Tensor:
