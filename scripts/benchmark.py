@@ -90,7 +90,7 @@ def _table(quick: bool) -> None:
             skipped += 1
             continue
         _progress(f"{number}/{len(shapes)}")
-        times = _shape_times(batch, k, inputs, outputs, length, seconds=0.1 if quick else 0.6)
+        times = _shape_times(batch, k, inputs, outputs, length, seconds=0.1 if quick else 0.4)
         ratio = _ratio(times, "causal_convolution", "conv1d")
         shape = f"{inputs:3}{outputs:4}{batch:6}{length:7}{k:5}"
         name = algorithm(batch, k, inputs, outputs, length, "cpu")

@@ -20,7 +20,8 @@ README = (ROOT / "README.md").read_text()
     "module", ["speechml", "speechml.cli", "speechml.train", "speechml.evaluate", "hydra_plugins.speechml_searchpath"]
 )
 def test_an_entry_point_loads_nothing_heavy(module: str) -> None:
-    program = f"import sys, {module}; print([m for m in ('torch', 'lightning', 'numpy', 'librosa', 'matplotlib') if m in sys.modules])"
+    heavy = ("torch", "lightning", "numpy", "librosa", "matplotlib")
+    program = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

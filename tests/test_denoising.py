@@ -114,7 +114,7 @@ def test_nan_samples_leave_no_file(run: Path, workplace: Path) -> None:
     assert not list((workplace / "out").iterdir())
 
 
-def damaged(kind: str, run: Path, workplace: Path, train: Callable[..., Path]) -> tuple[Path, str]:
+def damaged(kind: str, run: Path, workplace: Path) -> tuple[Path, str]:
     last = run / "checkpoints" / "last.ckpt"
     path = workplace / f"{kind}.ckpt"
     if kind == "missing":
@@ -141,10 +141,8 @@ def damaged(kind: str, run: Path, workplace: Path, train: Callable[..., Path]) -
 
 
 @pytest.mark.parametrize("kind", ["missing", "cut", "text", "of_others", "of_another_model", "newer", "hostile"])
-def test_a_damaged_or_foreign_checkpoint_is_one_sentence(
-    kind: str, run: Path, workplace: Path, train: Callable[..., Path]
-) -> None:
-    path, words = damaged(kind, run, workplace, train)
+def test_a_damaged_or_foreign_checkpoint_is_one_sentence(kind: str, run: Path, workplace: Path) -> None:
+    path, words = damaged(kind, run, workplace)
     with pytest.raises(BadInput, match=words):
         speechml.load(path)
 

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from omegaconf import DictConfig
@@ -34,6 +35,8 @@ def plainly(app: Callable[[], None], config_name: str) -> None:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(OURS)
+    except BrokenPipeError:  # the reader of our output has gone, as in `speechml-train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (HydraException, OmegaConfBaseException) as error:
         if wanted == "1":
             raise
@@ -63,7 +66,7 @@ def _sentence(error: Exception, config_name: str) -> str:
     text = str(error).strip()
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
-        return f"there is no key {unknown[1]}{nearest(unknown[1], _known_keys(config_name))}"
+        return f"there is no key {unknown[1]}{_elsewhere(unknown[1]) or nearest(unknown[1], _known_keys(config_name))}"
     group = re.search(r"Could not find '([^']+)'(?:\n|.)*?Available options in '([^']+)':\n((?:\t.*\n?)+)", text)
     if group:
         options = group[3].split()
@@ -71,15 +74,26 @@ def _sentence(error: Exception, config_name: str) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip() and "full_key" not in line)
 
 
+def _elsewhere(key: str) -> str:
+    """Which other choices of the key's group have it: `data.root` belongs to `data=wav_pairs`, not to every data."""
+    from omegaconf import OmegaConf
+
+    group, _, name = key.partition(".")
+    choices = sorted((Path(conf_dir()) / group).glob("*.yaml"))
+    having = [f"{group}={path.stem}" for path in choices if name in OmegaConf.load(path)]
+    return f" in this {group}; it belongs to {' or '.join(having)}" if having else ""
+
+
 def _known_keys(config_name: str) -> list[str]:
     """Keys of the config as the command line would compose it without the values it sets."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
 
     groups = [a for a in sys.argv[1:] if re.fullmatch(r"[a-z_/]+=\w+", a) and "." not in a]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(conf_dir(), version_base="1.3"):
-            return list(keys_of(compose(config_name, overrides=groups)))
+            return list(keys_of(OmegaConf.to_container(compose(config_name, overrides=groups))))
     except Exception:  # the hint is a courtesy: without it the first error still stands
         return []

@@ -44,12 +44,11 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
-    """The dotted names of all keys in a config, sections before what they hold."""
-    if isinstance(node, (DictConfig, dict)):
-        for key in node:
+    """The dotted names of all keys in a plain config, sections before what they hold."""
+    if isinstance(node, dict):
+        for key, value in node.items():
             yield f"{prefix}{key}"
-            value = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
-            yield from keys_of(value[key], f"{prefix}{key}.")  # type: ignore[index,call-overload]
+            yield from keys_of(value, f"{prefix}{key}.")
 
 
 def refuse_unknown_keys(config: dict[str, Any], only: set[str] | None = None) -> None:
@@ -99,7 +98,9 @@ def parameters(cls: type) -> set[str]:
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue
-        kinds = {name: p.kind for name, p in inspect.signature(base.__init__).parameters.items() if name != "self"}
+        kinds = {
+            name: p.kind for name, p in inspect.signature(vars(base)["__init__"]).parameters.items() if name != "self"
+        }
         found |= {
             n
             for n, kind in kinds.items()

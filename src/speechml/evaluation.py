@@ -40,16 +40,16 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     card = data.card()
     if getattr(task, "sample_rate", None) != data.sample_rate:
         raise BadInput(
-            f"{run} works at {task.sample_rate} Hz and the data are at {data.sample_rate} Hz; "  # type: ignore[union-attr]
+            f"{run} works at {task.sample_rate} Hz and the data are at {data.sample_rate} Hz; "
             f"add data.sample_rate={task.sample_rate}"
         )
     pl.seed_everything(config["seed"], verbose=False)
     trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
-        use_distributed_sampler=False, default_root_dir=folder, deterministic=True,
+        accelerator="auto", devices=1, deterministic=True, use_distributed_sampler=False, default_root_dir=folder,
+        logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
     trainer.test(task, datamodule=data, verbose=False)
-    scores: dict[str, float] = task.scores  # type: ignore[assignment]
+    scores: Any = task.scores
     name = f"{card['data']}-{card['test_fingerprint']}"
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)

@@ -20,6 +20,7 @@ from speechml.callbacks import EpochTable
 from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
 from speechml.errors import BadInput
 from speechml.files import write_text
+from speechml.memory import keep_memory, skip_filling
 from speechml.runs.checkpoint import Record, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
 from speechml.runs.identity import run_id
@@ -73,6 +74,8 @@ def launch(cfg: DictConfig) -> float | None:
 def prepare(config: dict[str, Any]) -> None:
     """What every process of a run does first."""
     quiet_third_parties()
+    keep_memory()
+    skip_filling()
     if config["threads"] is not None:
         torch.set_num_threads(int(config["threads"]))
 
@@ -196,7 +199,11 @@ def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> t
     from lightning.pytorch.loggers import TensorBoardLogger
 
     keep = config["checkpoint"]
-    common = {"dirpath": folder / "checkpoints", "auto_insert_metric_name": False, "enable_version_counter": False}
+    common: dict[str, Any] = {
+        "dirpath": folder / "checkpoints",
+        "auto_insert_metric_name": False,
+        "enable_version_counter": False,
+    }
     best = ModelCheckpoint(filename="best", monitor=keep["monitor"], mode=keep["mode"], **common)
     # A callback of its own: with save_last=True Lightning 2.6 writes last.ckpt only when best.ckpt is written as well.
     last = ModelCheckpoint(filename="last", **common)

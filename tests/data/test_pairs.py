@@ -77,7 +77,7 @@ def test_runs_that_differ_by_seed_share_a_test_set(kind: str, tmp_path: Path, co
 @pytest.mark.parametrize("kind", MODULES)
 def test_every_test_recording_is_scored_once_and_whole(kind: str, tmp_path: Path, common: dict[str, Any]) -> None:
     data = module(kind, tmp_path, common)
-    seen = [(int(i), batch.clean.shape[-1]) for batch in data.batches("test") for i in batch.index]
+    seen = [(int(i), batch.clean.shape[-1]) for batch in data.batches("test") for i in batch.numbers]
     assert sorted(i for i, _ in seen) == sorted(data.corpus.parts["test"])
     assert all(data.corpus.lengths[i] == length for i, length in seen)
 
@@ -95,7 +95,7 @@ def test_an_epoch_holds_every_training_clip_once_in_another_order_each(
 def test_wav_pairs_are_the_files_themselves(tmp_path: Path, common: dict[str, Any]) -> None:
     data = WavPairs(str(make_pairs(tmp_path / "pairs")), **common)
     for batch in data.batches("test"):
-        name = data.corpus.names[int(batch.index[0])]
+        name = data.corpus.names[int(batch.numbers[0])]
         for side, waveform in (("noisy", batch.noisy), ("clean", batch.clean)):
             expected, _ = soundfile.read(tmp_path / "pairs" / side / f"{name}.wav", dtype="float32")
             assert torch.equal(waveform[0, 0], torch.from_numpy(expected))
@@ -182,7 +182,7 @@ def test_lab_pairs_are_the_tensors_themselves(tmp_path: Path, common: dict[str, 
     pairs = [lab_pair(seed=i) for i in range(30)]
     data = LabPairs(str(lab_file(tmp_path / "lab.pt", pairs)), **common)
     for batch in data.batches("test"):
-        for i, noisy, clean in zip(batch.index, batch.noisy, batch.clean, strict=True):
+        for i, noisy, clean in zip(batch.numbers, batch.noisy, batch.clean, strict=True):
             assert torch.equal(noisy, pairs[int(i)][0])
             assert torch.equal(clean, pairs[int(i)][1])
 
@@ -220,7 +220,7 @@ def test_mixtures_have_the_snr_that_was_asked_for(tmp_path: Path, common: dict[s
     for part in ("train", "test"):
         for batch in data.batches(part):
             torch.testing.assert_close(
-                snr_db(batch.noisy, batch.clean), torch.full((len(batch.index),), 3.0).double(), atol=1e-3, rtol=0
+                snr_db(batch.noisy, batch.clean), torch.full((len(batch.numbers),), 3.0).double(), atol=1e-3, rtol=0
             )
 
 

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
-from speechml.callbacks.listening import examples
+from speechml.callbacks.listening import examples, writers
 
 SIZE = (9, 4)  # inches
 
@@ -48,9 +48,8 @@ class Figures(pl.Callback):
         folder.mkdir(exist_ok=True)
         for title, figure in figures.items():
             figure.savefig(folder / f"{title}.png", dpi=110)
-            for logger in trainer.loggers:
-                if hasattr(logger.experiment, "add_figure"):
-                    logger.experiment.add_figure(f"figures/{title}", figure, trainer.global_step, close=False)
+            for writer in writers(trainer):
+                writer.add_figure(f"figures/{title}", figure, trainer.global_step, close=False)
 
 
 def canvas(rows: int = 1, **options: Any) -> tuple[Any, Any]:

@@ -42,10 +42,14 @@ class Listening(pl.Callback):
                 audio.save(folder / file, waveform.numpy(), int(pl_module.sample_rate))  # type: ignore[arg-type]
 
     def _show(self, trainer: pl.Trainer, module: Any, title: str, versions: dict[str, Tensor]) -> None:
-        for logger in trainer.loggers:
-            if hasattr(logger.experiment, "add_audio"):
-                for version, waveform in audible(versions).items():
-                    logger.experiment.add_audio(f"{title}/{version}", waveform, trainer.global_step, module.sample_rate)
+        for writer in writers(trainer):
+            for version, waveform in audible(versions).items():
+                writer.add_audio(f"{title}/{version}", waveform, trainer.global_step, module.sample_rate)
+
+
+def writers(trainer: Any) -> list[Any]:
+    """TensorBoard's writers among a trainer's loggers."""
+    return [logger.experiment for logger in trainer.loggers if hasattr(logger.experiment, "add_audio")]
 
 
 def audible(versions: dict[str, Tensor]) -> dict[str, Tensor]:

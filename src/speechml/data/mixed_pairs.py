@@ -91,17 +91,21 @@ class Mixer:
     seed: int
     split_seed: int
 
+    @property
+    def nbytes(self) -> int:
+        return self.clean.samples.nbytes + self.noise.samples.nbytes
+
     def to(self, device: torch.device) -> Mixer:
         return Mixer(self.clean.to(device), self.noise.to(device), self.snr_db, self.seed, self.split_seed)
 
     def clips(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self._mixed(self.clean.gather_rows(picks.index), picks, key("mix", self.seed, picks.epoch))
+        return self._mixed(self.clean.gather_rows(picks.numbers), picks, key("mix", self.seed, picks.epoch))
 
     def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self._mixed(self.clean.whole(picks.index), picks, key("mix", picks.part, self.split_seed))
+        return self._mixed(self.clean.whole(picks.numbers), picks, key("mix", picks.part, self.split_seed))
 
     def _mixed(self, clean: Tensor, picks: Picks, draw_key: int) -> tuple[Tensor, Tensor]:
-        draws = uniform(draw_key, picks.index.to(clean.device), 3)
+        draws = uniform(draw_key, picks.numbers.to(clean.device), 3)
         noise = self._noise(picks.part, clean.shape[-1], draws[:, 0], draws[:, 1])
         low, high = self.snr_db
         snr = (low + (high - low) * draws[:, 2])[:, None, None]

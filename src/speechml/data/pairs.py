@@ -21,17 +21,17 @@ PARTS = ("train", "val", "test")
 class Picks(NamedTuple):
     """Which items a batch consists of; the waveforms are gathered where they are needed."""
 
-    part: str  # train: `index` counts clips; val, test: whole recordings
+    part: str  # train: `numbers` count clips; val, test: whole recordings
     epoch: int
-    index: Tensor
+    numbers: Tensor
 
 
 class PairBatch(NamedTuple):
-    """noisy, clean: (batch, 1, time); index: (batch,) clip or recording numbers within the corpus."""
+    """noisy, clean: (batch, 1, time); numbers: (batch,) clip or recording numbers within the corpus."""
 
     noisy: Tensor
     clean: Tensor
-    index: Tensor
+    numbers: Tensor
 
 
 class PairSource(Protocol):
@@ -42,6 +42,10 @@ class PairSource(Protocol):
 
     def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
         """Noisy and clean whole recordings of one length. Shape: (batch, 1, time) twice."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the samples take."""
 
     def to(self, device: torch.device) -> PairSource:
         """The source with its samples on another device."""
@@ -54,10 +58,14 @@ class PackedPairs:
         self.noisy, self.clean = noisy, clean
 
     def clips(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self.noisy.gather_rows(picks.index), self.clean.gather_rows(picks.index)
+        return self.noisy.gather_rows(picks.numbers), self.clean.gather_rows(picks.numbers)
 
     def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self.noisy.whole(picks.index), self.clean.whole(picks.index)
+        return self.noisy.whole(picks.numbers), self.clean.whole(picks.numbers)
+
+    @property
+    def nbytes(self) -> int:
+        return self.noisy.samples.nbytes + self.clean.samples.nbytes
 
     def to(self, device: torch.device) -> PackedPairs:
         return PackedPairs(self.noisy.to(device), self.clean.to(device))
@@ -173,7 +181,9 @@ class PairsData(pl.LightningDataModule):
         return Batches("test", lambda _: self._scoring_groups("test"), self._epoch)
 
     def _epoch(self) -> int:
-        if self.trainer is None or self.trainer.overfit_batches:  # overfitting repeats the batches of epoch 0
+        if self.trainer is None or getattr(
+            self.trainer, "overfit_batches", 0
+        ):  # overfitting repeats the batches of epoch 0
             return 0
         return self.trainer.current_epoch
 
@@ -204,13 +214,14 @@ class PairsData(pl.LightningDataModule):
         return self.gather(batch) if isinstance(batch, Picks) else batch
 
     def gather(self, picks: Picks) -> PairBatch:
-        """The waveforms of `picks`, on the device of `picks.index`."""
-        device = picks.index.device
+        """The waveforms of `picks`, on the device of `picks.numbers`."""
+        device = picks.numbers.device
         if self._resident is None or self._resident[0] != device:
-            self._resident = (device, self.corpus.source.to(device))
+            source = self.corpus.source
+            self._resident = (device, source.to(device) if fits(source.nbytes, device) else source)
         source = self._resident[1]
         noisy, clean = source.clips(picks) if picks.part == "train" else source.whole(picks)
-        return PairBatch(noisy, clean, picks.index)
+        return PairBatch(noisy.to(device), clean.to(device), picks.numbers)
 
     def batches(self, part: str) -> Iterator[PairBatch]:
         """Every clip of `train` or recording of `val` or `test`, in order, on the CPU."""
@@ -218,6 +229,11 @@ class PairsData(pl.LightningDataModule):
         groups = list(c.clips.split(self.batch_size)) if part == "train" else self._scoring_groups(part)
         for index in groups:
             yield self.gather(Picks(part, 0, index))
+
+
+def fits(nbytes: int, device: torch.device) -> bool:
+    """Whether packed recordings may move to a device whole: they get at most half of a GPU's free memory."""
+    return device.type != "cuda" or nbytes * 2 <= torch.cuda.mem_get_info(device)[0]
 
 
 def divided(count: int, split_seed: int, shares: tuple[float, float] = (0.2, 0.2)) -> dict[str, list[int]]:

@@ -83,7 +83,7 @@ class _Clip(NamedTuple):
     floor: np.ndarray  # float32 (SAMPLES,), standard normal
 
 
-def spoken_pairs(count: int = 1500, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> SpokenPairs:
+def spoken_pairs(count: int = 1500, seed: int = 0, progress: Callable[[int, int], object] | None = None) -> SpokenPairs:
     """Make noisy and clean clips of spoken sentences, the labs' 2A/2B data made anew: 1,500 take about 10 s.
 
     A clip depends on the seed and its own number alone, whatever the count; its voice on its number alone.

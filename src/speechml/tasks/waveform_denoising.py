@@ -111,7 +111,7 @@ class WaveformDenoiser(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002 (Lightning's signature)
         loss, estimate = self.loss(batch.noisy, batch.clean)
-        size = len(batch.index)
+        size = len(batch.numbers)
         mse = F.mse_loss(estimate.detach(), batch.clean)
         self.log_dict(
             {"train/loss": loss.detach(), "train/mse": mse},
@@ -144,16 +144,18 @@ class WaveformDenoiser(pl.LightningModule):
         self._score(batch, {"": self(batch.noisy), "_input": batch.noisy, "_wiener": filtered})
 
     def _score(self, batch: Any, estimates: dict[str, Tensor]) -> None:
+        # Scores are taken in float64, which Apple's GPUs lack.
+        where = torch.device("cpu") if batch.clean.device.type == "mps" else batch.clean.device
         columns = {
-            named(score, what): function(estimate.float(), batch.clean)
+            named(score, what): function(estimate.float().to(where), batch.clean.to(where))
             for what, estimate in estimates.items()
             for score, function in WAVEFORM_SCORES.items()
         }
         loss = LOSSES[self.loss_name](estimates[""] / self.level, batch.clean / self.level)
-        share = len(batch.index) if self.loss_name == "mse_sum" else 1  # a sum is reported per recording
-        columns["loss"] = (loss / share).expand(len(batch.index))
+        share = len(batch.numbers) if self.loss_name == "mse_sum" else 1  # a sum is reported per recording
+        columns["loss"] = (loss / share).to(where).expand(len(batch.numbers))
         table = torch.stack([c.double() for c in columns.values()], 1).cpu().tolist()
-        for index, row in zip(batch.index.tolist(), table, strict=True):
+        for index, row in zip(batch.numbers.tolist(), table, strict=True):
             self.items[index] = dict(zip(columns, row, strict=True))
 
     def on_validation_epoch_end(self) -> None:
