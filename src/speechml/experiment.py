@@ -25,7 +25,7 @@ from speechml.runs.checkpoint import Record, read_checkpoint, refuse_other_weigh
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
 from speechml.runs.identity import run_id
 from speechml.runs.predictions import write_predictions
-from speechml.runs.ranks import FrozenDDP, environment, leave_group
+from speechml.runs.ranks import FrozenDDP, environment, leave_group, processes
 from speechml.runs.summary import summary
 
 log = logging.getLogger("speechml")
@@ -219,7 +219,8 @@ def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> t
         "use_distributed_sampler": False, "enable_progress_bar": False, "enable_model_summary": False,
     }  # fmt: skip
     node = {**fixed, **config["trainer"]}
-    if node.get("strategy") == "ddp":
+    several = processes(node) > 1 and node.get("strategy", "auto") == "auto"
+    if several or node.get("strategy") == "ddp":  # Lightning's own launcher would replay the command line
         node["strategy"] = FrozenDDP(folder)
     trainer = build(node, where="trainer")
     for logger in loggers:

@@ -181,11 +181,10 @@ class PairsData(pl.LightningDataModule):
         return Batches("test", lambda _: self._scoring_groups("test"), self._epoch)
 
     def _epoch(self) -> int:
-        if self.trainer is None or getattr(
-            self.trainer, "overfit_batches", 0
-        ):  # overfitting repeats the batches of epoch 0
+        trainer: Any = self.trainer
+        if trainer is None or trainer.overfit_batches:  # overfitting repeats the batches of epoch 0
             return 0
-        return self.trainer.current_epoch
+        return int(trainer.current_epoch)
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
