@@ -1,0 +1,151 @@
+"""The folder of a run: claimed by one process at a time, with a card that says what it is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from speechml.files import write_json
+from speechml.errors import BadInput
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a run's folder alone; a killed holder lets go by itself.
+
+    Raises:
+        BadInput: another process has it.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = (folder / ".lock").open("a+")
+        except FileNotFoundError:  # moved aside between the two lines
+            continue
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise BadInput(f"{folder} is being trained by {holder}; wait for it, or change a key or the seed") from None
+            if not _is_still(folder / ".lock", file.fileno()):
+                continue  # the folder was moved aside while we opened its lock
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+            return
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def read_card(folder: Path) -> dict[str, Any] | None:
+    """The card of a run, or None where the folder holds no run.
+
+    Raises:
+        BadInput: there is a card, but it is damaged.
+    """
+    try:
+        card = json.loads((folder / "card.json").read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{folder / 'card.json'} cannot be read ({error}); move {folder} away and train again") from error
+    if not isinstance(card, dict) or "state" not in card:
+        raise BadInput(f"{folder / 'card.json'} is no card of a run; move {folder} away and train again")
+    return card
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Replace the card of a run, whole."""
+    write_json(folder / "card.json", card)
+
+
+def set_aside(folder: Path) -> Path:
+    """Move what a folder holds into `runs/.old/`, so that a run can be trained again without losing the old one.
+
+    The folder itself stays, with the lock that is held on it.
+    """
+    old = folder.parents[1] / ".old" / folder.parent.name / f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    while old.exists():
+        old = old.with_name(old.name + "-")
+    old.mkdir(parents=True)
+    for item in folder.iterdir():
+        if item.name != ".lock":
+            shutil.move(item, old / item.name)
+    return old
+
+
+def provenance() -> dict[str, Any]:
+    """What a card says of the code, the packages and the machine."""
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "code": code_version(),
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        "hardware": hardware(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+PACKAGES = ("speechml", "torch", "torchaudio", "lightning", "hydra-core", "torchmetrics", "numpy")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def code_version() -> dict[str, Any]:
+    """Commit of the checkout that speechml runs from, and whether it was changed since; nothing for an installed wheel."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        # Only the code that runs counts, not notes or data beside it.
+        dirty = bool(_git(here, "status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/conf"))
+    except (OSError, subprocess.SubprocessError):
+        return {"version": _version("speechml"), "commit": None, "dirty": None}
+    return {"version": _version("speechml"), "commit": commit, "dirty": dirty}
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, CPU threads that compute, and GPUs."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "host": socket.gethostname(), "processor": _processor(), "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(), "gpus": gpus,
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
