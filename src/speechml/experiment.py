@@ -168,7 +168,7 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
         "parameters": sum(p.numel() for p in task.parameters()),
         "training_s": round(seconds, 2),
         "epochs": trainer.current_epoch,
-        "clips_per_s": round(len(data.corpus.clips) * trainer.current_epoch / seconds, 1) if seconds > 0 else None,
+        "clips_per_s": round(trainer.global_step / len(data.train_dataloader()) * len(data.corpus.clips) / seconds, 1),
         "monitored": _number(trainer.callback_metrics.get(config["checkpoint"]["monitor"])),
         "scores": {k: _number(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))},
     }

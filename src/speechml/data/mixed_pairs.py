@@ -15,7 +15,7 @@ from speechml.data.pairs import PARTS, Corpus, PairsData, Picks, divided
 from speechml.data.progress import progress
 from speechml.data.wav_pairs import stamp
 from speechml.files import built_once
-from speechml.signal.random import key, uniform
+from speechml.signal.random import key, permutation, uniform
 
 # Every noise recording is cut in time, so that no noise heard in training comes back in a score.
 NOISE_SPANS = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0)}
@@ -146,15 +146,15 @@ def speakers_of(paths: list[Path]) -> list[str]:
 def by_speaker(speakers: list[str], split_seed: int) -> tuple[dict[str, list[int]], str]:
     """Recordings of each part such that test speakers are never heard in training, and the name of the protocol.
 
-    Three speakers or more are divided about 60/20/20 by speaker. Two: the one with more recordings trains and validates,
-    on different ones. One: divided by recording, protocol `random`.
+    Three speakers or more are divided about 60/20/20 by speaker. Two: one, by `split_seed`, trains and validates
+    on different recordings, the other tests. One: divided by recording, protocol `random`.
     """
     names = sorted(set(speakers))
     files = {name: [i for i, s in enumerate(speakers) if s == name] for name in names}
     if len(names) == 1:
         return divided(len(speakers), split_seed), "random"
     if len(names) == 2:
-        heard, unseen = sorted(names, key=lambda name: (-len(files[name]), name))
+        unseen, heard = (names[i] for i in permutation(key("split", split_seed), 2))
         halves = divided(len(files[heard]), split_seed, (0.2, 0.0))
         own = files[heard]
         return {

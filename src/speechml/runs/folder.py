@@ -17,8 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from speechml.files import write_json
 from speechml.errors import BadInput
+from speechml.files import write_json
 
 
 @contextmanager
@@ -40,7 +40,9 @@ def claimed(folder: Path) -> Iterator[None]:
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
-                raise BadInput(f"{folder} is being trained by {holder}; wait for it, or change a key or the seed") from None
+                raise BadInput(
+                    f"{folder} is being trained by {holder}; wait for it, or change a key or the seed"
+                ) from None
             if not _is_still(folder / ".lock", file.fileno()):
                 continue  # the folder was moved aside while we opened its lock
             file.truncate(0)
@@ -68,7 +70,9 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise BadInput(f"{folder / 'card.json'} cannot be read ({error}); move {folder} away and train again") from error
+        raise BadInput(
+            f"{folder / 'card.json'} cannot be read ({error}); move {folder} away and train again"
+        ) from error
     if not isinstance(card, dict) or "state" not in card:
         raise BadInput(f"{folder / 'card.json'} is no card of a run; move {folder} away and train again")
     return card

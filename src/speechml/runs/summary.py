@@ -14,7 +14,9 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = []
     for row in [header, ["-" * w for w in widths], *rows]:
-        lines.append("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))))
+        lines.append(
+            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        )
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -53,9 +55,16 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
         trained = {k: v for k, v in published.get("scores", {}).items() if k.startswith("train/")}
         lines += [f"  {k}: {v:.4g} published, {shown(scores.get(k), False)} here" for k, v in trained.items()]
     counts = ", ".join(f"{n} {part}" for part, n in data["recordings"].items())
-    lines += [f"Data: {data['data']}, {counts} recordings, split protocol {data['protocol']}, test set {data['test_fingerprint']}."]
+    lines += [
+        f"Data: {data['data']}, {counts} recordings, split protocol {data['protocol']}, test set {data['test_fingerprint']}."
+    ]
     lines += [f"  note: {note}" for note in data.get("notes", [])]
     if "training_s" in card:
-        lines += [f"Training: {card['epochs']} epochs in {card['training_s']:.0f} s, {card['parameters']:,} parameters."]
-    lines += [f"Run: {folder} (card.json, figures/, audio/, checkpoints/)", f"Look and listen: tensorboard --logdir {folder}"]
+        lines += [
+            f"Training: {card['epochs']} epochs in {card['training_s']:.0f} s, {card['parameters']:,} parameters."
+        ]
+    lines += [
+        f"Run: {folder} (card.json, figures/, audio/, checkpoints/)",
+        f"Look and listen: tensorboard --logdir {folder}",
+    ]
     return "\n".join(lines)

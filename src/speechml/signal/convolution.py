@@ -40,9 +40,9 @@ def algorithm(batch: int, taps: int, features_in: int, features_out: int, length
     if device_type != "cpu":
         return "direct"  # cuDNN
     taps = min(taps, length)
-    work = batch * length * taps
-    # Below this, conv1d is done before the others are set up.
-    if work * (features_in + features_out) < 600_000:
+    samples = batch * length
+    # Below this, and below the like for blocks, conv1d is done before the others are set up.
+    if samples * taps * (features_in + features_out) < 700_000:
         return "direct"
     # Fourier transforms cost the same for any filter, blocks the more the longer it is; with few channels the
     # transforms weigh more against the products between channels.
@@ -50,7 +50,7 @@ def algorithm(batch: int, taps: int, features_in: int, features_out: int, length
         return "fourier"
     # conv1d is at its best with many channels and few taps.
     few_taps = taps < 3 or (taps < 16 and max(features_in, features_out) >= 8)
-    if few_taps or batch * length < 4_000 or work < 300_000:
+    if few_taps or samples * (taps + 10) < 700_000:
         return "direct"
     return "blocks"
 
