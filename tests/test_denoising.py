@@ -78,6 +78,21 @@ def test_load_needs_the_checkpoint_alone(run: Path, tmp_path: Path) -> None:
     assert a.sample_rate == 16000
 
 
+def test_a_loaded_model_is_ready_to_use(run: Path) -> None:
+    model = speechml.load(run)
+    assert not model(torch.randn(1, 1, 100)).requires_grad
+    with pytest.raises(ValueError, match=r"must be \(batch, 1, time\), not \(100,\)"):
+        model(torch.randn(100))
+
+
+@pytest.mark.parametrize("output", ["file/out", "single.wav"])
+def test_an_output_that_can_be_no_folder_is_one_sentence(output: str, run: Path, workplace: Path) -> None:
+    audio.save(workplace / "a.wav", tone(), 16000)
+    (workplace / "file").write_text("")
+    with pytest.raises(BadInput, match=r"cannot be written to|is no folder"):
+        denoise_files(run, [workplace / "a.wav"], workplace / output)
+
+
 def test_nothing_is_overwritten_unless_told(run: Path, workplace: Path) -> None:
     audio.save(workplace / "a.wav", tone(), 16000)
     (workplace / "out").mkdir()

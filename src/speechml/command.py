@@ -64,6 +64,8 @@ def guarded(function: Callable[[DictConfig], Result], cfg: DictConfig) -> Result
 def _sentence(error: Exception, config_name: str) -> str:
     """Hydra's message, with the nearest valid key where it speaks of an unknown one."""
     text = str(error).strip()
+    if type(error).__name__ == "OverrideParseException":
+        return f"{getattr(error, 'override', text)!r} is not understood; overrides are written key=value (see --help)"
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         return f"there is no key {unknown[1]}{_elsewhere(unknown[1]) or nearest(unknown[1], _known_keys(config_name))}"
@@ -92,10 +94,12 @@ def _known_keys(config_name: str) -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    groups = [a for a in sys.argv[1:] if re.fullmatch(r"[a-z_/]+=\w+", a) and "." not in a]
+    known = {folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir()}
+    groups = [a for a in sys.argv[1:] if a.partition("=")[0] in known]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(conf_dir(), version_base="1.3"):
-            return list(keys_of(OmegaConf.to_container(compose(config_name, overrides=groups))))
+            keys = list(keys_of(OmegaConf.to_container(compose(config_name, overrides=groups))))
+            return keys + [folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir()]
     except Exception:  # the hint is a courtesy: without it the first error still stands
         return []

@@ -14,6 +14,7 @@ import torch
 
 from speechml.data import audio
 from speechml.errors import BadInput
+from speechml.files import make_folder
 from speechml.runs.checkpoint import checkpoint_of, restored
 
 BLOCK_S = 10.0  # seconds denoised at a time: long against any receptive field, small against any memory
@@ -29,6 +30,7 @@ def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bo
     """
     task, _ = restored(checkpoint_of(run))
     jobs = planned(recordings, output, overwrite)
+    make_folder(output)
     rates = {audio.info(source).rate for source in jobs} - {int(task.sample_rate)}  # type: ignore[arg-type]
     if rates:
         others = ", ".join(str(rate) for rate in sorted(rates))
@@ -71,8 +73,8 @@ def planned(recordings: list[Path], output: Path, overwrite: bool) -> dict[Path,
                 )
             jobs[source] = taken[result] = result
             taken[result] = source
-    if output.exists() and not output.is_dir():
-        raise BadInput(f"{output} is a file; give a folder with -o")
+    if (output.exists() and not output.is_dir()) or output.suffix.lower() in audio.EXTENSIONS:
+        raise BadInput(f"{output} is no folder; give a folder with -o, and the recordings keep their names in it")
     return jobs
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from speechml.build import build
 from speechml.callbacks import EpochTable
 from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
 from speechml.errors import BadInput
-from speechml.files import write_text
+from speechml.files import make_folder, write_text
 from speechml.memory import keep_memory, skip_filling
 from speechml.runs.checkpoint import Record, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
@@ -27,6 +28,7 @@ from speechml.runs.identity import run_id
 from speechml.runs.predictions import write_predictions
 from speechml.runs.ranks import FrozenDDP, environment, leave_group, processes
 from speechml.runs.summary import summary
+from speechml.tasks.optimizers import configured
 
 log = logging.getLogger("speechml")
 
@@ -52,6 +54,8 @@ def launch(cfg: DictConfig) -> float | None:
     data_card = data.card()  # reads the recordings: what is wrong with them is said before a folder exists
     pl.seed_everything(config["seed"], verbose=False)
     task_of(config, "the config")
+    configured([torch.nn.Parameter(torch.zeros(1))], config["optimizer"], config["scheduler"], steps=10)
+    make_folder(folder)
     with claimed(folder), tidy(folder):
         card = read_card(folder)
         if card and card["state"] == "done" and not config["redo"]:
@@ -63,12 +67,19 @@ def launch(cfg: DictConfig) -> float | None:
             resume = _resumable(folder, card, data_card)
         card = {
             "id": identity, "experiment": config["name"], "state": "running", **provenance(),
-            "seed": config["seed"], "test_weights": config["checkpoint"]["test_weights"], "data": data_card,
-            "published": config["published"], "scores": {},
+            "overrides": overrides(), "seed": config["seed"], "test_weights": config["checkpoint"]["test_weights"],
+            "data": data_card, "published": config["published"], "scores": {},
         }  # fmt: skip
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
         write_card(folder, card)
         return _train(config, folder, data, card, resume)
+
+
+def overrides() -> list[str]:
+    """What the command line, or the sweep, set."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def prepare(config: dict[str, Any]) -> None:
@@ -105,7 +116,7 @@ def _resumable(folder: Path, card: dict[str, Any], data_card: dict[str, Any]) ->
         )
     last = resume_point(folder)
     if last:
-        print(f"resuming {folder}, which was {card['state']}")
+        print(f"resuming {folder}, which was {'cut off' if card['state'] == 'running' else card['state']}")
     return last
 
 
@@ -128,12 +139,14 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.info("%s %s: %s", card["experiment"], card["id"], card["command"])
+    print(f"training {folder}  {' '.join(card['overrides'])}".rstrip(), file=sys.stderr, flush=True)
     state, before = "failed", environment()
     try:
         card |= execute(config, folder, data, resume)
         state = "done"
     except (KeyboardInterrupt, SystemExit):
         state = "stopped"
+        print(f"\nstopped; the same command resumes {folder} after its last whole epoch", file=sys.stderr)
         raise
     except BaseException as error:
         card["error"] = f"{type(error).__name__}: {error}"
@@ -180,6 +193,7 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
             task, datamodule=data, ckpt_path=best.best_model_path if use_best and best else None, weights_only=True, verbose=False
         )  # fmt: skip
         found["scores"] |= {k: _number(v) for k, v in task.scores.items()}  # type: ignore[union-attr,operator]
+        found["scored"] = len(task.items)  # type: ignore[arg-type]
         if trainer.is_global_zero:
             write_predictions(folder / "predictions.npz", task.items, data.corpus.names)  # type: ignore[arg-type]
     for logger in trainer.loggers:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from speechml.errors import BadInput
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text`: a reader sees the old content or the new, never a part."""
@@ -38,6 +40,21 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        BadInput: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{os.getpid()}.part"
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be written to ({error.strerror}); give another folder") from error
 
 
 @contextmanager

@@ -39,8 +39,8 @@ class MixedPairs(PairsData):
         self, clean: str, noise: str, snr_db: tuple[float, float] = (0.0, 15.0), stereo: str = "mix", **common: Any
     ) -> None:
         super().__init__(**common)
-        if len(snr_db) != 2 or snr_db[0] > snr_db[1]:
-            raise ValueError(f"snr_db is {list(snr_db)}; it must be [lowest, highest] in dB")
+        if not isinstance(snr_db, (list, tuple)) or len(snr_db) != 2 or snr_db[0] > snr_db[1]:
+            raise ValueError(f"snr_db is {snr_db}; it must be [lowest, highest] in dB")
         self.clean, self.noise = Path(clean).expanduser(), Path(noise).expanduser()
         self.snr_db, self.stereo = (float(snr_db[0]), float(snr_db[1])), stereo
 

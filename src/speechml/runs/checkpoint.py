@@ -95,7 +95,7 @@ def restored(path: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
     task = task_of(config, str(path))
     refuse_other_weights(task, content["state_dict"], path)
     task.load_state_dict(content["state_dict"])
-    return task.eval(), config
+    return task.eval().requires_grad_(False), config
 
 
 def refuse_other_weights(task: torch.nn.Module, state: Any, path: Path) -> None:

@@ -38,7 +38,10 @@ def score_table(scores: dict[str, Any], published: dict[str, Any], part: str = "
         if all(c is None for c in cells):
             continue
         rows.append([title, *(shown(c, db) for c in cells), shown(given.get(f"{part}/{score}"), db)])
-    return table([f"{part} part, mean", "noisy input", "output", "Wiener filter", "published"], rows)
+    header = [f"{part} part, mean", "noisy input", "output", "Wiener filter", "published"]
+    if all(row[-1] == "-" for row in rows):  # nothing was published: no column
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return table(header, rows)
 
 
 def summary(folder: Path, card: dict[str, Any]) -> str:
@@ -58,6 +61,8 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
     lines += [
         f"Data: {data['data']}, {counts} recordings, split protocol {data['protocol']}, test set {data['test_fingerprint']}."
     ]
+    if card.get("scored", data["recordings"]["test"]) < data["recordings"]["test"]:
+        lines += [f"Only {card['scored']} of the {data['recordings']['test']} test recordings were scored."]
     lines += [f"  note: {note}" for note in data.get("notes", [])]
     if "training_s" in card:
         lines += [

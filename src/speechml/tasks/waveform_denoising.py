@@ -79,6 +79,8 @@ class WaveformDenoiser(pl.LightningModule):
         return getattr(self.net, "receptive_field", None)
 
     def forward(self, noisy: Tensor) -> Tensor:
+        if noisy.dim() != 3 or noisy.shape[1] != 1:
+            raise ValueError(f"waveforms must be (batch, 1, time), not {tuple(noisy.shape)}")
         out: Tensor = self._by_records(noisy / self.level) * self.level
         return out
 
