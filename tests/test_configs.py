@@ -96,6 +96,8 @@ def test_an_added_key_that_is_read_is_accepted() -> None:
         (["data=wav_pairs"], 2, "data.root must be given"),
         (["data=wav_pairs", "data.root=nowhere"], 2, "nowhere is no folder"),
         (["model.net.taps=[40]"], 2, "features needs 2 numbers"),
+        (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "optimizer=lbfgs"], 2, "LBFGS searches along"),
+        (["checkpoint.test_weights=bset"], 2, "checkpoint.test_weights is bset; it can be best or last"),
         (["optimizer.lr=-1"], 2, "optimizer SGD: Invalid learning rate"),
         (["experimnt=lab2a_fir"], 1, "did you mean experiment?"),
         (["runs/a/b"], 1, "'runs/a/b' is not understood; overrides are written key=value"),

@@ -185,6 +185,21 @@ def test_other_data_are_scored_and_told_apart(run: Path, workplace: Path, capsys
         evaluate(composed("evaluate", f"run={run}", "data=wav_pairs", "data.root=other", "data.sample_rate=8000"))
 
 
+def test_recordings_heard_in_training_are_not_called_a_test(
+    run: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(composed("evaluate", f"run={run}", "data=wav_pairs", "data.root=pairs", "data.clip_s=0.7"))
+    assert "Not a test" not in capsys.readouterr().out
+    found = []
+    for seed in range(1, 4):
+        evaluate(composed("evaluate", f"run={run}", "data=wav_pairs", "data.root=pairs", f"data.split_seed={seed}"))
+        found.append("Not a test: " in capsys.readouterr().out)
+    assert any(found)
+    (workplace / "alone.ckpt").write_bytes((run / "checkpoints" / "last.ckpt").read_bytes())
+    with pytest.raises(BadInput, match="lies in no run"):
+        evaluate(composed("evaluate", "run=alone.ckpt"))
+
+
 def test_the_commands_speak_in_sentences(workplace: Path) -> None:
     audio.save(workplace / "a.wav", tone(), 16000)
     for words in (["speechml", "denoise", "nowhere", "a.wav", "-o", "out"], ["speechml-evaluate", "run=nowhere"]):

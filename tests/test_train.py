@@ -178,12 +178,13 @@ def test_a_stopped_run_ends_as_the_one_that_was_not(
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
 
 
-def test_other_data_are_noticed_before_a_resume(train: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("state", ["stopped", "done"])
+def test_other_data_are_noticed_before_a_resume(state: str, train: Callable[..., Path]) -> None:
     folder = train(*FAST)
     card = read_card(folder)
     assert card is not None
-    write_card(folder, {**card, "state": "stopped", "data": {**card["data"], "fingerprint": "of other data"}})
-    with pytest.raises(BadInput, match="was begun on other data"):
+    write_card(folder, {**card, "state": state, "data": {**card["data"], "fingerprint": "of other data"}})
+    with pytest.raises(BadInput, match="was made from other recordings"):
         train(*FAST)
 
 
@@ -256,3 +257,12 @@ def test_ranks_start_from_the_frozen_config_and_score_each_item_once(sweep: bool
     if sweep:
         one, two = (weights(workplace / "runs" / "lab2a_fir" / card["id"])["net.taps"] for card in cards)
         assert not torch.equal(one, two)
+
+
+def test_a_limit_of_batches_is_rounded_up_to_whole_epochs(train: Callable[..., Path]) -> None:
+    folder = train(*FAST, "data.batch_size=8", "trainer.max_steps=5", "trainer.max_epochs=9")  # 32 clips: 4 an epoch
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["4", "8"]
+    assert all(row["val/loss"] for row in rows)
+    assert (folder / "checkpoints" / "best.ckpt").is_file()

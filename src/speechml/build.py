@@ -66,9 +66,11 @@ def build(node: dict[str, Any], *args: Any, where: str = "", **extra: Any) -> An
     Raises:
         BadInput: the target may not be built, or refuses its arguments (the class's own words are kept).
     """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     cls = target(node.get("_target_"), where)
     arguments = {str(k): v for k, v in node.items() if k != "_target_"}
     try:
         return cls(*args, **arguments, **extra)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{where or 'config'} {cls.__name__}: {error}") from error
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise BadInput(f"{where or 'config'} {cls.__name__}: {' '.join(str(error).split())}") from error

@@ -23,7 +23,7 @@ BLOCK_S = 10.0  # seconds denoised at a time: long against any receptive field, 
 def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bool = False) -> list[Path]:
     """Denoise files and folders of files into `output`, keeping length, rate, channels and names.
 
-    Everything is checked before anything is written; each file appears whole or not at all.
+    Names and headers are checked before anything is written; each file appears whole or not at all.
 
     Raises:
         BadInput: an unusable run or recording, two results of one name, or a result that is there already.

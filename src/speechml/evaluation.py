@@ -32,9 +32,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     refuse_unknown_keys(config, only=OWN_KEYS)
     prepare(config)
     run = Path(str(config["run"]))
-    checkpoint = checkpoint_of(run)
-    folder = run if run.is_dir() else run.parents[1]
-    task, trained = restored(checkpoint)
+    checkpoint = checkpoint_of(run).resolve()
+    folder = run if run.is_dir() else checkpoint.parents[1]
+    own = read_card(folder)
+    if own is None:
+        raise BadInput(f"{run} lies in no run; give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789")
+    task, record = restored(checkpoint)
+    trained = record["config"]
     node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
     data = build(node, where="data")
     card = data.card()
@@ -56,11 +60,15 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     write_predictions(out / f"{name}.npz", task.items, data.corpus.names)  # type: ignore[arg-type]
     content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "scores": scores, **provenance()}
     write_json(out / f"{name}.json", content)
-    _tell(folder, name, card, scores, trained)
+    heard = set(record["heard"])
+    known = sum(data.corpus.sums[i][:12] in heard for i in data.corpus.parts["test"])
+    _tell(folder, own, name, card, scores, known)
     return scores
 
 
-def _tell(folder: Path, name: str, card: dict[str, Any], scores: dict[str, Any], trained: dict[str, Any]) -> None:
+def _tell(
+    folder: Path, own: dict[str, Any], name: str, card: dict[str, Any], scores: dict[str, Any], known: int
+) -> None:
     print()
     print(score_table(scores, {}))
     counts = card["recordings"]["test"]
@@ -69,9 +77,12 @@ def _tell(folder: Path, name: str, card: dict[str, Any], scores: dict[str, Any],
     )
     for note in card["notes"]:
         print(f"  note: {note}")
-    run = read_card(folder)
-    if run and run["data"]["test_fingerprint"] == card["test_fingerprint"]:
-        print(f"This is the test set of the run itself (seed {trained['seed']}).")
+    if known:
+        print(f"Not a test: {known} of the {counts} recordings were used in the training or validation of the run.")
+    if own["state"] != "done":
+        print(f"The run is not finished (its state is {own['state']}).")
+    if own["data"]["test_fingerprint"] == card["test_fingerprint"]:
+        print("This is the test set of the run itself.")
     else:
         print("This is not the test set of the run: its own scores are not comparable with these.")
     print(f"Written: {folder / 'evaluations' / name}.json and .npz, {time.strftime('%Y-%m-%d %H:%M')}")

@@ -21,8 +21,8 @@ from speechml.callbacks import EpochTable
 from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
 from speechml.errors import BadInput
 from speechml.files import make_folder, write_text
-from speechml.memory import keep_memory, skip_filling
-from speechml.runs.checkpoint import Record, read_checkpoint, refuse_other_weights, task_of
+from speechml.memory import exact_float32, keep_memory, skip_filling
+from speechml.runs.checkpoint import AtomicIO, Record, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
 from speechml.runs.identity import run_id
 from speechml.runs.predictions import write_predictions
@@ -47,24 +47,24 @@ def launch(cfg: DictConfig) -> float | None:
     identity = run_id(cfg)
     config = with_absolute_paths(config)
     folder = Path(config["paths"]["runs"]) / config["name"] / identity
-    if (card := read_card(folder)) and card["state"] == "done" and not config["redo"]:
-        return _already_done(folder, card)
     prepare(config)
     data = build(config["data"], where="data")
     data_card = data.card()  # reads the recordings: what is wrong with them is said before a folder exists
     pl.seed_everything(config["seed"], verbose=False)
-    task_of(config, "the config")
+    refuse_unusable(config, data_card)
     configured([torch.nn.Parameter(torch.zeros(1))], config["optimizer"], config["scheduler"], steps=10)
     make_folder(folder)
     with claimed(folder), tidy(folder):
         card = read_card(folder)
-        if card and card["state"] == "done" and not config["redo"]:
-            return _already_done(folder, card)
+        if card and not config["redo"]:
+            refuse_other_data(folder, card, data_card)
+            if card["state"] == "done":
+                return _already_done(folder, card)
         resume = None
         if card and config["redo"]:
             print(f"the run that was here is kept in {set_aside(folder)}")
         elif card:
-            resume = _resumable(folder, card, data_card)
+            resume = _resumable(folder, card)
         card = {
             "id": identity, "experiment": config["name"], "state": "running", **provenance(),
             "overrides": overrides(), "seed": config["seed"], "test_weights": config["checkpoint"]["test_weights"],
@@ -87,6 +87,7 @@ def prepare(config: dict[str, Any]) -> None:
     quiet_third_parties()
     keep_memory()
     skip_filling()
+    exact_float32()
     if config["threads"] is not None:
         torch.set_num_threads(int(config["threads"]))
 
@@ -107,13 +108,41 @@ def _already_done(folder: Path, card: dict[str, Any]) -> float | None:
     return None if value is None else float(value)
 
 
-def _resumable(folder: Path, card: dict[str, Any], data_card: dict[str, Any]) -> Path | None:
-    """The checkpoint a stopped run continues from, or None where it has to begin again."""
+def refuse_other_data(folder: Path, card: dict[str, Any], data_card: dict[str, Any]) -> None:
+    """Refuse to continue, or to show as done, a run whose recordings have changed since."""
     if card["data"]["fingerprint"] != data_card["fingerprint"]:
         raise BadInput(
-            f"{folder} was begun on other data ({card['data']['fingerprint']}, now {data_card['fingerprint']}); "
-            "bring the old recordings back, or add redo=true to begin again"
+            f"{folder} was made from other recordings ({card['data']['fingerprint']}, now {data_card['fingerprint']}); "
+            "bring the old ones back, or add redo=true to train again (the old run is kept)"
         )
+
+
+def refuse_unusable(config: dict[str, Any], data_card: dict[str, Any]) -> None:
+    """Refuse before a folder exists what would otherwise fail, or hang, in the middle of the run."""
+    task_of(config, "the config")
+    keep, ranks = config["checkpoint"], processes(config["trainer"])
+    for key, allowed in (("test_weights", ("best", "last")), ("mode", ("min", "max"))):
+        if keep[key] not in allowed:
+            raise BadInput(f"checkpoint.{key} is {keep[key]}; it can be {' or '.join(allowed)}")
+    if ranks > 1 and config["optimizer"].get("_target_", "").endswith(".LBFGS"):
+        raise BadInput(
+            f"LBFGS searches along a line on each process's own loss, and {ranks} processes would wait for each other "
+            "for ever; add trainer.devices=1, or choose another optimizer"
+        )
+    few = {part: count for part, count in data_card["recordings"].items() if count < ranks}
+    if few:
+        raise BadInput(
+            f"{ranks} processes need as many recordings in every part, but there are {few}; set trainer.devices"
+        )
+    if ranks == 1:  # what the trainer itself refuses, a device that is not there for one
+        build(
+            {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, **config["trainer"]},
+            where="trainer",
+        )
+
+
+def _resumable(folder: Path, card: dict[str, Any]) -> Path | None:
+    """The checkpoint a stopped run continues from, or None where it has to begin again."""
     last = resume_point(folder)
     if last:
         print(f"resuming {folder}, which was {'cut off' if card['state'] == 'running' else card['state']}")
@@ -181,7 +210,7 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
         "parameters": sum(p.numel() for p in task.parameters()),
         "training_s": round(seconds, 2),
         "epochs": trainer.current_epoch,
-        "clips_per_s": round(trainer.global_step / len(data.train_dataloader()) * len(data.corpus.clips) / seconds, 1),
+        "clips_per_s": clips_per_s(trainer, data, seconds),
         "monitored": _number(trainer.callback_metrics.get(config["checkpoint"]["monitor"])),
         "scores": {k: _number(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))},
     }
@@ -203,6 +232,13 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     return found
 
 
+def clips_per_s(trainer: pl.Trainer, data: Any, seconds: float) -> float:
+    """Training clips a second, validation included, of what this session trained."""
+    first = next(c.first_step for c in trainer.callbacks if isinstance(c, Record))  # type: ignore[attr-defined]
+    epochs = (trainer.global_step - first) / len(data.train_dataloader())
+    return round(epochs * len(data.corpus.clips) / seconds, 1)
+
+
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
@@ -221,7 +257,7 @@ def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> t
     best = ModelCheckpoint(filename="best", monitor=keep["monitor"], mode=keep["mode"], **common)
     # A callback of its own: with save_last=True Lightning 2.6 writes last.ckpt only when best.ckpt is written as well.
     last = ModelCheckpoint(filename="last", **common)
-    callbacks = [Record(config, data.card()["fingerprint"]), best, last]
+    callbacks = [Record(config, data.card()["fingerprint"], data.heard()), best, last]
     callbacks += [build(node, where=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
     loggers = []
     if config["logger"]["tensorboard"]:
@@ -230,9 +266,12 @@ def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> t
         callbacks.append(EpochTable(str(folder / "metrics.csv")))
     fixed = {
         "default_root_dir": folder, "logger": loggers, "callbacks": callbacks, "num_sanity_val_steps": 0,
-        "use_distributed_sampler": False, "enable_progress_bar": False, "enable_model_summary": False,
+        "use_distributed_sampler": False, "plugins": [AtomicIO()], "enable_progress_bar": False, "enable_model_summary": False,
     }  # fmt: skip
     node = {**fixed, **config["trainer"]}
+    if node["max_steps"] > 0:  # rounded up to whole epochs, so that each ends with a validation and a checkpoint
+        batches = len(data.train_dataloader())
+        node |= {"max_epochs": min(node["max_epochs"], -(-node["max_steps"] // batches)), "max_steps": -1}
     several = processes(node) > 1 and node.get("strategy", "auto") == "auto"
     if several or node.get("strategy") == "ddp":  # Lightning's own launcher would replay the command line
         node["strategy"] = FrozenDDP(folder)

@@ -20,6 +20,13 @@ def keep_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+def exact_float32() -> None:
+    """Make float32 mean float32 on GPUs too: cuDNN's convolutions round their inputs to 10 bits (TF32) by default."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def skip_filling() -> None:
     """Do not write a value into every new tensor in deterministic mode.
 

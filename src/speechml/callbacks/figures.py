@@ -115,7 +115,7 @@ def response(module: Any) -> Any:
         step = 1e-3 * float(module.level)
         impulse = torch.zeros(1, 1, taps, device=module.device)
         impulse[..., 0] = step
-        own = (module(impulse) - module(torch.zeros_like(impulse)))[0, 0].double().cpu().numpy() / step
+        own = (module(impulse) - module(torch.zeros_like(impulse)))[0, 0].cpu().double().numpy() / step
     frequency = np.fft.rfftfreq(size, 1 / module.sample_rate) / 1000
     for label, filter_ in (
         (f"Wiener filter, {len(module.wiener)} taps", module.wiener.cpu().numpy()),

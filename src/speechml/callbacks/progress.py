@@ -51,8 +51,6 @@ class Progress(pl.Callback):
         shown = {k: float(v) for k, v in trainer.callback_metrics.items() if k in SHOWN}
         scores = "  ".join(f"{k} {v:.2f}" if k.endswith("_db") else f"{k} {v:.4g}" for k, v in shown.items())
         where = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        if trainer.max_steps > 0:
-            where += f"  step {trainer.global_step}/{trainer.max_steps}"
         return f"{where}  {scores}  {time.perf_counter() - self.started:.0f} s"
 
 

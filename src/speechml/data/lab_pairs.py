@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechml.data.pack import Pack
+from speechml.data.pack import Pack, fingerprint
 from speechml.data.pairs import Corpus, PackedPairs, PairsData, divided
 from speechml.errors import BadInput
 
@@ -40,7 +40,8 @@ class LabPairs(PairsData):
         names = [f"{path.stem}_{i:04d}" for i in range(count)]
         whole = _sum_of(path)
         return Corpus(
-            source=PackedPairs(*packs), names=names, lengths=[samples] * count, sums=[f"{whole}_{i}" for i in range(count)],
+            source=PackedPairs(*packs), names=names, lengths=[samples] * count,
+            sums=[fingerprint(whole, i) for i in range(count)],
             parts=parts, clips=packs[0].training_rows(parts["train"]), protocol="random",
             notes=["pairs divided at random as in the labs: one speaker may be in several parts"],
         )  # fmt: skip
@@ -78,8 +79,10 @@ def pairs_of(path: Path) -> tuple[Tensor, Tensor]:
     columns: tuple[list[Tensor], list[Tensor]] = ([], [])
     for i, pair in enumerate(pairs):
         good = isinstance(pair, (list, tuple)) and len(pair) == 2
-        if not good or not all(isinstance(w, Tensor) and w.is_floating_point() and w.numel() > 0 for w in pair):
-            raise BadInput(f"{path}: item {i} is not a pair (noisy, clean) of float tensors")
+        if not good or not all(
+            isinstance(w, Tensor) and w.is_floating_point() and w.numel() > 0 and w.shape[-1] == w.numel() for w in pair
+        ):
+            raise BadInput(f"{path}: item {i} is not a pair (noisy, clean) of float tensors (1, samples)")
         for column, waveform in zip(columns, pair, strict=True):
             column.append(waveform.detach().float().reshape(-1))
         lengths = {len(columns[0][0]), len(columns[0][i]), len(columns[1][i])}

@@ -18,7 +18,7 @@ from speechml.files import built_once
 from speechml.signal.random import key, permutation, uniform
 
 # Every noise recording is cut in time, so that no noise heard in training comes back in a score.
-NOISE_SPANS = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0)}
+NOISE_SPANS = {"train": (0, 6), "val": (6, 8), "test": (8, 10)}  # tenths of each recording
 
 
 class MixedPairs(PairsData):
@@ -41,6 +41,8 @@ class MixedPairs(PairsData):
         super().__init__(**common)
         if not isinstance(snr_db, (list, tuple)) or len(snr_db) != 2 or snr_db[0] > snr_db[1]:
             raise ValueError(f"snr_db is {snr_db}; it must be [lowest, highest] in dB")
+        if stereo not in ("mix", "refuse"):
+            raise ValueError(f"stereo is {stereo!r}; it can be 'mix' or 'refuse'")
         self.clean, self.noise = Path(clean).expanduser(), Path(noise).expanduser()
         self.snr_db, self.stereo = (float(snr_db[0]), float(snr_db[1])), stereo
 
@@ -119,10 +121,10 @@ class Mixer:
         """Stretches of `time` samples out of the part's span of random recordings, repeated where the span is shorter."""
         begin, end = NOISE_SPANS[part]
         file = (which * len(self.noise.lengths)).long()
-        lengths = self.noise.lengths[file].double()
-        first = (lengths * begin).long()
-        span = ((lengths * end).long() - first).clamp(min=1)
-        offset = (where.double() * (span - time).clamp(min=1)).long()
+        lengths = self.noise.lengths[file]
+        first = lengths * begin // 10
+        span = (lengths * end // 10 - first).clamp(min=1)
+        offset = (where * (span - time).clamp(min=1)).long()
         step = torch.arange(time, device=which.device)
         index = self.noise.starts[file][:, None] + first[:, None] + (offset[:, None] + step) % span[:, None]
         return (self.noise.samples[index].float() * self.noise.gains[file][:, None])[:, None]

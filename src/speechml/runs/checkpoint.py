@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from speechml import __version__
 from speechml.build import build, target
@@ -17,11 +19,43 @@ from speechml.runs.folder import read_card
 FORMAT = 1  # raise it when what lies under "speechml" in a checkpoint changes
 
 
-class Record(pl.Callback):
-    """Puts the config and the fingerprint of the data into every checkpoint."""
+class AtomicIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it: a killed run leaves the old one or the new one, whole.
 
-    def __init__(self, config: dict[str, Any], data_fingerprint: str) -> None:
-        self.content = {"format": FORMAT, "version": __version__, "config": config, "data": data_fingerprint}
+    Lightning writes into the system's temporary folder, from where a move may be a copy.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class Record(pl.Callback):
+    """Puts into every checkpoint the config, the fingerprint of the data, and which recordings were heard.
+
+    Args:
+        config: plain, resolved.
+        data_fingerprint: of recordings and split.
+        heard: checksums of the recordings of training and validation.
+    """
+
+    def __init__(self, config: dict[str, Any], data_fingerprint: str, heard: list[str]) -> None:
+        self.content = {
+            "format": FORMAT, "version": __version__, "config": config, "data": data_fingerprint, "heard": heard,
+        }  # fmt: skip
+        self.first_step = 0
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        self.first_step = trainer.global_step
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         checkpoint["speechml"] = self.content
@@ -58,7 +92,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise BadInput(f"{path} is refused: it is damaged or holds more than tensors; nothing in it was run") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
-        raise BadInput(f"{path} cannot be read as a checkpoint; it may be cut short: use another of the run") from error
+        raise BadInput(
+            f"{path} cannot be read as a checkpoint; it may be cut short: use another of the run, or train again with redo=true"
+        ) from error
     record = content.get("speechml") if isinstance(content, dict) else None
     if not isinstance(record, dict) or "state_dict" not in content or not isinstance(record.get("config"), dict):
         raise BadInput(f"{path} was not written by speechml; give a checkpoint of one of its runs")
@@ -85,7 +121,7 @@ def task_of(config: dict[str, Any], source: str) -> pl.LightningModule:
 
 
 def restored(path: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
-    """The trained task of a checkpoint in evaluation mode, and the config it was trained by.
+    """The trained task of a checkpoint in evaluation mode, and what `Record` wrote beside it.
 
     Raises:
         BadInput: as `read_checkpoint`, or weights that are not those of the network described beside them.
@@ -95,7 +131,7 @@ def restored(path: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
     task = task_of(config, str(path))
     refuse_other_weights(task, content["state_dict"], path)
     task.load_state_dict(content["state_dict"])
-    return task.eval().requires_grad_(False), config
+    return task.eval().requires_grad_(False), content["speechml"]
 
 
 def refuse_other_weights(task: torch.nn.Module, state: Any, path: Path) -> None:

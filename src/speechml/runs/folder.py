@@ -92,9 +92,13 @@ def set_aside(folder: Path) -> Path:
     while old.exists():
         old = old.with_name(old.name + "-")
     old.mkdir(parents=True)
-    for item in folder.iterdir():
-        if item.name != ".lock":
+    # Killed on the way, what is left is a failed run without a checkpoint, which begins anew.
+    shutil.copy2(folder / "card.json", old / "card.json")
+    write_card(folder, {**(read_card(folder) or {}), "state": "failed"})
+    for item in sorted(folder.iterdir(), key=lambda item: item.name != "checkpoints"):
+        if item.name not in (".lock", "card.json"):
             shutil.move(item, old / item.name)
+    (folder / "card.json").unlink()
     return old
 
 

@@ -52,7 +52,9 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
         lines += [score_table(scores, published), ""]
         undefined = scores.get("test/undefined")
         if undefined:
-            lines += [f"On {undefined:.0f} recordings a score is not defined (silence); the means leave them out."]
+            lines += [
+                f"SNR is not defined on {undefined:.0f} recordings (silence, or noisy equals clean); the means leave them out."
+            ]
     if published.get("source"):
         lines += [f"Published: {published['source']}. Note: {published.get('note', 'none')}."]
         trained = {k: v for k, v in published.get("scores", {}).items() if k.startswith("train/")}

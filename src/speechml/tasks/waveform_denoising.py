@@ -122,7 +122,8 @@ class WaveformDenoiser(pl.LightningModule):
             batch_size=size,
             sync_dist=True,
         )
-        return loss
+        # Ranks average their gradients, so a sum over the batch needs their number back.
+        return loss * self.trainer.world_size if self.loss_name == "mse_sum" else loss
 
     # -- scoring: every recording on its own, each exactly once ---------------------------------------------------
 
@@ -142,7 +143,10 @@ class WaveformDenoiser(pl.LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         assert self.wiener is not None
         taps = self.wiener.to(batch.noisy)[:, None, None]
-        filtered = causal_convolution(batch.noisy, taps)
+        with torch.autocast(
+            batch.noisy.device.type, enabled=False
+        ):  # a reference is not rounded to the run's precision
+            filtered = causal_convolution(batch.noisy, taps)
         self._score(batch, {"": self(batch.noisy), "_input": batch.noisy, "_wiener": filtered})
 
     def _score(self, batch: Any, estimates: dict[str, Tensor]) -> None:
@@ -169,14 +173,20 @@ class WaveformDenoiser(pl.LightningModule):
         self.log_dict(self.scores, batch_size=1)
 
     def _means(self, part: str) -> dict[str, float]:
-        """Mean of each score over the recordings where it is defined (SNR is not on silence), and the gains."""
+        """Mean of each score over the recordings on which the noisy input has finite ones, and the gains.
+
+        SNR is not defined on silence, nor where noisy and clean are equal; such recordings are counted. A network's own
+        NaN is no such case and makes the mean NaN.
+        """
         self.items = _of_all_ranks(self.items)
         rows = [self.items[index] for index in sorted(self.items)]
         table = torch.tensor([list(row.values()) for row in rows], dtype=torch.float64)
-        means = dict(zip(rows[0], table.nanmean(0).tolist(), strict=True))
+        given = [i for i, name in enumerate(rows[0]) if "_input" in name]
+        defined = table[:, given].isfinite().all(1)
+        means = dict(zip(rows[0], table[defined].mean(0).tolist(), strict=True))
         for score in ("snr_db", "si_sdr_db"):
             means[named(score, "_gain")] = means[score] - means[named(score, "_input")]
-        undefined = int(table.isnan().any(1).sum())
+        undefined = int((~defined).sum())
         found = {f"{part}/{name}": value for name, value in means.items()}
         return {**found, f"{part}/undefined": float(undefined)} if undefined else found
 
