@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor
 
-from speechml.memory import keep_memory
+from speechml.process import keep_memory
 from speechml.signal.convolution import algorithm, causal_convolution
 
 Convolution = Callable[[Tensor, Tensor], Tensor]

@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from speechml.build import build
 from speechml.configs import plain, refuse_unknown_keys
 from speechml.errors import BadInput
-from speechml.experiment import prepare
 from speechml.files import write_json
+from speechml.process import prepare
 from speechml.runs.checkpoint import checkpoint_of, restored
 from speechml.runs.folder import provenance, read_card
 from speechml.runs.predictions import write_predictions

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from speechml.callbacks import EpochTable
 from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
 from speechml.errors import BadInput
 from speechml.files import make_folder, write_text
-from speechml.memory import exact_float32, keep_memory, skip_filling
+from speechml.process import prepare
 from speechml.runs.checkpoint import AtomicIO, Record, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
 from speechml.runs.identity import run_id
@@ -80,16 +78,6 @@ def overrides() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-
-
-def prepare(config: dict[str, Any]) -> None:
-    """What every process of a run does first."""
-    quiet_third_parties()
-    keep_memory()
-    skip_filling()
-    exact_float32()
-    if config["threads"] is not None:
-        torch.set_num_threads(int(config["threads"]))
 
 
 def resume_point(folder: Path) -> Path | None:
@@ -292,18 +280,3 @@ def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in node.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return found
-
-
-def quiet_third_parties() -> None:
-    """Silence what Lightning prints of itself; what a person needs to know is said by speechml."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorBoard's native parts
-    # Batches are gathered from memory by index: loader processes would only copy.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    # The run folder is ours, and a resumed run finds its checkpoints there on purpose.
-    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
-    # The epoch may be shorter than Lightning's default logging period; the loggers get epochs.
-    warnings.filterwarnings("ignore", ".*The number of training batches .* is smaller than the logging interval.*")
-    # Lightning's own tree flattening asks for a newer spelling.
-    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")

@@ -97,7 +97,8 @@ def main(folder: Path) -> None:
 
     import speechml.resolvers  # noqa: F401 (registers them)
     from speechml.build import build
-    from speechml.experiment import execute, prepare, resume_point
+    from speechml.experiment import execute, resume_point
+    from speechml.process import prepare
 
     config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
     prepare(config)
