@@ -1,0 +1,82 @@
+"""PESQ and STOI of whole recordings, where the extra `[metrics]` is installed; NaN where they are not defined."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor
+
+# ITU-T P.862.3 recommends speech of 8 to 30 s; longer recordings are scored in equal pieces of at most this.
+PIECE_S = 20.0
+LEAST_S = 0.5  # below it neither measure has enough frames of 0.256 s (PESQ's own limit) or 0.384 s (STOI)
+
+
+def perceptual_scores(estimate: Tensor, clean: Tensor, sample_rate: int) -> dict[str, Tensor]:
+    """`pesq` and `stoi` of each recording, or nothing where their packages are absent.
+
+    Args:
+        estimate, clean: (batch, 1, time).
+        sample_rate: Hz; PESQ is wide-band (ITU-T P.862.2) at 16 kHz and above, narrow-band at 8 kHz.
+
+    Shape of each score: (batch,), float64; NaN on silence, and on recordings shorter than LEAST_S.
+    """
+    functions: dict[str, Callable[[np.ndarray, np.ndarray, int], float]] = {"pesq": _pesq, "stoi": _stoi}
+    found = {}
+    for name in available():
+        pairs = zip(clean[:, 0].cpu().numpy(), estimate[:, 0].cpu().numpy(), strict=True)
+        rows = [_in_pieces(functions[name], *pair, sample_rate) for pair in pairs]
+        found[name] = torch.tensor(rows, dtype=torch.float64)
+    return found
+
+
+@functools.cache
+def available() -> tuple[str, ...]:
+    """Which of the two can be computed here."""
+    packages = {"pesq": "pesq", "stoi": "pystoi"}
+    return tuple(name for name, package in packages.items() if importlib.util.find_spec(package))
+
+
+def _in_pieces(
+    score: Callable[[np.ndarray, np.ndarray, int], float], clean: np.ndarray, estimate: np.ndarray, rate: int
+) -> float:
+    """The mean over pieces on which the score is defined; NaN where it is on none."""
+    if len(clean) < LEAST_S * rate or not np.isfinite(estimate).all():
+        return math.nan
+    count = math.ceil(len(clean) / (PIECE_S * rate))
+    pieces = zip(np.array_split(clean, count), np.array_split(estimate, count), strict=True)
+    values = [score(*piece, rate) for piece in pieces if piece[0].any()]
+    defined = [v for v in values if not math.isnan(v)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def _pesq(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
+    from pesq import NoUtterancesError, PesqError, pesq
+
+    own = 16000 if rate >= 16000 else 8000
+    if rate != own:
+        clean, estimate = (soxr.resample(w, rate, own) for w in (clean, estimate))
+    if not estimate.any():  # PESQ divides by the peak
+        return math.nan
+    try:
+        return float(pesq(own, clean, estimate, "wb" if own == 16000 else "nb"))
+    except (NoUtterancesError, PesqError):
+        return math.nan
+
+
+def _stoi(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
+    from pystoi import stoi
+
+    with warnings.catch_warnings():
+        # It warns, and gives 1e-5, where too little is left without silence; that is no score.
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(stoi(clean, estimate, rate))
+        except (RuntimeWarning, ValueError, IndexError):
+            return math.nan

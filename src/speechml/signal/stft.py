@@ -1,0 +1,117 @@
+"""Short-time Fourier transform and its inverse, as librosa defines them, and the arithmetic of frames and samples."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def num_frames(samples: int, hop: int) -> int:
+    """Frames of a centred transform: one at sample 0 and one at every further multiple of `hop`."""
+    return 1 + samples // hop
+
+
+def valid_length(samples: int, hop: int) -> int:
+    """The next multiple of `hop`, in samples: at this length the last sample lies under the middle of a frame.
+
+    Between the middle of the last frame and the end of a recording there is no second frame, so that the inverse divides
+    by the edge of one window, 1e-5 at worst: a changed magnitude becomes a click there. Padded to this length and cut
+    back, a recording has no such end.
+    """
+    return -(-samples // hop) * hop
+
+
+def hann(n_fft: int) -> Tensor:
+    """The periodic Hann window sin^2(pi n / N). Shape: (n_fft,)."""
+    return torch.hann_window(n_fft, dtype=torch.float64).float()
+
+
+def phase(spectrum: Tensor) -> Tensor:
+    """`X/|X|`, and 1 where X is 0. Any shape, complex."""
+    return torch.sgn(spectrum) + (spectrum == 0)
+
+
+def segments(waveform: Tensor, n_fft: int, hop: int) -> Tensor:
+    """Overlapping stretches of `n_fft` samples, one every `hop`, as a view. Shape: (..., time) -> (..., frames, n_fft)."""
+    return waveform.unfold(-1, n_fft, hop)
+
+
+def overlap_add(frames: Tensor, hop: int) -> Tensor:
+    """The sum of frames that begin `hop` samples apart. Shape: (..., frames, n_fft) -> (..., time)."""
+    *batch, count, n_fft = frames.shape
+    pieces = -(-n_fft // hop)
+    frames = F.pad(frames, (0, pieces * hop - n_fft))
+    out = frames.new_zeros(*batch, count + pieces - 1, hop)
+    for i in range(pieces):
+        out[..., i : i + count, :] += frames[..., i * hop : (i + 1) * hop]
+    return out.flatten(-2)[..., : (count - 1) * hop + n_fft]
+
+
+class STFT(nn.Module):
+    """The transform of librosa.stft with its defaults: Hann window, frames centred, zeros beyond the ends.
+
+    Args:
+        n_fft: length of a frame in samples.
+        hop: samples between the middles of two frames.
+
+    Shape: (..., time) -> (..., frames, bins), complex; frames = `num_frames(time, hop)`, bins = n_fft // 2 + 1.
+    """
+
+    def __init__(self, n_fft: int = 1024, hop: int = 512) -> None:
+        super().__init__()
+        if n_fft < 2 or n_fft % 2 or not 1 <= hop <= n_fft // 2:
+            raise ValueError(f"n_fft {n_fft} and hop {hop} do not fit: n_fft must be even, hop from 1 to half of it")
+        self.n_fft, self.hop, self.bins = n_fft, hop, n_fft // 2 + 1
+        self.window: Tensor
+        self.register_buffer("window", hann(n_fft), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        half = self.n_fft // 2
+        return self.transform(F.pad(waveform, (half, half)))
+
+    def transform(self, waveform: Tensor) -> Tensor:
+        """Without centring: the first frame begins at the first sample. Shape: (..., time) -> (..., frames, bins)."""
+        return torch.fft.rfft(segments(waveform.float(), self.n_fft, self.hop) * self.window)
+
+
+class ISTFT(nn.Module):
+    """The inverse of `STFT`, librosa.istft: overlap-add of windowed frames over the sum of squared windows.
+
+    Args:
+        n_fft, hop: as in `STFT`.
+
+    Shape: (..., frames, bins), complex -> (..., time). Without a `length` time = (frames - 1) * hop; a longer one is
+    exact as far as the last frame carries (see `valid_length`), and zeros follow.
+    """
+
+    def __init__(self, n_fft: int = 1024, hop: int = 512) -> None:
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        self.window: Tensor
+        self.register_buffer("window", hann(n_fft), persistent=False)
+
+    def forward(self, spectrum: Tensor, length: int | None = None) -> Tensor:
+        count = spectrum.shape[-2]
+        length = (count - 1) * self.hop if length is None else length
+        half = self.n_fft // 2
+        summed = overlap_add(self.frames(spectrum), self.hop)[..., half : half + length]
+        weight = self.weight(count)[half : half + length]
+        out = summed / torch.where(weight > torch.finfo(weight.dtype).tiny, weight, 1.0)
+        return F.pad(out, (0, length - out.shape[-1]))
+
+    def frames(self, spectrum: Tensor) -> Tensor:
+        """Windowed frames, ready to be added up. Shape: (..., frames, bins) -> (..., frames, n_fft)."""
+        return torch.fft.irfft(spectrum, self.n_fft) * self.window
+
+    def weight(self, count: int) -> Tensor:
+        """The sum of the squared windows of `count` frames. Shape: (time,)."""
+        return overlap_add(self.window.square().expand(count, -1), self.hop)
+
+
+def windows(spectrogram: Tensor, frames: int) -> Tensor:
+    """Every run of `frames` frames, as views into one spectrogram: no value is copied.
+
+    Shape: (..., time, bins) -> (..., time - frames + 1, frames, bins).
+    """
+    return spectrogram.unfold(-2, frames, 1).transpose(-1, -2)
