@@ -3,5 +3,6 @@
 from speechml.models.cnn import CNN, MIMOCNN
 from speechml.models.fcnn import FCNN
 from speechml.models.fir import FIR
+from speechml.models.stft_cnn import STFTCNN1d, STFTCNN2d
 
-__all__ = ["CNN", "FCNN", "FIR", "MIMOCNN"]
+__all__ = ["CNN", "FCNN", "FIR", "MIMOCNN", "STFTCNN1d", "STFTCNN2d"]
