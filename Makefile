@@ -8,6 +8,8 @@ help:  ## print this help
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[metrics]' \
+		|| echo "PESQ is compiled where it is installed, and that failed here: runs are scored without PESQ and STOI."
 	@touch $@
 
 install: .venv/installed  ## make .venv with the versions of constraints.txt
@@ -26,8 +28,9 @@ lint: .venv/installed  ## ruff and mypy
 tensorboard: .venv/installed  ## show all runs in a browser, on this machine only
 	$(BIN)/tensorboard --logdir runs --host 127.0.0.1
 
-bench: .venv/installed  ## time the convolution against what people use now
+bench: .venv/installed  ## time the library against what people use now
 	$(BIN)/python scripts/benchmark.py convolution
+	$(BIN)/python scripts/benchmark.py windows
 
 .PHONY: help install train test lint tensorboard bench
 .DEFAULT_GOAL := help

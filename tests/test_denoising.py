@@ -11,7 +11,7 @@ import torch
 import speechml
 from conftest import TINY, command, composed, make_pairs, tone
 from speechml.data import audio
-from speechml.denoising import Denoiser, denoise_files
+from speechml.denoising import denoise_files
 from speechml.errors import BadInput
 from speechml.evaluation import evaluate
 from speechml.runs.folder import read_card
@@ -46,7 +46,7 @@ def test_length_rate_channels_and_name_are_kept(
 def test_pieces_join_to_what_the_whole_gives(pieces: list[int], run: Path) -> None:
     task = speechml.load(run)
     waveform = np.random.default_rng(0).standard_normal((1000, 2)).astype(np.float32)
-    stream, ends = Denoiser(task, 2), np.cumsum(pieces)
+    stream, ends = task.stream(2), np.cumsum(pieces)
     parts = [stream.next(waveform[end - size : end], end == 1000) for size, end in zip(pieces, ends, strict=True)]
     with torch.no_grad():
         whole = task(torch.from_numpy(waveform.T.copy())[:, None])[:, 0].numpy().T

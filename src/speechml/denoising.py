@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-import torch
 
 from speechml.data import audio
 from speechml.errors import BadInput
@@ -86,7 +85,7 @@ def denoise_file(task: Any, source: Path, result: Path) -> None:
     subtype = header.subtype if soundfile.check_format(kind, header.subtype) else None
     result.parent.mkdir(parents=True, exist_ok=True)
     part = result.with_name(f".{result.name}.part")
-    stream = Denoiser(task, header.channels)
+    stream = task.stream(header.channels)
     there = soxr.ResampleStream(header.rate, target, header.channels) if header.rate != target else None
     back = soxr.ResampleStream(target, header.rate, header.channels) if header.rate != target else None
     left = header.frames
@@ -128,39 +127,3 @@ def blocks(source: Path, frames: int) -> Iterator[tuple[np.ndarray, bool]]:
                 raise BadInput(f"{source} is cut short ({read} of {total} samples decode); copy it again")
             read += len(block)
             yield block, read >= total
-
-
-class Denoiser:
-    """A model that is fed a signal piece by piece and gives what it would give for the whole, causally.
-
-    Convolutional networks are shown the samples of their receptive field before each piece again, and answer at once.
-    A network that takes records of one length answers when a record is full.
-
-    Args:
-        task: with `receptive_field` and the waveform model as its call.
-        channels: denoised one by one.
-    """
-
-    def __init__(self, task: Any, channels: int) -> None:
-        self.task = task
-        self.record = None if task.receptive_field is not None else int(task.net.samples)
-        self.kept = np.zeros((0, channels), np.float32)  # seen before, and needed again
-
-    @torch.no_grad()
-    def next(self, waveform: np.ndarray, last: bool) -> np.ndarray:
-        """The denoised continuation. Shape: (time, channel) -> (time, channel)."""
-        seen = np.concatenate([self.kept, waveform])
-        if self.record is not None:
-            whole = len(seen) if last else len(seen) // self.record * self.record
-            ready, self.kept = seen[:whole], seen[whole:]
-            return self._denoised(ready)
-        known = len(self.kept)
-        self.kept = seen[max(0, len(seen) - (self.task.receptive_field - 1)) :]
-        return self._denoised(seen)[known:]
-
-    def _denoised(self, waveform: np.ndarray) -> np.ndarray:
-        if len(waveform) == 0:
-            return waveform
-        batch = torch.from_numpy(np.ascontiguousarray(waveform.T))[:, None]
-        out: np.ndarray = self.task(batch)[:, 0].float().numpy().T
-        return out

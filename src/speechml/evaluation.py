@@ -17,7 +17,7 @@ from speechml.process import prepare
 from speechml.runs.checkpoint import checkpoint_of, restored
 from speechml.runs.folder import provenance, read_card
 from speechml.runs.predictions import write_predictions
-from speechml.runs.summary import score_table
+from speechml.runs.summary import score_table, scored_parts, undefined
 
 OWN_KEYS = {"run", "data", "paths", "seed", "threads"}
 
@@ -69,8 +69,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 def _tell(
     folder: Path, own: dict[str, Any], name: str, card: dict[str, Any], scores: dict[str, Any], known: int
 ) -> None:
-    print()
-    print(score_table(scores, {}))
+    for part in scored_parts(scores):
+        print("", score_table(scores, {}, part), *undefined(scores, part), sep="\n")
     counts = card["recordings"]["test"]
     print(
         f"\nData: {card['data']}, {counts} test recordings, split protocol {card['protocol']}, test set {name.split('-')[-1]}."

@@ -49,7 +49,7 @@ def launch(cfg: DictConfig) -> float | None:
     data = build(config["data"], where="data")
     data_card = data.card()  # reads the recordings: what is wrong with them is said before a folder exists
     pl.seed_everything(config["seed"], verbose=False)
-    refuse_unusable(config, data_card)
+    refuse_unusable(config, data, data_card)
     configured([torch.nn.Parameter(torch.zeros(1))], config["optimizer"], config["scheduler"], steps=10)
     make_folder(folder)
     with claimed(folder), tidy(folder):
@@ -105,9 +105,9 @@ def refuse_other_data(folder: Path, card: dict[str, Any], data_card: dict[str, A
         )
 
 
-def refuse_unusable(config: dict[str, Any], data_card: dict[str, Any]) -> None:
+def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]) -> None:
     """Refuse before a folder exists what would otherwise fail, or hang, in the middle of the run."""
-    task_of(config, "the config")
+    data.cut_into(task_of(config, "the config").framing)
     keep, ranks = config["checkpoint"], processes(config["trainer"])
     for key, allowed in (("test_weights", ("best", "last")), ("mode", ("min", "max"))):
         if keep[key] not in allowed:
@@ -186,11 +186,14 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
 def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None) -> dict[str, Any]:
     """Fit and test in a claimed folder, on this rank; returns what the card keeps of it."""
     pl.seed_everything(config["seed"], verbose=False)
-    task = task_of(config, "the config")
+    task: Any = task_of(config, "the config")
+    data.cut_into(task.framing)
     if resume:
         content = read_checkpoint(resume)
         refuse_other_weights(task, content["state_dict"], resume)
     trainer, best = trainer_for(config, folder, data, task)
+    if trainer.is_global_zero:
+        print(task.describe(), file=sys.stderr, flush=True)
     started = time.perf_counter()
     trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
     seconds = time.perf_counter() - started
@@ -209,22 +212,28 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
         trainer.test(
             task, datamodule=data, ckpt_path=best.best_model_path if use_best and best else None, weights_only=True, verbose=False
         )  # fmt: skip
-        found["scores"] |= {k: _number(v) for k, v in task.scores.items()}  # type: ignore[union-attr,operator]
-        found["scored"] = len(task.items)  # type: ignore[arg-type]
+        found["scores"] |= {k: _number(v) for k, v in task.scores.items()}
+        found["scored"] = len(task.items)
         if trainer.is_global_zero:
-            write_predictions(folder / "predictions.npz", task.items, data.corpus.names)  # type: ignore[arg-type]
+            write_predictions(folder / "predictions.npz", task.items, data.corpus.names)
     for logger in trainer.loggers:
-        final = {f"test/{name}": found["scores"].get(f"test/{name}") for name in task.headline_scores}  # type: ignore[union-attr]
+        final = {name: found["scores"].get(name) for name in headlines(task, data)}
         logger.log_metrics({f"hp/{k}": v for k, v in final.items() if v is not None})
         logger.finalize("success")
     return found
 
 
+def headlines(task: Any, data: Any) -> list[str]:
+    """The scores by which runs are compared: those of the part that is least known to the network."""
+    part = list(data.scored())[-1]
+    return [f"{part}/{name}" for name in task.headline_scores]
+
+
 def clips_per_s(trainer: pl.Trainer, data: Any, seconds: float) -> float:
-    """Training clips a second, validation included, of what this session trained."""
+    """Training items (clips, windows, runs) a second, validation included, of what this session trained."""
     first = next(c.first_step for c in trainer.callbacks if isinstance(c, Record))  # type: ignore[attr-defined]
     epochs = (trainer.global_step - first) / len(data.train_dataloader())
-    return round(epochs * len(data.corpus.clips) / seconds, 1)
+    return round(epochs * data.items / seconds, 1)
 
 
 def _number(value: Any) -> float | None:
@@ -260,6 +269,8 @@ def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> t
     if node["max_steps"] > 0:  # rounded up to whole epochs, so that each ends with a validation and a checkpoint
         batches = len(data.train_dataloader())
         node |= {"max_epochs": min(node["max_epochs"], -(-node["max_steps"] // batches)), "max_steps": -1}
+    # The last epoch has to end with a validation and a checkpoint, so their period divides the number of epochs.
+    node["check_val_every_n_epoch"] = divisor(node["max_epochs"], node["check_val_every_n_epoch"])
     several = processes(node) > 1 and node.get("strategy", "auto") == "auto"
     if several or node.get("strategy") == "ddp":  # Lightning's own launcher would replay the command line
         node["strategy"] = FrozenDDP(folder)
@@ -270,8 +281,13 @@ def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> t
             "seed": config["seed"],
         }
         # TensorBoard's HPARAMS tab lists a run only if it knows its metrics from the start.
-        logger.log_hyperparams(hyperparameters, {f"hp/test/{name}": float("nan") for name in task.headline_scores})
+        logger.log_hyperparams(hyperparameters, {f"hp/{name}": float("nan") for name in headlines(task, data)})
     return trainer, None if trainer.fast_dev_run else best
+
+
+def divisor(number: int, at_most: int) -> int:
+    """The largest divisor of `number` that is at most `at_most`; `at_most` itself where `number` is endless (-1)."""
+    return max(d for d in range(1, at_most + 1) if number % d == 0) if number > 0 else at_most
 
 
 def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:

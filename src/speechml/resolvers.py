@@ -14,6 +14,11 @@ def samples(sample_rate: int, seconds: float) -> int:
     return round(sample_rate * seconds)
 
 
+def bins(n_fft: int) -> int:
+    """`${bins:N_FFT}`: bins of a spectrum."""
+    return n_fft // 2 + 1
+
+
 def sweep_folder() -> str:
     """`${sweep_folder:}`: `<experiment>/<sweep>` of a multirun, named by its command, so that a repeated sweep is the same."""
     words = sorted(word for word in sys.argv[1:] if not word.startswith("-"))
@@ -25,6 +30,7 @@ def sweep_folder() -> str:
 def register() -> None:
     """Make the resolvers known; the sweep's is cached, because its jobs must see the value that the sweep has."""
     OmegaConf.register_new_resolver("samples", samples, replace=True)
+    OmegaConf.register_new_resolver("bins", bins, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
 
 

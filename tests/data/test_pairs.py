@@ -12,7 +12,8 @@ import torch
 from conftest import SHARED, make_pairs, needs_shared, tone
 from speechml.data import LabPairs, MixedPairs, SpokenPairs, WavPairs
 from speechml.data.mixed_pairs import by_speaker, speakers_of
-from speechml.data.pairs import PairsData, Picks
+from speechml.data.pairs import PairsData
+from speechml.data.sources import Picks
 from speechml.errors import BadInput
 from speechml.signal.scores import snr_db
 

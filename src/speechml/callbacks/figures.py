@@ -1,4 +1,4 @@
-"""The labs' figures, as PNG and in TensorBoard: waveforms, loss per epoch, spectra."""
+"""The labs' figures, as PNG and in TensorBoard: waveforms, spectra, spectrograms, loss per epoch."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
-from speechml.callbacks.listening import examples, writers
+from speechml.callbacks.epoch_table import fresh
+from speechml.callbacks.listening import examples, unpaired, writers
+from speechml.signal.stft import STFT
 
 SIZE = (9, 4)  # inches
 
 
 class Figures(pl.Callback):
-    """Draws when a run has been tested: noisy over clean and denoised waveform, loss per epoch, magnitude spectra."""
+    """Draws when a run has been tested: waveforms, spectra, spectrograms, loss per epoch."""
 
     def __init__(self) -> None:
-        self.losses: dict[str, list[float]] = {"train/loss": [], "val/loss": []}
+        self.losses: dict[str, list[tuple[int, float]]] = {"train/loss": [], "val/loss": []}  # (epoch, from 1; value)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         for name, values in self.losses.items():
-            if name in trainer.callback_metrics:
-                values.append(float(trainer.callback_metrics[name]))
+            if name in fresh(trainer):
+                values.append((trainer.current_epoch + 1, fresh(trainer)[name]))
 
     def state_dict(self) -> dict[str, Any]:
         return {"losses": self.losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.losses = {name: list(values) for name, values in state_dict["losses"].items()}
+        self.losses = {name: [(int(e), float(v)) for e, v in values] for name, values in state_dict["losses"].items()}
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -42,7 +44,9 @@ class Figures(pl.Callback):
         }
         if any(self.losses.values()):
             figures["loss"] = loss_per_epoch(self.losses, pl_module.loss_name)
-        if pl_module.wiener is not None and pl_module.receptive_field is not None:
+        for title, given in [(name, versions), *unpaired(trainer, pl_module)]:
+            figures[f"spectrogram_{title.replace('/', '_')}"] = spectrograms(given, pl_module.sample_rate, title)
+        if getattr(pl_module, "wiener", None) is not None and pl_module.receptive_field is not None:
             figures["response"] = response(pl_module)
         folder = Path(trainer.default_root_dir) / "figures"
         folder.mkdir(exist_ok=True)
@@ -93,12 +97,32 @@ def spectra(waves: dict[str, np.ndarray], sample_rate: int, name: str) -> Any:
     return figure
 
 
-def loss_per_epoch(losses: dict[str, list[float]], loss_name: str) -> Any:
+def spectrograms(versions: dict[str, torch.Tensor], sample_rate: int, name: str) -> Any:
+    """Noisy, denoised and, where there is one, clean, one above the other: dB below the loudest, frames of 1024 samples."""
+    order = [version for version in ("noisy", "denoised", "clean") if version in versions]
+    figure, axes = canvas(len(order), sharex=True)
+    levels = {v: 20 * torch.log10(STFT()(versions[v]).abs() + 1e-9).T.numpy() for v in order}
+    top = max(float(level.max()) for level in levels.values())
+    for axis, version in zip(np.atleast_1d(axes), order, strict=True):
+        seconds = len(versions[version]) / sample_rate
+        axis.grid(False)
+        image = axis.imshow(
+            levels[version], origin="lower", aspect="auto", vmin=top - 80, vmax=top, cmap="magma",
+            extent=(0, seconds, 0, sample_rate / 2000),
+        )  # fmt: skip
+        axis.set_ylabel(f"{version}\nfrequency (kHz)")
+    axes[0].set_title(name)
+    axes[-1].set_xlabel("time (s)")
+    figure.colorbar(image, ax=list(axes), label="dB")
+    return figure
+
+
+def loss_per_epoch(losses: dict[str, list[tuple[int, float]]], loss_name: str) -> Any:
     """Training and validation loss against the epoch."""
     figure, axis = canvas()
-    for name, values in losses.items():
-        axis.plot(range(1, len(values) + 1), values, marker="o", markersize=3, label=name)
-    if all(v > 0 for values in losses.values() for v in values):
+    for name, values in ((n, v) for n, v in losses.items() if v):
+        axis.plot(*zip(*values, strict=True), marker="o", markersize=3, label=name)
+    if all(v > 0 for values in losses.values() for _, v in values):
         axis.set_yscale("log")
     axis.set(xlabel="epoch", ylabel=f"loss ({loss_name})", title="loss per epoch")
     axis.legend()

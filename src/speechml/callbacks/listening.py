@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from speechml.data import audio
+from speechml.data.sources import Picks
 
 
 class Listening(pl.Callback):
     """Puts validation recordings into TensorBoard at the first and the last epoch, and test recordings into `audio/`.
 
-    The three versions of a recording share one gain, so that they compare; recordings too quiet to hear, as the labs'
-    are, are raised until the loudest of the three peaks at 0.9.
+    Recordings without a clean version are written as well. The versions of a recording share one gain, so that they
+    compare; recordings too quiet to hear, as the labs' are, are raised until the loudest of them peaks at 0.9.
 
     Args:
         recordings: how many, the first of each part.
@@ -35,7 +36,8 @@ class Listening(pl.Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = Path(trainer.default_root_dir) / "audio"
-        for name, versions in examples(trainer, pl_module, "test", self.recordings):
+        shown = examples(trainer, pl_module, "test", self.recordings) + unpaired(trainer, pl_module)
+        for name, versions in shown:
             self._show(trainer, pl_module, f"test/{name}", versions)
             for version, waveform in audible(versions).items():
                 file = f"{name.replace('/', '_')}_{version}.wav"
@@ -64,11 +66,20 @@ def examples(trainer: Any, module: Any, part: str, count: int) -> list[tuple[str
     data = trainer.datamodule
     found = []
     for index in data.corpus.parts[part][:count]:
-        from speechml.data.pairs import Picks
-
         batch = data.gather(Picks(part, 0, torch.tensor([index], device=module.device)))
         with torch.no_grad():
             denoised = module(batch.noisy)
         versions = {"noisy": batch.noisy, "clean": batch.clean, "denoised": denoised}
         found.append((data.corpus.names[index], {k: v[0, 0].float().cpu() for k, v in versions.items()}))
+    return found
+
+
+def unpaired(trainer: Any, module: Any) -> list[tuple[str, dict[str, Tensor]]]:
+    """Name and {noisy, denoised} waveforms (time,) of the recordings that have no clean version."""
+    found = []
+    for name, waveform in trainer.datamodule.unpaired():
+        noisy = torch.from_numpy(waveform)
+        with torch.no_grad():
+            denoised = module(noisy[None, None].to(module.device))[0, 0].float().cpu()
+        found.append((name, {"noisy": noisy, "denoised": denoised}))
     return found

@@ -48,6 +48,17 @@ def info(path: Path) -> Info:
     return Info(header.samplerate, header.frames, header.channels, header.subtype)
 
 
+def checked(stereo: str) -> str:
+    """`stereo`, if it is a way to treat several channels that `load` knows.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if stereo not in ("mix", "refuse"):
+        raise ValueError(f"stereo is {stereo!r}; it can be 'mix' or 'refuse'")
+    return stereo
+
+
 def load(path: Path, rate: int | None = None, stereo: str = "mix") -> np.ndarray:
     """One waveform from an audio file.
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from speechml.data import audio
 from speechml.data.pack import Pack, PackedCorpus, PackWriter, is_whole, open_pack
-from speechml.data.pairs import PARTS, Corpus, PairsData, Picks, divided
+from speechml.data.pairs import PARTS, Corpus, PairsData, divided
 from speechml.data.progress import progress
+from speechml.data.sources import Picks
 from speechml.data.wav_pairs import stamp
 from speechml.files import built_once
 from speechml.signal.random import key, permutation, uniform
@@ -41,10 +42,8 @@ class MixedPairs(PairsData):
         super().__init__(**common)
         if not isinstance(snr_db, (list, tuple)) or len(snr_db) != 2 or snr_db[0] > snr_db[1]:
             raise ValueError(f"snr_db is {snr_db}; it must be [lowest, highest] in dB")
-        if stereo not in ("mix", "refuse"):
-            raise ValueError(f"stereo is {stereo!r}; it can be 'mix' or 'refuse'")
         self.clean, self.noise = Path(clean).expanduser(), Path(noise).expanduser()
-        self.snr_db, self.stereo = (float(snr_db[0]), float(snr_db[1])), stereo
+        self.snr_db, self.stereo = (float(snr_db[0]), float(snr_db[1])), audio.checked(stereo)
 
     def find(self) -> Corpus:
         packs, notes = {}, []
@@ -92,6 +91,7 @@ class Mixer:
     snr_db: tuple[float, float]
     seed: int
     split_seed: int
+    changes = True
 
     @property
     def nbytes(self) -> int:
@@ -101,12 +101,18 @@ class Mixer:
         return Mixer(self.clean.to(device), self.noise.to(device), self.snr_db, self.seed, self.split_seed)
 
     def clips(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self._mixed(self.clean.gather_rows(picks.numbers), picks, key("mix", self.seed, picks.epoch))
+        return self._mixed(self.clean.gather_rows(picks.numbers), picks)
 
     def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self._mixed(self.clean.whole(picks.numbers), picks, key("mix", picks.part, self.split_seed))
+        return self._mixed(self.clean.whole(picks.numbers), picks)
 
-    def _mixed(self, clean: Tensor, picks: Picks, draw_key: int) -> tuple[Tensor, Tensor]:
+    def stretches(self, picks: Picks, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        return self._mixed(self.clean.stretches(recordings, first, length), picks)
+
+    def _mixed(self, clean: Tensor, picks: Picks) -> tuple[Tensor, Tensor]:
+        """Training mixtures are others in every epoch, those of the scores are fixed."""
+        training = picks.part == "train"
+        draw_key = key("mix", self.seed, picks.epoch) if training else key("mix", picks.part, self.split_seed)
         draws = uniform(draw_key, picks.numbers.to(clean.device), 3)
         noise = self._noise(picks.part, clean.shape[-1], draws[:, 0], draws[:, 1])
         low, high = self.snr_db

@@ -118,6 +118,18 @@ class Pack:
         parts = [self.samples[start : start + length] for start in self.starts[files].tolist()]
         return (torch.stack(parts).float() * self.gains[files][:, None])[:, None]
 
+    def stretches(self, files: Tensor, first: Tensor, length: int) -> Tensor:
+        """Samples of recordings from any sample on, zeros before their begin and after their end.
+
+        Shape: files, first (batch,) int64 -> (batch, 1, length) float32.
+        """
+        files, first = files.to(self.samples.device), first.to(self.samples.device)
+        lengths = self.lengths[files][:, None]
+        place = first[:, None] + torch.arange(length, device=first.device)
+        inside = (place >= 0) & (place < lengths)
+        index = self.starts[files][:, None] + torch.minimum(place.clamp(min=0), lengths - 1)
+        return (self.samples[index] * (self.gains[files][:, None] * inside))[:, None]
+
     def training_rows(self, files: list[int]) -> Tensor:
         """The rows of some recordings that are at least half full, and the first of each. Shape: (rows,) int64."""
         wanted = torch.zeros(len(self.lengths), dtype=torch.bool)

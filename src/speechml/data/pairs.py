@@ -5,70 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.data.pack import Pack, fingerprint
+from speechml.data.frames import FrameBatch, Framing, Runs, Windows
+from speechml.data.pack import fingerprint
+from speechml.data.sources import PairBatch, PairSource, Picks
 from speechml.errors import BadInput
 from speechml.signal.random import key, permutation
 
 PARTS = ("train", "val", "test")
-
-
-class Picks(NamedTuple):
-    """Which items a batch consists of; the waveforms are gathered where they are needed."""
-
-    part: str  # train: `numbers` count clips; val, test: whole recordings
-    epoch: int
-    numbers: Tensor
-
-
-class PairBatch(NamedTuple):
-    """noisy, clean: (batch, 1, time); numbers: (batch,) clip or recording numbers within the corpus."""
-
-    noisy: Tensor
-    clean: Tensor
-    numbers: Tensor
-
-
-class PairSource(Protocol):
-    """Where pairs come from: packed pairs, or clean speech mixed with noise as it is asked for."""
-
-    def clips(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        """Noisy and clean training clips. Shape: (batch, 1, row) twice."""
-
-    def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        """Noisy and clean whole recordings of one length. Shape: (batch, 1, time) twice."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the samples take."""
-
-    def to(self, device: torch.device) -> PairSource:
-        """The source with its samples on another device."""
-
-
-class PackedPairs:
-    """Pairs that lie packed side by side."""
-
-    def __init__(self, noisy: Pack, clean: Pack) -> None:
-        self.noisy, self.clean = noisy, clean
-
-    def clips(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self.noisy.gather_rows(picks.numbers), self.clean.gather_rows(picks.numbers)
-
-    def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self.noisy.whole(picks.numbers), self.clean.whole(picks.numbers)
-
-    @property
-    def nbytes(self) -> int:
-        return self.noisy.samples.nbytes + self.clean.samples.nbytes
-
-    def to(self, device: torch.device) -> PackedPairs:
-        return PackedPairs(self.noisy.to(device), self.clean.to(device))
 
 
 class Corpus(NamedTuple):
@@ -132,6 +82,7 @@ class PairsData(pl.LightningDataModule):
         self.row = round(sample_rate * clip_s)
         self._corpus: Corpus | None = None
         self._resident: tuple[torch.device, PairSource] | None = None
+        self.frames: Windows | Runs | None = None  # what an epoch consists of, where it is not of clips
 
     def find(self) -> Corpus:
         """Read and divide the corpus; each data module's own."""
@@ -172,6 +123,38 @@ class PairsData(pl.LightningDataModule):
         c = self.corpus
         return sorted({c.sums[i][:12] for part in ("train", "val") for i in c.parts[part]})
 
+    def scored(self) -> dict[str, list[int]]:
+        """The recordings that a test scores, by the name that their scores begin with."""
+        return {"test": self.corpus.parts["test"]}
+
+    def unpaired(self) -> list[tuple[str, np.ndarray]]:
+        """Names and waveforms (time,) of noisy recordings without a clean one: they can only be listened to."""
+        return []
+
+    def cut_into(self, framing: Framing | None) -> None:
+        """Train on windows or runs of frames from now on, or on clips where `framing` is None.
+
+        Raises:
+            BadInput: the training recordings are shorter than one window.
+        """
+        self.frames = None
+        if framing is not None:
+            kind = Windows if framing.sampling == "windows" else Runs
+            lengths = {i: self.corpus.lengths[i] for i in self.corpus.parts["train"]}
+            self.frames = kind(lengths, framing, self.seed)
+            if len(self.frames) == 0:
+                window = ((framing.frames - 1) * framing.stft.hop + framing.stft.n_fft) / self.sample_rate
+                longest = max(lengths.values()) / self.sample_rate
+                raise BadInput(
+                    f"the training recordings (the longest has {longest:.2f} s) are shorter than one window of "
+                    f"{framing.frames} frames ({window:.2f} s); give longer ones, or model.padding=silent"
+                )
+
+    @property
+    def items(self) -> int:
+        """Training items of an epoch: clips, windows or runs."""
+        return len(self.corpus.clips if self.frames is None else self.frames)
+
     def _draws(self) -> object:
         """What else decides the test waveforms, beside the recordings."""
         return None
@@ -180,10 +163,10 @@ class PairsData(pl.LightningDataModule):
         return Batches("train", self._training_groups, self._epoch)
 
     def val_dataloader(self) -> Batches:
-        return Batches("val", lambda _: self._scoring_groups("val"), self._epoch)
+        return Batches("val", lambda _: self._scoring_groups(self.corpus.parts["val"]), self._epoch)
 
     def test_dataloader(self) -> Batches:
-        return Batches("test", lambda _: self._scoring_groups("test"), self._epoch)
+        return Batches("test", lambda _: self._scoring_groups(*self.scored().values()), self._epoch)
 
     def _epoch(self) -> int:
         trainer: Any = self.trainer
@@ -200,16 +183,21 @@ class PairsData(pl.LightningDataModule):
         Every rank takes the same number of steps: a last batch with fewer clips than ranks is left out.
         """
         rank, ranks = self._ranks()
-        clips = self.corpus.clips
-        order = clips[permutation(key("order", self.seed, epoch), len(clips))]
-        return [batch[rank::ranks] for batch in order.split(self.batch_size) if len(batch) >= ranks]
+        return [batch[rank::ranks] for batch in self._groups_of(epoch) if len(batch) >= ranks]
 
-    def _scoring_groups(self, part: str) -> list[Tensor]:
-        """Recordings of a part in runs of equal length, each recording on exactly one rank."""
+    def _groups_of(self, epoch: int) -> list[Tensor]:
+        """Training batches of an epoch, as numbers of their items."""
+        if self.frames is not None:
+            return self.frames.groups(epoch, self.batch_size)
+        clips = self.corpus.clips
+        return list(clips[permutation(key("order", self.seed, epoch), len(clips))].split(self.batch_size))
+
+    def _scoring_groups(self, *parts: list[int]) -> list[Tensor]:
+        """Recordings of parts in runs of equal length, each recording on exactly one rank."""
         rank, ranks = self._ranks()
-        c = self.corpus
+        recordings = sorted({i for part in parts for i in part})
         groups = []
-        for _, run in itertools.groupby(c.parts[part][rank::ranks], key=lambda i: c.lengths[i]):
+        for _, run in itertools.groupby(recordings[rank::ranks], key=lambda i: self.corpus.lengths[i]):
             groups.extend(torch.tensor(list(run)).split(self.batch_size))
         return groups
 
@@ -217,20 +205,23 @@ class PairsData(pl.LightningDataModule):
         """Turn picks into waveforms on the device that the picks have reached."""
         return self.gather(batch) if isinstance(batch, Picks) else batch
 
-    def gather(self, picks: Picks) -> PairBatch:
-        """The waveforms of `picks`, on the device of `picks.numbers`."""
+    def gather(self, picks: Picks) -> PairBatch | FrameBatch:
+        """The waveforms of `picks`, or the frames, on the device of `picks.numbers`."""
         device = picks.numbers.device
         if self._resident is None or self._resident[0] != device:
             source = self.corpus.source
             self._resident = (device, source.to(device) if fits(source.nbytes, device) else source)
         source = self._resident[1]
+        if picks.part == "train" and self.frames is not None:
+            return self.frames.gather(picks, source)
         noisy, clean = source.clips(picks) if picks.part == "train" else source.whole(picks)
         return PairBatch(noisy.to(device), clean.to(device), picks.numbers)
 
-    def batches(self, part: str) -> Iterator[PairBatch]:
-        """Every clip of `train` or recording of `val` or `test`, in order, on the CPU."""
-        c = self.corpus
-        groups = list(c.clips.split(self.batch_size)) if part == "train" else self._scoring_groups(part)
+    def batches(self, part: str) -> Iterator[Any]:
+        """Every training item of epoch 0, or recording of `val` or `test`, on the CPU."""
+        groups = self._scoring_groups(self.corpus.parts[part])
+        if part == "train":
+            groups = list(self.corpus.clips.split(self.batch_size)) if self.frames is None else self._groups_of(0)
         for index in groups:
             yield self.gather(Picks(part, 0, index))
 

@@ -120,11 +120,16 @@ def _one_voice_a_speaker() -> list[str]:
     return [f"{accents[turn % len(accents)]}+{variant}" for turn, (variant, accents) in enumerate(variants)]
 
 
+def sentence(random: np.random.Generator) -> str:
+    """Somebody did something: one of 600 sentences."""
+    return f"{random.choice(_OPENINGS)} {random.choice(_ENDINGS)}"
+
+
 def _draw(number: int, seed: int, voices: list[str]) -> _Clip:
     """Everything that is drawn for one clip, from its own random generator."""
     random = np.random.default_rng([seed, number])
     voice = voices[number % len(voices)]
-    text = f"{random.choice(_OPENINGS)} {random.choice(_ENDINGS)}"
+    text = sentence(random)
     # Manner within what sounds natural, chosen here: espeak-ng's defaults are 175 words a minute, 50, 50.
     rate, pitch, pitch_range = (int(random.integers(low, high)) for low, high in ((140, 201), (30, 71), (30, 71)))
     speech = _cut(espeak.say(text, voice, rate, pitch, pitch_range), random)

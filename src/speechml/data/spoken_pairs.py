@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from speechml.data.pack import PackWriter, fingerprint, is_whole, open_pack
-from speechml.data.pairs import Corpus, PackedPairs, PairsData
+from speechml.data.pairs import Corpus, PairsData
+from speechml.data.sources import PackedPairs
 from speechml.errors import BadInput
 from speechml.files import built_once
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from speechml.data import audio
 from speechml.data.pack import PackWriter, fingerprint, is_whole, open_pack
-from speechml.data.pairs import PARTS, Corpus, PackedPairs, PairsData, divided
+from speechml.data.pairs import PARTS, Corpus, PairsData, divided
 from speechml.data.progress import progress
+from speechml.data.sources import PackedPairs
 from speechml.errors import BadInput
 from speechml.files import built_once
 
@@ -26,9 +27,7 @@ class WavPairs(PairsData):
 
     def __init__(self, root: str, stereo: str = "mix", **common: Any) -> None:
         super().__init__(**common)
-        if stereo not in ("mix", "refuse"):
-            raise ValueError(f"stereo is {stereo!r}; it can be 'mix' or 'refuse'")
-        self.root, self.stereo = Path(root).expanduser(), stereo
+        self.root, self.stereo = Path(root).expanduser(), audio.checked(stereo)
 
     def find(self) -> Corpus:
         pairs = matched(self.root)

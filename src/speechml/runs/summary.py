@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 # In a table: name, how it is shown.
-ROWS = {"snr_db": "SNR (dB)", "si_sdr_db": "SI-SDR (dB)", "mse": "MSE", "l1": "L1"}
+ROWS = {"snr_db": "SNR (dB)", "si_sdr_db": "SI-SDR (dB)", "pesq": "PESQ", "stoi": "STOI", "mse": "MSE", "l1": "L1"}
+COLUMNS = {
+    "_input": "noisy input",
+    "": "output",
+    "_wiener": "Wiener filter",
+    "_binary_mask": "ideal binary mask",
+    "_clean_magnitude": "clean magnitude",
+}
+PARTS = {"test": "test part", "heldout": "held-out part", "train": "training part"}
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -28,36 +36,52 @@ def shown(value: float | None, unit_db: bool) -> str:
 
 
 def score_table(scores: dict[str, Any], published: dict[str, Any], part: str = "test") -> str:
-    """Input, output and Wiener filter side by side, and the published figure where there is one."""
+    """Input, output and references side by side, and the published figure where there is one."""
     given = published.get("scores", {})
+    columns = {what: title for what, title in COLUMNS.items() if f"{part}/snr{what}_db" in scores}
+    shows_published = any(f"{part}/{score}" in given for score in ROWS)
     rows = []
     for score, title in ROWS.items():
         db = score.endswith("_db")
-        stem = score.removesuffix("_db")
-        cells = [scores.get(f"{part}/{stem}{what}{'_db' * db}") for what in ("_input", "", "_wiener")]
-        if all(c is None for c in cells):
-            continue
-        rows.append([title, *(shown(c, db) for c in cells), shown(given.get(f"{part}/{score}"), db)])
-    header = [f"{part} part, mean", "noisy input", "output", "Wiener filter", "published"]
-    if all(row[-1] == "-" for row in rows):  # nothing was published: no column
-        header, rows = header[:-1], [row[:-1] for row in rows]
+        cells = [scores.get(f"{part}/{score.removesuffix('_db')}{what}{'_db' * db}") for what in columns]
+        if any(c is not None for c in cells):
+            last = [shown(given.get(f"{part}/{score}"), db)] * shows_published
+            rows.append([title, *(shown(c, db) for c in cells), *last])
+    header = [f"{PARTS.get(part, part)}, mean", *columns.values(), *["published"] * shows_published]
     return table(header, rows)
+
+
+def scored_parts(scores: dict[str, Any]) -> list[str]:
+    """The parts that were tested whole, the held-out one last."""
+    return [part for part in ("train", "test", "heldout") if f"{part}/snr_input_db" in scores]
+
+
+def undefined(scores: dict[str, Any], part: str) -> list[str]:
+    """Sentences on the recordings that the means of a part leave out."""
+    silent = scores.get(f"{part}/undefined")
+    lines = []
+    if silent:
+        lines += [
+            f"SNR is not defined on {silent:.0f} recordings (silence, or noisy equals clean); the means leave them out."
+        ]
+    for score in ("pesq", "stoi"):
+        if count := scores.get(f"{part}/{score}_undefined"):
+            lines += [
+                f"{ROWS[score]} is not defined on {count:.0f} recordings (no speech, or too short), which its mean leaves out."
+            ]
+    return lines
 
 
 def summary(folder: Path, card: dict[str, Any]) -> str:
     """The end of a run: its scores, what they were measured on, and where everything lies."""
     scores, data, published = card.get("scores", {}), card["data"], card.get("published") or {}
     lines = [""]
-    if any(k.startswith("test/") for k in scores):
-        lines += [score_table(scores, published), ""]
-        undefined = scores.get("test/undefined")
-        if undefined:
-            lines += [
-                f"SNR is not defined on {undefined:.0f} recordings (silence, or noisy equals clean); the means leave them out."
-            ]
+    parts = scored_parts(scores)
+    for part in parts:
+        lines += [score_table(scores, published, part), "", *undefined(scores, part)]
     if published.get("source"):
         lines += [f"Published: {published['source']}. Note: {published.get('note', 'none')}."]
-        trained = {k: v for k, v in published.get("scores", {}).items() if k.startswith("train/")}
+        trained = {k: v for k, v in published.get("scores", {}).items() if k.split("/")[0] not in parts}
         lines += [f"  {k}: {v:.4g} published, {shown(scores.get(k), False)} here" for k, v in trained.items()]
     counts = ", ".join(f"{n} {part}" for part, n in data["recordings"].items())
     lines += [

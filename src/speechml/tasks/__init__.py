@@ -1,5 +1,6 @@
 """How networks are trained and scored."""
 
+from speechml.tasks.magnitude_denoising import MagnitudeDenoiser
 from speechml.tasks.waveform_denoising import WaveformDenoiser
 
-__all__ = ["WaveformDenoiser"]
+__all__ = ["MagnitudeDenoiser", "WaveformDenoiser"]

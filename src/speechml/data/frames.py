@@ -1,0 +1,259 @@
+"""Training items that are STFT frames: single windows out of one spectrogram, or runs of consecutive frames."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from speechml.data.sources import PairSource, Picks
+from speechml.signal.random import key, permutation, uniform
+from speechml.signal.stft import STFT, num_frames
+
+BLOCK_FRAMES = (
+    1 << 17
+)  # frames whose spectrograms are held at a time: 0.5 GB for 513 bins, 70 minutes at hop 512, 16 kHz
+TARGETS = ("magnitude", "phase_sensitive")
+
+
+class Augment(NamedTuple):
+    """How runs are varied: a function of (seed, epoch, run), so of no batch and no rank.
+
+    remix: share of the runs whose noise is replaced by that of another run, anywhere in the training part.
+    noise_db: remixed noise is louder or softer by up to this.
+    gain_db: every run is louder or softer by up to this.
+    """
+
+    remix: float = 0.0
+    noise_db: float = 0.0
+    gain_db: float = 0.0
+
+
+class Framing(NamedTuple):
+    """What a network wants of a recording.
+
+    stft: the transform. frames: of a window. sampling: `windows` or `runs`. run: consecutive windows of an item. passes:
+    how often an epoch goes over the recordings, runs only. silence: (frames - 1, bins) magnitudes in front of each
+    recording, or None where only whole windows count. target: `magnitude` |S|, or
+    `phase_sensitive` |S| cos(angle between S and X), at least 0, which is the best magnitude to go with the noisy phase.
+    """
+
+    stft: STFT
+    frames: int
+    sampling: str
+    run: int
+    passes: int
+    silence: Tensor | None
+    target: str
+    augment: Augment
+
+
+class FrameBatch(NamedTuple):
+    """noisy: (batch, frames - 1 + run, bins) magnitudes; target: (batch, run, bins); numbers: (batch,) items."""
+
+    noisy: Tensor
+    target: Tensor
+    numbers: Tensor
+
+
+def target_of(noisy: Tensor, clean: Tensor, kind: str) -> Tensor:
+    """The magnitudes a network is to give, from complex spectra of one shape; see `Framing`."""
+    if kind == "magnitude":
+        return clean.abs()
+    # Erdogan et al., "Phase-sensitive and recognition-boosted speech separation" (ICASSP 2015).
+    return (clean * torch.sgn(noisy).conj()).real.clamp(min=0)
+
+
+class Windows:
+    """Single windows in random order, out of spectrograms that are held on the device.
+
+    The recordings of a part are put end to end, each behind its silent frames. Where they are more than BLOCK_FRAMES an
+    epoch goes through them in blocks of whole recordings, in random order. A batch is a gather by index: of a window
+    nothing is kept but its number.
+    """
+
+    def __init__(self, lengths: dict[int, int], framing: Framing, seed: int) -> None:
+        self.framing, self.seed = framing, seed
+        self.context = framing.frames - 1
+        skipped = 0 if framing.silence is not None else self.context
+        self.recordings = list(lengths)
+        self.counts = torch.tensor([num_frames(n, framing.stft.hop) for n in lengths.values()])
+        self.first = self.counts.cumsum(0) - self.counts  # number of each recording's frame 0
+        numbers = torch.arange(int(self.counts.sum()))
+        self.row = torch.repeat_interleave(torch.arange(len(self.counts)), self.counts)
+        self.numbers = numbers[numbers - self.first[self.row] >= skipped]
+        self._block: tuple[object, Tensor, Tensor, Tensor] | None = None
+        self._plan: tuple[int, list[list[int]]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def blocks(self, epoch: int) -> list[list[int]]:
+        """Rows (recordings by their place) of each block of an epoch."""
+        if self._plan is None or self._plan[0] != epoch:
+            self._plan = (epoch, self._divided(epoch))
+        return self._plan[1]
+
+    def _divided(self, epoch: int) -> list[list[int]]:
+        if int(self.counts.sum()) <= BLOCK_FRAMES:
+            return [list(range(len(self.counts)))]
+        found: list[list[int]] = [[]]
+        held = 0
+        for row in permutation(key("blocks", self.seed, epoch), len(self.counts)).tolist():
+            if found[-1] and held + int(self.counts[row]) > BLOCK_FRAMES:
+                found.append([])
+                held = 0
+            found[-1].append(row)
+            held += int(self.counts[row])
+        return found
+
+    def groups(self, epoch: int, size: int) -> list[Tensor]:
+        """Batches of item numbers of an epoch; a batch stays within a block."""
+        groups: list[Tensor] = []
+        for place, block in enumerate(self.blocks(epoch)):
+            inside = torch.zeros(len(self.counts), dtype=torch.bool)
+            inside[block] = True
+            numbers = self.numbers[inside[self.row[self.numbers]]]
+            order = permutation(key("order", self.seed, epoch, place), len(numbers))
+            groups += numbers[order].split(size)
+        return groups
+
+    def gather(self, picks: Picks, source: PairSource) -> FrameBatch:
+        """The windows of `picks`, on the device of `picks.numbers`."""
+        numbers = picks.numbers.cpu()
+        rows = self.row[numbers]
+        noisy, target, starts = self._held(int(rows[0]), picks, source)
+        last = (starts[rows] + numbers - self.first[rows]).to(
+            noisy.device
+        )  # the window's last frame, among all with silence
+        window = last[:, None] + torch.arange(-self.context, 1, device=noisy.device)
+        return FrameBatch(noisy[window], target[last][:, None], picks.numbers)
+
+    def _held(self, row: int, picks: Picks, source: PairSource) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy magnitudes and targets of the block that holds a recording, and where each recording's frame 0 lies."""
+        device = picks.numbers.device
+        block = next(block for block in self.blocks(picks.epoch) if row in block)
+        name = (tuple(block), picks.epoch if source.changes else None, device)
+        if self._block is None or self._block[0] != name:
+            self._block = None  # the old block goes before the new one comes
+            starts = torch.zeros(len(self.counts), dtype=torch.int64)
+            total = sum(int(self.counts[r]) + self.context for r in block)
+            bins = self.framing.stft.bins
+            noisy = torch.zeros(total, bins, device=device)
+            target = torch.zeros(total, bins, device=device)
+            end = 0
+            for r in block:
+                starts[r] = begin = end + self.context
+                end = begin + int(self.counts[r])
+                if self.framing.silence is not None:
+                    noisy[begin - self.context : begin] = self.framing.silence.to(device)
+                self._transform(r, picks.epoch, source, noisy[begin:end], target[begin:end])
+            self._block = (name, noisy, target, starts)
+        return self._block[1:]
+
+    def _transform(self, row: int, epoch: int, source: PairSource, noisy: Tensor, target: Tensor) -> None:
+        """Fill the frames of one recording, some thousand at a time."""
+        stft = self.framing.stft.to(noisy.device)
+        number = torch.tensor([self.recordings[row]], device=noisy.device)
+        waves = [w[0, 0].to(noisy.device) for w in source.whole(Picks("train", epoch, number))]
+        half = stft.n_fft // 2
+        padded = [F.pad(w, (half, half)) for w in waves]
+        for begin in range(0, len(noisy), STEP):
+            end = min(begin + STEP, len(noisy))
+            cut = slice(begin * stft.hop, (end - 1) * stft.hop + stft.n_fft)
+            spectra = [stft.transform(w[cut]) for w in padded]
+            noisy[begin:end] = spectra[0].abs()
+            target[begin:end] = target_of(spectra[0], spectra[1], self.framing.target)
+
+
+STEP = 4096  # frames transformed at a time
+
+
+class Runs:
+    """Runs of consecutive windows from anywhere in the training recordings, new ones in every epoch.
+
+    Begins are spread evenly over each recording and moved at random, by single samples, so that frames never fall on the
+    same samples twice. Every draw is a function of (seed, epoch, run).
+    """
+
+    def __init__(self, lengths: dict[int, int], framing: Framing, seed: int) -> None:
+        self.framing, self.seed = framing, seed
+        self.context = framing.frames - 1
+        hop = framing.stft.hop
+        skipped = 0 if framing.silence is not None else self.context
+        recordings, begins, rooms = [], [], []
+        for recording, samples in lengths.items():
+            windows = num_frames(samples, hop) - skipped
+            if windows < 1:
+                continue
+            free = max(0, samples - (framing.run - 1 + skipped) * hop)  # begins that keep the run inside the recording
+            slots = max(1, round(windows / framing.run)) * framing.passes
+            recordings += [recording] * slots
+            begins += [skipped * hop + free * i // slots for i in range(slots)]
+            rooms += [free // slots] * slots
+        self._of = torch.tensor(recordings, dtype=torch.int64)
+        self._begin = torch.tensor(begins, dtype=torch.int64)
+        self._room = torch.tensor(rooms, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def groups(self, epoch: int, size: int) -> list[Tensor]:
+        """Batches of run numbers of an epoch."""
+        return list(permutation(key("order", self.seed, epoch), len(self)).split(size))
+
+    def gather(self, picks: Picks, source: PairSource) -> FrameBatch:
+        """The runs of `picks`, augmented, on the device of `picks.numbers`."""
+        augment, device = self.framing.augment, picks.numbers.device
+        numbers = picks.numbers
+        draws = uniform(key("run", self.seed, picks.epoch), numbers, 6)
+        begin = self._begins(numbers, draws[:, 0])
+        noisy, clean = self._cut(numbers, begin, picks.epoch, source)
+        if augment.remix:
+            other = (draws[:, 1] * len(self)).long().clamp(max=len(self) - 1)
+            others_noisy, others_clean = self._cut(other, self._begins(other, draws[:, 2]), picks.epoch, source)
+            gain = decibels(augment.noise_db * (2 * draws[:, 3] - 1))
+            mixed = clean + gain[:, None] * (others_noisy - others_clean)
+            noisy = torch.where((draws[:, 4] < augment.remix)[:, None], mixed, noisy)
+        gain = decibels(augment.gain_db * (2 * draws[:, 5] - 1))[:, None]
+        stft = self.framing.stft.to(device)
+        spectrum, clean_spectrum = stft.transform(noisy * gain), stft.transform(clean * gain)[:, self.context :]
+        target = target_of(spectrum[:, self.context :], clean_spectrum, self.framing.target)
+        return FrameBatch(self._silenced(spectrum.abs(), begin), target, numbers)
+
+    def _begins(self, numbers: Tensor, draw: Tensor) -> Tensor:
+        """The sample under the middle of each run's first window's last frame."""
+        begin, room = (table.to(numbers.device)[numbers] for table in (self._begin, self._room))
+        return begin + (room * draw).long()
+
+    def _cut(self, numbers: Tensor, begin: Tensor, epoch: int, source: PairSource) -> tuple[Tensor, Tensor]:
+        """Noisy and clean samples under the frames of runs, zeros beyond the recordings. Shape: (batch, time) twice."""
+        stft = self.framing.stft
+        length = (self.context + self.framing.run - 1) * stft.hop + stft.n_fft
+        first = begin - self.context * stft.hop - stft.n_fft // 2
+        picks = Picks("train", epoch, numbers)
+        recordings = self._of.to(numbers.device)[numbers]
+        noisy, clean = source.stretches(picks, recordings, first, length)
+        return noisy[:, 0].to(numbers.device), clean[:, 0].to(numbers.device)
+
+    def _silenced(self, magnitudes: Tensor, begin: Tensor) -> Tensor:
+        """Frames whose middle lies before the recording become its silent frames."""
+        silence, context = self.framing.silence, self.context
+        if silence is None or context == 0:
+            return magnitudes
+        hop = self.framing.stft.hop
+        step = torch.arange(-context, 0, device=begin.device)
+        middle = torch.div(
+            begin[:, None] + step * hop, hop, rounding_mode="floor"
+        )  # in frames, negative before the start
+        silent = silence.to(magnitudes)[(context + middle).clamp(0, context - 1)]
+        magnitudes = magnitudes.clone()
+        magnitudes[:, :context] = torch.where((middle < 0)[..., None], silent, magnitudes[:, :context])
+        return magnitudes
+
+
+def decibels(level: Tensor) -> Tensor:
+    """A level in dB as a factor of amplitude."""
+    return 10 ** (level / 20)

@@ -1,0 +1,151 @@
+"""One long recording, noisy and clean: homework 2 of ENGR-E 533, where the last part in time is kept for the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechml.data import audio
+from speechml.data.pack import Pack, PackWriter, fingerprint, is_whole, open_pack
+from speechml.data.pairs import Corpus, PairsData
+from speechml.data.sources import PackedPairs
+from speechml.data.wav_pairs import stamp
+from speechml.errors import BadInput
+from speechml.files import built_once
+
+# The course's file names.
+CLEAN, NOISY, UNPAIRED = "train_clean*.wav", "train_dirty*.wav", "test_x*.wav"
+VALIDATION = 0.1  # of the training part, its end
+LEAST_S = 0.5  # of each part
+
+
+class RecordingPair(PairsData):
+    """An aligned pair of long recordings, divided in time: training, then its last tenth for choices, then the test.
+
+    Without `root` and files, a stand-in is spoken by espeak-ng once, and cached.
+
+    Args:
+        root: folder with the course's files: train_clean*.wav, train_dirty*.wav, and noisy test_x*.wav to listen to.
+        clean_file, noisy_file: the pair itself, instead of `root`.
+        heldout: share of the recording, its end, that is only scored. 0 trains on the whole file, and scores that.
+        stereo: `mix` averages channels, `refuse` accepts mono files only.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        clean_file: str | None = None,
+        noisy_file: str | None = None,
+        heldout: float = 0.2,
+        stereo: str = "mix",
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        if not 0 <= heldout < 0.9:
+            raise ValueError(f"heldout is {heldout}; it must be from 0 (train on the whole recording) to below 0.9")
+        if (clean_file is None) != (noisy_file is None):
+            raise BadInput("a pair has two files: give both data.clean_file=FILE and data.noisy_file=FILE")
+        if root is not None and clean_file is not None:
+            raise BadInput("data.root and data.clean_file name two recordings; give one of them")
+        self.root, self.heldout, self.stereo = root, heldout, audio.checked(stereo)
+        self.files = None if clean_file is None or noisy_file is None else (Path(noisy_file), Path(clean_file))
+
+    def find(self) -> Corpus:
+        noisy_path, clean_path, _ = self._paths()
+        lengths = {path: audio.info(path) for path in (noisy_path, clean_path)}
+        if len({(found.frames / found.rate) for found in lengths.values()}) > 1:
+            counts = " and ".join(f"{path} has {found.frames} samples" for path, found in lengths.items())
+            raise BadInput(f"{counts}; a pair must have equal lengths: cut or align them")
+        note = audio.resampling_note(lengths, self.sample_rate)
+        name = stamp(list(lengths), self.sample_rate, self.row, self.stereo)
+        found = open_pack(built_once(self.cache / "packs" / name, is_whole, lambda part: self._pack(part, *lengths)))
+        total = int(found.roles["clean"].lengths[0])
+        sections = self._sections(total)
+        packs = [section(found.roles[role], sections) for role in ("noisy", "clean")]
+        begin, end = sections["train"]
+        clips = torch.arange(-(-begin // self.row), max(end // self.row, 1))
+        names, numbers = list(sections), dict(zip(sections, range(len(sections)), strict=True))
+        test = numbers["heldout"] if self.heldout else numbers["train"]
+        return Corpus(
+            source=PackedPairs(*packs), names=names, lengths=[end - begin for begin, end in sections.values()],
+            sums=[fingerprint(found.sums[0], section) for section in sections.values()],
+            parts={"train": [numbers["train"]], "val": [numbers["val"]], "test": [test]}, clips=clips,
+            protocol="time" if self.heldout else "as_published",
+            notes=[*self._notes(sections, noisy_path), *([note] if note else [])],
+        )  # fmt: skip
+
+    def scored(self) -> dict[str, list[int]]:
+        parts = self.corpus.parts
+        return {"train": parts["train"], **({"heldout": parts["test"]} if self.heldout else {})}
+
+    def unpaired(self) -> list[tuple[str, np.ndarray]]:
+        return [(path.stem, as_float(audio.load(path, self.sample_rate, self.stereo))) for path in self._paths()[2]]
+
+    def _sections(self, total: int) -> dict[str, tuple[int, int]]:
+        """First and last sample of each part of `total` samples."""
+        test = round(total * (1 - self.heldout))
+        val = round(test * (1 - VALIDATION))
+        sections = {"train": (0, val if self.heldout else total), "val": (val, test)}
+        if self.heldout:
+            sections["heldout"] = (test, total)
+        shortest = min(end - begin for begin, end in sections.values()) / self.sample_rate
+        if shortest < LEAST_S:
+            raise BadInput(
+                f"{self._paths()[0]} holds {total / self.sample_rate:.2f} s, so that its shortest part has {shortest:.2f} s; "
+                f"each needs at least {LEAST_S:g} s: give a longer recording"
+            )
+        return sections
+
+    def _notes(self, sections: dict[str, tuple[int, int]], noisy: Path) -> list[str]:
+        if not self.heldout:
+            return [f"trained on the whole of {noisy.name}, and scored on the same: train scores are no test",
+                    "validation is its last tenth, which is trained on as well"]  # fmt: skip
+        seconds = {part: (end - begin) / self.sample_rate for part, (begin, end) in sections.items()}
+        return [f"{noisy.name}: trained on the first {seconds['train']:.1f} s (train scores are of these), choices on the next "
+                f"{seconds['val']:.1f} s, the last {seconds['heldout']:.1f} s held out"]  # fmt: skip
+
+    def _paths(self) -> tuple[Path, Path, list[Path]]:
+        """Noisy and clean file, and the noisy ones without a clean one."""
+        if self.files is not None:
+            return (*self.files, [])
+        root = self._stand_in() if self.root is None else Path(self.root).expanduser()
+        if not root.is_dir():
+            raise BadInput(
+                f"{root} is no folder; give one with {CLEAN} and {NOISY}, or data.clean_file and data.noisy_file"
+            )
+        found = {pattern: sorted(root.glob(pattern)) for pattern in (NOISY, CLEAN)}
+        for pattern, paths in found.items():
+            if len(paths) != 1:
+                named = ", ".join(p.name for p in paths) or "none"
+                raise BadInput(
+                    f"{root} holds {len(paths)} files {pattern} ({named}); give one, or data.clean_file and data.noisy_file"
+                )
+        return found[NOISY][0], found[CLEAN][0], sorted(root.glob(UNPAIRED))
+
+    def _stand_in(self) -> Path:
+        from speechml.data.spoken_recording import stand_in
+
+        return stand_in(self.cache)
+
+    def _pack(self, part: Path, noisy: Path, clean: Path) -> None:
+        writer = PackWriter(part, ("noisy", "clean"), self.row)
+        waveforms = {"noisy": audio.load(noisy, self.sample_rate, self.stereo),
+                     "clean": audio.load(clean, self.sample_rate, self.stereo)}  # fmt: skip
+        writer.add(clean.stem, "", waveforms)
+        writer.close()
+
+
+def section(pack: Pack, sections: dict[str, tuple[int, int]]) -> Pack:
+    """A pack of one recording seen as several, which are stretches of its samples; nothing is copied."""
+    begins, ends = (torch.tensor(column) for column in zip(*sections.values(), strict=True))
+    gains: Tensor = pack.gains.expand(len(sections)).clone()
+    return Pack(pack.samples, begins, ends - begins, gains, pack.row, pack.row_file)
+
+
+def as_float(waveform: np.ndarray) -> np.ndarray:
+    """Samples in [-1, 1), whatever `audio.load` gives."""
+    return (waveform / 32768).astype(np.float32) if waveform.dtype == np.int16 else waveform

@@ -1,0 +1,73 @@
+"""Where pairs of waveforms come from, and how a batch names the ones it wants."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from speechml.data.pack import Pack
+
+
+class Picks(NamedTuple):
+    """Which items a batch consists of; the waveforms are gathered where they are needed."""
+
+    part: str  # train: `numbers` count clips, windows or runs; val, test: whole recordings
+    epoch: int
+    numbers: Tensor
+
+
+class PairBatch(NamedTuple):
+    """noisy, clean: (batch, 1, time); numbers: (batch,) clip or recording numbers within the corpus."""
+
+    noisy: Tensor
+    clean: Tensor
+    numbers: Tensor
+
+
+class PairSource(Protocol):
+    """Where pairs come from: packed pairs, or clean speech mixed with noise as it is asked for."""
+
+    changes: bool  # whether training waveforms are others in every epoch
+
+    def clips(self, picks: Picks) -> tuple[Tensor, Tensor]:
+        """Noisy and clean training clips. Shape: (batch, 1, row) twice."""
+
+    def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
+        """Noisy and clean whole recordings of one length. Shape: (batch, 1, time) twice."""
+
+    def stretches(self, picks: Picks, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Noisy and clean samples from `first` (batch,) on, zeros beyond the recordings. Shape: (batch, 1, length) twice."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the samples take."""
+
+    def to(self, device: torch.device) -> PairSource:
+        """The source with its samples on another device."""
+
+
+class PackedPairs:
+    """Pairs that lie packed side by side."""
+
+    changes = False
+
+    def __init__(self, noisy: Pack, clean: Pack) -> None:
+        self.noisy, self.clean = noisy, clean
+
+    def clips(self, picks: Picks) -> tuple[Tensor, Tensor]:
+        return self.noisy.gather_rows(picks.numbers), self.clean.gather_rows(picks.numbers)
+
+    def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
+        return self.noisy.whole(picks.numbers), self.clean.whole(picks.numbers)
+
+    def stretches(self, picks: Picks, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002 (mixtures need picks)
+        return self.noisy.stretches(recordings, first, length), self.clean.stretches(recordings, first, length)
+
+    @property
+    def nbytes(self) -> int:
+        return self.noisy.samples.nbytes + self.clean.samples.nbytes
+
+    def to(self, device: torch.device) -> PackedPairs:
+        return PackedPairs(self.noisy.to(device), self.clean.to(device))

@@ -1,0 +1,145 @@
+"""What all denoisers share: every recording is scored once, whole, beside its noisy input and beside references."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from speechml.data.frames import Framing
+from speechml.signal.perceptual_scores import perceptual_scores
+from speechml.signal.scores import WAVEFORM_SCORES
+from speechml.tasks.optimizers import configured
+
+PERCEPTUAL = ("pesq", "stoi")
+PERCEIVED_IN_VALIDATION = 4  # recordings, about: both scores take more time than the network
+
+
+class DenoisingTask(pl.LightningModule):
+    """Base of the denoisers: optimiser, validation and test on whole recordings.
+
+    Args:
+        sample_rate: Hz the network works at.
+        optimizer, scheduler: config nodes; needed for training only.
+
+    Shape of `forward`: (batch, 1, time) -> (batch, 1, time), any time.
+    """
+
+    headline_scores = ("snr_db", "snr_gain_db", "si_sdr_db", "mse", "l1")  # by which runs are compared in TensorBoard
+    framing: Framing | None = None  # what a training item is, where it is not a clip
+
+    def __init__(
+        self, sample_rate: int, optimizer: dict[str, Any] | None = None, scheduler: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.optimizer_node, self.scheduler_node = optimizer or {}, scheduler
+        self.items: dict[int, dict[str, float]] = {}  # scores of each recording of the part being scored
+        self.scores: dict[str, float] = {}  # what the last test gave
+
+    def assess(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
+        """Waveforms to score (`` the output, `_input` the noisy one, references in a test), and the loss of each recording.
+
+        Shape: batch.noisy (batch, 1, time) -> (batch, 1, time) each, (batch,).
+        """
+        raise TypeError(f"{type(self).__name__} cannot assess {type(batch).__name__}, testing={testing}")
+
+    def describe(self) -> str:
+        """One sentence about the network, for the person who trains it."""
+        return f"{type(self.net).__name__}: {sum(p.numel() for p in self.parameters()):,} parameters"
+
+    def configure_optimizers(self) -> Any:
+        steps = int(self.trainer.estimated_stepping_batches)
+        return configured(self.parameters(), self.optimizer_node, self.scheduler_node, steps)
+
+    def _data(self) -> Any:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def on_validation_epoch_start(self) -> None:
+        self.items = {}
+
+    def on_test_epoch_start(self) -> None:
+        self.items = {}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
+        self._score(batch, testing=False)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        self._score(batch, testing=True)
+
+    def _score(self, batch: Any, testing: bool) -> None:
+        estimates, loss = self.assess(batch, testing)
+        # Scores are taken in float64, which Apple's GPUs lack.
+        where = torch.device("cpu") if batch.clean.device.type == "mps" else batch.clean.device
+        perceived = ("", "_input") if testing else ("",) if len(self.items) < PERCEIVED_IN_VALIDATION else ()
+        columns: dict[str, Tensor] = {}
+        for what, estimate in estimates.items():
+            waves = estimate.float().to(where), batch.clean.to(where)
+            found = {score: function(*waves) for score, function in WAVEFORM_SCORES.items()}
+            if what in perceived:
+                found |= perceptual_scores(*waves, self.sample_rate)
+            columns |= {named(score, what): value for score, value in found.items()}
+        columns["loss"] = loss
+        table = torch.stack([c.to(where).double() for c in columns.values()], 1).cpu().tolist()
+        for index, row in zip(batch.numbers.tolist(), table, strict=True):
+            self.items[index] = dict(zip(columns, row, strict=True))
+
+    def on_validation_epoch_end(self) -> None:
+        # Progress and model selection read these; they are equal on all ranks because every rank has all items.
+        self.items = of_all_ranks(self.items)
+        means = means_of("val", [self.items[i] for i in sorted(self.items)])
+        self.log_dict({k: v for k, v in means.items() if "_input" not in k}, batch_size=1)
+
+    def on_test_epoch_end(self) -> None:
+        self.items = of_all_ranks(self.items)
+        self.scores = {}
+        for part, recordings in self._data().scored().items():
+            rows = [self.items[i] for i in sorted(self.items) if i in set(recordings)]
+            if rows:  # a limit of batches may leave a part out
+                self.scores |= means_of(part, rows)
+        self.log_dict(self.scores, batch_size=1)
+
+
+def means_of(part: str, rows: list[dict[str, float]]) -> dict[str, float]:
+    """Mean of each score over the recordings on which it is defined for the noisy input, and the gains.
+
+    SNR is not defined on silence, nor where noisy and clean are equal; such recordings are counted and left out of all
+    means. PESQ and STOI are not defined without speech, of the output neither where it is silence; these are counted
+    on their own. A network's own NaN in another score is no such case and makes the mean NaN.
+    """
+    given = [row for row in rows if all(math.isfinite(row[named(score, "_input")]) for score in WAVEFORM_SCORES)]
+    found: dict[str, float] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row[name] for row in given if name in row]
+        score = name.split("_")[0]
+        if score in PERCEPTUAL:
+            asked = [row for row in rows if name in row]
+            defined = [row for row in asked if all(math.isfinite(row.get(n, 0.0)) for n in (score, f"{score}_input"))]
+            values = [row[name] for row in defined]
+            if len(defined) < len(asked):
+                found[f"{part}/{score}_undefined"] = float(len(asked) - len(defined))
+        found[f"{part}/{name}"] = float(torch.tensor(values, dtype=torch.float64).mean())
+    for score in ("snr_db", "si_sdr_db", *PERCEPTUAL):
+        if f"{part}/{named(score, '_input')}" in found:
+            gain = found[f"{part}/{score}"] - found[f"{part}/{named(score, '_input')}"]
+            found[f"{part}/{named(score, '_gain')}"] = gain
+    if len(given) < len(rows):
+        found[f"{part}/undefined"] = float(len(rows) - len(given))
+    return found
+
+
+def named(score: str, what: str) -> str:
+    """`snr_db` of `_input` is `snr_input_db`: the unit stays last."""
+    return f"{score.removesuffix('_db')}{what}_db" if score.endswith("_db") else f"{score}{what}"
+
+
+def of_all_ranks(items: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
+    """The items of every rank together."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return items
+    shares: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(shares, items)
+    return {index: scores for share in shares for index, scores in share.items()}

@@ -1,0 +1,237 @@
+"""Windows are views into one spectrogram, runs are what all windows at once take, and both are the recordings' own."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from conftest import make_pairs, tone
+from speechml.data import MixedPairs, WavPairs
+from speechml.data import frames as frames_module
+from speechml.data.frames import Augment, FrameBatch, Framing, target_of
+from speechml.data.pairs import PairsData
+from speechml.data.sources import Picks
+from speechml.errors import BadInput
+from speechml.signal.random import uniform
+from speechml.signal.stft import STFT, num_frames
+
+FRAMES, N_FFT, HOP = 5, 256, 128
+BINS = N_FFT // 2 + 1
+SILENCE = 1e-5 * uniform(1, torch.arange(FRAMES - 1), BINS)
+
+
+def framing(sampling: str = "windows", run: int = 1, padding: bool = True, **augment: float) -> Framing:
+    silence = SILENCE if padding else None
+    return Framing(STFT(N_FFT, HOP), FRAMES, sampling, run, 1, silence, "magnitude", Augment(**augment))
+
+
+def pairs(root: Path, seconds: float = 0.5, count: int = 6, **common: Any) -> PairsData:
+    settings = {
+        "sample_rate": 16000,
+        "clip_s": 0.25,
+        "batch_size": 7,
+        "split_seed": 0,
+        "cache": str(root / "cache"),
+        **common,
+    }
+    return WavPairs(str(make_pairs(root / "pairs", count, seconds=seconds)), **settings)
+
+
+def spectra(data: PairsData, recording: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noisy and clean spectrum of a recording from its files, by the definition."""
+    name = data.corpus.names[recording]
+    found = []
+    for side in ("noisy", "clean"):
+        waveform, _ = soundfile.read(data.root / side / f"{name}.wav", dtype="float32")  # type: ignore[attr-defined]
+        found.append(STFT(N_FFT, HOP)(torch.from_numpy(waveform)))
+    return found[0], found[1]
+
+
+def epoch(data: PairsData, number: int = 0) -> list[FrameBatch]:
+    found = [data.gather(Picks("train", number, index)) for index in data._training_groups(number)]
+    assert all(isinstance(batch, FrameBatch) for batch in found)
+    return found  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("padding", [True, False])
+def test_windows_are_every_window_of_the_files_once(padding: bool, tmp_path: Path) -> None:
+    data = pairs(tmp_path)
+    data.cut_into(framing(padding=padding))
+    seen = {}
+    for batch in epoch(data):
+        assert batch.noisy.shape[1:] == (FRAMES, BINS)
+        for number, window, target in zip(batch.numbers.tolist(), batch.noisy, batch.target, strict=True):
+            assert number not in seen
+            seen[number] = (window, target[0])
+    number = 0
+    for recording in data.corpus.parts["train"]:
+        noisy, clean = spectra(data, recording)
+        padded = torch.cat([SILENCE, noisy.abs()])
+        for t in range(len(noisy)):
+            if padding or t >= FRAMES - 1:
+                window, target = seen.pop(number)
+                torch.testing.assert_close(window, padded[t : t + FRAMES])
+                torch.testing.assert_close(target, clean[t].abs())
+            number += 1
+    assert not seen
+
+
+def test_windows_hold_one_spectrogram_and_not_one_a_window(tmp_path: Path) -> None:
+    data = pairs(tmp_path, seconds=3.0)
+    data.cut_into(framing())
+    epoch(data)
+    assert data.frames is not None
+    held = sum(t.nbytes for t in data.frames._block[1:3])  # type: ignore[union-attr,index]
+    total = sum(num_frames(data.corpus.lengths[i], HOP) for i in data.corpus.parts["train"])
+    assert held <= 1.3 * total * BINS * 4 * 2  # noisy and clean, float32
+
+
+def test_blocks_give_the_same_windows_when_not_all_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pairs(tmp_path)
+    data.cut_into(framing())
+    whole = {int(n): w for batch in epoch(data) for n, w in zip(batch.numbers, batch.noisy, strict=True)}
+    monkeypatch.setattr(frames_module, "BLOCK_FRAMES", 130)
+    monkeypatch.setattr(frames_module, "STEP", 10)
+    data.cut_into(framing())
+    found = {int(n): w for batch in epoch(data, 1) for n, w in zip(batch.numbers, batch.noisy, strict=True)}
+    assert len(data.frames.blocks(1)) > 1  # type: ignore[union-attr]
+    assert found.keys() == whole.keys()
+    for number, window in found.items():
+        torch.testing.assert_close(window, whole[number])
+
+
+@pytest.mark.parametrize("run", [1, 3, 8])
+@pytest.mark.parametrize("padding", [True, False])
+def test_runs_are_stretches_of_the_files(run: int, padding: bool, tmp_path: Path) -> None:
+    data = pairs(tmp_path)
+    data.cut_into(framing("runs", run, padding))
+    runs = data.frames
+    for batch in epoch(data):
+        begins = runs._begins(batch.numbers, uniform(*[draw_key(data, 0), batch.numbers, 6])[:, 0])  # type: ignore[union-attr]
+        for i, number in enumerate(batch.numbers.tolist()):
+            recording, begin = int(runs._of[number]), int(begins[i])  # type: ignore[union-attr]
+            name = data.corpus.names[recording]
+            for side, found in (("noisy", batch.noisy[i, FRAMES - 1 :]), ("clean", batch.target[i])):
+                waveform, _ = soundfile.read(data.root / side / f"{name}.wav", dtype="float32")  # type: ignore[attr-defined]
+                padded = np.pad(waveform, (N_FFT // 2, N_FFT))
+                for t in range(run):
+                    frame = torch.from_numpy(padded[begin + t * HOP : begin + t * HOP + N_FFT].copy())
+                    expected = torch.fft.rfft(frame * torch.hann_window(N_FFT)).abs()
+                    torch.testing.assert_close(found[t], expected, atol=2e-5, rtol=1e-4)
+            assert padding or begin >= (FRAMES - 1) * HOP
+
+
+def draw_key(data: PairsData, number: int) -> int:
+    from speechml.signal.random import key
+
+    return key("run", data.seed, number)
+
+
+def test_frames_before_a_recording_are_its_silent_ones(tmp_path: Path) -> None:
+    data = pairs(tmp_path)
+    data.cut_into(framing("runs", 2))
+    numbers, begin = torch.tensor([0, 0, 0]), torch.tensor([0, HOP // 2, 10 * HOP])
+    magnitudes = torch.ones(3, FRAMES + 1, BINS)
+    found = data.frames._silenced(magnitudes, begin)  # type: ignore[union-attr]
+    assert len(numbers) == 3
+    assert torch.equal(found[0, : FRAMES - 1], SILENCE)
+    assert torch.equal(
+        found[1, : FRAMES - 2], SILENCE[: FRAMES - 2]
+    )  # its window's frame -1/2 lies at the middle of frame 0
+    assert bool((found[2] == 1).all())
+
+
+@pytest.mark.parametrize("augment", [{}, {"remix": 0.5, "noise_db": 3.0, "gain_db": 6.0}])
+def test_a_run_is_a_function_of_seed_epoch_and_its_number_alone(augment: dict[str, float], tmp_path: Path) -> None:
+    found = []
+    for size in (3, 11):
+        data = pairs(tmp_path, batch_size=size)
+        data.cut_into(framing("runs", 4, **augment))
+        found.append(
+            {int(n): (w, t) for b in epoch(data, 2) for n, w, t in zip(b.numbers, b.noisy, b.target, strict=True)}
+        )
+    assert found[0].keys() == found[1].keys()
+    for number, (noisy, target) in found[0].items():
+        torch.testing.assert_close(noisy, found[1][number][0])
+        torch.testing.assert_close(target, found[1][number][1])
+    other = {int(n): w for b in epoch(data, 3) for n, w in zip(b.numbers, b.noisy, strict=True)}
+    assert any(not torch.allclose(other[n], found[0][n][0]) for n in other)
+
+
+def test_remixed_noise_keeps_the_clean_run_and_comes_from_elsewhere(tmp_path: Path) -> None:
+    data = pairs(tmp_path)
+    found = []
+    for remix in (0.0, 1.0):
+        data.cut_into(framing("runs", 4, remix=remix))
+        found.append(
+            {int(n): (w, t) for b in epoch(data) for n, w, t in zip(b.numbers, b.noisy, b.target, strict=True)}
+        )
+    for number, (noisy, target) in found[0].items():
+        torch.testing.assert_close(found[1][number][1], target)
+        assert not torch.allclose(found[1][number][0], noisy)
+
+
+def test_mixtures_are_new_in_every_epoch_and_fixed_recordings_are_not(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for speaker in ("a", "b", "c"):
+        (tmp_path / "clean" / speaker).mkdir(parents=True)
+        soundfile.write(tmp_path / "clean" / speaker / "x.wav", tone(0.5), 16000)
+    (tmp_path / "noise").mkdir()
+    soundfile.write(tmp_path / "noise" / "n.wav", 0.1 * random.standard_normal(30000), 16000)
+    data = MixedPairs(str(tmp_path / "clean"), str(tmp_path / "noise"), sample_rate=16000, clip_s=0.25, batch_size=500,
+                      split_seed=0, cache=str(tmp_path / "cache"))  # fmt: skip
+    data.cut_into(framing())
+    first, again, other = (by_number(epoch(data, number)) for number in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def by_number(batches: list[FrameBatch]) -> torch.Tensor:
+    return torch.cat([b.noisy for b in batches])[torch.cat([b.numbers for b in batches]).argsort()]
+
+
+def test_the_best_magnitude_for_the_noisy_phase_is_the_phase_sensitive_one() -> None:
+    noisy, clean = torch.randn(2, 1000, dtype=torch.complex64)
+    steps = torch.linspace(0, 4, 4001)
+    errors = (steps[:, None] * torch.sgn(noisy) - clean).abs()
+    best = steps[errors.argmin(0)]
+    torch.testing.assert_close(target_of(noisy, clean, "phase_sensitive"), best, atol=1e-3, rtol=0)
+    assert torch.equal(target_of(noisy, clean, "magnitude"), clean.abs())
+
+
+@pytest.mark.parametrize("sampling", ["windows", "runs"])
+def test_recordings_shorter_than_a_window_are_refused_where_nothing_is_padded(sampling: str, tmp_path: Path) -> None:
+    data = pairs(tmp_path, seconds=0.02)
+    with pytest.raises(BadInput, match="shorter than one window of 5 frames"):
+        data.cut_into(framing(sampling, padding=False))
+    data.cut_into(framing(sampling))
+    assert data.items > 0
+    assert all(batch.noisy.isfinite().all() for batch in epoch(data))
+
+
+def test_ranks_share_an_epoch_without_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pairs(tmp_path)
+    data.cut_into(framing())
+    shares = []
+    for rank in (0, 1):
+        monkeypatch.setattr(data, "_ranks", lambda rank=rank: (rank, 2))
+        shares.append([index.tolist() for index in data._training_groups(0)])
+    assert len(shares[0]) == len(shares[1])
+    together = [n for share in shares for group in share for n in group]
+    assert len(set(together)) == len(together)
+
+
+def test_passes_make_an_epoch_longer_and_begin_elsewhere(tmp_path: Path) -> None:
+    data = pairs(tmp_path)
+    counts = []
+    for passes in (1, 3):
+        data.cut_into(framing("runs", 4)._replace(passes=passes))
+        counts.append(data.items)
+    assert counts[1] == 3 * counts[0]
+    runs = data.frames
+    numbers = torch.arange(data.items)
+    begins = runs._begins(numbers, uniform(draw_key(data, 0), numbers, 6)[:, 0])  # type: ignore[union-attr]
+    assert len(set(zip(runs._of.tolist(), begins.tolist(), strict=True))) > 0.9 * data.items  # type: ignore[union-attr]
