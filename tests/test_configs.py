@@ -90,7 +90,11 @@ def test_an_added_key_that_is_read_is_accepted() -> None:
     [
         (["optimizer.lrr=1"], 1, "there is no key optimizer.lrr; did you mean optimizer.lr?"),
         (["model.net.tapz=[1]"], 1, "there is no key model.net.tapz; did you mean model.net.taps?"),
-        (["data.root=mine"], 1, "no key data.root in this data; it belongs to data=lab_pairs or data=recording_pair or data=wav_pairs"),
+        (
+            ["data.root=mine"],
+            1,
+            "no key data.root in this data; it belongs to data=lab_pairs or data=recording_pair or data=wav_pairs",
+        ),
         (["experiment=lab2b_mimo"], 1, "did you mean lab2b_mimo_cnn?"),
         (["trainer=cpuu"], 1, "did you mean cpu?"),
         (["+trainer.limit_train_batch=3"], 2, "did you mean trainer.limit_train_batches?"),

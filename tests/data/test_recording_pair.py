@@ -70,6 +70,14 @@ def test_training_clips_of_waveform_networks_stay_in_the_training_part(tmp_path:
     assert 13.5 * RATE < len(heard) <= 14.4 * RATE
 
 
+def test_a_training_part_shorter_than_a_clip_is_refused_by_waveform_networks(
+    tmp_path: Path, common: dict[str, Any]
+) -> None:
+    data = RecordingPair(str(course_folder(tmp_path / "course", seconds=8.0)), **{**common, "clip_s": 6.0})
+    with pytest.raises(BadInput, match=r"shorter than one clip of 6\.0 s"):
+        data.cut_into(None)
+
+
 def test_files_may_be_named_themselves(tmp_path: Path, common: dict[str, Any]) -> None:
     root = course_folder(tmp_path / "course")
     named = RecordingPair(

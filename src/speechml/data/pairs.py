@@ -138,6 +138,10 @@ class PairsData(pl.LightningDataModule):
             BadInput: the training recordings are shorter than one window.
         """
         self.frames = None
+        if framing is None and len(self.corpus.clips) == 0:
+            raise BadInput(
+                f"the training part is shorter than one clip of {self.clip_s} s; set data.clip_s, or give more"
+            )
         if framing is not None:
             kind = Windows if framing.sampling == "windows" else Runs
             lengths = {i: self.corpus.lengths[i] for i in self.corpus.parts["train"]}

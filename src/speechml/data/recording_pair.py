@@ -52,22 +52,22 @@ class RecordingPair(PairsData):
         if root is not None and clean_file is not None:
             raise BadInput("data.root and data.clean_file name two recordings; give one of them")
         self.root, self.heldout, self.stereo = root, heldout, audio.checked(stereo)
-        self.files = None if clean_file is None or noisy_file is None else (Path(noisy_file), Path(clean_file))
+        self.files = (
+            None
+            if clean_file is None or noisy_file is None
+            else (Path(noisy_file).expanduser(), Path(clean_file).expanduser())
+        )
 
     def find(self) -> Corpus:
         noisy_path, clean_path, _ = self._paths()
-        lengths = {path: audio.info(path) for path in (noisy_path, clean_path)}
-        if len({(found.frames / found.rate) for found in lengths.values()}) > 1:
-            counts = " and ".join(f"{path} has {found.frames} samples" for path, found in lengths.items())
-            raise BadInput(f"{counts}; a pair must have equal lengths: cut or align them")
-        note = audio.resampling_note(lengths, self.sample_rate)
-        name = stamp(list(lengths), self.sample_rate, self.row, self.stereo)
-        found = open_pack(built_once(self.cache / "packs" / name, is_whole, lambda part: self._pack(part, *lengths)))
+        both = [noisy_path, clean_path]
+        note = audio.resampling_note(both, self.sample_rate)
+        name = stamp(both, self.sample_rate, self.row, self.stereo)
+        found = open_pack(built_once(self.cache / "packs" / name, is_whole, lambda part: self._pack(part, *both)))
         total = int(found.roles["clean"].lengths[0])
         sections = self._sections(total)
         packs = [section(found.roles[role], sections) for role in ("noisy", "clean")]
-        begin, end = sections["train"]
-        clips = torch.arange(-(-begin // self.row), max(end // self.row, 1))
+        clips = torch.arange(sections["train"][1] // self.row)  # the training part is the first
         names, numbers = list(sections), dict(zip(sections, range(len(sections)), strict=True))
         test = numbers["heldout"] if self.heldout else numbers["train"]
         return Corpus(
@@ -135,6 +135,9 @@ class RecordingPair(PairsData):
         writer = PackWriter(part, ("noisy", "clean"), self.row)
         waveforms = {"noisy": audio.load(noisy, self.sample_rate, self.stereo),
                      "clean": audio.load(clean, self.sample_rate, self.stereo)}  # fmt: skip
+        if len(waveforms["noisy"]) != len(waveforms["clean"]):
+            counts = " and ".join(f"{path} has {audio.info(path).frames} samples" for path in (noisy, clean))
+            raise BadInput(f"{counts}; a pair must have equal lengths: cut or align them")
         writer.add(clean.stem, "", waveforms)
         writer.close()
 

@@ -89,8 +89,8 @@ class MagnitudeDenoiser(DenoisingTask):
         self.padding = padding
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the training targets
-        self.framing = Framing(
-            self.stft, self.net.frames, sampling, 1 if sampling == "windows" else run, passes,
+        self.framing = Framing(  # with a transform of its own, which goes where the recordings are
+            STFT(n_fft, hop), self.net.frames, sampling, 1 if sampling == "windows" else run, passes,
             self.silence if padding == "silent" else None, target, variation,
         )  # fmt: skip
 
