@@ -267,3 +267,16 @@ def test_a_limit_of_batches_is_rounded_up_to_whole_epochs(train: Callable[..., P
     assert [row["step"] for row in rows] == ["4", "8"]
     assert all(row["val/loss"] for row in rows)
     assert (folder / "checkpoints" / "best.ckpt").is_file()
+
+
+@pytest.mark.parametrize(("epochs", "period", "used"), [(20, 7, 5), (13, 10, 1), (12, 4, 4), (-1, 3, 3), (6, 100, 6)])
+def test_the_last_epoch_always_ends_with_a_validation(epochs: int, period: int, used: int) -> None:
+    from speechml.trainer import divisor
+
+    assert divisor(epochs, period) == used
+
+
+def test_a_period_of_no_epochs_is_refused(train: Callable[..., Path], workplace: Path) -> None:
+    with pytest.raises(BadInput, match="check_val_every_n_epoch is 0; it must be at least 1"):
+        train(*FAST, "trainer.check_val_every_n_epoch=0")
+    assert not (workplace / "runs").exists()

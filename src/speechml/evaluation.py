@@ -60,8 +60,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     write_predictions(out / f"{name}.npz", task.items, data.corpus.names)  # type: ignore[arg-type]
     content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "scores": scores, **provenance()}
     write_json(out / f"{name}.json", content)
-    heard = set(record["heard"])
-    known = sum(data.corpus.sums[i][:12] in heard for i in data.corpus.parts["test"])
+    known = data.known(record["heard"])
     _tell(folder, own, name, card, scores, known)
     return scores
 
@@ -78,7 +77,9 @@ def _tell(
     for note in card["notes"]:
         print(f"  note: {note}")
     if known:
-        print(f"Not a test: {known} of the {counts} recordings were used in the training or validation of the run.")
+        print(
+            f"Not a test: {known} of the {counts} recordings were used, at least in part, to train or validate the run."
+        )
     if own["state"] != "done":
         print(f"The run is not finished (its state is {own['state']}).")
     if own["data"]["test_fingerprint"] == card["test_fingerprint"]:

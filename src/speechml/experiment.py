@@ -15,18 +15,18 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from speechml.build import build
-from speechml.callbacks import EpochTable
 from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
 from speechml.errors import BadInput
 from speechml.files import make_folder, write_text
 from speechml.process import prepare
-from speechml.runs.checkpoint import AtomicIO, Record, read_checkpoint, refuse_other_weights, task_of
+from speechml.runs.checkpoint import Record, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
 from speechml.runs.identity import run_id
 from speechml.runs.predictions import write_predictions
-from speechml.runs.ranks import FrozenDDP, environment, leave_group, processes
+from speechml.runs.ranks import environment, leave_group, processes
 from speechml.runs.summary import summary
 from speechml.tasks.optimizers import configured
+from speechml.trainer import headlines, trainer_for
 
 log = logging.getLogger("speechml")
 
@@ -117,6 +117,10 @@ def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]
             f"LBFGS searches along a line on each process's own loss, and {ranks} processes would wait for each other "
             "for ever; add trainer.devices=1, or choose another optimizer"
         )
+    if not config["trainer"].get("fast_dev_run") and (config["trainer"]["check_val_every_n_epoch"] or 1) < 1:
+        raise BadInput(
+            f"trainer.check_val_every_n_epoch is {config['trainer']['check_val_every_n_epoch']}; it must be at least 1"
+        )
     few = {part: count for part, count in data_card["recordings"].items() if count < ranks}
     if few:
         raise BadInput(
@@ -197,13 +201,14 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     started = time.perf_counter()
     trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
     seconds = time.perf_counter() - started
+    named = ("train/",) if data.validation_is_known else ("train/", "val/")
     found: dict[str, Any] = {
         "parameters": sum(p.numel() for p in task.parameters()),
         "training_s": round(seconds, 2),
         "epochs": trainer.current_epoch,
         "clips_per_s": clips_per_s(trainer, data, seconds),
         "monitored": _number(trainer.callback_metrics.get(config["checkpoint"]["monitor"])),
-        "scores": {k: _number(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))},
+        "scores": {k: _number(v) for k, v in trainer.callback_metrics.items() if k.startswith(named)},
     }
     if best is not None and best.best_model_score is not None:
         found["monitored"] = _number(best.best_model_score)
@@ -213,7 +218,7 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
             task, datamodule=data, ckpt_path=best.best_model_path if use_best and best else None, weights_only=True, verbose=False
         )  # fmt: skip
         found["scores"] |= {k: _number(v) for k, v in task.scores.items()}
-        found["scored"] = len(task.items)
+        found["scored"] = len(set(task.items) & set(data.corpus.parts["test"]))
         if trainer.is_global_zero:
             write_predictions(folder / "predictions.npz", task.items, data.corpus.names)
     for logger in trainer.loggers:
@@ -221,12 +226,6 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
         logger.log_metrics({f"hp/{k}": v for k, v in final.items() if v is not None})
         logger.finalize("success")
     return found
-
-
-def headlines(task: Any, data: Any) -> list[str]:
-    """The scores by which runs are compared: those of the part that is least known to the network."""
-    part = list(data.scored())[-1]
-    return [f"{part}/{name}" for name in task.headline_scores]
 
 
 def clips_per_s(trainer: pl.Trainer, data: Any, seconds: float) -> float:
@@ -238,61 +237,3 @@ def clips_per_s(trainer: pl.Trainer, data: Any, seconds: float) -> float:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> tuple[pl.Trainer, Any]:
-    """The trainer of a run, with what watches it, and the callback that keeps the best checkpoint."""
-    from lightning.pytorch.callbacks import ModelCheckpoint
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    keep = config["checkpoint"]
-    common: dict[str, Any] = {
-        "dirpath": folder / "checkpoints",
-        "auto_insert_metric_name": False,
-        "enable_version_counter": False,
-    }
-    best = ModelCheckpoint(filename="best", monitor=keep["monitor"], mode=keep["mode"], **common)
-    # A callback of its own: with save_last=True Lightning 2.6 writes last.ckpt only when best.ckpt is written as well.
-    last = ModelCheckpoint(filename="last", **common)
-    callbacks = [Record(config, data.card()["fingerprint"], data.heard()), best, last]
-    callbacks += [build(node, where=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
-    loggers = []
-    if config["logger"]["tensorboard"]:
-        loggers.append(TensorBoardLogger(folder, name="", version="", default_hp_metric=False))
-    if config["logger"]["csv"]:
-        callbacks.append(EpochTable(str(folder / "metrics.csv")))
-    fixed = {
-        "default_root_dir": folder, "logger": loggers, "callbacks": callbacks, "num_sanity_val_steps": 0,
-        "use_distributed_sampler": False, "plugins": [AtomicIO()], "enable_progress_bar": False, "enable_model_summary": False,
-    }  # fmt: skip
-    node = {**fixed, **config["trainer"]}
-    if node["max_steps"] > 0:  # rounded up to whole epochs, so that each ends with a validation and a checkpoint
-        batches = len(data.train_dataloader())
-        node |= {"max_epochs": min(node["max_epochs"], -(-node["max_steps"] // batches)), "max_steps": -1}
-    # The last epoch has to end with a validation and a checkpoint, so their period divides the number of epochs.
-    node["check_val_every_n_epoch"] = divisor(node["max_epochs"], node["check_val_every_n_epoch"])
-    several = processes(node) > 1 and node.get("strategy", "auto") == "auto"
-    if several or node.get("strategy") == "ddp":  # Lightning's own launcher would replay the command line
-        node["strategy"] = FrozenDDP(folder)
-    trainer = build(node, where="trainer")
-    for logger in loggers:
-        hyperparameters = {
-            **flat({k: config[k] for k in ("model", "optimizer", "scheduler", "data")}),
-            "seed": config["seed"],
-        }
-        # TensorBoard's HPARAMS tab lists a run only if it knows its metrics from the start.
-        logger.log_hyperparams(hyperparameters, {f"hp/{name}": float("nan") for name in headlines(task, data)})
-    return trainer, None if trainer.fast_dev_run else best
-
-
-def divisor(number: int, at_most: int) -> int:
-    """The largest divisor of `number` that is at most `at_most`; `at_most` itself where `number` is endless (-1)."""
-    return max(d for d in range(1, at_most + 1) if number % d == 0) if number > 0 else at_most
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one level of dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found

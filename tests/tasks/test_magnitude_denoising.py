@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import SHARED, make_pairs, needs_shared, tone
+from conftest import SHARED, composed, make_pairs, needs_shared, tone
 from data.test_recording_pair import course_folder
 from speechml.data import RecordingPair, audio
 from speechml.data.sources import PairBatch
 from speechml.errors import BadInput
-from speechml.experiment import launch  # noqa: F401  (the train fixture needs its resolvers)
 from speechml.runs.checkpoint import read_checkpoint
 from speechml.runs.folder import read_card
 from speechml.signal.scores import snr_db
@@ -112,6 +111,9 @@ def test_the_oracles_are_those_known_of_the_homeworks_recording() -> None:
         ({"n_fft": 512, "hop": 256}, "the network has 513 bins and n_fft 512 gives 257"),
         ({"hop": 1024}, "do not fit"),
         ({"augment": {"remix": 0.5}}, "augment varies runs"),
+        ({"augment": {"remix": 2}, "sampling": "runs"}, "remix is a share from 0 to 1"),
+        ({"augment": {"gain_db": -3}, "sampling": "runs"}, "at least 0"),
+        ({"passes": 0}, "passes 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_one_sentence(changes: dict[str, Any], words: str) -> None:
@@ -233,6 +235,99 @@ def test_two_trainings_are_equal_bit_for_bit(train: Callable[..., Path], workpla
     config = ("experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=2", "model.passes=1", "redo=true")
     a, b = (read_checkpoint(train(*config) / "checkpoints" / "last.ckpt")["state_dict"] for _ in range(2))
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_stopped_run_with_dropout_ends_as_the_one_that_was_not(
+    train: Callable[..., Path], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course_folder(workplace / "course", seconds=8.0)
+    config = ("experiment=hw2_cnn1d_tuned", "data.root=course", "trainer.max_epochs=3", "model.passes=1")
+    whole = read_checkpoint(train(*config) / "checkpoints" / "last.ckpt")["state_dict"]
+    step = MagnitudeDenoiser.training_step
+
+    def stop_in_the_last_epoch(self, batch, batch_idx):
+        if self.trainer.current_epoch == 2:
+            raise Interrupted
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(MagnitudeDenoiser, "training_step", stop_in_the_last_epoch)
+    with pytest.raises(Interrupted):
+        train(*config, "redo=true")
+    monkeypatch.setattr(MagnitudeDenoiser, "training_step", step)
+    resumed = read_checkpoint(train(*config) / "checkpoints" / "last.ckpt")["state_dict"]
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_long_recordings_are_computed_in_blocks_that_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    denoiser = task(NET_2D)
+    waveform = torch.randn(1, 1, 60000)
+    whole = denoiser(waveform)
+    monkeypatch.setattr("speechml.tasks.magnitude_denoising.BLOCK_FRAMES", 11)
+    torch.testing.assert_close(denoiser(waveform), whole, atol=1e-6, rtol=0)
+
+
+def test_the_training_loss_is_not_replaced_by_that_of_the_test(train: Callable[..., Path], workplace: Path) -> None:
+    course_folder(workplace / "course", seconds=8.0)
+    folder = train("experiment=hw2_cnn1d", "data.root=course", "trainer.max_epochs=2")
+    card = read_card(folder)
+    assert card is not None
+    with (folder / "metrics.csv").open() as file:
+        assert card["scores"]["train/loss"] == pytest.approx(float(list(csv.DictReader(file))[-1]["train/loss"]))
+    assert not [name for name in card["scores"] if name.startswith(("val/", "test/"))]  # its validation is trained on
+
+
+def test_scoring_again_what_was_trained_on_is_called_that(
+    train: Callable[..., Path], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from speechml.evaluation import evaluate
+
+    course_folder(workplace / "course", seconds=12.0)
+    common = ("data=recording_pair", "data.root=course", "trainer.max_epochs=1")
+    for heldout, other, known in ((0, 0.2, True), (0.2, 0.3, True), (0.3, 0.2, False), (0.2, 0.2, False)):
+        folder = train("experiment=hw2_cnn1d", *common, f"data.heldout={heldout}")
+        capsys.readouterr()
+        evaluate(composed("evaluate", f"run={folder}", *common[:2], f"data.heldout={other}"))
+        assert ("Not a test: 1 of the 1" in capsys.readouterr().out) == known, (heldout, other)
+
+
+def test_scores_of_the_run_are_those_of_the_network_that_is_kept(train: Callable[..., Path], workplace: Path) -> None:
+    """Although it was trained in bfloat16."""
+    from speechml.evaluation import evaluate
+
+    course_folder(workplace / "course", seconds=8.0)
+    folder = train("experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=1", "model.passes=1")
+    card = read_card(folder)
+    assert card is not None
+    assert evaluate(composed("evaluate", f"run={folder}"))["heldout/snr_db"] == pytest.approx(
+        card["scores"]["heldout/snr_db"], rel=1e-9
+    )
+
+
+def test_an_unreadable_recording_to_listen_to_is_told_before_the_training(
+    train: Callable[..., Path], workplace: Path
+) -> None:
+    root = course_folder(workplace / "course", seconds=8.0)
+    (root / "test_x_02.wav").write_bytes((root / "test_x_01.wav").read_bytes()[:3000])
+    with pytest.raises(BadInput, match=r"test_x_02\.wav is cut short"):
+        train("experiment=hw2_cnn1d", "data.root=course")
+    assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize("silent", ["train_clean_male", "train_dirty_male", "both"])
+def test_silent_recordings_end_without_a_score_and_without_an_error(
+    silent: str, train: Callable[..., Path], workplace: Path
+) -> None:
+    root = course_folder(workplace / "course", seconds=8.0)
+    for name in ("train_clean_male", "train_dirty_male") if silent == "both" else (silent,):
+        audio.save(root / f"{name}.wav", 0 * tone(8.0), 16000)
+    card = read_card(train("experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=1", "model.passes=1"))
+    assert card is not None
+    assert card["state"] == "done"
+    assert card["scores"]["heldout/undefined"] == 1
 
 
 def test_other_pairs_are_one_override_away(train: Callable[..., Path], workplace: Path) -> None:

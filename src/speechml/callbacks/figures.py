@@ -31,7 +31,11 @@ class Figures(pl.Callback):
         return {"losses": self.losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.losses = {name: [(int(e), float(v)) for e, v in values] for name, values in state_dict["losses"].items()}
+        for name, values in state_dict[
+            "losses"
+        ].items():  # the first checkpoints held values of all epochs without numbers
+            pairs = [v if isinstance(v, (tuple, list)) else (i, v) for i, v in enumerate(values, 1)]
+            self.losses[name] = [(int(epoch), float(value)) for epoch, value in pairs]
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -19,6 +19,7 @@ from speechml.errors import BadInput
 from speechml.signal.random import key, permutation
 
 PARTS = ("train", "val", "test")
+SCORED_S = 120.0  # seconds of recordings that are scored together, at most, where they are several
 
 
 class Corpus(NamedTuple):
@@ -123,9 +124,19 @@ class PairsData(pl.LightningDataModule):
         c = self.corpus
         return sorted({c.sums[i][:12] for part in ("train", "val") for i in c.parts[part]})
 
+    def known(self, heard: list[str]) -> int:
+        """How many test recordings are among those that a run has `heard`."""
+        before = {mark.partition(":")[0] for mark in heard}
+        return sum(self.corpus.sums[i][:12] in before for i in self.corpus.parts["test"])
+
     def scored(self) -> dict[str, list[int]]:
         """The recordings that a test scores, by the name that their scores begin with."""
         return {"test": self.corpus.parts["test"]}
+
+    @property
+    def validation_is_known(self) -> bool:
+        """Whether the validation recordings are trained on as well, so that their scores say nothing."""
+        return False
 
     def unpaired(self) -> list[tuple[str, np.ndarray]]:
         """Names and waveforms (time,) of noisy recordings without a clean one: they can only be listened to."""
@@ -202,7 +213,9 @@ class PairsData(pl.LightningDataModule):
         recordings = sorted({i for part in parts for i in part})
         groups = []
         for _, run in itertools.groupby(recordings[rank::ranks], key=lambda i: self.corpus.lengths[i]):
-            groups.extend(torch.tensor(list(run)).split(self.batch_size))
+            numbers = torch.tensor(list(run))
+            most = max(1, int(SCORED_S * self.sample_rate) // self.corpus.lengths[int(numbers[0])])
+            groups.extend(numbers.split(min(self.batch_size, most)))
         return groups
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002 (Lightning's signature)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from speechml.data import audio
-from speechml.data.pack import Pack, PackWriter, fingerprint, is_whole, open_pack
+from speechml.data.pack import Pack, PackWriter, is_whole, open_pack
 from speechml.data.pairs import Corpus, PairsData
 from speechml.data.sources import PackedPairs
 from speechml.data.wav_pairs import stamp
@@ -59,7 +59,9 @@ class RecordingPair(PairsData):
         )
 
     def find(self) -> Corpus:
-        noisy_path, clean_path, _ = self._paths()
+        noisy_path, clean_path, others = self._paths()
+        # Read before the training rather than after it: one that cannot be read is told in time.
+        self._unpaired = [(p.stem, as_float(audio.load(p, self.sample_rate, self.stereo))) for p in others]
         both = [noisy_path, clean_path]
         note = audio.resampling_note(both, self.sample_rate)
         name = stamp(both, self.sample_rate, self.row, self.stereo)
@@ -72,18 +74,30 @@ class RecordingPair(PairsData):
         test = numbers["heldout"] if self.heldout else numbers["train"]
         return Corpus(
             source=PackedPairs(*packs), names=names, lengths=[end - begin for begin, end in sections.values()],
-            sums=[fingerprint(found.sums[0], section) for section in sections.values()],
+            sums=[f"{found.sums[0]}:{begin}-{end}" for begin, end in sections.values()],
             parts={"train": [numbers["train"]], "val": [numbers["val"]], "test": [test]}, clips=clips,
             protocol="time" if self.heldout else "as_published",
             notes=[*self._notes(sections, noisy_path), *([note] if note else [])],
         )  # fmt: skip
+
+    def heard(self) -> list[str]:
+        c = self.corpus
+        return sorted(shortened(c.sums[i]) for part in ("train", "val") for i in c.parts[part])
+
+    def known(self, heard: list[str]) -> int:
+        """As everywhere; a stretch of the recording that overlaps one that was heard is known."""
+        return sum(any(overlap(self.corpus.sums[i], mark) for mark in heard) for i in self.corpus.parts["test"])
+
+    @property
+    def validation_is_known(self) -> bool:
+        return not self.heldout
 
     def scored(self) -> dict[str, list[int]]:
         parts = self.corpus.parts
         return {"train": parts["train"], **({"heldout": parts["test"]} if self.heldout else {})}
 
     def unpaired(self) -> list[tuple[str, np.ndarray]]:
-        return [(path.stem, as_float(audio.load(path, self.sample_rate, self.stereo))) for path in self._paths()[2]]
+        return self._unpaired if self.corpus else []
 
     def _sections(self, total: int) -> dict[str, tuple[int, int]]:
         """First and last sample of each part of `total` samples."""
@@ -140,6 +154,21 @@ class RecordingPair(PairsData):
             raise BadInput(f"{counts}; a pair must have equal lengths: cut or align them")
         writer.add(clean.stem, "", waveforms)
         writer.close()
+
+
+def shortened(mark: str) -> str:
+    """The first letters of a checksum with the samples it stands for, `checksum:begin-end`."""
+    checksum, _, span = mark.partition(":")
+    return f"{checksum[:12]}:{span}"
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two stretches `checksum:begin-end` share samples of one recording; without a span it is the whole."""
+    (sum_one, _, span_one), (sum_other, _, span_other) = one.partition(":"), other.partition(":")
+    if sum_one[:12] != sum_other[:12] or not (span_one and span_other):
+        return sum_one[:12] == sum_other[:12]
+    (a, b), (c, d) = ([int(n) for n in span.split("-")] for span in (span_one, span_other))
+    return a < d and c < b
 
 
 def section(pack: Pack, sections: dict[str, tuple[int, int]]) -> Pack:

@@ -41,7 +41,7 @@ class STFTCNN2d(nn.Module):
         pooling: window of max pooling after each convolution, [frames, bins]; [1, 1] for none.
         activation: after each convolution: relu, leaky_relu, elu, gelu, softplus or tanh.
         output: relu, softplus (both give magnitudes) or mask (a sigmoid times the last noisy frame).
-        inputs: `magnitude` as they are, or `log`: logarithms at mean 0 and standard deviation 1 (see `fit_inputs`).
+        inputs: `magnitude` as they are, or `log`: logarithms less each bin's mean, over their deviation (`fit_inputs`).
         batch_norm: normalise after each convolution.
         dropout: share of the flattened map left out in training.
 
@@ -68,6 +68,8 @@ class STFTCNN2d(nn.Module):
         ):  # fmt: skip
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; it can be {', '.join(known)}")
+        if any(int(c) < 1 for c in channels):
+            raise ValueError(f"channels is {list(channels)}; every layer needs at least 1")
         for name, given in (("kernels", kernels), ("strides", strides), ("pooling", pooling)):
             if len(given) != len(channels):
                 raise ValueError(f"channels names {len(channels)} layers and {name} {len(given)}; give one each")
@@ -131,7 +133,7 @@ class STFTCNN2d(nn.Module):
         )
 
     def fit_inputs(self, magnitudes: Tensor) -> None:
-        """Take mean and standard deviation of log inputs from training magnitudes. Shape: (time, bins)."""
+        """Take the mean of each bin's logarithms and the deviation of all from training magnitudes. Shape: (time, bins)."""
         logs = (magnitudes + LOG_FLOOR).log()
         self.mean.copy_(logs.mean(0))
         self.std.copy_(logs.std().clamp(min=1e-3))
@@ -179,10 +181,10 @@ class STFTCNN2d(nn.Module):
         """
         channels, height, width = self.map
         count = time - self.frames + 1
-        rows = [x[:, :, i * step : i * step + count].transpose(1, 2).flatten(2) for i in range(height)]
         weights = self.linear.weight.view(self.bins, channels, height, width)
         out = self.linear.bias
-        for i, row in enumerate(rows):
+        for i in range(height):
+            row = x[:, :, i * step : i * step + count].transpose(1, 2).flatten(2)
             out = out + self.dropout(row) @ weights[:, :, i].flatten(1).T
         return out
 

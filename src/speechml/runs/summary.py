@@ -66,9 +66,8 @@ def undefined(scores: dict[str, Any], part: str) -> list[str]:
         ]
     for score in ("pesq", "stoi"):
         if count := scores.get(f"{part}/{score}_undefined"):
-            lines += [
-                f"{ROWS[score]} is not defined on {count:.0f} recordings (no speech, or too short), which its mean leaves out."
-            ]
+            why = "no speech, too short, or a silent output"
+            lines += [f"{ROWS[score]} is not defined on {count:.0f} recordings ({why}), which its mean leaves out."]
     return lines
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from speechml.data.frames import Framing
 from speechml.signal.perceptual_scores import perceptual_scores
+from speechml.signal.random import key
 from speechml.signal.scores import WAVEFORM_SCORES
 from speechml.tasks.optimizers import configured
 
@@ -58,6 +59,10 @@ class DenoisingTask(pl.LightningModule):
     def _data(self) -> Any:
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
+    def on_train_epoch_start(self) -> None:
+        # Dropout draws from torch's one generator: set by the epoch, a resumed run draws as one that never stopped.
+        torch.manual_seed(key("epoch", self._data().seed, self.trainer.current_epoch, self.trainer.global_rank))
+
     def on_validation_epoch_start(self) -> None:
         self.items = {}
 
@@ -97,7 +102,9 @@ class DenoisingTask(pl.LightningModule):
         self.items = of_all_ranks(self.items)
         self.scores = {}
         for part, recordings in self._data().scored().items():
-            rows = [self.items[i] for i in sorted(self.items) if i in set(recordings)]
+            rows = [self.items[i] for i in sorted(recordings) if i in self.items]
+            if part == "train":  # its loss is the name of the training's own
+                rows = [{name: value for name, value in row.items() if name != "loss"} for row in rows]
             if rows:  # a limit of batches may leave a part out
                 self.scores |= means_of(part, rows)
         self.log_dict(self.scores, batch_size=1)

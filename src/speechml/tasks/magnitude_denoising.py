@@ -19,6 +19,7 @@ from speechml.tasks.streams import FrameStream, Stream
 SAMPLINGS = ("windows", "runs")
 PADDINGS = ("silent", "none")
 SILENCE = 1e-5  # largest magnitude of a silent frame: well below the rounding of 16 bits (1.7e-4 for n_fft 1024)
+BLOCK_FRAMES = 4096  # computed together, of one recording: 131 s at hop 512, 16 kHz
 SAMPLED_FRAMES = 20_000  # of the training part, for the mean and deviation of the inputs
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss}
@@ -73,7 +74,11 @@ class MagnitudeDenoiser(DenoisingTask):
                 raise ValueError(f"{name} is {value!r}; it can be {', '.join(known)}")
         if run < 1 or passes < 1:
             raise ValueError(f"run is {run} and passes {passes}; both must be at least 1")
-        variation = Augment(**(augment or {}))
+        variation = Augment(**{name: float(value) for name, value in (augment or {}).items()})
+        if not 0 <= variation.remix <= 1 or min(variation) < 0:
+            raise ValueError(
+                f"augment is {dict(augment or {})}; remix is a share from 0 to 1, noise_db and gain_db at least 0"
+            )
         if sampling == "windows" and any(variation):
             raise ValueError("augment varies runs; give sampling=runs, or leave it out")
         self.stft, self.istft = STFT(n_fft, hop), ISTFT(n_fft, hop)
@@ -118,8 +123,13 @@ class MagnitudeDenoiser(DenoisingTask):
         """
         if spectrum.shape[1] <= self.context:
             return spectrum
-        estimate = self.net.all_windows(spectrum.abs()).float()
-        return torch.cat([spectrum[:, : self.context], estimate * phase(spectrum[:, self.context :])], 1)
+        parts = [spectrum[:, : self.context]]
+        # What is scored or heard is not rounded to the training's precision, and no recording is too long for memory.
+        with torch.autocast(spectrum.device.type, enabled=False):
+            for begin in range(self.context, spectrum.shape[1], BLOCK_FRAMES):
+                block = spectrum[:, begin - self.context : begin + BLOCK_FRAMES]
+                parts.append(self.net.all_windows(block.abs()) * phase(block[:, self.context :]))
+        return torch.cat(parts, 1)
 
     def _cleaned_whole(self, spectrum: Tensor) -> Tensor:
         """As `cleaned`, of whole recordings without their silent frames."""
@@ -138,11 +148,11 @@ class MagnitudeDenoiser(DenoisingTask):
         return out
 
     def on_fit_start(self) -> None:
-        if self.trainer.global_step:
-            return
         magnitudes, targets, seen = [], [], 0
         for batch in self._data().batches("train"):
-            magnitudes.append(batch.noisy[:, self.context :].flatten(0, 1))
+            magnitudes.append(
+                batch.noisy[:, self.context :].flatten(0, 1).clone()
+            )  # a view would keep all of the batch
             targets.append(batch.target.flatten(0, 1))
             seen += len(targets[-1])
             if seen >= SAMPLED_FRAMES:

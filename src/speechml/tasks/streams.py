@@ -71,7 +71,7 @@ def _denoised(task: Any, waveform: np.ndarray) -> np.ndarray:
 class FrameStream:
     """A network on STFT frames: each frame is computed once, when its samples are complete, behind the frames before it.
 
-    Between pieces it keeps the samples that later frames need, the magnitudes behind them, and the part of the
+    Between pieces it keeps the samples that later frames need, the spectra before them, and the part of the
     overlap-add that is not complete. It runs half a frame behind.
 
     Args:

@@ -95,7 +95,7 @@ class WaveformDenoiser(DenoisingTask):
         return CausalStream(self, self.receptive_field, channels)
 
     def on_fit_start(self) -> None:
-        if self.normalize and self.trainer.global_step == 0:
+        if self.normalize:  # the same again when a run is resumed, whose checkpoint then has the last word
             powers = [batch.noisy.double().square().mean() for batch in self._data().batches("train")]
             self.level.fill_(float(torch.stack(powers).mean().sqrt()) or 1.0)
 
