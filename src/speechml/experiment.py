@@ -117,10 +117,9 @@ def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]
             f"LBFGS searches along a line on each process's own loss, and {ranks} processes would wait for each other "
             "for ever; add trainer.devices=1, or choose another optimizer"
         )
-    if not config["trainer"].get("fast_dev_run") and (config["trainer"]["check_val_every_n_epoch"] or 1) < 1:
-        raise BadInput(
-            f"trainer.check_val_every_n_epoch is {config['trainer']['check_val_every_n_epoch']}; it must be at least 1"
-        )
+    period = config["trainer"]["check_val_every_n_epoch"]
+    if period is not None and period < 1:
+        raise BadInput(f"trainer.check_val_every_n_epoch is {period}; it must be at least 1")
     few = {part: count for part, count in data_card["recordings"].items() if count < ranks}
     if few:
         raise BadInput(
