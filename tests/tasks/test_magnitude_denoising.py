@@ -121,6 +121,11 @@ def test_settings_that_do_not_fit_are_one_sentence(changes: dict[str, Any], word
         task(**changes)
 
 
+def test_a_network_of_waveforms_is_refused() -> None:
+    with pytest.raises(ValueError, match="FIR takes no STFT frames"):
+        MagnitudeDenoiser({"_target_": "speechml.models.FIR"}, 16000)
+
+
 def test_silent_frames_follow_the_seed() -> None:
     assert torch.equal(task(seed=1).silence, task(seed=1).silence)
     assert not torch.equal(task(seed=1).silence, task(seed=2).silence)

@@ -125,9 +125,8 @@ class Windows:
         numbers = picks.numbers.cpu()
         rows = self.row[numbers]
         noisy, target, starts = self._held(int(rows[0]), picks, source)
-        last = (starts[rows] + numbers - self.first[rows]).to(
-            noisy.device
-        )  # the window's last frame, among all with silence
+        # The last frame of each window, by its place in the block.
+        last = (starts[rows] + numbers - self.first[rows]).to(noisy.device)
         window = last[:, None] + torch.arange(-self.context, 1, device=noisy.device)
         return FrameBatch(noisy[window], target[last][:, None], picks.numbers)
 

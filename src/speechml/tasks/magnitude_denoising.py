@@ -11,6 +11,7 @@ from torch import Tensor
 
 from speechml.build import build
 from speechml.data.frames import TARGETS, Augment, Framing, target_of
+from speechml.models import STFTCNN2d
 from speechml.signal.random import key, uniform
 from speechml.signal.stft import ISTFT, STFT, phase, valid_length
 from speechml.tasks.denoising import DenoisingTask
@@ -83,6 +84,8 @@ class MagnitudeDenoiser(DenoisingTask):
             raise ValueError("augment varies runs; give sampling=runs, or leave it out")
         self.stft, self.istft = STFT(n_fft, hop), ISTFT(n_fft, hop)
         self.net = build(net, where="model.net")
+        if not isinstance(self.net, STFTCNN2d):
+            raise ValueError(f"{type(self.net).__name__} takes no STFT frames; give STFTCNN1d or STFTCNN2d as net")
         if self.net.bins != self.stft.bins:
             raise ValueError(
                 f"the network has {self.net.bins} bins and n_fft {n_fft} gives {self.stft.bins}; set net.bins"
