@@ -42,6 +42,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
     data = build(node, where="data")
     card = data.card()
+    data.foreign = card["fingerprint"] != own["data"]["fingerprint"]
     if getattr(task, "sample_rate", None) != data.sample_rate:
         raise BadInput(
             f"{run} works at {task.sample_rate} Hz and the data are at {data.sample_rate} Hz; "
@@ -70,10 +71,9 @@ def _tell(
 ) -> None:
     for part in scored_parts(scores):
         print("", score_table(scores, {}, part), *undefined(scores, part), sep="\n")
-    counts = card["recordings"]["test"]
-    print(
-        f"\nData: {card['data']}, {counts} test recordings, split protocol {card['protocol']}, test set {name.split('-')[-1]}."
-    )
+    counts, every = card["recordings"]["test"], sum(card["recordings"].values())
+    protocol = f"split protocol {card['protocol']}, test set {name.split('-')[-1]}"
+    print(f"\nData: {card['data']}, {counts} test recordings of {every}, {protocol}.")
     for note in card["notes"]:
         print(f"  note: {note}")
     if known:

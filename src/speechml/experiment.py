@@ -87,11 +87,11 @@ def resume_point(folder: Path) -> Path | None:
 
 
 def _already_done(folder: Path, card: dict[str, Any]) -> float | None:
-    print(summary(folder, card))
-    print("This run is done already; redo=true trains it again.")
+    print("This run is done already; redo=true trains it again. Its scores:")
     now, then = code_version(), card.get("code", {})
     if (now.get("commit"), now.get("dirty")) != (then.get("commit"), then.get("dirty")):
         print(f"It was made by another version of the code (commit {then.get('commit')}, now {now.get('commit')}).")
+    print(summary(folder, card))
     value = card.get("monitored")
     return None if value is None else float(value)
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from conftest import SHARED, needs_shared, tone
+from conftest import SHARED, make_pairs, needs_shared, tone
 from speechml.data import RecordingPair
 from speechml.errors import BadInput
 from speechml.signal.scores import snr_db
@@ -119,8 +119,8 @@ def test_clean_and_noisy_of_different_length_are_refused_with_both(tmp_path: Pat
         ({"clean_file": "a.wav", "noisy_file": "b.wav"}, r"b\.wav does not exist"),
         ({"root": "course", "heldout": 0.9}, "heldout is 0.9"),
         ({"root": "course", "heldout": -0.1}, "heldout is -0.1"),
-        ({"root": "empty"}, r"empty holds 0 files train_dirty\*\.wav \(none\)"),
-        ({"root": "short"}, "its shortest part has 0.32 s; each needs at least 0.5 s"),
+        ({"root": "empty"}, r"empty holds no file train_dirty\*\.wav; give one"),
+        ({"root": "short"}, "its shortest part has 0.320 s; each needs at least 0.5 s"),
         ({"root": "course", "stereo": "left"}, "stereo is 'left'"),
     ],
 )
@@ -132,6 +132,19 @@ def test_what_is_no_pair_is_one_sentence(
     (workplace / "empty").mkdir()
     with pytest.raises((BadInput, ValueError), match=words):
         RecordingPair(**{**common, **given}).card()
+
+
+def test_a_folder_of_pairs_is_told_where_to_go(workplace: Path, common: dict[str, Any]) -> None:
+    make_pairs(workplace / "pairs")
+    with pytest.raises(BadInput, match=r"\(data=wav_pairs takes its folders noisy/ and clean/\)"):
+        RecordingPair("pairs", **common).card()
+
+
+def test_swapped_recordings_are_suspected(tmp_path: Path, common: dict[str, Any]) -> None:
+    root = course_folder(tmp_path / "course")
+    files = {"noisy_file": str(root / "train_clean_male.wav"), "clean_file": str(root / "train_dirty_male.wav")}
+    assert any("swapped?" in note for note in RecordingPair(**files, **common).card()["notes"])
+    assert not any("swapped?" in note for note in RecordingPair(str(root), **common).card()["notes"])
 
 
 def test_two_candidates_are_named(tmp_path: Path, common: dict[str, Any]) -> None:

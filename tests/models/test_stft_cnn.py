@@ -120,7 +120,7 @@ def test_a_map_that_shrinks_to_nothing_is_refused_and_the_layer_named(strides: l
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"kernels": (3,)}, "channels names 2 layers and kernels 1"),
+        ({"kernels": (3,)}, "channels names 2 layers and kernels 1; give an entry for every layer"),
         ({"activation": "rellu"}, "activation is 'rellu'; it can be relu"),
         ({"output": "sigmoid"}, "output is 'sigmoid'; it can be relu, softplus, mask"),
         ({"strides": (0, 2)}, "both at least 1"),

@@ -296,7 +296,9 @@ def test_scoring_again_what_was_trained_on_is_called_that(
         folder = train("experiment=hw2_cnn1d", *common, f"data.heldout={heldout}")
         capsys.readouterr()
         evaluate(composed("evaluate", f"run={folder}", *common[:2], f"data.heldout={other}"))
-        assert ("Not a test: 1 of the 1" in capsys.readouterr().out) == known, (heldout, other)
+        said = capsys.readouterr().out
+        assert ("Not a test: 1 of the 1" in said) == known, (heldout, other)
+        assert ("training part" in said) == (heldout == other)  # elsewhere nothing of it is this run's training part
 
 
 def test_scores_of_the_run_are_those_of_the_network_that_is_kept(train: Callable[..., Path], workplace: Path) -> None:

@@ -126,6 +126,7 @@ def loss_per_epoch(losses: dict[str, list[tuple[int, float]]], loss_name: str) -
     figure, axis = canvas()
     for name, values in ((n, v) for n, v in losses.items() if v):
         axis.plot(*zip(*values, strict=True), marker="o", markersize=3, label=name)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     if all(v > 0 for values in losses.values() for _, v in values):
         axis.set_yscale("log")
     axis.set(xlabel="epoch", ylabel=f"loss ({loss_name})", title="loss per epoch")

@@ -83,6 +83,7 @@ class PairsData(pl.LightningDataModule):
         self.row = round(sample_rate * clip_s)
         self._corpus: Corpus | None = None
         self._resident: tuple[torch.device, PairSource] | None = None
+        self.foreign = False  # whether a run is scored on these data that was trained on others
         self.frames: Windows | Runs | None = None  # what an epoch consists of, where it is not of clips
 
     def find(self) -> Corpus:

@@ -77,7 +77,7 @@ class RecordingPair(PairsData):
             sums=[f"{found.sums[0]}:{begin}-{end}" for begin, end in sections.values()],
             parts={"train": [numbers["train"]], "val": [numbers["val"]], "test": [test]}, clips=clips,
             protocol="time" if self.heldout else "as_published",
-            notes=[*self._notes(sections, noisy_path), *([note] if note else [])],
+            notes=[*self._notes(sections, noisy_path), *([note] if note else []), *swapped(*packs)],
         )  # fmt: skip
 
     def heard(self) -> list[str]:
@@ -94,6 +94,8 @@ class RecordingPair(PairsData):
 
     def scored(self) -> dict[str, list[int]]:
         parts = self.corpus.parts
+        if self.foreign:
+            return {"test": parts["test"]}
         return {"train": parts["train"], **({"heldout": parts["test"]} if self.heldout else {})}
 
     def unpaired(self) -> list[tuple[str, np.ndarray]]:
@@ -109,18 +111,18 @@ class RecordingPair(PairsData):
         shortest = min(end - begin for begin, end in sections.values()) / self.sample_rate
         if shortest < LEAST_S:
             raise BadInput(
-                f"{self._paths()[0]} holds {total / self.sample_rate:.2f} s, so that its shortest part has {shortest:.2f} s; "
+                f"{self._paths()[0]} holds {total / self.sample_rate:.2f} s, so that its shortest part has {shortest:.3f} s; "
                 f"each needs at least {LEAST_S:g} s: give a longer recording"
             )
         return sections
 
     def _notes(self, sections: dict[str, tuple[int, int]], noisy: Path) -> list[str]:
         if not self.heldout:
-            return [f"trained on the whole of {noisy.name}, and scored on the same: train scores are no test",
-                    "validation is its last tenth, which is trained on as well"]  # fmt: skip
-        seconds = {part: (end - begin) / self.sample_rate for part, (begin, end) in sections.items()}
-        return [f"{noisy.name}: trained on the first {seconds['train']:.1f} s (train scores are of these), choices on the next "
-                f"{seconds['val']:.1f} s, the last {seconds['heldout']:.1f} s held out"]  # fmt: skip
+            return [f"the whole of {noisy.name} is for training, and is scored: train scores are no test",
+                    "validation is its last tenth, which is trained on as well: val figures are no test either"]  # fmt: skip
+        seconds = {part: f"{(end - begin) / self.sample_rate:.1f} s" for part, (begin, end) in sections.items()}
+        return [f"{noisy.name}: the first {seconds['train']} are for training, the next {seconds['val']} for validation, the "
+                f"last {seconds['heldout']} are held out"]  # fmt: skip
 
     def _paths(self) -> tuple[Path, Path, list[Path]]:
         """Noisy and clean file, and the noisy ones without a clean one."""
@@ -133,8 +135,13 @@ class RecordingPair(PairsData):
             )
         found = {pattern: sorted(root.glob(pattern)) for pattern in (NOISY, CLEAN)}
         for pattern, paths in found.items():
-            if len(paths) != 1:
-                named = ", ".join(p.name for p in paths) or "none"
+            if not paths:
+                folders = " (data=wav_pairs takes its folders noisy/ and clean/)" if (root / "noisy").is_dir() else ""
+                raise BadInput(
+                    f"{root} holds no file {pattern}{folders}; give one, or the pair with data.clean_file and data.noisy_file"
+                )
+            if len(paths) > 1:
+                named = ", ".join(p.name for p in paths)
                 raise BadInput(
                     f"{root} holds {len(paths)} files {pattern} ({named}); give one, or data.clean_file and data.noisy_file"
                 )
@@ -154,6 +161,12 @@ class RecordingPair(PairsData):
             raise BadInput(f"{counts}; a pair must have equal lengths: cut or align them")
         writer.add(clean.stem, "", waveforms)
         writer.close()
+
+
+def swapped(noisy: Pack, clean: Pack) -> list[str]:
+    """A sentence where the noisy recording has less power than the clean one, which noise of its own cannot bring about."""
+    powers = [float((pack.samples.float() * pack.gains[0]).square().mean()) for pack in (noisy, clean)]
+    return ["the noisy recording is weaker than the clean one: are the two swapped?"] if powers[0] < powers[1] else []
 
 
 def shortened(mark: str) -> str:

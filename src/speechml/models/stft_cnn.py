@@ -72,7 +72,9 @@ class STFTCNN2d(nn.Module):
             raise ValueError(f"channels is {list(channels)}; every layer needs at least 1")
         for name, given in (("kernels", kernels), ("strides", strides), ("pooling", pooling)):
             if len(given) != len(channels):
-                raise ValueError(f"channels names {len(channels)} layers and {name} {len(given)}; give one each")
+                raise ValueError(
+                    f"channels names {len(channels)} layers and {name} {len(given)}; give an entry for every layer"
+                )
         self.bins, self.frames, self.output, self.inputs = bins, frames, output, inputs
         self.strides, self.pooling = [_pair(s, "strides") for s in strides], [_pair(p, "pooling") for p in pooling]
         self.kernels = [_pair(k, "kernels") for k in kernels]
@@ -128,7 +130,8 @@ class STFTCNN2d(nn.Module):
         """One sentence: what goes in, what a map element sees, how many parameters."""
         return (
             f"{type(self).__name__}: windows of {self.frames} x {self.bins} (frames x bins), last map "
-            f"{self.map[0]} x {self.map[1]} x {self.map[2]}, of which each element sees {_of(self.receptive_field)}; "
+            f"{self.map[0]} x {self.map[1]} x {self.map[2]} (channels x frames x bins), of which each element sees "
+            f"{_of(self.receptive_field)} (frames x bins); "
             f"{sum(p.numel() for p in self.parameters()):,} parameters"
         )
 

@@ -76,15 +76,24 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
     scores, data, published = card.get("scores", {}), card["data"], card.get("published") or {}
     lines = [""]
     parts = scored_parts(scores)
+    # What was published of training data stands beside scores of the same protocol only.
+    same = data["protocol"] == "as_published"
     for part in parts:
-        lines += [score_table(scores, published, part), "", *undefined(scores, part)]
+        beside = published if same or part != "train" else {}
+        lines += [score_table(scores, beside, part), "", *undefined(scores, part)]
     if published.get("source"):
         lines += [f"Published: {published['source']}. Note: {published.get('note', 'none')}."]
-        trained = {k: v for k, v in published.get("scores", {}).items() if k.split("/")[0] not in parts}
-        lines += [f"  {k}: {v:.4g} published, {shown(scores.get(k), False)} here" for k, v in trained.items()]
-    counts = ", ".join(f"{n} {part}" for part, n in data["recordings"].items())
+        for name, value in published.get("scores", {}).items():
+            if name.startswith("train/") and "train" in parts and not same:
+                lines += [f"  {name}: {value:.4g} published, where all of the recording was trained on"]
+            elif name.split("/")[0] not in parts:
+                lines += [f"  {name}: {value:.4g} published, {shown(scores.get(name), False)} here"]
+    if max(data["recordings"].values()) > 1:
+        counts = ", ".join(f"{n} {part}" for part, n in data["recordings"].items()) + " recordings"
+    else:
+        counts = ", ".join(f"{n} s {part}" for part, n in data["seconds"].items())
     lines += [
-        f"Data: {data['data']}, {counts} recordings, split protocol {data['protocol']}, test set {data['test_fingerprint']}."
+        f"Data: {data['data']}, {counts}, split protocol {data['protocol']}, test set {data['test_fingerprint']}."
     ]
     if card.get("scored", data["recordings"]["test"]) < data["recordings"]["test"]:
         lines += [f"Only {card['scored']} of the {data['recordings']['test']} test recordings were scored."]
