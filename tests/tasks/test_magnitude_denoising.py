@@ -301,6 +301,20 @@ def test_scoring_again_what_was_trained_on_is_called_that(
         assert ("training part" in said) == (heldout == other)  # elsewhere nothing of it is this run's training part
 
 
+def test_a_foreign_pair_is_scored_whole_and_as_a_test(train: Callable[..., Path], workplace: Path) -> None:
+    from speechml.evaluation import evaluate
+
+    course_folder(workplace / "course", seconds=8.0)
+    folder = train("experiment=hw2_cnn1d", "data.root=course", "trainer.max_epochs=1")
+    noisy = make_pairs(workplace / "pairs", 1, seconds=3.0) / "noisy" / "item0.wav"
+    files = (f"data.noisy_file={noisy}", f"data.clean_file={noisy.parents[1] / 'clean' / 'item0.wav'}")
+    scores = evaluate(composed("evaluate", f"run={folder}", "data=recording_pair", *files, "data.heldout=0"))
+    waves = [torch.from_numpy(audio.load(workplace / "pairs" / side / "item0.wav") / np.float32(32768))[None, None]
+             for side in ("noisy", "clean")]  # fmt: skip
+    assert scores["test/snr_input_db"] == pytest.approx(float(snr_db(*waves)))
+    assert not [name for name in scores if not name.startswith("test/")]
+
+
 def test_scores_of_the_run_are_those_of_the_network_that_is_kept(train: Callable[..., Path], workplace: Path) -> None:
     """Although it was trained in bfloat16."""
     from speechml.evaluation import evaluate
