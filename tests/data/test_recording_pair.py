@@ -120,7 +120,7 @@ def test_clean_and_noisy_of_different_length_are_refused_with_both(tmp_path: Pat
         ({"root": "course", "heldout": 0.9}, "heldout is 0.9"),
         ({"root": "course", "heldout": -0.1}, "heldout is -0.1"),
         ({"root": "empty"}, r"empty holds no file train_dirty\*\.wav; give one"),
-        ({"root": "short"}, "its shortest part has 0.320 s; each needs at least 0.5 s"),
+        ({"root": "short"}, "its shortest part has 0.160 s; each needs at least 0.2 s"),
         ({"root": "course", "stereo": "left"}, "stereo is 'left'"),
     ],
 )
@@ -128,7 +128,7 @@ def test_what_is_no_pair_is_one_sentence(
     given: dict[str, Any], words: str, workplace: Path, common: dict[str, Any]
 ) -> None:
     course_folder(workplace / "course")
-    course_folder(workplace / "short", seconds=4.0)
+    course_folder(workplace / "short", seconds=2.0)
     (workplace / "empty").mkdir()
     with pytest.raises((BadInput, ValueError), match=words):
         RecordingPair(**{**common, **given}).card()

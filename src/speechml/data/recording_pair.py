@@ -20,7 +20,7 @@ from speechml.files import built_once
 # The course's file names.
 CLEAN, NOISY, UNPAIRED = "train_clean*.wav", "train_dirty*.wav", "test_x*.wav"
 VALIDATION = 0.1  # of the training part, its end
-LEAST_S = 0.5  # of each part
+LEAST_S = 0.2  # of each part
 
 
 class RecordingPair(PairsData):
