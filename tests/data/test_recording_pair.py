@@ -106,7 +106,7 @@ def test_another_sample_rate_is_resampled_and_said_once(tmp_path: Path, common: 
 def test_clean_and_noisy_of_different_length_are_refused_with_both(tmp_path: Path, common: dict[str, Any]) -> None:
     root = course_folder(tmp_path / "course")
     soundfile.write(root / "train_clean_male.wav", tone(19.0), RATE)
-    with pytest.raises(BadInput, match=r"dirty_male\.wav has 320000 samples and .*clean_male\.wav has 304000 samples"):
+    with pytest.raises(BadInput, match=r"dirty_male\.wav has 320000 samples, .*clean_male\.wav has 304000 samples"):
         RecordingPair(str(root), **common).card()
 
 

@@ -62,8 +62,6 @@ class PairsData(pl.LightningDataModule):
         cache: folder for packed recordings.
     """
 
-    kind = "pairs"
-
     def __init__(
         self,
         sample_rate: int,

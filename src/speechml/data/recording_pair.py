@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import torch
 from torch import Tensor
 
 from speechml.data import audio
-from speechml.data.pack import Pack, PackWriter, is_whole, open_pack
+from speechml.data.pack import Pack, is_whole, open_pack
 from speechml.data.pairs import Corpus, PairsData
 from speechml.data.sources import PackedPairs
-from speechml.data.wav_pairs import stamp
+from speechml.data.wav_pairs import pack_pairs, stamp
 from speechml.errors import BadInput
 from speechml.files import built_once
 
@@ -65,7 +66,9 @@ class RecordingPair(PairsData):
         both = [noisy_path, clean_path]
         note = audio.resampling_note(both, self.sample_rate)
         name = stamp(both, self.sample_rate, self.row, self.stereo)
-        found = open_pack(built_once(self.cache / "packs" / name, is_whole, lambda part: self._pack(part, *both)))
+        pair = {clean_path.stem: (noisy_path, clean_path)}
+        build = partial(pack_pairs, pairs=pair, row=self.row, sample_rate=self.sample_rate, stereo=self.stereo)
+        found = open_pack(built_once(self.cache / "packs" / name, is_whole, build))
         total = int(found.roles["clean"].lengths[0])
         sections = self._sections(total)
         packs = [section(found.roles[role], sections) for role in ("noisy", "clean")]
@@ -128,7 +131,12 @@ class RecordingPair(PairsData):
         """Noisy and clean file, and the noisy ones without a clean one."""
         if self.files is not None:
             return (*self.files, [])
-        root = self._stand_in() if self.root is None else Path(self.root).expanduser()
+        if self.root is None:
+            from speechml.data.spoken_recording import stand_in  # scipy's filters take half a second to load
+
+            root = stand_in(self.cache)
+        else:
+            root = Path(self.root).expanduser()
         if not root.is_dir():
             raise BadInput(
                 f"{root} is no folder; give one with {CLEAN} and {NOISY}, or data.clean_file and data.noisy_file"
@@ -147,25 +155,13 @@ class RecordingPair(PairsData):
                 )
         return found[NOISY][0], found[CLEAN][0], sorted(root.glob(UNPAIRED))
 
-    def _stand_in(self) -> Path:
-        from speechml.data.spoken_recording import stand_in
-
-        return stand_in(self.cache)
-
-    def _pack(self, part: Path, noisy: Path, clean: Path) -> None:
-        writer = PackWriter(part, ("noisy", "clean"), self.row)
-        waveforms = {"noisy": audio.load(noisy, self.sample_rate, self.stereo),
-                     "clean": audio.load(clean, self.sample_rate, self.stereo)}  # fmt: skip
-        if len(waveforms["noisy"]) != len(waveforms["clean"]):
-            counts = " and ".join(f"{path} has {audio.info(path).frames} samples" for path in (noisy, clean))
-            raise BadInput(f"{counts}; a pair must have equal lengths: cut or align them")
-        writer.add(clean.stem, "", waveforms)
-        writer.close()
-
 
 def swapped(noisy: Pack, clean: Pack) -> list[str]:
     """A sentence where the noisy recording has less power than the clean one, which noise of its own cannot bring about."""
-    powers = [float((pack.samples.float() * pack.gains[0]).square().mean()) for pack in (noisy, clean)]
+    powers = []
+    for pack in (noisy, clean):
+        blocks = pack.samples.split(1 << 22)  # a copy of all as float32 would take twice the recording
+        powers.append(float(pack.gains[0]) ** 2 * sum(float(block.float().square().sum()) for block in blocks))
     return ["the noisy recording is weaker than the clean one: are the two swapped?"] if powers[0] < powers[1] else []
 
 

@@ -34,7 +34,7 @@ class WavPairs(PairsData):
         paths = [p for pair in pairs.values() for p in pair]
         note = audio.resampling_note(paths, self.sample_rate)
         folder = built_once(self.cache / "packs" / stamp(paths, self.sample_rate, self.row, self.stereo), is_whole,
-                            lambda part: self._pack(part, pairs))  # fmt: skip
+                            lambda part: pack_pairs(part, pairs, self.row, self.sample_rate, self.stereo))  # fmt: skip
         found = open_pack(folder)
         parts, protocol = self._parts(found.names)
         noisy, clean = found.roles["noisy"], found.roles["clean"]
@@ -42,19 +42,6 @@ class WavPairs(PairsData):
             source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums, parts=parts,
             clips=clean.training_rows(parts["train"]), protocol=protocol, notes=[note] if note else [],
         )  # fmt: skip
-
-    def _pack(self, part: Path, pairs: dict[str, tuple[Path, Path]]) -> None:
-        writer = PackWriter(part, ("noisy", "clean"), self.row)
-        for name, (noisy, clean) in progress(pairs.items(), len(pairs), "reading pairs"):
-            waveforms = {"noisy": audio.load(noisy, self.sample_rate, self.stereo),
-                         "clean": audio.load(clean, self.sample_rate, self.stereo)}  # fmt: skip
-            if len(waveforms["noisy"]) != len(waveforms["clean"]):
-                raise BadInput(
-                    f"{noisy} has {audio.info(noisy).frames} samples, {clean} has {audio.info(clean).frames}; "
-                    "a pair must have equal lengths: cut or align them"
-                )
-            writer.add(name, "", waveforms)
-        writer.close()
 
     def _parts(self, names: list[str]) -> tuple[dict[str, list[int]], str]:
         """The folders train, val and test where they exist, else 60/20/20 by file."""
@@ -70,6 +57,27 @@ class WavPairs(PairsData):
             given["val"] = [train[i] for i in kept["val"]]
             given["train"] = [train[i] for i in kept["train"] + kept["test"]]
         return given, "official"
+
+
+def pack_pairs(part: Path, pairs: dict[str, tuple[Path, Path]], row: int, sample_rate: int, stereo: str) -> None:
+    """Read pairs of files (name -> noisy, clean) into a pack in the folder `part`.
+
+    Args:
+        row: length of a training clip in samples.
+        sample_rate: Hz that all are brought to.
+        stereo: as in `audio.load`.
+
+    Raises:
+        BadInput: a file cannot be read, or the two of a pair differ in length.
+    """
+    writer = PackWriter(part, ("noisy", "clean"), row)
+    for name, (noisy, clean) in progress(pairs.items(), len(pairs), "reading pairs"):
+        waveforms = {side: audio.load(path, sample_rate, stereo) for side, path in (("noisy", noisy), ("clean", clean))}
+        if len(waveforms["noisy"]) != len(waveforms["clean"]):
+            counts = ", ".join(f"{path} has {audio.info(path).frames} samples" for path in (noisy, clean))
+            raise BadInput(f"{counts}; a pair must have equal lengths: cut or align them")
+        writer.add(name, "", waveforms)
+    writer.close()
 
 
 def matched(root: Path) -> dict[str, tuple[Path, Path]]:
