@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,3 +88,23 @@ def make_pairs(root: Path, count: int = 6, rate: int = 16000, seconds: float = 1
             (root / side).mkdir(parents=True, exist_ok=True)
             soundfile.write(root / side / f"item{i}.wav", waveform, rate)
     return root
+
+
+@pytest.fixture
+def common(tmp_path: Path) -> dict[str, Any]:
+    """What every data module of pairs is given, with short clips and small batches."""
+    return {"sample_rate": 16000, "clip_s": 0.5, "batch_size": 4, "split_seed": 0, "cache": str(tmp_path / "cache")}
+
+
+def mixed_folders(root: Path, speakers: int = 4, each: int = 3) -> dict[str, str]:
+    """Folders clean/ with tones of some speakers and noise/ with two stretches of noise, as MixedPairs takes them."""
+    for speaker in range(speakers):
+        for i in range(each):
+            path = root / "clean" / f"speaker{speaker}" / f"{i}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, tone(1.2, hz=200 + 90 * speaker + 10 * i), 16000)
+    random = np.random.default_rng(0)
+    (root / "noise").mkdir(exist_ok=True)
+    for i in range(2):
+        soundfile.write(root / "noise" / f"noise{i}.wav", 0.1 * random.standard_normal(40000), 16000)
+    return {"clean": str(root / "clean"), "noise": str(root / "noise")}

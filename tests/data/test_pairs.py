@@ -9,18 +9,10 @@ import pytest
 import soundfile
 import torch
 
-from conftest import SHARED, make_pairs, needs_shared, tone
+from conftest import make_pairs, mixed_folders, tone
 from speechml.data import LabPairs, MixedPairs, SpokenPairs, WavPairs
-from speechml.data.mixed_pairs import by_speaker, speakers_of
 from speechml.data.pairs import PairsData
-from speechml.data.sources import Picks
 from speechml.errors import BadInput
-from speechml.signal.scores import snr_db
-
-
-@pytest.fixture
-def common(tmp_path: Path) -> dict[str, Any]:
-    return {"sample_rate": 16000, "clip_s": 0.5, "batch_size": 4, "split_seed": 0, "cache": str(tmp_path / "cache")}
 
 
 def lab_file(path: Path, pairs: object) -> Path:
@@ -31,19 +23,6 @@ def lab_file(path: Path, pairs: object) -> Path:
 def lab_pair(samples: int = 8000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     clean = torch.randn(1, samples, generator=torch.Generator().manual_seed(seed))
     return clean + 0.1, clean
-
-
-def mixed_folders(root: Path, speakers: int = 4, each: int = 3) -> dict[str, str]:
-    for speaker in range(speakers):
-        for i in range(each):
-            path = root / "clean" / f"speaker{speaker}" / f"{i}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, tone(1.2, hz=200 + 90 * speaker + 10 * i), 16000)
-    random = np.random.default_rng(0)
-    (root / "noise").mkdir(exist_ok=True)
-    for i in range(2):
-        soundfile.write(root / "noise" / f"noise{i}.wav", 0.1 * random.standard_normal(40000), 16000)
-    return {"clean": str(root / "clean"), "noise": str(root / "noise")}
 
 
 MODULES = ("wav", "lab", "mixed")
@@ -216,87 +195,6 @@ def test_a_lab_file_cut_short_or_of_text_is_refused(tmp_path: Path, common: dict
             LabPairs(str(tmp_path / "part.pt"), **common).card()
 
 
-def test_mixtures_have_the_snr_that_was_asked_for(tmp_path: Path, common: dict[str, Any]) -> None:
-    data = MixedPairs(**mixed_folders(tmp_path), snr_db=(3.0, 3.0), **common)
-    for part in ("train", "test"):
-        for batch in data.batches(part):
-            torch.testing.assert_close(
-                snr_db(batch.noisy, batch.clean), torch.full((len(batch.numbers),), 3.0).double(), atol=1e-3, rtol=0
-            )
-
-
-def test_training_mixtures_are_new_each_epoch_and_do_not_depend_on_the_batch(
-    tmp_path: Path, common: dict[str, Any]
-) -> None:
-    data = MixedPairs(**mixed_folders(tmp_path), **common)
-    clips = data.corpus.clips
-    together = data.gather(Picks("train", 3, clips[:4])).noisy
-    assert torch.equal(data.gather(Picks("train", 3, clips[2:3])).noisy[0], together[2])
-    assert not torch.equal(data.gather(Picks("train", 4, clips[:4])).noisy, together)
-
-
-def test_no_stretch_of_noise_is_heard_in_two_parts(tmp_path: Path, common: dict[str, Any]) -> None:
-    folders = mixed_folders(tmp_path)
-    for i in range(2):  # noise whose value is its own position
-        soundfile.write(tmp_path / "noise" / f"noise{i}.wav", np.arange(40000) / 40000, 16000, subtype="FLOAT")
-    data = MixedPairs(**folders, snr_db=(0, 0), **common)
-    mixer, spans = data.corpus.source, {}
-    for part in ("train", "val", "test"):
-        draws = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
-        heard = mixer._noise(part, 3000, draws[:, 0], draws[:, 1])
-        spans[part] = (float(heard.min()), float(heard.max()))
-    assert spans["train"][1] < spans["val"][0] + 1e-3 < spans["val"][1] < spans["test"][0] + 1e-3
-
-
-@pytest.mark.parametrize("count", [2, 3, 5, 20])
-def test_test_speakers_are_never_heard_in_training(count: int) -> None:
-    speakers = [f"s{i % count}" for i in range(60)]
-    parts, protocol = by_speaker(speakers, 0)
-    heard = {speakers[i] for part in ("train", "val") for i in parts[part]}
-    assert not heard & {speakers[i] for i in parts["test"]}
-    assert protocol == "speaker"
-    assert all(parts.values())
-
-
-def test_one_speaker_is_divided_by_recording_and_said(tmp_path: Path, common: dict[str, Any]) -> None:
-    card = MixedPairs(**mixed_folders(tmp_path, speakers=1, each=6), **common).card()
-    assert card["protocol"] == "random"
-    assert any("one speaker only" in note for note in card["notes"])
-
-
-@pytest.mark.parametrize(
-    ("paths", "expected"),
-    [
-        (["train-clean-100/19/198/19-198-0005.flac", "train-clean-100/26/495/26-495-0001.flac"], ["19", "26"]),
-        (["p225/p225_003.wav", "p226/p226_003.wav"], ["p225", "p226"]),
-        (["wav48/p225/a.wav", "wav48/p226/a.wav"], ["p225", "p226"]),
-        (["a.wav", "b.wav"], ["", ""]),
-    ],
-)
-def test_the_speaker_folder_is_found_in_usual_layouts(paths: list[str], expected: list[str]) -> None:
-    assert speakers_of([Path(p) for p in paths]) == expected
-
-
-def test_silent_speech_and_silent_noise_mix_to_finite_numbers(tmp_path: Path, common: dict[str, Any]) -> None:
-    folders = mixed_folders(tmp_path)
-    soundfile.write(tmp_path / "clean" / "speaker0" / "0.wav", np.zeros(16000), 16000)
-    soundfile.write(tmp_path / "noise" / "noise0.wav", np.zeros(16000), 16000)
-    data = MixedPairs(**folders, **common)
-    for part in ("train", "val", "test"):
-        assert all(bool(torch.isfinite(batch.noisy).all()) for batch in data.batches(part))
-
-
 def test_spoken_pairs_refuse_another_rate(common: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match="made at 32000 Hz"):
         SpokenPairs(**common).card()
-
-
-@needs_shared
-def test_two_librispeech_readers_one_trains_the_other_tests() -> None:
-    root = SHARED / "librispeech-excerpt"
-    files = sorted(root.rglob("*.flac"))
-    speakers = speakers_of([p.relative_to(root) for p in files])
-    assert set(speakers) == {"19", "26"}
-    parts, _ = by_speaker(speakers, 0)
-    assert len({speakers[i] for i in parts["test"]}) == 1
-    assert {speakers[i] for i in parts["train"]} == {speakers[i] for i in parts["val"]}

@@ -16,11 +16,6 @@ from speechml.signal.scores import snr_db
 RATE = 16000
 
 
-@pytest.fixture
-def common(tmp_path: Path) -> dict[str, Any]:
-    return {"sample_rate": RATE, "clip_s": 0.5, "batch_size": 4, "split_seed": 0, "cache": str(tmp_path / "cache")}
-
-
 def course_folder(root: Path, seconds: float = 20.0, rate: int = RATE) -> Path:
     """A folder with the course's names: tones and noise, and one recording to listen to."""
     root.mkdir(parents=True, exist_ok=True)
