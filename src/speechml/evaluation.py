@@ -16,7 +16,7 @@ from speechml.files import write_json
 from speechml.process import prepare
 from speechml.runs.checkpoint import checkpoint_of, restored
 from speechml.runs.folder import provenance, read_card
-from speechml.runs.predictions import write_predictions
+from speechml.runs.predictions import tested, write_predictions
 from speechml.runs.summary import score_table, scored_parts, undefined
 
 OWN_KEYS = {"run", "data", "paths", "seed", "threads"}
@@ -41,6 +41,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     trained = record["config"]
     node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
     data = build(node, where="data")
+    if getattr(data, "words", "") is None:  # scored on the words that the run knows
+        data.words = [name for name in task.classes if not name.startswith("_")]  # type: ignore[union-attr]
     card = data.card()
     data.foreign = card["fingerprint"] != own["data"]["fingerprint"]
     if getattr(task, "sample_rate", None) != data.sample_rate:
@@ -49,6 +51,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             f"add data.sample_rate={task.sample_rate}"
         )
     pl.seed_everything(config["seed"], verbose=False)
+    task.attach(data)  # type: ignore[operator]
     trainer = pl.Trainer(
         accelerator="auto", devices=1, deterministic=True, use_distributed_sampler=False, default_root_dir=folder,
         logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
@@ -58,7 +61,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     name = f"{card['data']}-{card['test_fingerprint']}"
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
-    write_predictions(out / f"{name}.npz", task.items, data.corpus.names)  # type: ignore[arg-type]
+    write_predictions(out / f"{name}.npz", tested(task, data), data.corpus.names, **task.predicted())  # type: ignore[operator]
     content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "scores": scores, **provenance()}
     write_json(out / f"{name}.json", content)
     known = data.known(record["heard"])

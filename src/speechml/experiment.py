@@ -22,7 +22,7 @@ from speechml.process import prepare
 from speechml.runs.checkpoint import Record, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
 from speechml.runs.identity import run_id
-from speechml.runs.predictions import write_predictions
+from speechml.runs.predictions import tested, write_predictions
 from speechml.runs.ranks import environment, leave_group, processes
 from speechml.runs.summary import summary
 from speechml.tasks.optimizers import configured
@@ -48,6 +48,7 @@ def launch(cfg: DictConfig) -> float | None:
     prepare(config)
     data = build(config["data"], where="data")
     data_card = data.card()  # reads the recordings: what is wrong with them is said before a folder exists
+    config = with_classes(config, data)
     pl.seed_everything(config["seed"], verbose=False)
     refuse_unusable(config, data, data_card)
     configured([torch.nn.Parameter(torch.zeros(1))], config["optimizer"], config["scheduler"], steps=10)
@@ -71,6 +72,13 @@ def launch(cfg: DictConfig) -> float | None:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
         write_card(folder, card)
         return _train(config, folder, data, card, resume)
+
+
+def with_classes(config: dict[str, Any], data: Any) -> dict[str, Any]:
+    """The config with the names of the data's classes, where the model has outputs for classes and names none."""
+    if "classes" in config["model"] and config["model"]["classes"] is None:
+        return {**config, "model": {**config["model"], "classes": getattr(data, "classes", None)}}
+    return config
 
 
 def overrides() -> list[str]:
@@ -107,7 +115,8 @@ def refuse_other_data(folder: Path, card: dict[str, Any], data_card: dict[str, A
 
 def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]) -> None:
     """Refuse before a folder exists what would otherwise fail, or hang, in the middle of the run."""
-    data.cut_into(task_of(config, "the config").framing)
+    task: Any = task_of(config, "the config")
+    task.attach(data)
     keep, ranks = config["checkpoint"], processes(config["trainer"])
     for key, allowed in (("test_weights", ("best", "last")), ("mode", ("min", "max"))):
         if keep[key] not in allowed:
@@ -123,7 +132,7 @@ def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]
     few = {part: count for part, count in data_card["recordings"].items() if count < ranks}
     if few:
         raise BadInput(
-            f"{ranks} processes need as many recordings in every part, but there are {few}; set trainer.devices"
+            f"{ranks} processes need as many {data.called} in every part, but there are {few}; set trainer.devices"
         )
     if ranks == 1:  # what the trainer itself refuses, a device that is not there for one
         build(
@@ -190,7 +199,7 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     """Fit and test in a claimed folder, on this rank; returns what the card keeps of it."""
     pl.seed_everything(config["seed"], verbose=False)
     task: Any = task_of(config, "the config")
-    data.cut_into(task.framing)
+    task.attach(data)
     if resume:
         content = read_checkpoint(resume)
         refuse_other_weights(task, content["state_dict"], resume)
@@ -219,7 +228,7 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
         found["scores"] |= {k: _number(v) for k, v in task.scores.items()}
         found["scored"] = len(set(task.items) & set(data.corpus.parts["test"]))
         if trainer.is_global_zero:
-            write_predictions(folder / "predictions.npz", task.items, data.corpus.names)
+            write_predictions(folder / "predictions.npz", tested(task, data), data.corpus.names, **task.predicted())
     for logger in trainer.loggers:
         final = {name: found["scores"].get(name) for name in headlines(task, data)}
         logger.log_metrics({f"hp/{k}": v for k, v in final.items() if v is not None})

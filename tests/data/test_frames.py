@@ -13,7 +13,7 @@ from speechml.data import MixedPairs, WavPairs
 from speechml.data import frames as frames_module
 from speechml.data.frames import Augment, FrameBatch, Framing, target_of
 from speechml.data.pairs import PairsData
-from speechml.data.sources import Picks
+from speechml.data.parts import Picks
 from speechml.errors import BadInput
 from speechml.signal.random import uniform
 from speechml.signal.stft import STFT, num_frames

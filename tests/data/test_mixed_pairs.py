@@ -11,7 +11,7 @@ import torch
 from conftest import SHARED, mixed_folders, needs_shared
 from speechml.data import MixedPairs
 from speechml.data.mixed_pairs import by_speaker, speakers_of
-from speechml.data.sources import Picks
+from speechml.data.parts import Picks
 from speechml.signal.scores import snr_db
 
 

@@ -4,5 +4,6 @@ from speechml.callbacks.epoch_table import EpochTable
 from speechml.callbacks.figures import Figures
 from speechml.callbacks.listening import Listening
 from speechml.callbacks.progress import Progress
+from speechml.callbacks.word_figures import WordFigures
 
-__all__ = ["EpochTable", "Figures", "Listening", "Progress"]
+__all__ = ["EpochTable", "Figures", "Listening", "Progress", "WordFigures"]

@@ -1,76 +1,33 @@
-"""The labs' figures, as PNG and in TensorBoard: waveforms, spectra, spectrograms, loss per epoch."""
+"""The denoising labs' figures: waveforms, spectra, spectrograms, response."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 
-from speechml.callbacks.epoch_table import fresh
-from speechml.callbacks.listening import examples, unpaired, writers
+from speechml.callbacks.drawing import Drawings, canvas
+from speechml.callbacks.listening import examples, unpaired
 from speechml.signal.stft import STFT
 
-SIZE = (9, 4)  # inches
 
+class Figures(Drawings):
+    """Draws when a denoiser has been tested: waveforms, spectra, spectrograms, loss per epoch."""
 
-class Figures(pl.Callback):
-    """Draws when a run has been tested: waveforms, spectra, spectrograms, loss per epoch."""
-
-    def __init__(self) -> None:
-        self.losses: dict[str, list[tuple[int, float]]] = {"train/loss": [], "val/loss": []}  # (epoch, from 1; value)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        for name, values in self.losses.items():
-            if name in fresh(trainer):
-                values.append((trainer.current_epoch + 1, fresh(trainer)[name]))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"losses": self.losses}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, values in state_dict[
-            "losses"
-        ].items():  # the first checkpoints held values of all epochs without numbers
-            pairs = [v if isinstance(v, (tuple, list)) else (i, v) for i, v in enumerate(values, 1)]
-            self.losses[name] = [(int(epoch), float(value)) for epoch, value in pairs]
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        name, versions = examples(trainer, pl_module, "test", 1)[0]
+    def drawn(self, trainer: pl.Trainer, module: Any) -> dict[str, Any]:
+        name, versions = examples(trainer, module, "test", 1)[0]
         waves = {version: waveform.numpy() for version, waveform in versions.items()}
         figures = {
-            "waveforms": waveforms(waves, pl_module.sample_rate, name),
-            "spectra": spectra(waves, pl_module.sample_rate, name),
+            "waveforms": waveforms(waves, module.sample_rate, name),
+            "spectra": spectra(waves, module.sample_rate, name),
         }
-        if any(self.losses.values()):
-            figures["loss"] = loss_per_epoch(self.losses, pl_module.loss_name)
-        for title, given in [(name, versions), *unpaired(trainer, pl_module)]:
-            figures[f"spectrogram_{title.replace('/', '_')}"] = spectrograms(given, pl_module.sample_rate, title)
-        if getattr(pl_module, "wiener", None) is not None and pl_module.receptive_field is not None:
-            figures["response"] = response(pl_module)
-        folder = Path(trainer.default_root_dir) / "figures"
-        folder.mkdir(exist_ok=True)
-        for title, figure in figures.items():
-            figure.savefig(folder / f"{title}.png", dpi=110)
-            for writer in writers(trainer):
-                writer.add_figure(f"figures/{title}", figure, trainer.global_step, close=False)
-
-
-def canvas(rows: int = 1, **options: Any) -> tuple[Any, Any]:
-    """A figure and its axes, without pyplot: nothing global, nothing that needs a screen."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(SIZE[0], SIZE[1] * (1 if rows == 1 else 1.4)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, **options)
-    for axis in np.atleast_1d(axes):
-        axis.grid(alpha=0.3)
-    return figure, axes
+        for title, given in [(name, versions), *unpaired(trainer, module)]:
+            figures[f"spectrogram_{title.replace('/', '_')}"] = spectrograms(given, module.sample_rate, title)
+        if getattr(module, "wiener", None) is not None and module.receptive_field is not None:
+            figures["response"] = response(module)
+        return figures
 
 
 def waveforms(waves: dict[str, np.ndarray], sample_rate: int, name: str) -> Any:
@@ -118,19 +75,6 @@ def spectrograms(versions: dict[str, torch.Tensor], sample_rate: int, name: str)
     axes[0].set_title(name)
     axes[-1].set_xlabel("time (s)")
     figure.colorbar(image, ax=list(axes), label="dB")
-    return figure
-
-
-def loss_per_epoch(losses: dict[str, list[tuple[int, float]]], loss_name: str) -> Any:
-    """Training and validation loss against the epoch."""
-    figure, axis = canvas()
-    for name, values in ((n, v) for n, v in losses.items() if v):
-        axis.plot(*zip(*values, strict=True), marker="o", markersize=3, label=name)
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    if all(v > 0 for values in losses.values() for _, v in values):
-        axis.set_yscale("log")
-    axis.set(xlabel="epoch", ylabel=f"loss ({loss_name})", title="loss per epoch")
-    axis.legend()
     return figure
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from speechml.data import audio
-from speechml.data.sources import Picks
+from speechml.data.parts import Picks
 
 
 class Listening(pl.Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Iterable
@@ -59,13 +60,14 @@ def checked(stereo: str) -> str:
     return stereo
 
 
-def load(path: Path, rate: int | None = None, stereo: str = "mix") -> np.ndarray:
+def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: float | None = None) -> np.ndarray:
     """One waveform from an audio file.
 
     Args:
         path: the file.
         rate: sample rate wanted in Hz; the file's own when None.
         stereo: `mix` averages the channels, `refuse` accepts mono files only.
+        longest_s: only so many seconds from the beginning are read, where it is given.
 
     Returns:
         (time,): int16 where the file holds just that and nothing had to change, else float32 within about [-1, 1].
@@ -77,12 +79,13 @@ def load(path: Path, rate: int | None = None, stereo: str = "mix") -> np.ndarray
     if header.channels > 1 and stereo == "refuse":
         raise BadInput(f"{path} has {header.channels} channels; give mono files, or mix them down with data.stereo=mix")
     exact = header.subtype == "PCM_16" and header.channels == 1 and rate in (None, header.rate)
+    wanted = header.frames if longest_s is None else min(header.frames, math.ceil(longest_s * header.rate))
     try:
-        samples, _ = soundfile.read(str(path), dtype="int16" if exact else "float32", always_2d=True)
+        samples, _ = soundfile.read(str(path), wanted, dtype="int16" if exact else "float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise BadInput(f"{path} cannot be decoded ({_reason(error)}); copy it again or convert it to wav") from error
-    if len(samples) < header.frames:
-        raise BadInput(f"{path} is cut short ({len(samples)} of {header.frames} samples decode); copy it again")
+    if len(samples) < wanted:
+        raise BadInput(f"{path} is cut short ({len(samples)} of {wanted} samples decode); copy it again")
     if exact:
         return np.ascontiguousarray(samples[:, 0])
     if not np.isfinite(samples).all():

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from speechml.data.pack import Pack, fingerprint
-from speechml.data.pairs import Corpus, PairsData, divided
+from speechml.data.pairs import Corpus, PairsData
+from speechml.data.parts import divided
 from speechml.data.sources import PackedPairs
 from speechml.errors import BadInput
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from speechml.data import audio
 from speechml.data.pack import Pack, PackedCorpus, PackWriter, is_whole, open_pack
-from speechml.data.pairs import PARTS, Corpus, PairsData, divided
+from speechml.data.pairs import Corpus, PairsData
+from speechml.data.parts import PARTS, Picks, divided
 from speechml.data.progress import progress
-from speechml.data.sources import Picks
 from speechml.data.wav_pairs import stamp
 from speechml.files import built_once
 from speechml.signal.random import key, permutation, uniform

@@ -43,11 +43,12 @@ class PackWriter:
         for key, value in (("names", name), ("speakers", speaker), ("lengths", length), ("sums", digest.hexdigest())):
             self.index[key].append(value)
 
-    def close(self) -> None:
-        """Finish the files and write the index, which makes the pack whole."""
+    def close(self, notes: list[str] | None = None) -> None:
+        """Finish the files and write the index, which makes the pack whole; `notes` tell what was done to the recordings."""
         for file in self.files.values():
             file.close()
-        write_json(self.folder / "index.json", {"format": FORMAT, "row": self.row, **self.index, "gains": self.gains})
+        about = {"format": FORMAT, "row": self.row, "notes": notes or []}
+        write_json(self.folder / "index.json", {**about, **self.index, "gains": self.gains})
 
 
 def quantised(waveform: np.ndarray) -> tuple[np.ndarray, float]:
@@ -143,12 +144,13 @@ class Pack:
 
 @dataclass
 class PackedCorpus:
-    """What an index says of a pack: one name, speaker and checksum a recording, and a Pack a role."""
+    """What an index says of a pack: one name, speaker and checksum a recording, a Pack a role, and what was done to them."""
 
     names: list[str]
     speakers: list[str]
     sums: list[str]
     roles: dict[str, Pack]
+    notes: list[str]
 
 
 def open_pack(folder: Path) -> PackedCorpus:
@@ -159,7 +161,7 @@ def open_pack(folder: Path) -> PackedCorpus:
         # Mode c: pages are shared with other processes until somebody writes, and torch accepts the array as writable.
         samples = torch.from_numpy(np.memmap(folder / f"{role}.i16", np.int16, "c"))
         roles[role] = Pack.of(samples, index["lengths"], gains, index["row"])
-    return PackedCorpus(index["names"], index["speakers"], index["sums"], roles)
+    return PackedCorpus(index["names"], index["speakers"], index["sums"], roles, index.get("notes", []))
 
 
 def fingerprint(*parts: object) -> str:

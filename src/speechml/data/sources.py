@@ -8,14 +8,7 @@ import torch
 from torch import Tensor
 
 from speechml.data.pack import Pack
-
-
-class Picks(NamedTuple):
-    """Which items a batch consists of; the waveforms are gathered where they are needed."""
-
-    part: str  # train: `numbers` count clips, windows or runs; val, test: whole recordings
-    epoch: int
-    numbers: Tensor
+from speechml.data.parts import Picks
 
 
 class PairBatch(NamedTuple):

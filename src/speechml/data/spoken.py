@@ -91,7 +91,7 @@ def spoken_pairs(count: int = 1500, seed: int = 0, progress: Callable[[int, int]
     """
     noisy = np.empty((count, SAMPLES), np.float32)
     clean = np.empty((count, SAMPLES), np.float32)
-    voices = _one_voice_a_speaker()
+    voices = one_voice_a_speaker()
     spoken: list[tuple[str, str]] = []
     for start in range(0, count, _BATCH):
         clips = [_draw(number, seed, voices) for number in range(start, min(start + _BATCH, count))]
@@ -113,7 +113,7 @@ def speaker(voice: str) -> str:
     return re.sub(r"(?<=[a-z]{2})\d+$", "", voice.partition("+")[2].casefold())
 
 
-def _one_voice_a_speaker() -> list[str]:
+def one_voice_a_speaker() -> list[str]:
     """Each variant once, sorted by its name, with one accent, as people have: the accents take turns."""
     by_variant = sorted((voice.partition("+")[::-1] for voice in espeak.voices()), key=lambda pair: pair[0])
     variants = [(variant, [accent for *_, accent in group]) for variant, group in groupby(by_variant, lambda p: p[0])]

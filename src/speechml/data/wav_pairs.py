@@ -7,7 +7,8 @@ from typing import Any
 
 from speechml.data import audio
 from speechml.data.pack import PackWriter, fingerprint, is_whole, open_pack
-from speechml.data.pairs import PARTS, Corpus, PairsData, divided
+from speechml.data.pairs import Corpus, PairsData
+from speechml.data.parts import PARTS, divided
 from speechml.data.progress import progress
 from speechml.data.sources import PackedPairs
 from speechml.errors import BadInput

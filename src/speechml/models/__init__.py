@@ -3,6 +3,7 @@
 from speechml.models.cnn import CNN, MIMOCNN
 from speechml.models.fcnn import FCNN
 from speechml.models.fir import FIR
+from speechml.models.spectrogram_cnn import SpectrogramCNN, SpectrogramResNet
 from speechml.models.stft_cnn import STFTCNN1d, STFTCNN2d
 
-__all__ = ["CNN", "FCNN", "FIR", "MIMOCNN", "STFTCNN1d", "STFTCNN2d"]
+__all__ = ["CNN", "FCNN", "FIR", "MIMOCNN", "STFTCNN1d", "STFTCNN2d", "SpectrogramCNN", "SpectrogramResNet"]

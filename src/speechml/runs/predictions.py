@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 
-def write_predictions(path: Path, items: dict[int, dict[str, float]], names: list[str]) -> None:
-    """Write each score of each recording, with its name; arrays of equal length, no objects."""
+def write_predictions(path: Path, items: dict[int, dict[str, Any]], names: list[str], **about: np.ndarray) -> None:
+    """Write the name and each figure of each item, arrays of equal length without objects, and what is said `about` all."""
     order = sorted(items)
     columns = {key: np.array([items[i][key] for i in order]) for key in (items[order[0]] if order else {})}
     part = path.with_name(f".{path.name}.{os.getpid()}.npz")
     try:
-        np.savez(part, name=np.array([names[i] for i in order], dtype=str), **columns)  # type: ignore[arg-type]
+        np.savez(part, name=np.array([names[i] for i in order], dtype=str), **columns, **about)  # type: ignore[arg-type]
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def tested(task: Any, data: Any) -> dict[int, dict[str, Any]]:
+    """What the last test found of the items that it scored, but for those of the validation part."""
+    validation = set(data.scored().get("val", []))
+    return {number: row for number, row in task.items.items() if number not in validation}

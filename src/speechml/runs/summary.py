@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from speechml.runs.class_summary import class_table
+from speechml.runs.tables import shown, table
+
 # In a table: name, how it is shown.
 ROWS = {"snr_db": "SNR (dB)", "si_sdr_db": "SI-SDR (dB)", "pesq": "PESQ", "stoi": "STOI", "mse": "MSE", "l1": "L1"}
 COLUMNS = {
@@ -15,24 +18,6 @@ COLUMNS = {
     "_clean_magnitude": "clean magnitude",
 }
 PARTS = {"test": "test part", "heldout": "held-out part", "train": "training part"}
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Aligned text: the first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = []
-    for row in [header, ["-" * w for w in widths], *rows]:
-        lines.append(
-            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def shown(value: float | None, unit_db: bool) -> str:
-    """A figure as a table shows it: two decimals in dB, four digits elsewhere."""
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if unit_db else f"{value:.4g}"
 
 
 def score_table(scores: dict[str, Any], published: dict[str, Any], part: str = "test") -> str:
@@ -75,6 +60,8 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
     """The end of a run: its scores, what they were measured on, and where everything lies."""
     scores, data, published = card.get("scores", {}), card["data"], card.get("published") or {}
     lines = [""]
+    if "test/acc" in scores:
+        lines += [class_table(folder, card), ""]
     parts = scored_parts(scores)
     # What was published of training data stands beside scores of the same protocol only.
     same = data["protocol"] == "as_published"
@@ -86,17 +73,17 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
         for name, value in published.get("scores", {}).items():
             if name.startswith("train/") and "train" in parts and not same:
                 lines += [f"  {name}: {value:.4g} published, where all of the recording was trained on"]
-            elif name.split("/")[0] not in parts:
+            elif name.split("/")[0] not in parts and "test/acc" not in scores:
                 lines += [f"  {name}: {value:.4g} published, {shown(scores.get(name), False)} here"]
     if max(data["recordings"].values()) > 1:
-        counts = ", ".join(f"{n} {part}" for part, n in data["recordings"].items()) + " recordings"
+        counts = ", ".join(f"{n} {part}" for part, n in data["recordings"].items()) + f" {data['called']}"
     else:
         counts = ", ".join(f"{n} s {part}" for part, n in data["seconds"].items())
     lines += [
         f"Data: {data['data']}, {counts}, split protocol {data['protocol']}, test set {data['test_fingerprint']}."
     ]
     if card.get("scored", data["recordings"]["test"]) < data["recordings"]["test"]:
-        lines += [f"Only {card['scored']} of the {data['recordings']['test']} test recordings were scored."]
+        lines += [f"Only {card['scored']} of the {data['recordings']['test']} test {data['called']} were scored."]
     lines += [f"  note: {note}" for note in data.get("notes", [])]
     if "training_s" in card:
         lines += [

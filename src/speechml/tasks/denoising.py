@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
 from speechml.data.frames import Framing
+from speechml.data.pairs import PairsData
+from speechml.errors import BadInput
 from speechml.signal.perceptual_scores import perceptual_scores
-from speechml.signal.random import key
 from speechml.signal.scores import WAVEFORM_SCORES
-from speechml.tasks.optimizers import configured
+from speechml.tasks.task import Task, of_all_ranks
 
 PERCEPTUAL = ("pesq", "stoi")
 PERCEIVED_IN_VALIDATION = 4  # recordings, about: both scores take more time than the network
 
 
-class DenoisingTask(pl.LightningModule):
-    """Base of the denoisers: optimiser, validation and test on whole recordings.
+class DenoisingTask(Task):
+    """Base of the denoisers: validation and test on whole recordings.
 
     Args:
         sample_rate: Hz the network works at.
@@ -35,11 +35,17 @@ class DenoisingTask(pl.LightningModule):
     def __init__(
         self, sample_rate: int, optimizer: dict[str, Any] | None = None, scheduler: dict[str, Any] | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, scheduler)
         self.sample_rate = sample_rate
-        self.optimizer_node, self.scheduler_node = optimizer or {}, scheduler
-        self.items: dict[int, dict[str, float]] = {}  # scores of each recording of the part being scored
-        self.scores: dict[str, float] = {}  # what the last test gave
+
+    def attach(self, data: Any) -> None:
+        if not isinstance(data, PairsData):
+            raise BadInput(
+                f"{type(self).__name__} learns from pairs of noisy and clean recordings, which {type(data).__name__} has "
+                "not; choose data=spoken_pairs, wav_pairs or another of pairs"
+            )
+        if not data.foreign:
+            data.cut_into(self.framing)
 
     def assess(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         """Waveforms to score (`` the output, `_input` the noisy one, references in a test), and the loss of each recording.
@@ -47,27 +53,6 @@ class DenoisingTask(pl.LightningModule):
         Shape: batch.noisy (batch, 1, time) -> (batch, 1, time) each, (batch,).
         """
         raise TypeError(f"{type(self).__name__} cannot assess {type(batch).__name__}, testing={testing}")
-
-    def describe(self) -> str:
-        """One sentence about the network, for the person who trains it."""
-        return f"{type(self.net).__name__}: {sum(p.numel() for p in self.parameters()):,} parameters"
-
-    def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)
-        return configured(self.parameters(), self.optimizer_node, self.scheduler_node, steps)
-
-    def _data(self) -> Any:
-        return self.trainer.datamodule  # type: ignore[attr-defined]
-
-    def on_train_epoch_start(self) -> None:
-        # Dropout draws from torch's one generator: set by the epoch, a resumed run draws as one that never stopped.
-        torch.manual_seed(key("epoch", self._data().seed, self.trainer.current_epoch, self.trainer.global_rank))
-
-    def on_validation_epoch_start(self) -> None:
-        self.items = {}
-
-    def on_test_epoch_start(self) -> None:
-        self.items = {}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
         self._score(batch, testing=False)
@@ -141,12 +126,3 @@ def means_of(part: str, rows: list[dict[str, float]]) -> dict[str, float]:
 def named(score: str, what: str) -> str:
     """`snr_db` of `_input` is `snr_input_db`: the unit stays last."""
     return f"{score.removesuffix('_db')}{what}_db" if score.endswith("_db") else f"{score}{what}"
-
-
-def of_all_ranks(items: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
-    """The items of every rank together."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return items
-    shares: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(shares, items)
-    return {index: scores for share in shares for index, scores in share.items()}

@@ -150,9 +150,9 @@ class MagnitudeDenoiser(DenoisingTask):
         out: Tensor = self.istft(spectrum)[:, None, :time]
         return out
 
-    def on_fit_start(self) -> None:
+    def prepare(self, data: Any) -> None:
         magnitudes, targets, seen = [], [], 0
-        for batch in self._data().batches("train"):
+        for batch in data.batches("train"):
             magnitudes.append(
                 batch.noisy[:, self.context :].flatten(0, 1).clone()
             )  # a view would keep all of the batch
@@ -163,16 +163,13 @@ class MagnitudeDenoiser(DenoisingTask):
         self.net.fit_inputs(torch.cat(magnitudes).to(self.device))
         self.level.fill_(float(torch.cat(targets).double().square().mean().sqrt()) or 1.0)
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002 (Lightning's signature)
+    def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         if self.framing is not None and self.framing.run == 1:
             window = batch.noisy if self.context else batch.noisy[:, 0]
             estimate = self.net(window[:, None])[:, None]
         else:
             estimate = self.net.all_windows(batch.noisy)
-        loss = LOSSES[self.loss_name](estimate / self.level, batch.target / self.level)
-        found = {"train/loss": loss.detach()}
-        self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(batch.numbers), sync_dist=True)
-        return loss
+        return LOSSES[self.loss_name](estimate / self.level, batch.target / self.level), {}
 
     def assess(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         time = batch.noisy.shape[-1]

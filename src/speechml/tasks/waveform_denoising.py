@@ -94,9 +94,9 @@ class WaveformDenoiser(DenoisingTask):
             return RecordStream(self, int(self.net.samples), channels)
         return CausalStream(self, self.receptive_field, channels)
 
-    def on_fit_start(self) -> None:
-        if self.normalize:  # the same again when a run is resumed, whose checkpoint then has the last word
-            powers = [batch.noisy.double().square().mean() for batch in self._data().batches("train")]
+    def prepare(self, data: Any) -> None:
+        if self.normalize:
+            powers = [batch.noisy.double().square().mean() for batch in data.batches("train")]
             self.level.fill_(float(torch.stack(powers).mean().sqrt()) or 1.0)
 
     def loss(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,11 +104,12 @@ class WaveformDenoiser(DenoisingTask):
         estimate = self._by_records(noisy / self.level)
         return LOSSES[self.loss_name](estimate, clean / self.level), estimate * self.level
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002 (Lightning's signature)
+    def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         loss, estimate = self.loss(batch.noisy, batch.clean)
-        mse = F.mse_loss(estimate.detach(), batch.clean)
-        found = {"train/loss": loss.detach(), "train/mse": mse}
-        self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(batch.numbers), sync_dist=True)
+        return loss, {"mse": F.mse_loss(estimate.detach(), batch.clean)}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
         # Ranks average their gradients, so a sum over the batch needs their number back.
         return loss * self.trainer.world_size if self.loss_name == "mse_sum" else loss
 

@@ -1,0 +1,164 @@
+"""The figures of word classifiers: confusions, curves, a sample, the mel bands, and the most confident mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from speechml.callbacks.alluvial import alluvial
+from speechml.callbacks.drawing import Drawings, canvas, per_epoch
+from speechml.callbacks.listening import writers
+from speechml.data import audio
+from speechml.data.parts import Picks
+from speechml.signal.class_scores import confusion
+from speechml.signal.front_ends import FrontEnd
+
+MISTAKES = 12  # clips
+
+
+class WordFigures(Drawings):
+    """Draws when a word classifier has been tested, and writes the clips that it was most surely wrong about."""
+
+    watched = ("train/loss", "val/loss", "train/acc", "val/acc")
+
+    def drawn(self, trainer: pl.Trainer, module: Any) -> dict[str, Any]:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        numbers = [number for number in data.corpus.parts["test"] if number in module.items]
+        logits = torch.from_numpy(np.stack([module.items[number]["logits"] for number in numbers]))
+        labels = torch.tensor([module.items[number]["label"] for number in numbers])
+        counts = confusion(labels, logits.argmax(1), len(module.classes)).numpy()
+        figures = {"confusion": confusion_matrix(counts, module.classes), "alluvial": alluvial(counts, module.classes)}
+        accuracies = {name: curve for name, curve in self.curves.items() if name.endswith("acc")}
+        if any(accuracies.values()):
+            figures["accuracy"] = per_epoch(accuracies, "accuracy")
+        name, waveform = clip(trainer, module, numbers[0])
+        figures |= {
+            "sample": sample(waveform, module.sample_rate, name),
+            "spectrogram": spectrogram(waveform, module, name),
+        }
+        figures["frame"] = frame(waveform, module.sample_rate, name)
+        figures["mel_bands"] = mel_filter_bank(module.sample_rate)
+        wrong = mistakes(logits, labels)
+        if wrong:
+            figures["mistakes"] = self._mistakes(trainer, module, [(numbers[i], i) for i in wrong], logits, labels)
+        return figures
+
+    def _mistakes(
+        self, trainer: pl.Trainer, module: Any, wrong: list[tuple[int, int]], logits: Tensor, labels: Tensor
+    ) -> Any:
+        """Writes the clips into `audio/` and TensorBoard, and draws their spectrograms."""
+        folder = Path(trainer.default_root_dir) / "audio"
+        shown = []
+        for rank, (number, i) in enumerate(wrong, 1):
+            name, waveform = clip(trainer, module, number)
+            share = float(logits[i].softmax(0).max())
+            was, named = module.classes[int(labels[i])], module.classes[int(logits[i].argmax())]
+            title = f"mistake{rank:02d}_{was}_taken_for_{named}"
+            audio.save(folder / f"{title}.wav", waveform.numpy(), int(module.sample_rate))
+            for writer in writers(trainer):
+                writer.add_audio(f"test/{title}", waveform, trainer.global_step, module.sample_rate)
+            shown.append((f"{was} as {named} ({share:.0%})\n{name}", waveform))
+        return spectrogram_grid(shown, module.sample_rate)
+
+
+def clip(trainer: pl.Trainer, module: Any, number: int) -> tuple[str, Tensor]:
+    """Name and waveform (time,) of a clip."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    batch = data.gather(Picks("test", 0, torch.tensor([number], device=module.device)))
+    return data.corpus.names[number], batch.waveform[0, 0].float().cpu()
+
+
+def mistakes(logits: Tensor, labels: Tensor, most: int = MISTAKES) -> list[int]:
+    """Items that were named wrongly, the surest first. Shape: logits (items, classes), labels (items,)."""
+    sure, named = logits.softmax(1).max(1)
+    wrong = torch.nonzero(named != labels)[:, 0]
+    return [int(i) for i in wrong[sure[wrong].argsort(descending=True, stable=True)][:most]]
+
+
+def confusion_matrix(counts: np.ndarray, classes: list[str]) -> Any:
+    """Rows: what was said; columns: what was recognised, in % of the row."""
+    size = max(5.0, 0.32 * len(classes) + 2)
+    figure, axis = canvas(size=(size + 1, size))
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    axis.grid(False)
+    ticks = range(len(classes))
+    axis.set_xticks(ticks, classes, rotation=90)
+    axis.set_yticks(ticks, classes)
+    axis.set(xlabel="recognised as", ylabel="said", title=f"confusions on {counts.sum()} test clips, % of each row")
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        colour = "white" if share[row, column] > 50 else "black"
+        axis.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=7, color=colour)
+    figure.colorbar(image, ax=axis, shrink=0.8)
+    return figure
+
+
+def sample(waveform: Tensor, sample_rate: int, name: str) -> Any:
+    """A clip's waveform, and the magnitudes of its Fourier transform."""
+    figure, (above, below) = canvas(2)
+    wave = waveform.numpy()
+    above.plot(np.arange(len(wave)) / sample_rate, wave, linewidth=0.6)
+    above.set(xlabel="time (s)", ylabel="amplitude", title=name)
+    magnitude = np.abs(np.fft.rfft(wave))
+    below.plot(np.fft.rfftfreq(len(wave), 1 / sample_rate) / 1000, magnitude, linewidth=0.5)
+    below.set(xlabel="frequency (kHz)", ylabel="|DFT|", xlim=(0, sample_rate / 2000))
+    return figure
+
+
+def spectrogram(waveform: Tensor, module: Any, name: str) -> Any:
+    """Power spectrogram of a clip, logarithmic in frequency, square root of the magnitude as colour."""
+    figure, axis = canvas()
+    front = FrontEnd("power", module.sample_rate)
+    power = front(waveform[None, None])[0, 0].numpy()
+    seconds = np.arange(power.shape[1]) * front.hop / module.sample_rate
+    hertz = np.arange(power.shape[0]) * module.sample_rate / front.n_fft
+    axis.grid(False)
+    # The power is |X|^2; its fourth root is the square root of the magnitude.
+    mesh = axis.pcolormesh(seconds, hertz[1:], power[1:] ** 0.25, shading="nearest", cmap="magma")
+    axis.set_yscale("log")
+    axis.set(xlabel="time (s)", ylabel="frequency (Hz)", title=name, ylim=(hertz[1], hertz[-1]))
+    figure.colorbar(mesh, ax=axis, label="square root of the magnitude")
+    return figure
+
+
+def frame(waveform: Tensor, sample_rate: int, name: str) -> Any:
+    """The loudest frame of a clip: its Fourier coefficients above, its mel bands below."""
+    figure, (above, below) = canvas(2)
+    power, mel = (FrontEnd(kind, sample_rate)(waveform[None, None])[0, 0] for kind in ("power", "mel"))
+    loudest = int(power.sum(0).argmax())
+    above.plot(np.arange(len(power)), power[:, loudest].sqrt().numpy())
+    above.set(xlabel="Fourier coefficient", ylabel="magnitude", title=f"{name}, frame {loudest}")
+    below.plot(np.arange(len(mel)), mel[:, loudest].sqrt().numpy(), color="tab:orange")
+    below.set(xlabel="mel band", ylabel="magnitude")
+    return figure
+
+
+def mel_filter_bank(sample_rate: int) -> Any:
+    """The mel bands against frequency, every eighth drawn."""
+    figure, axis = canvas()
+    front = FrontEnd("mel", sample_rate)
+    hertz = np.arange(front.bands.shape[0]) * sample_rate / front.n_fft
+    axis.plot(hertz / 1000, front.bands.numpy()[:, ::8], linewidth=0.8)
+    axis.set(xlabel="frequency (kHz)", ylabel="weight", title=f"{front.bins} mel bands, every eighth")
+    return figure
+
+
+def spectrogram_grid(clips: list[tuple[str, Tensor]], sample_rate: int) -> Any:
+    """Log-mel spectrograms of clips side by side, with their titles."""
+    columns = min(4, len(clips))
+    rows = -(-len(clips) // columns)
+    figure, axes = canvas((rows, columns), size=(3.2 * columns, 2.4 * rows), squeeze=False)
+    front = FrontEnd("log_mel", sample_rate, mels=64)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (title, waveform) in zip(axes.flat, clips, strict=False):
+        level = front(F.pad(waveform, (0, max(0, front.n_fft - len(waveform))))[None, None])[0, 0].numpy()
+        axis.imshow(level, origin="lower", aspect="auto", cmap="magma", vmin=level.max() - 14)  # 14 nepers, 60 dB
+        axis.set_title(title, fontsize=7)
+    return figure

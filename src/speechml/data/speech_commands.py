@@ -1,0 +1,148 @@
+"""Speech Commands, or any folder of word folders."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechml.configs import nearest
+from speechml.data import audio, word_folders
+from speechml.data.clips import Background, ClipCorpus, ClipsData, Item, coloured_noise, corpus_of
+from speechml.data.pack import fingerprint, is_whole, open_pack
+from speechml.data.parts import PARTS, divided
+from speechml.data.word_folders import Clip
+from speechml.errors import BadInput
+from speechml.files import built_once
+
+SPLITS = ("official", "random")
+UNKNOWN, SILENCE = "_unknown_", "_silence_"  # as the data set calls them
+
+
+class SpeechCommands(ClipsData):
+    """Clips of single words, a folder for each: Speech Commands (v0.01, v0.02, the mini set) or anybody's recordings.
+
+    Args:
+        root: folder of the word folders, or the one that torchaudio was given.
+        split: `official`: by speaker, with the list files or the data set's hash; `random`: 60/20/20 by clip.
+        unknown: a class of other words, as many clips as the mean of the words has; the same ones whatever the seed.
+        silence: a class of background noise, of whole seconds of `_background_noise_/`.
+        download: `v0.01` or `v0.02`: fetched into `root` where that has no clips; null: nothing is fetched.
+        stereo: `mix` averages channels, `refuse` accepts mono files only.
+    """
+
+    def __init__(
+        self, root: str, split: str = "official", unknown: bool = False, silence: bool = False,
+        download: str | None = None, stereo: str = "mix", **common: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**common)
+        if split not in SPLITS:
+            raise ValueError(f"split is {split!r}; it can be {' or '.join(SPLITS)}")
+        if unknown and self.words is None:
+            raise ValueError("unknown=true is the class of the words that are not in words; set words as well")
+        self.root, self.split, self.stereo = Path(root).expanduser(), split, audio.checked(stereo)
+        self.unknown, self.silence, self.download = unknown, silence, download
+
+    def find(self) -> ClipCorpus:
+        if self.download is not None:
+            from speechml.data.download import fetch
+
+            fetch(self.download, self.root)
+        root, clips, noises = word_folders.find(self.root)
+        there = sorted({clip.word for clip in clips})
+        words = self._asked(there)
+        name = f"words-{fingerprint(str(root.absolute()), clips, noises, self.sample_rate, self.stereo)}"
+        build = partial(
+            word_folders.pack, root=root, clips=clips, background=noises, rate=self.sample_rate, stereo=self.stereo
+        )
+        found = open_pack(built_once(self.cache / "packs" / name, is_whole, build))
+        pack = found.roles["clip"]
+        parts, notes = self._parts(root, clips, set(there) if self.unknown else set(words))
+        words, absent = self._trainable(words, clips, parts)
+        rows = pack.starts // pack.row
+        items = [
+            Item(clip.name, found.sums[i], int(rows[i]), parts[i], clip.word)
+            for i, clip in enumerate(clips) if clip.word in set(words)
+        ]  # fmt: skip
+        each = {part: round(sum(item.part == part for item in items) / len(words)) for part in PARTS}
+        if self.unknown:
+            items += others(clips, parts, found.sums, rows, set(words), each)
+        background = Background(pack, torch.arange(len(clips), len(found.names)))
+        if self.silence:
+            if not noises:
+                raise BadInput(f"silence=true needs {root}/{word_folders.BACKGROUND}/ with recordings of noise")
+            items += seconds(background, found.names, found.sums, each)
+        classes = [*words, *[UNKNOWN] * self.unknown, *[SILENCE] * self.silence]
+        notes = [*notes, *absent, *found.notes]
+        return corpus_of(items, classes, pack, background if noises else coloured_noise(self.row), self.split, notes)
+
+    def _asked(self, there: list[str]) -> list[str]:
+        """The words asked for, or all.
+
+        Raises:
+            BadInput: a word has no folder.
+        """
+        for word in self.words or []:
+            if word not in there:
+                near = nearest(word, there) or f" (there are: {', '.join(there)})"
+                raise BadInput(f"{self.root} holds no clips of the word {word}{near}")
+        return list(self.words or there)
+
+    def _parts(self, root: Path, clips: list[Clip], used: set[str]) -> tuple[list[str], list[str]]:
+        """The part of each clip, and what a reader of the scores should know of it."""
+        marked = any("_nohash_" in clip.file for clip in clips)
+        if self.split == "official":
+            parts = word_folders.official_parts(root, clips, used)
+            if not marked:
+                return parts, [
+                    "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several parts"
+                ]
+            return parts, []
+        split = divided(len(clips), self.split_seed)
+        parts = [""] * len(clips)
+        for part, numbers in split.items():
+            for i in numbers:
+                parts[i] = part
+        return parts, ["split by clip: the same speakers are in training and test part, so the scores are too good"]
+
+    def _trainable(self, words: list[str], clips: list[Clip], parts: list[str]) -> tuple[list[str], list[str]]:
+        """The words that can be learned, and a sentence on those that cannot."""
+        counts = Counter(clip.word for clip, part in zip(clips, parts, strict=True) if part == "train")
+        empty = [word for word in words if not counts[word]]
+        if not empty:
+            return words, []
+        if self.words is not None:
+            return words, [f"no training clips of {', '.join(empty)}: the network cannot learn these words"]
+        kept = [word for word in words if counts[word]]
+        return kept, [f"left out for want of training clips: {', '.join(empty)} (data.words=[...] keeps them)"]
+
+
+def others(
+    clips: list[Clip], parts: list[str], sums: list[str], rows: Tensor, words: set[str], each: dict[str, int]
+) -> list[Item]:
+    """Clips of other words, `each` of a part: the first by a hash of their names, so that no seed decides."""
+    ranked = sorted(range(len(clips)), key=lambda i: hashlib.sha256(clips[i].name.encode()).digest())
+    found: list[Item] = []
+    for part in PARTS:
+        candidates = [i for i in ranked if parts[i] == part and clips[i].word not in words]
+        found += [Item(clips[i].name, sums[i], int(rows[i]), part, UNKNOWN) for i in sorted(candidates[: each[part]])]
+    if not found:
+        raise BadInput("unknown=true needs words beside those in words, and there are none")
+    return found
+
+
+def seconds(background: Background, names: list[str], sums: list[str], each: dict[str, int]) -> list[Item]:
+    """Whole seconds of the background recordings, at most `each` of a part, spread over all of it."""
+    found: list[Item] = []
+    for part in PARTS:
+        rows = [(file, row) for file in background.files.tolist() for row in background.rows(file)[part]]
+        step = max(1.0, len(rows) / max(1, each[part]))
+        for file, row in (rows[int(i * step)] for i in range(min(len(rows), each[part]))):
+            second = row - int(background.pack.starts[file]) // background.pack.row
+            found.append(Item(f"{names[file]}#{second}s", f"{second:04d}{sums[file]}", row, part, SILENCE))
+    return found

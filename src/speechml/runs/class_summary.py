@@ -1,0 +1,53 @@
+"""What a person reads of a classifier: its scores on validation and test, its weakest classes, what it takes for what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechml.runs.tables import shown, table
+
+ROWS = {"acc": "accuracy", "macro_f1": "macro F1", "loss": "loss (cross entropy)"}
+WEAKEST = 5  # classes, and pairs of classes, that are named
+
+
+def class_table(folder: Path, card: dict[str, Any]) -> str:
+    """Scores of validation and test part, beside the published ones where the protocol is the same."""
+    scores, given = card["scores"], (card.get("published") or {}).get("scores", {})
+    parts = {"val": "validation", "test": "test part"}
+    rows = []
+    for score, title in ROWS.items():
+        cells = [shown(scores.get(f"{part}/{score}"), False) for part in parts]
+        rows.append([title, *cells, *[shown(given.get(f"test/{score}"), False)] * bool(given)])
+    text = table(["", *parts.values(), *["published"] * bool(given)], rows)
+    return "\n".join([text, "", *remarks(scores, card["scored"]), *confused(folder / "predictions.npz")])
+
+
+def remarks(scores: dict[str, Any], count: int) -> list[str]:
+    """How sure the accuracy is, and the words that are recognised least."""
+    from speechml.signal.class_scores import interval
+
+    low, high = interval(scores["test/acc"], count)
+    lines = [
+        f"Accuracy on {count} clips: 95 % interval {low:.3f} to {high:.3f} (of the clips; other seeds vary besides)."
+    ]
+    recalls = {name.removeprefix("test/recall_"): value for name, value in scores.items() if "test/recall_" in name}
+    weakest = sorted((value, name) for name, value in recalls.items() if value is not None and value < 1)[:WEAKEST]
+    if weakest:
+        lines.append("Recognised least: " + ", ".join(f"{name} {value:.0%}" for value, name in weakest) + ".")
+    return lines
+
+
+def confused(predictions: Path) -> list[str]:
+    """The pairs of classes that were confused most often."""
+    if not predictions.is_file():
+        return []
+    with np.load(predictions) as found:
+        names, label, named = found["classes"], found["label"], found["logits"].argmax(1)
+    wrong = label != named
+    pairs, counts = np.unique(np.stack([label[wrong], named[wrong]]), axis=1, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:WEAKEST]
+    told = [f"{names[pairs[0, i]]} as {names[pairs[1, i]]} {counts[i]}x" for i in order]
+    return [f"Taken for another most often: {', '.join(told)}."] if told else []

@@ -1,0 +1,21 @@
+"""Figures as aligned text."""
+
+from __future__ import annotations
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Aligned text: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = []
+    for row in [header, ["-" * w for w in widths], *rows]:
+        lines.append(
+            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def shown(value: float | None, unit_db: bool) -> str:
+    """A figure as a table shows it: two decimals in dB, four digits elsewhere."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if unit_db else f"{value:.4g}"

@@ -1,0 +1,112 @@
+"""Variations of training clips, each drawn as a function of a key and the clip's number, whatever batch it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from speechml.signal.random import key, uniform
+
+Noise = Callable[[Tensor, int], Tensor]  # chances (batch, 2) in [0, 1), samples -> (batch, 1, samples)
+
+
+class Augmentation(NamedTuple):
+    """How far clips are varied; nothing by default. Every range is symmetric about no change.
+
+    shift_s: in time, zeros follow. speed: of playing, as a share; pitch changes with it. gain_db: of the clip, noise and all.
+    noise: share of clips that background noise is added to, at snr_db, uniform in dB.
+    time_masks, frequency_masks: stretches of a spectrogram that are set to its mean, each up to time_mask frames or
+    frequency_mask bins long ("SpecAugment", Park et al. 2019).
+    """
+
+    shift_s: float = 0.0
+    speed: float = 0.0
+    gain_db: float = 0.0
+    noise: float = 0.0
+    snr_db: tuple[float, float] = (0.0, 20.0)
+    time_masks: int = 0
+    time_mask: int = 20
+    frequency_masks: int = 0
+    frequency_mask: int = 10
+
+    def refuse_nonsense(self) -> None:
+        """Raises ValueError for figures that mean nothing."""
+        low, high = self.snr_db
+        others = [value for name, value in self._asdict().items() if name != "snr_db"]
+        if min(others) < 0 or not 0 <= self.noise <= 1 or not 0 <= self.speed < 1 or low > high:
+            raise ValueError(
+                f"augment is {self._asdict()}: all must be at least 0, noise a share up to 1, speed below 1, "
+                "snr_db [lowest, highest]"
+            )
+
+    def waveforms(
+        self, clips: Tensor, sample_rate: int, seed: int, epoch: int, numbers: Tensor, noise: Noise
+    ) -> Tensor:
+        """Shift, speed, noise and gain. Shape: clips (batch, 1, time), numbers (batch,) -> (batch, 1, time)."""
+        draws = uniform(key("waveform", seed, epoch), numbers, 8)
+        both_ways = 2 * draws - 1
+        if self.shift_s or self.speed:
+            clips = moved(clips, 1 + self.speed * both_ways[:, 0], self.shift_s * sample_rate * both_ways[:, 1])
+        if self.noise:
+            low, high = self.snr_db
+            chosen = draws[:, 4] < self.noise
+            mixed = at_snr(clips, noise(draws[:, 2:4], clips.shape[-1]), low + (high - low) * draws[:, 5])
+            clips = torch.where(chosen[:, None, None], mixed, clips)
+        return clips * 10 ** (self.gain_db * both_ways[:, 6] / 20)[:, None, None] if self.gain_db else clips
+
+    def spectrograms(self, spectrograms: Tensor, seed: int, epoch: int, numbers: Tensor) -> Tensor:
+        """Masks. Shape: spectrograms (batch, channel, bins, frames), numbers (batch,) -> the same."""
+        for what, count, longest, axis in (
+            ("time", self.time_masks, self.time_mask, 3), ("frequency", self.frequency_masks, self.frequency_mask, 2),
+        ):  # fmt: skip
+            if count:
+                draws = uniform(key(f"{what} masks", seed, epoch), numbers, 2 * count).view(-1, count, 2)
+                spectrograms = masked(spectrograms, draws, longest, axis)
+        return spectrograms
+
+
+def moved(clips: Tensor, speed: Tensor, shift: Tensor) -> Tensor:
+    """Clips played faster by `speed` about their middle, and later by `shift` samples; zeros beyond their ends.
+
+    Between samples the value is interpolated linearly. Shape: clips (batch, 1, time), speed, shift (batch,).
+    """
+    time = clips.shape[-1]
+    middle = (time - 1) / 2
+    place = (torch.arange(time, device=clips.device) - middle - shift[:, None]) * speed[:, None] + middle
+    before = place.floor()
+    part = place - before
+    index = before.long()
+    waves = clips[:, 0]
+    inside = (index >= 0) & (index < time), (index + 1 >= 0) & (index + 1 < time)
+    left = waves.gather(1, index.clamp(0, time - 1)) * inside[0]
+    right = waves.gather(1, (index + 1).clamp(0, time - 1)) * inside[1]
+    return torch.lerp(left, right, part)[:, None]
+
+
+def at_snr(clips: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
+    """Clips with noise added at `snr_db`; silent clips, and silent noise, are left alone.
+
+    Shape: clips, noise (batch, 1, time), snr_db (batch,) -> (batch, 1, time).
+    """
+    power, other = (x.square().mean((1, 2)) for x in (clips, noise))
+    ratio = power / other / 10 ** (snr_db / 10)
+    gain = torch.where((power > 0) & torch.isfinite(ratio), ratio, torch.zeros_like(ratio)).sqrt()
+    return clips + gain[:, None, None] * noise
+
+
+def masked(spectrograms: Tensor, draws: Tensor, longest: int, axis: int) -> Tensor:
+    """Stretches along an axis set to the mean of each spectrogram.
+
+    Shape: spectrograms (batch, channel, bins, frames), draws (batch, masks, 2) in [0, 1): length and place.
+    """
+    size = spectrograms.shape[axis]
+    length = (draws[..., 0] * (min(longest, size) + 1)).floor()
+    first = (draws[..., 1] * (size - length + 1)).floor()
+    place = torch.arange(size, device=draws.device)
+    hidden = ((place >= first[..., None]) & (place < (first + length)[..., None])).any(1)  # (batch, size)
+    shape = [len(spectrograms), 1, 1, 1]
+    shape[axis] = size
+    return torch.where(hidden.view(shape), spectrograms.mean((1, 2, 3), keepdim=True), spectrograms)

@@ -1,0 +1,91 @@
+"""What a word network sees: spectrograms of 30 ms windows every 10 ms, as torchaudio's transforms define them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechml.signal.stft import num_frames, segments
+
+KINDS = ("power", "mel", "log_mel", "complex")
+
+
+class FrontEnd(nn.Module):
+    """Spectrogram of a waveform; the defaults are those of the R torch book, chapter 22.
+
+    Args:
+        kind: `power` (|X|^2), `mel` (bands of it), `log_mel` (their logarithms), `complex` (real and imaginary part).
+        sample_rate: Hz.
+        n_fft: samples of a transform; the window is padded with zeros to it.
+        window_s, hop_s: length of the Hann window and distance of two windows in seconds.
+        mels: bands of `mel` and `log_mel`.
+        normalized: divide X by the square root of the window's energy.
+
+    Shape: (batch, 1, time) -> (batch, `channels`, `bins`, `frames(time)`).
+    """
+
+    def __init__(
+        self, kind: str = "power", sample_rate: int = 16000, n_fft: int = 512, window_s: float = 0.03, hop_s: float = 0.01,
+        mels: int = 128, normalized: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"kind is {kind!r}; it can be {', '.join(KINDS)}")
+        length, self.hop = round(window_s * sample_rate), round(hop_s * sample_rate)
+        if not 0 < length <= n_fft or self.hop < 1 or n_fft % 2:
+            raise ValueError(
+                f"a window of {length} samples every {self.hop} does not fit n_fft {n_fft}, which must be even"
+            )
+        self.kind, self.n_fft = kind, n_fft
+        window = torch.hann_window(length, dtype=torch.float64)
+        if normalized:
+            window = window / window.square().sum().sqrt()
+        left = (n_fft - length) // 2
+        self.window: Tensor
+        self.register_buffer("window", F.pad(window, (left, n_fft - length - left)).float(), persistent=False)
+        self.bands: Tensor
+        bands = mel_bands(n_fft // 2 + 1, mels, sample_rate) if "mel" in kind else torch.empty(n_fft // 2 + 1, 0)
+        self.register_buffer("bands", bands, persistent=False)
+
+    @property
+    def channels(self) -> int:
+        """Channels of a spectrogram."""
+        return 2 if self.kind == "complex" else 1
+
+    @property
+    def bins(self) -> int:
+        """Rows of a spectrogram: Fourier coefficients or mel bands."""
+        return self.bands.shape[1] if "mel" in self.kind else self.n_fft // 2 + 1
+
+    def frames(self, samples: int) -> int:
+        """Columns of the spectrogram of so many samples."""
+        return num_frames(samples, self.hop)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        half = self.n_fft // 2
+        frames = segments(F.pad(waveform[:, 0].float(), (half, half), mode="reflect"), self.n_fft, self.hop)
+        spectrum = torch.fft.rfft(frames * self.window)
+        if self.kind == "complex":
+            return torch.view_as_real(spectrum).permute(0, 3, 2, 1)
+        power = spectrum.real.square() + spectrum.imag.square()
+        if self.kind == "power":
+            return power.transpose(1, 2)[:, None]
+        mel = (power @ self.bands).transpose(1, 2)[:, None]
+        # The floor is the power of 16 bits' rounding, about -98 dB of a full-scale sine.
+        return mel if self.kind == "mel" else torch.log(mel + 1e-10)
+
+
+def mel_bands(bins: int, mels: int, sample_rate: int) -> Tensor:
+    """Triangular filters, equally spaced on the mel scale of HTK, 2595 log10(1 + f / 700). Shape: (bins, mels).
+
+    As torchaudio.functional.melscale_fbanks by its defaults; narrow bands at low frequencies may hold no bin at all.
+    """
+    import warnings
+
+    from torchaudio.functional import melscale_fbanks
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that some bands are empty, which 128 bands of 257 bins bring with them
+        bands: Tensor = melscale_fbanks(bins, 0.0, sample_rate / 2, mels, sample_rate)
+    return bands

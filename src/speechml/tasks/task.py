@@ -1,0 +1,88 @@
+"""What all tasks share: optimiser and schedule, randomness by epoch, scores item by item."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechml.signal.random import key
+from speechml.tasks.optimizers import configured
+
+
+class Task(pl.LightningModule):
+    """Base of the tasks; `net` is the network.
+
+    Args:
+        optimizer, scheduler: config nodes; needed for training only.
+    """
+
+    headline_scores: tuple[str, ...] = ()  # by which runs are compared in TensorBoard
+    net: Any
+
+    def __init__(self, optimizer: dict[str, Any] | None = None, scheduler: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.optimizer_node, self.scheduler_node = optimizer or {}, scheduler
+        self.items: dict[int, dict[str, Any]] = {}  # scores of each item of the part being scored
+        self.scores: dict[str, float] = {}  # what the last test gave
+
+    def attach(self, data: Any) -> None:
+        """Agree with the data module on what a training item is.
+
+        Raises:
+            BadInput: the task cannot learn from such data.
+        """
+        raise TypeError(f"{type(self).__name__} does not say whether it learns from {type(data).__name__}")
+
+    def prepare(self, data: Any) -> None:
+        """Fit to the training part, before the first step, what is not learned; nothing by default."""
+
+    def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a training batch and what else is logged of it, by its name."""
+        raise TypeError(f"{type(self).__name__} has no loss for {type(batch).__name__}")
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002 (Lightning's signature)
+        loss, others = self.training_loss(batch)
+        found = {"train/loss": loss.detach(), **{f"train/{name}": value.detach() for name, value in others.items()}}
+        self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(batch.numbers), sync_dist=True)
+        return loss
+
+    def predicted(self) -> dict[str, np.ndarray]:
+        """What predictions.npz holds beside the rows of items."""
+        return {}
+
+    def describe(self) -> str:
+        """One sentence about the network, for the person who trains it."""
+        return f"{type(self.net).__name__}: {sum(p.numel() for p in self.parameters()):,} parameters"
+
+    def configure_optimizers(self) -> Any:
+        steps = int(self.trainer.estimated_stepping_batches)
+        return configured(self.parameters(), self.optimizer_node, self.scheduler_node, steps)
+
+    def _data(self) -> Any:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def on_fit_start(self) -> None:
+        self.prepare(self._data())  # the same again when a run is resumed, whose checkpoint then has the last word
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout draws from torch's one generator: set by the epoch, a resumed run draws as one that never stopped.
+        torch.manual_seed(key("epoch", self._data().seed, self.trainer.current_epoch, self.trainer.global_rank))
+
+    def on_validation_epoch_start(self) -> None:
+        self.items = {}
+
+    def on_test_epoch_start(self) -> None:
+        self.items = {}
+
+
+def of_all_ranks(items: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """The items of every rank together."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return items
+    shares: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(shares, items)
+    return {index: scores for share in shares for index, scores in share.items()}
