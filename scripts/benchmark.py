@@ -65,6 +65,17 @@ def windows(
     _real_time_factors(seconds=120 if quick else 600)
 
 
+@app.command()
+def words(
+    quick: Annotated[bool, typer.Option(help="Fewer clips and rounds: a minute.")] = False,
+    threads: Annotated[int, typer.Option(help="Threads of the processor to use.")] = 2,
+) -> None:
+    """Spoken words: clips delivered and trained on, against a Dataset of single clips with a DataLoader; packing."""
+    import word_benchmark
+
+    word_benchmark.run(quick, threads)
+
+
 def _window_times(model: str, frames: int, repeats: int) -> dict[str, Times]:
     """Inference on, and gradients of, a whole recording, both ways."""
     from omegaconf import OmegaConf

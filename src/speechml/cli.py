@@ -13,7 +13,7 @@ from speechml.errors import BadInput
 
 commands = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
-    help="Denoise recordings with trained models. Training is speechml-train, scoring speechml-evaluate.",
+    help="Use trained models: denoise recordings, name spoken words. Training is speechml-train, scoring speechml-evaluate.",
 )  # fmt: skip
 
 
@@ -37,6 +37,18 @@ def denoise(
     from speechml.denoising import denoise_files
 
     denoise_files(run, recordings, output, overwrite)
+
+
+@commands.command()
+def classify(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
+    recordings: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")],
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Name the words of recordings: the three likeliest, of windows of 1 s every 0.25 s where a recording is longer."""
+    from speechml.classify import classify_files
+
+    classify_files(run, recordings, form)
 
 
 def app() -> None:

@@ -16,7 +16,7 @@ from speechml.errors import BadInput
 # signature of what it names instead.
 READ: dict[str, set[str]] = {
     "": {
-        "name", "seed", "threads", "redo", "test", "data", "model", "optimizer", "scheduler", "trainer", "checkpoint",
+        "name", "seed", "threads", "redo", "test", "find_lr", "data", "model", "optimizer", "scheduler", "trainer", "checkpoint",
         "callbacks", "logger", "paths", "published",
     },
     "checkpoint": {"monitor", "mode", "test_weights"},

@@ -15,6 +15,7 @@ from speechml.data import audio
 from speechml.errors import BadInput
 from speechml.files import make_folder
 from speechml.runs.checkpoint import checkpoint_of, restored
+from speechml.tasks.denoising import DenoisingTask
 
 BLOCK_S = 10.0  # seconds denoised at a time: long against any receptive field, small against any memory
 
@@ -28,9 +29,11 @@ def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bo
         BadInput: an unusable run or recording, two results of one name, or a result that is there already.
     """
     task, _ = restored(checkpoint_of(run))
+    if not isinstance(task, DenoisingTask):
+        raise BadInput(f"{run} is no denoiser; speechml classify uses runs that tell words apart")
     jobs = planned(recordings, output, overwrite)
     make_folder(output)
-    rates = {audio.info(source).rate for source in jobs} - {int(task.sample_rate)}  # type: ignore[arg-type]
+    rates = {audio.info(source).rate for source in jobs} - {int(task.sample_rate)}
     if rates:
         others = ", ".join(str(rate) for rate in sorted(rates))
         print(f"The model works at {task.sample_rate} Hz: recordings at {others} Hz are resampled to it and back.")

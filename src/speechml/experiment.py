@@ -52,6 +52,11 @@ def launch(cfg: DictConfig) -> float | None:
     pl.seed_everything(config["seed"], verbose=False)
     refuse_unusable(config, data, data_card)
     configured([torch.nn.Parameter(torch.zeros(1))], config["optimizer"], config["scheduler"], steps=10)
+    if config["find_lr"]:
+        from speechml.lr_finder import tell
+
+        tell(config, data, folder.parents[1] / ".lr_finder" / config["name"] / identity)
+        return None
     make_folder(folder)
     with claimed(folder), tidy(folder):
         card = read_card(folder)

@@ -22,9 +22,13 @@ class SpectrogramCNN(nn.Module):
         widths = [channels, 32, 64, 128, 256, 512]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
-            last = after == widths[-1]
-            pool = nn.AdaptiveAvgPool2d(1) if last else nn.MaxPool2d(2)
-            layers += [nn.Conv2d(before, after, 3), nn.BatchNorm2d(after), nn.ReLU(), pool, nn.Dropout2d(0.2)]
+            layers += [nn.Conv2d(before, after, 3), nn.BatchNorm2d(after)]
+            # The largest of some values does not depend on whether they are cut at zero before or after: a quarter of
+            # the work, and the same numbers as with the ReLU first.
+            layers += [nn.MaxPool2d(2)] if after != widths[-1] else []
+            layers += [nn.ReLU(inplace=True)]
+            layers += [nn.AdaptiveAvgPool2d(1)] if after == widths[-1] else []
+            layers += [nn.Dropout2d(0.2)]
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
             nn.Flatten(), nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, classes)

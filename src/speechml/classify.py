@@ -1,0 +1,148 @@
+"""Naming the words of whole recordings with a trained classifier: clips of a second, or windows along longer ones."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soxr
+import torch
+
+from speechml.data import audio
+from speechml.data.progress import progress
+from speechml.denoising import blocks
+from speechml.errors import BadInput
+from speechml.runs.checkpoint import checkpoint_of, restored
+from speechml.runs.tables import table
+from speechml.tasks import Classifier
+
+WINDOW_S, HOP_S = 1.0, 0.25  # s; a window is as long as the clips that a network learned from
+TOP = 3  # words that are told
+BATCH = 128  # windows that are computed together
+BLOCK_S = 30.0  # s of a recording that are read at a time
+FORMATS = ("table", "csv", "json")
+
+
+class Window(NamedTuple):
+    """A stretch of a recording, in seconds, and its samples (time,)."""
+
+    file: Path
+    start_s: float
+    end_s: float
+    samples: np.ndarray
+
+
+class Answer(NamedTuple):
+    """The likeliest words of a stretch, with their probabilities."""
+
+    file: str
+    start_s: float
+    end_s: float
+    words: list[tuple[str, float]]
+
+
+def classify_files(run: Path, recordings: list[Path], form: str) -> None:
+    """Print the likeliest words of files and folders of files, with times where a recording is longer than a clip.
+
+    Raises:
+        BadInput: an unusable run or recording, or a run that is no classifier.
+    """
+    if form not in FORMATS:
+        raise BadInput(f"--format is {form}; it can be {', '.join(FORMATS)}")
+    task, _ = restored(checkpoint_of(run))
+    if not isinstance(task, Classifier):
+        raise BadInput(f"{run} is no classifier of words; speechml denoise uses it")
+    files = [file for given in recordings for file in (audio.find(given) if given.is_dir() else [given])]
+    for file in files:
+        audio.info(file)
+    answers = list(
+        classified(task, (w for f in progress(files, len(files), "classifying") for w in windows(f, task.sample_rate)))
+    )
+    print({"table": as_table, "csv": as_csv, "json": as_json}[form](answers), end="")
+
+
+def windows(file: Path, rate: int) -> Iterator[Window]:
+    """Windows of WINDOW_S every HOP_S until all of a recording is in one; a short recording is one window.
+
+    Args:
+        rate: Hz that the samples are brought to; channels are mixed down.
+    """
+    header = audio.info(file)
+    size, hop = round(WINDOW_S * rate), round(HOP_S * rate)
+    stream = soxr.ResampleStream(header.rate, rate, 1) if header.rate != rate else None
+    held, first = np.zeros(0, np.float32), 0
+    for block, last in blocks(file, round(BLOCK_S * header.rate)):
+        if not np.isfinite(block).all():
+            raise BadInput(f"{file} holds NaN or infinite samples; export it again")
+        mono = block.mean(1)
+        held = np.concatenate([held, mono if stream is None else stream.resample_chunk(mono, last)])
+        while len(held) > size or (last and len(held) > 0):
+            whole = held[:size]
+            end = min(first + size, first + len(whole))
+            yield Window(file, first / rate, end / rate, np.pad(whole, (0, size - len(whole))))
+            if last and len(held) <= size:
+                return
+            held, first = held[hop:], first + hop
+
+
+def classified(task: Classifier, found: Iterator[Window]) -> Iterator[Answer]:
+    """The likeliest words of each window, in order."""
+    batch: list[Window] = []
+    for window in found:
+        batch.append(window)
+        if len(batch) == BATCH:
+            yield from _answers(task, batch)
+            batch = []
+    if batch:
+        yield from _answers(task, batch)
+
+
+def _answers(task: Classifier, batch: list[Window]) -> Iterator[Answer]:
+    with torch.no_grad():
+        shares = task(torch.from_numpy(np.stack([w.samples for w in batch]))[:, None]).softmax(1)
+    top = shares.topk(min(TOP, shares.shape[1]))
+    for window, values, numbers in zip(batch, top.values.tolist(), top.indices.tolist(), strict=True):
+        words = [(task.classes[n], value) for n, value in zip(numbers, values, strict=True)]
+        yield Answer(str(window.file), window.start_s, window.end_s, words)
+
+
+def as_table(answers: list[Answer]) -> str:
+    """One line a window."""
+    rows = [
+        [a.file, f"{a.start_s:.2f}", f"{a.end_s:.2f}", *(f"{word} {share:.1%}" for word, share in a.words)]
+        for a in answers
+    ]
+    ranks = [f"{rank}." for rank in range(1, len(answers[0].words) + 1)]
+    return table(["file", "from (s)", "to (s)", *ranks], rows) + "\n"
+
+
+def as_csv(answers: list[Answer]) -> str:
+    """Columns file, start_s, end_s, word1, probability1, word2, ..."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ranks = range(1, len(answers[0].words) + 1)
+    writer.writerow(
+        ["file", "start_s", "end_s", *(f"{what}{rank}" for rank in ranks for what in ("word", "probability"))]
+    )
+    for a in answers:
+        writer.writerow(
+            [a.file, f"{a.start_s:.3f}", f"{a.end_s:.3f}", *(x for w, p in a.words for x in (w, f"{p:.4f}"))]
+        )
+    return text.getvalue()
+
+
+def as_json(answers: list[Answer]) -> str:
+    """A list of objects with file, start_s, end_s, and words from the likeliest on."""
+    content: list[dict[str, Any]] = [
+        {
+            "file": a.file, "start_s": round(a.start_s, 3), "end_s": round(a.end_s, 3),
+            "words": [{"word": word, "probability": round(share, 4)} for word, share in a.words],
+        }
+        for a in answers
+    ]  # fmt: skip
+    return json.dumps(content, indent=1) + "\n"
