@@ -52,14 +52,26 @@ class Background(NamedTuple):
         return Background(self.pack.to(device), self.files.to(device))
 
 
-class Item(NamedTuple):
-    """One clip of a corpus: its name, checksum, row of the pack, part and class."""
+class Items(NamedTuple):
+    """Clips of a corpus, as columns: names, checksums, rows of the pack, parts and classes."""
 
-    name: str
-    sum: str
-    row: int
-    part: str
-    label: str
+    names: list[str]
+    sums: list[str]
+    rows: list[int]
+    parts: list[str]
+    labels: list[str]
+
+    def and_also(self, more: Items) -> Items:
+        """These clips and more."""
+        return Items(*(mine + others for mine, others in zip(self, more, strict=True)))
+
+
+def chosen(items: Items, numbers: list[int], label: str | None = None) -> Items:
+    """Some of the items, under a label of their own where one is given."""
+    return Items(
+        [items.names[i] for i in numbers], [items.sums[i] for i in numbers], [items.rows[i] for i in numbers],
+        [items.parts[i] for i in numbers], [label or items.labels[i] for i in numbers],
+    )  # fmt: skip
 
 
 class ClipCorpus(NamedTuple):
@@ -130,19 +142,20 @@ class ClipsData(PartsData):
 
 
 def corpus_of(
-    items: list[Item], classes: list[str], pack: Pack, background: Background, protocol: str, notes: list[str]
+    items: Items, classes: list[str], pack: Pack, background: Background, protocol: str, notes: list[str]
 ) -> ClipCorpus:
     """A corpus of items, with a note where the same recording is in the test part and in another."""
-    parts = {part: [i for i, item in enumerate(items) if item.part == part] for part in PARTS}
-    heard = {item.sum for item in items if item.part != "test"}
-    if same := sum(items[i].sum in heard for i in parts["test"]):
+    parts: dict[str, list[int]] = {part: [] for part in PARTS}
+    for i, part in enumerate(items.parts):
+        parts[part].append(i)
+    heard = {items.sums[i] for part in ("train", "val") for i in parts[part]}
+    if same := sum(items.sums[i] in heard for i in parts["test"]):
         notes = [*notes, f"{same} test clips are, sample by sample, training or validation clips as well"]
     number = {label: i for i, label in enumerate(classes)}
     return ClipCorpus(
-        pack=pack, background=background, names=[item.name for item in items], lengths=[pack.row] * len(items),
-        sums=[item.sum for item in items], parts=parts, classes=classes,
-        labels=torch.tensor([number[item.label] for item in items]), rows=torch.tensor([item.row for item in items]),
-        protocol=protocol, notes=notes,
+        pack=pack, background=background, names=items.names, lengths=[pack.row] * len(items.names), sums=items.sums,
+        parts=parts, classes=classes, labels=torch.tensor([number[label] for label in items.labels]),
+        rows=torch.tensor(items.rows), protocol=protocol, notes=notes,
     )  # fmt: skip
 
 

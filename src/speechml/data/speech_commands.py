@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from speechml.configs import nearest
 from speechml.data import audio, word_folders
-from speechml.data.clips import Background, ClipCorpus, ClipsData, Item, coloured_noise, corpus_of
+from speechml.data.clips import Background, ClipCorpus, ClipsData, Items, chosen, coloured_noise, corpus_of
 from speechml.data.pack import fingerprint, is_whole, open_pack
 from speechml.data.parts import PARTS, divided
-from speechml.data.word_folders import Clip
+from speechml.data.word_folders import word_of
 from speechml.errors import BadInput
 from speechml.files import built_once
 
@@ -54,32 +53,36 @@ class SpeechCommands(ClipsData):
 
             fetch(self.download, self.root)
         root, clips, noises = word_folders.find(self.root)
-        there = sorted({clip.word for clip in clips})
-        words = self._asked(there)
-        name = f"words-{fingerprint(str(root.absolute()), clips, noises, self.sample_rate, self.stereo)}"
+        names, all_words = clips.names, [word_of(name) for name in clips.names]
+        words = self._asked(sorted(set(all_words)))
+        stamp = fingerprint(str(root.absolute()), clips, noises, self.sample_rate, self.stereo)
         build = partial(
-            word_folders.pack, root=root, clips=clips, background=noises, rate=self.sample_rate, stereo=self.stereo
+            word_folders.pack,
+            root=root,
+            clips=names,
+            background=noises.names,
+            rate=self.sample_rate,
+            stereo=self.stereo,
         )
-        found = open_pack(built_once(self.cache / "packs" / name, is_whole, build))
+        found = open_pack(built_once(self.cache / "packs" / f"words-{stamp}", is_whole, build))
         pack = found.roles["clip"]
-        parts, notes = self._parts(root, clips, set(there) if self.unknown else set(words))
-        words, absent = self._trainable(words, clips, parts)
-        rows = pack.starts // pack.row
-        items = [
-            Item(clip.name, found.sums[i], int(rows[i]), parts[i], clip.word)
-            for i, clip in enumerate(clips) if clip.word in set(words)
-        ]  # fmt: skip
-        each = {part: round(sum(item.part == part for item in items) / len(words)) for part in PARTS}
+        parts, notes = self._parts(root, names, set(all_words) if self.unknown else set(words))
+        words, absent = self._trainable(words, all_words, parts)
+        rows = (pack.starts // pack.row).tolist()
+        every = Items(names, found.sums[: len(names)], rows[: len(names)], parts, all_words)
+        wanted = set(words)
+        items = chosen(every, [i for i, word in enumerate(all_words) if word in wanted])
+        each = {part: round(count / len(words)) for part, count in Counter(items.parts).items()}
         if self.unknown:
-            items += others(clips, parts, found.sums, rows, set(words), each)
-        background = Background(pack, torch.arange(len(clips), len(found.names)))
+            items = items.and_also(others(every, wanted, each))
+        background = Background(pack, torch.arange(len(names), len(found.names)))
         if self.silence:
-            if not noises:
+            if not noises.names:
                 raise BadInput(f"silence=true needs {root}/{word_folders.BACKGROUND}/ with recordings of noise")
-            items += seconds(background, found.names, found.sums, each)
+            items = items.and_also(seconds(background, found.names, found.sums, each))
         classes = [*words, *[UNKNOWN] * self.unknown, *[SILENCE] * self.silence]
-        notes = [*notes, *absent, *found.notes]
-        return corpus_of(items, classes, pack, background if noises else coloured_noise(self.row), self.split, notes)
+        heard = background if noises.names else coloured_noise(self.row)
+        return corpus_of(items, classes, pack, heard, self.split, [*notes, *absent, *found.notes])
 
     def _asked(self, there: list[str]) -> list[str]:
         """The words asked for, or all.
@@ -93,26 +96,26 @@ class SpeechCommands(ClipsData):
                 raise BadInput(f"{self.root} holds no clips of the word {word}{near}")
         return list(self.words or there)
 
-    def _parts(self, root: Path, clips: list[Clip], used: set[str]) -> tuple[list[str], list[str]]:
+    def _parts(self, root: Path, names: list[str], used: set[str]) -> tuple[list[str], list[str]]:
         """The part of each clip, and what a reader of the scores should know of it."""
-        marked = any("_nohash_" in clip.file for clip in clips)
+        marked = any("_nohash_" in name for name in names)
         if self.split == "official":
-            parts = word_folders.official_parts(root, clips, used)
+            parts = word_folders.official_parts(root, names, used)
             if not marked:
                 return parts, [
                     "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several parts"
                 ]
             return parts, []
-        split = divided(len(clips), self.split_seed)
-        parts = [""] * len(clips)
+        split = divided(len(names), self.split_seed)
+        parts = [""] * len(names)
         for part, numbers in split.items():
             for i in numbers:
                 parts[i] = part
         return parts, ["split by clip: the same speakers are in training and test part, so the scores are too good"]
 
-    def _trainable(self, words: list[str], clips: list[Clip], parts: list[str]) -> tuple[list[str], list[str]]:
+    def _trainable(self, words: list[str], all_words: list[str], parts: list[str]) -> tuple[list[str], list[str]]:
         """The words that can be learned, and a sentence on those that cannot."""
-        counts = Counter(clip.word for clip, part in zip(clips, parts, strict=True) if part == "train")
+        counts = Counter(word for word, part in zip(all_words, parts, strict=True) if part == "train")
         empty = [word for word in words if not counts[word]]
         if not empty:
             return words, []
@@ -122,27 +125,26 @@ class SpeechCommands(ClipsData):
         return kept, [f"left out for want of training clips: {', '.join(empty)} (data.words=[...] keeps them)"]
 
 
-def others(
-    clips: list[Clip], parts: list[str], sums: list[str], rows: Tensor, words: set[str], each: dict[str, int]
-) -> list[Item]:
+def others(every: Items, words: set[str], each: dict[str, int]) -> Items:
     """Clips of other words, `each` of a part: the first by a hash of their names, so that no seed decides."""
-    ranked = sorted(range(len(clips)), key=lambda i: hashlib.sha256(clips[i].name.encode()).digest())
-    found: list[Item] = []
+    ranked = sorted(range(len(every.names)), key=lambda i: hashlib.sha256(every.names[i].encode()).digest())
+    found: list[int] = []
     for part in PARTS:
-        candidates = [i for i in ranked if parts[i] == part and clips[i].word not in words]
-        found += [Item(clips[i].name, sums[i], int(rows[i]), part, UNKNOWN) for i in sorted(candidates[: each[part]])]
+        candidates = [i for i in ranked if every.parts[i] == part and every.labels[i] not in words]
+        found += sorted(candidates[: each.get(part, 0)])
     if not found:
         raise BadInput("unknown=true needs words beside those in words, and there are none")
-    return found
+    return chosen(every, found, UNKNOWN)
 
 
-def seconds(background: Background, names: list[str], sums: list[str], each: dict[str, int]) -> list[Item]:
+def seconds(background: Background, names: list[str], sums: list[str], each: dict[str, int]) -> Items:
     """Whole seconds of the background recordings, at most `each` of a part, spread over all of it."""
-    found: list[Item] = []
+    found = Items([], [], [], [], [])
     for part in PARTS:
         rows = [(file, row) for file in background.files.tolist() for row in background.rows(file)[part]]
-        step = max(1.0, len(rows) / max(1, each[part]))
-        for file, row in (rows[int(i * step)] for i in range(min(len(rows), each[part]))):
+        count = min(len(rows), each.get(part, 0))
+        for file, row in (rows[i * len(rows) // count] for i in range(count)):
             second = row - int(background.pack.starts[file]) // background.pack.row
-            found.append(Item(f"{names[file]}#{second}s", f"{second:04d}{sums[file]}", row, part, SILENCE))
+            one = Items([f"{names[file]}#{second}s"], [f"{second:04d}{sums[file]}"], [row], [part], [SILENCE])
+            found = found.and_also(one)
     return found

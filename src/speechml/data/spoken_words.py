@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import soxr
 
-from speechml.data.clips import CLIP_S, ClipCorpus, ClipsData, Item, coloured_noise, corpus_of
+from speechml.data.clips import CLIP_S, ClipCorpus, ClipsData, Items, chosen, coloured_noise, corpus_of
 from speechml.data.pack import PackWriter, fingerprint, is_whole, open_pack
 from speechml.data.parts import PARTS
 from speechml.data.progress import progress
+from speechml.data.word_folders import word_of
 from speechml.errors import BadInput
 from speechml.files import built_once
 
@@ -52,10 +53,9 @@ class SpokenWords(ClipsData):
             raise BadInput(f"data.voices={self.voices}: {error}") from error
         part = {int(i): name for name in PARTS for i in split[name]}
         words = self.words or WORDS
-        items = [
-            Item(name, found.sums[i], i, part[i], label)
-            for i, name in enumerate(found.names) if (label := name.partition("/")[0]) in words
-        ]  # fmt: skip
+        every = Items(found.names, found.sums, list(range(len(part))), [part[i] for i in range(len(part))],
+                      [word_of(name) for name in found.names])  # fmt: skip
+        items = chosen(every, [i for i, label in enumerate(every.labels) if label in words])
         notes = ["synthetic speech: says how well a method works on this stand-in, not on people"]
         return corpus_of(items, list(words), found.roles["clip"], coloured_noise(self.row), "speaker", notes)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import wave
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,21 +30,18 @@ LAYOUTS = (
 CHUNK = 512  # clips that are decoded ahead
 
 
-class Clip(NamedTuple):
-    """A file of a word folder."""
+class Listing(NamedTuple):
+    """Files of word folders, as columns: rows would be so many objects that Python's collector takes as long as the disk.
 
-    word: str
-    file: str
-    size: int  # bytes
-    time: int  # of the last change, ns
+    names: as the data set's lists write them, yes/0a7c2a8d_nohash_0.wav; sizes: bytes; times: of the last change, ns.
+    """
 
-    @property
-    def name(self) -> str:
-        """As the data set's lists write it."""
-        return f"{self.word}/{self.file}"
+    names: list[str]
+    sizes: list[int]
+    times: list[int]
 
 
-def find(root: Path) -> tuple[Path, list[Clip], list[Clip]]:
+def find(root: Path) -> tuple[Path, Listing, Listing]:
     """The folder that holds the word folders, all clips by name, and the recordings of background noise.
 
     Raises:
@@ -54,48 +53,61 @@ def find(root: Path) -> tuple[Path, list[Clip], list[Clip]]:
         place = root / layout
         if not place.is_dir():
             continue
-        folders = sorted(
-            e.name
-            for e in os.scandir(place)
-            if e.is_dir() and not e.name.startswith((".", "_")) and e.name != "SpeechCommands"
-        )
-        clips = [clip for folder in folders for clip in listed(place, folder)]
-        if clips:
-            return place, clips, listed(place, BACKGROUND)
+        folders = sorted(e.name for e in os.scandir(place) if e.is_dir() and not e.name.startswith((".", "_")))
+        clips = listed(place, folders)
+        if clips.names:
+            return place, clips, listed(place, [BACKGROUND] if (place / BACKGROUND).is_dir() else [])
     raise BadInput(
-        f"{root} holds no word folders; it should hold a folder for each word with its clips in it, as in yes/a_nohash_0.wav"
+        f"{root} holds no word folders; it should hold a folder for each word with its clips in it, as in "
+        "yes/0a7c2a8d_nohash_0.wav"
     )
 
 
-def listed(root: Path, folder: str) -> list[Clip]:
-    """The audio files of one folder, by name."""
-    if not (root / folder).is_dir():
-        return []
-    found = []
-    with os.scandir(root / folder) as entries:
-        for entry in entries:
-            if entry.name.lower().endswith(audio.EXTENSIONS) and not entry.name.startswith(".") and entry.is_file():
-                status = entry.stat()
-                found.append(Clip(folder, entry.name, status.st_size, status.st_mtime_ns))
-    return sorted(found)
+def listed(root: Path, folders: list[str]) -> Listing:
+    """The audio files that lie directly in some folders, by name."""
+    found = Listing([], [], [])
+    for folder in folders:
+        place = os.open(root / folder, os.O_RDONLY)
+        try:
+            for file in sorted(os.listdir(place)):  # noqa: PTH208 (of an open folder, so that each file is found at once)
+                if file.lower().endswith(audio.EXTENSIONS) and not file.startswith("."):
+                    status = os.stat(file, dir_fd=place)
+                    if stat.S_ISREG(status.st_mode):
+                        found.names.append(f"{folder}/{file}")
+                        found.sizes.append(status.st_size)
+                        found.times.append(status.st_mtime_ns)
+        finally:
+            os.close(place)
+    return found
 
 
-def speaker(file: str) -> str:
-    """The speaker's mark in a file name of the data set; of other names, all but the extension."""
+def word_of(name: str) -> str:
+    """The word folder of a name."""
+    return name.partition("/")[0]
+
+
+def speaker(name: str) -> str:
+    """The speaker's mark in a file name of the data set; of other names, all but folder and extension."""
+    file = name.rpartition("/")[2]
     return file.partition("_nohash_")[0] if "_nohash_" in file else file.rpartition(".")[0]
 
 
-def part_by_speaker(file: str) -> str:
+def part_by_speaker(name: str) -> str:
     """The part that the data set's own rule gives a file: a hash of its speaker's mark, 10 % test, 10 % validation.
 
     The rule is `which_set` in the README of Speech Commands (Warden 2018): SHA-1 modulo 2^27 as a percentage.
     """
+    return _part(speaker(name))
+
+
+@cache
+def _part(mark: str) -> str:
     largest = 2**27 - 1
-    percentage = int(hashlib.sha1(speaker(file).encode()).hexdigest(), 16) % (largest + 1) * (100.0 / largest)
+    percentage = int(hashlib.sha1(mark.encode()).hexdigest(), 16) % (largest + 1) * (100.0 / largest)
     return "val" if percentage < 10 else "test" if percentage < 20 else "train"
 
 
-def official_parts(root: Path, clips: list[Clip], words: set[str]) -> list[str]:
+def official_parts(root: Path, names: list[str], words: set[str]) -> list[str]:
     """The part of each clip, by the list files where both are there, else by the speaker's hash.
 
     Raises:
@@ -103,23 +115,23 @@ def official_parts(root: Path, clips: list[Clip], words: set[str]) -> list[str]:
     """
     paths = {part: root / name for part, name in LISTS.items()}
     if not all(path.is_file() for path in paths.values()):
-        return [part_by_speaker(clip.file) for clip in clips]
-    there = {clip.name for clip in clips}
+        return [part_by_speaker(name) for name in names]
+    there = set(names)
     parts: dict[str, str] = {}
     for part, path in paths.items():
         try:
-            names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            listed_here = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"{path} cannot be read as a list of clips ({error})") from error
-        missing = [name for name in names if name not in there and name.partition("/")[0] in words]
+        missing = [name for name in listed_here if name not in there and word_of(name) in words]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise BadInput(
                 f"{path} names {missing[0]}{more}, which {'are' if more else 'is'} not there; "
                 "bring the clips back, correct the list, or remove both lists (speakers are then divided by their hash)"
             )
-        parts |= dict.fromkeys(names, part)
-    return [parts.get(clip.name, "train") for clip in clips]
+        parts |= dict.fromkeys(listed_here, part)
+    return [parts.get(name, "train") for name in names]
 
 
 def decode(path: Path, rate: int, stereo: str) -> tuple[np.ndarray, str]:
@@ -145,28 +157,27 @@ def decode(path: Path, rate: int, stereo: str) -> tuple[np.ndarray, str]:
     return samples, "changed" if changed else "cut" if header.frames > rate else "padded" if len(samples) < rate else ""
 
 
-def pack(part: Path, root: Path, clips: list[Clip], background: list[Clip], rate: int, stereo: str) -> None:
+def pack(part: Path, root: Path, clips: list[str], background: list[str], rate: int, stereo: str) -> None:
     """Decode clips, then recordings of noise, into a pack in the folder `part`; every clip is one row of a second."""
     writer = PackWriter(part, ("clip",), rate)
     done: Counter[str] = Counter()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for clip, (samples, what) in progress(
-            zip(clips, ahead(pool, root, clips, rate, stereo), strict=True), len(clips), "reading clips"
-        ):
+        decoded = zip(clips, ahead(pool, root, clips, rate, stereo), strict=True)
+        for name, (samples, what) in progress(decoded, len(clips), "reading clips"):
             done[what] += 1
-            writer.add(clip.name, speaker(clip.file), {"clip": samples})
-    for clip in background:
-        writer.add(clip.name, BACKGROUND, {"clip": audio.load(root / clip.name, rate, stereo)})
+            writer.add(name, speaker(name), {"clip": samples})
+    for name in background:
+        writer.add(name, BACKGROUND, {"clip": audio.load(root / name, rate, stereo)})
     texts = {
         "padded": "shorter than 1 s: zeros follow", "cut": "longer than 1 s: only the first second is used",
         "changed": f"at another rate than {rate} Hz or of several channels: resampled or mixed down",
     }  # fmt: skip
-    writer.close([f"{done[what]} clips are {text}" for what, text in texts.items() if done[what]])
+    writer.close([f"of all {len(clips)} clips {done[what]} are {text}" for what, text in texts.items() if done[what]])
 
 
 def ahead(
-    pool: ThreadPoolExecutor, root: Path, clips: list[Clip], rate: int, stereo: str
+    pool: ThreadPoolExecutor, root: Path, names: list[str], rate: int, stereo: str
 ) -> Iterable[tuple[np.ndarray, str]]:
     """Clips decoded by several threads, in order, a chunk at a time so that memory stays small."""
-    for begin in range(0, len(clips), CHUNK):
-        yield from pool.map(lambda clip: decode(root / clip.name, rate, stereo), clips[begin : begin + CHUNK])
+    for begin in range(0, len(names), CHUNK):
+        yield from pool.map(lambda name: decode(root / name, rate, stereo), names[begin : begin + CHUNK])
