@@ -108,3 +108,31 @@ def mixed_folders(root: Path, speakers: int = 4, each: int = 3) -> dict[str, str
     for i in range(2):
         soundfile.write(root / "noise" / f"noise{i}.wav", 0.1 * random.standard_normal(40000), 16000)
     return {"clean": str(root / "clean"), "noise": str(root / "noise")}
+
+
+WORD_HZ = {"high": 2000.0, "low": 300.0, "middle": 900.0}  # the words of make_words are tones
+
+
+def make_words(
+    root: Path, words: tuple[str, ...] = ("high", "low", "middle"), speakers: int = 30, takes: int = 1
+) -> Path:
+    """A folder for each word with clips named as in Speech Commands; speakers fall into all three parts by their hash."""
+    random = np.random.default_rng(0)
+    for word in words:
+        (root / word).mkdir(parents=True, exist_ok=True)
+        for speaker in range(speakers):
+            for take in range(takes):
+                clip = tone(1.0, hz=WORD_HZ.get(word, 500.0) * (1 + 0.01 * speaker)) * random.uniform(0.2, 1)
+                clip += 0.01 * random.standard_normal(len(clip)).astype(np.float32)
+                soundfile.write(root / word / f"{speaker:08x}_nohash_{take}.wav", clip, 16000)
+    return root
+
+
+def add_background(root: Path, seconds: float = 20.0) -> Path:
+    """Two recordings of noise, as the data set has them."""
+    random = np.random.default_rng(1)
+    (root / "_background_noise_").mkdir(exist_ok=True)
+    for i in range(2):
+        noise = 0.1 * random.standard_normal(round(seconds * 16000))
+        soundfile.write(root / "_background_noise_" / f"noise{i}.wav", noise, 16000)
+    return root

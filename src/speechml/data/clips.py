@@ -22,7 +22,7 @@ class ClipBatch(NamedTuple):
     label: Tensor
     numbers: Tensor
     epoch: int
-    background: Background
+    data: ClipsData  # for noise and other clips to mix with
 
 
 class Background(NamedTuple):
@@ -63,7 +63,10 @@ class Items(NamedTuple):
 
     def and_also(self, more: Items) -> Items:
         """These clips and more."""
-        return Items(*(mine + others for mine, others in zip(self, more, strict=True)))
+        return Items(
+            self.names + more.names, self.sums + more.sums, self.rows + more.rows, self.parts + more.parts,
+            self.labels + more.labels,
+        )  # fmt: skip
 
 
 def chosen(items: Items, numbers: list[int], label: str | None = None) -> Items:
@@ -85,9 +88,21 @@ class ClipCorpus(NamedTuple):
     parts: dict[str, list[int]]
     classes: list[str]
     labels: Tensor  # (clips,) numbers of classes
+    labels_by_name: list[str]
     rows: Tensor  # (clips,) of the pack
     protocol: str
     notes: list[str]
+
+
+class Resident(NamedTuple):
+    """A corpus where it is computed with: packed clips, noise, row and label of each clip, the training clips."""
+
+    device: torch.device
+    pack: Pack
+    background: Background
+    rows: Tensor
+    labels: Tensor
+    train: Tensor
 
 
 class ClipsData(PartsData):
@@ -110,15 +125,15 @@ class ClipsData(PartsData):
                 raise ValueError(f"words is {words}; give at least two different ones")
         self.words = words
         self.row = round(CLIP_S * self.sample_rate)
-        self._resident: tuple[torch.device, Pack, Background, Tensor, Tensor] | None = None
+        self._resident: Resident | None = None
 
     @property
     def classes(self) -> list[str]:
         """Names of the classes, in the order of the network's outputs."""
         return list(self.corpus.classes)
 
-    def remedy(self, part: str) -> str:
-        return f"give more clips ({part} got none), or data.split=random"
+    def remedy(self, part: str) -> str:  # noqa: ARG002 (the same for all)
+        return "give more clips, or data.split=random"
 
     def scored(self) -> dict[str, list[int]]:
         """Validation and test clips: choices are made on the first, and both are scored with the same weights."""
@@ -126,19 +141,37 @@ class ClipsData(PartsData):
         return {"test": parts["test"]} if self.foreign else {"val": parts["val"], "test": parts["test"]}
 
     def _marks(self, item: int) -> tuple[Any, ...]:
-        return (*super()._marks(item), self.corpus.classes[int(self.corpus.labels[item])])
+        return (*super()._marks(item), self.corpus.labels_by_name[item])
+
+    def _on(self, device: torch.device) -> Resident:
+        """The corpus on a device, whole where it fits."""
+        if self._resident is None or self._resident.device != device:
+            c = self.corpus
+            pack, background = c.pack, c.background
+            if fits(pack.samples.nbytes, device):
+                pack = c.pack.to(device)
+                same = c.background.pack is c.pack
+                background = Background(pack, c.background.files.to(device)) if same else c.background.to(device)
+            where = pack.samples.device
+            train = torch.tensor(c.parts["train"], device=device)
+            self._resident = Resident(device, pack, background, c.rows.to(where), c.labels.to(device), train)
+        return self._resident
+
+    def noise(self, chances: Tensor, time: int) -> Tensor:
+        """Background noise of the training part, see `Background.stretch`. Shape: (batch, 2) -> (batch, 1, time)."""
+        background = self._on(chances.device).background
+        return background.stretch("train", chances.to(background.files.device), time).to(chances.device)
+
+    def others(self, places: Tensor, epoch: int) -> ClipBatch:
+        """Clips of the training part by their place in it. Shape: places (batch,)."""
+        return self.gather(Picks("train", epoch, self._on(places.device).train[places]))
 
     def gather(self, picks: Picks) -> ClipBatch:
         """The clips of `picks` on the device of `picks.numbers`."""
-        device = picks.numbers.device
-        if self._resident is None or self._resident[0] != device:
-            c = self.corpus
-            moves = fits(c.pack.samples.nbytes, device)
-            pack, background = (c.pack.to(device), c.background.to(device)) if moves else (c.pack, c.background)
-            self._resident = (device, pack, background, c.rows.to(pack.samples.device), c.labels.to(device))
-        _, pack, background, rows, labels = self._resident
-        waveform = pack.gather_rows(rows[picks.numbers.to(rows.device)]).to(device)
-        return ClipBatch(waveform, labels[picks.numbers], picks.numbers, picks.epoch, background)
+        numbers = picks.numbers
+        here = self._on(numbers.device)
+        waveform = here.pack.gather_rows(here.rows[numbers.to(here.rows.device)]).to(numbers.device)
+        return ClipBatch(waveform, here.labels[numbers], numbers, picks.epoch, self)
 
 
 def corpus_of(
@@ -155,7 +188,7 @@ def corpus_of(
     return ClipCorpus(
         pack=pack, background=background, names=items.names, lengths=[pack.row] * len(items.names), sums=items.sums,
         parts=parts, classes=classes, labels=torch.tensor([number[label] for label in items.labels]),
-        rows=torch.tensor(items.rows), protocol=protocol, notes=notes,
+        labels_by_name=items.labels, rows=torch.tensor(items.rows), protocol=protocol, notes=notes,
     )  # fmt: skip
 
 

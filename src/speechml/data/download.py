@@ -49,7 +49,7 @@ def fetch(version: str, root: Path) -> None:
             word_folders.find(root)
         except BadInput:
             _fetch(ARCHIVES[version], root)
-    (root / ".download.lock").unlink(missing_ok=True)
+    (root / ".download.lock").unlink(missing_ok=True)  # whoever waits for it finds the clips
 
 
 def _fetch(archive: Archive, root: Path) -> None:

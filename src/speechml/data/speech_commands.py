@@ -119,7 +119,7 @@ class SpeechCommands(ClipsData):
         empty = [word for word in words if not counts[word]]
         if not empty:
             return words, []
-        if self.words is not None:
+        if self.words is not None or len(empty) == len(words):
             return words, [f"no training clips of {', '.join(empty)}: the network cannot learn these words"]
         kept = [word for word in words if counts[word]]
         return kept, [f"left out for want of training clips: {', '.join(empty)} (data.words=[...] keeps them)"]

@@ -19,7 +19,8 @@ class Augmentation(NamedTuple):
     shift_s: in time, zeros follow. speed: of playing, as a share; pitch changes with it. gain_db: of the clip, noise and all.
     noise: share of clips that background noise is added to, at snr_db, uniform in dB.
     time_masks, frequency_masks: stretches of a spectrogram that are set to its mean, each up to time_mask frames or
-    frequency_mask bins long ("SpecAugment", Park et al. 2019).
+    frequency_mask bins long ("SpecAugment", Park et al. 2019). mix: share of clips whose spectrogram and label are mixed
+    with another clip's ("mixup", Zhang et al. 2018), the weight being Beta(1/2, 1/2).
     """
 
     shift_s: float = 0.0
@@ -31,14 +32,15 @@ class Augmentation(NamedTuple):
     time_mask: int = 20
     frequency_masks: int = 0
     frequency_mask: int = 10
+    mix: float = 0.0
 
     def refuse_nonsense(self) -> None:
         """Raises ValueError for figures that mean nothing."""
         low, high = self.snr_db
         others = [value for name, value in self._asdict().items() if name != "snr_db"]
-        if min(others) < 0 or not 0 <= self.noise <= 1 or not 0 <= self.speed < 1 or low > high:
+        if min(others) < 0 or max(self.noise, self.mix) > 1 or not 0 <= self.speed < 1 or low > high:
             raise ValueError(
-                f"augment is {self._asdict()}: all must be at least 0, noise a share up to 1, speed below 1, "
+                f"augment is {self._asdict()}: all must be at least 0, noise and mix shares up to 1, speed below 1, "
                 "snr_db [lowest, highest]"
             )
 
@@ -56,6 +58,12 @@ class Augmentation(NamedTuple):
             mixed = at_snr(clips, noise(draws[:, 2:4], clips.shape[-1]), low + (high - low) * draws[:, 5])
             clips = torch.where(chosen[:, None, None], mixed, clips)
         return clips * 10 ** (self.gain_db * both_ways[:, 6] / 20)[:, None, None] if self.gain_db else clips
+
+    def partners(self, seed: int, epoch: int, numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Which of `count` clips each is mixed with, and the weight of its own. Shape: numbers (batch,) -> (batch,) twice."""
+        draws = uniform(key("mix", seed, epoch), numbers, 3)
+        weight = torch.sin(torch.pi / 2 * draws[:, 1]).square()  # the inverse of Beta(1/2, 1/2)'s distribution function
+        return (draws[:, 0] * count).long(), torch.where(draws[:, 2] < self.mix, weight, torch.ones_like(weight))
 
     def spectrograms(self, spectrograms: Tensor, seed: int, epoch: int, numbers: Tensor) -> Tensor:
         """Masks. Shape: spectrograms (batch, channel, bins, frames), numbers (batch,) -> the same."""

@@ -15,6 +15,7 @@ from speechml.errors import BadInput
 from speechml.signal.augmentation import Augmentation
 from speechml.signal.class_scores import class_scores
 from speechml.signal.front_ends import FrontEnd
+from speechml.signal.random import key
 from speechml.tasks.task import Task, of_all_ranks
 
 
@@ -101,18 +102,25 @@ class Classifier(Task):
         return known[batch.label]
 
     def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        where = (self.seed, batch.epoch, batch.numbers)
-        waveform = self.augmentation.waveforms(
-            batch.waveform,
-            self.sample_rate,
-            *where,
-            lambda chances, time: batch.background.stretch("train", chances, time),
-        )
-        spectrogram = self.augmentation.spectrograms(self._seen(waveform), *where)
+        spectrogram, label = self._varied(batch, self.seed), self.labels(batch)
+        wanted = F.one_hot(label, len(self.classes)).float()
+        if self.augmentation.mix:
+            count = batch.data.items
+            places, weight = self.augmentation.partners(self.seed, batch.epoch, batch.numbers, count)
+            other = batch.data.others(places, batch.epoch)
+            # Drawn for the clip that is mixed with, under another seed: the partner may be in the batch itself.
+            partner = self._varied(other._replace(numbers=batch.numbers), key("partner", self.seed))
+            spectrogram = torch.lerp(partner, spectrogram, weight[:, None, None, None])
+            wanted = torch.lerp(F.one_hot(self.labels(other), len(self.classes)).float(), wanted, weight[:, None])
         logits = self.net(spectrogram.contiguous(memory_format=torch.channels_last)).float()
-        label = self.labels(batch)
-        loss = F.cross_entropy(logits, label, label_smoothing=self.label_smoothing)
+        loss = F.cross_entropy(logits, wanted, label_smoothing=self.label_smoothing)
         return loss, {"acc": (logits.argmax(1) == label).float().mean()}
+
+    def _varied(self, batch: Any, seed: int) -> Tensor:
+        """The spectrograms of varied clips."""
+        where = (seed, batch.epoch, batch.numbers)
+        waveform = self.augmentation.waveforms(batch.waveform, self.sample_rate, *where, batch.data.noise)
+        return self.augmentation.spectrograms(self._seen(waveform), *where)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
         self._score(batch)

@@ -1,0 +1,97 @@
+"""Fetching the data set: from loopback, checked, unpacked inside its folder or not at all."""
+
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import make_words
+from speechml.data import SpeechCommands, download
+from speechml.data.download import Archive, fetch
+from speechml.errors import BadInput
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder whose files are served on loopback, and its address."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args, **options) -> None:
+            super().__init__(*args, directory=str(folder), **options)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def packed(path: Path, source: Path, extra: str | None = None) -> str:
+    """Write a tar.gz of a folder's content, with a further member of any name; gives its SHA-256."""
+    with tarfile.open(path, "w:gz") as tar:
+        for item in sorted(source.iterdir()):
+            tar.add(item, item.name)
+        if extra:
+            member = tarfile.TarInfo(extra)
+            member.size = 4
+            tar.addfile(member, io.BytesIO(b"evil"))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_an_archive_is_fetched_once_and_read(
+    served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, address = served
+    total = packed(folder / "a.tar.gz", make_words(tmp_path / "words"))
+    monkeypatch.setitem(download.ARCHIVES, "v0.02", Archive(f"{address}/a.tar.gz", total))
+    keys = {"sample_rate": 16000, "batch_size": 8, "split_seed": 0, "cache": str(tmp_path / "cache")}
+    data = SpeechCommands(str(tmp_path / "root"), download="v0.02", **keys)
+    assert data.classes == ["high", "low", "middle"]
+    (folder / "a.tar.gz").unlink()
+    assert SpeechCommands(str(tmp_path / "root"), download="v0.02", **keys).classes == data.classes
+    assert sorted(p.name for p in (tmp_path / "root").iterdir()) == ["high", "low", "middle"]
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "says"),
+    [
+        ("wrong sum", None, "has SHA-256 .* instead of"),
+        ("climbs out", "../outside.txt", "cannot be unpacked safely"),
+        ("absolute", "/tmp/../outside.txt", "cannot be unpacked safely"),
+        ("no archive", None, "cannot be unpacked safely"),
+        ("absent", None, "cannot be fetched"),
+    ],
+)
+def test_a_bad_archive_leaves_nothing(
+    name: str, extra: str | None, says: str, served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, address = served
+    total = packed(folder / "a.tar.gz", make_words(tmp_path / "words", speakers=2), extra)
+    if name == "wrong sum":
+        total = "0" * 64
+    if name == "no archive":
+        (folder / "a.tar.gz").write_bytes(b"this is no archive")
+        total = hashlib.sha256(b"this is no archive").hexdigest()
+    if name == "absent":
+        (folder / "a.tar.gz").unlink()
+    monkeypatch.setitem(download.ARCHIVES, "v0.01", Archive(f"{address}/a.tar.gz", total))
+    with pytest.raises(BadInput, match=says):
+        fetch("v0.01", tmp_path / "root")
+    assert [p.name for p in (tmp_path / "root").iterdir()] == [".download.lock"]  # others may be waiting for it
+    assert not (tmp_path / "outside.txt").exists()
+
+
+def test_an_unknown_version_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"it can be v0.01 or v0.02"):
+        fetch("v3", tmp_path / "root")

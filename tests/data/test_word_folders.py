@@ -1,0 +1,108 @@
+"""Folders of words: who belongs to which part, what is done to a clip, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from conftest import SHARED, make_words, needs_shared, tone
+from speechml.data import audio
+from speechml.data.word_folders import decode, find, official_parts, part_by_speaker, speaker
+from speechml.errors import BadInput
+
+SPEECH_COMMANDS = SHARED / "speech-commands"
+
+
+@needs_shared
+def test_the_hash_of_the_speaker_gives_the_official_lists() -> None:
+    """The lists that came with v0.01 are the independent truth: 13,633 clips."""
+    for part, name in (("test", "testing"), ("val", "validation")):
+        listed = (SPEECH_COMMANDS / f"official_v0.01_{name}_list.txt").read_text().split()
+        assert len(listed) > 6000
+        assert {part_by_speaker(file) for file in listed} == {part}
+
+
+@needs_shared
+def test_the_excerpts_lists_and_the_hash_agree_on_every_clip() -> None:
+    root, clips, background = find(SPEECH_COMMANDS)
+    assert (len(clips.names), len(background.names)) == (2307, 6)
+    by_list = official_parts(root, clips.names, {name.split("/")[0] for name in clips.names})
+    assert by_list == [part_by_speaker(name) for name in clips.names]
+
+
+def test_a_speaker_is_what_stands_before_nohash() -> None:
+    assert speaker("yes/0a7c2a8d_nohash_3.wav") == "0a7c2a8d"
+    assert speaker("yes/my_own.take.wav") == "my_own.take"
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "seconds", "done"),
+    [
+        (16000, 1, 1.0, ""), (16000, 1, 0.6, "padded"), (16000, 1, 2.5, "cut"), (8000, 1, 1.0, "changed"),
+        (16000, 2, 1.0, "changed"), (44100, 2, 3.0, "changed"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+def test_any_clip_becomes_at_most_a_second_at_the_rate(
+    rate: int, channels: int, seconds: float, done: str, kind: str, tmp_path: Path
+) -> None:
+    wave = np.repeat(tone(seconds, rate)[:, None], channels, axis=1)
+    path = tmp_path / f"clip.{kind}"
+    soundfile.write(path, wave, rate, subtype="PCM_16")
+    samples, what = decode(path, 16000, "mix")
+    assert what == done
+    assert len(samples) == round(min(seconds, 1.0) * 16000)
+    expected = audio.load(path, 16000)[: len(samples)]
+    scale = 32768 if samples.dtype == np.int16 else 1
+    close = np.abs(samples / scale - expected / (32768 if expected.dtype == np.int16 else 1))
+    assert close[:-200].max() < 1e-4  # a resampler hears the end of what it is given
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "is empty"), (b"RIFF____WAVEjunk", "cannot be read as audio"), (b"hello", "cannot be read as audio")],
+)
+def test_a_clip_that_is_none_is_refused_in_a_sentence(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(content)
+    with pytest.raises(BadInput, match=says):
+        decode(tmp_path / "bad.wav", 16000, "mix")
+
+
+def test_a_clip_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(0.9), 16000)
+    whole = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadInput, match="cut short"):
+        decode(tmp_path / "a.wav", 16000, "mix")
+
+
+def test_a_folder_is_found_where_torchaudio_puts_it(tmp_path: Path) -> None:
+    make_words(tmp_path / "SpeechCommands" / "speech_commands_v0.02", speakers=2)
+    place, clips, _ = find(tmp_path)
+    assert place == tmp_path / "SpeechCommands" / "speech_commands_v0.02"
+    assert len(clips.names) == 6
+
+
+@pytest.mark.parametrize("what", ["missing", "file", "empty", "flat"])
+def test_a_folder_without_word_folders_is_refused(what: str, tmp_path: Path) -> None:
+    root = tmp_path / "words"
+    if what == "file":
+        root.write_text("")
+    elif what != "missing":
+        root.mkdir()
+    if what == "flat":
+        soundfile.write(root / "0_anna_0.wav", tone(), 16000)
+    with pytest.raises(BadInput, match=r"is no folder|holds no word folders"):
+        find(root)
+
+
+def test_a_list_that_names_a_missing_clip_is_refused(tmp_path: Path) -> None:
+    root = make_words(tmp_path, speakers=3)
+    (root / "testing_list.txt").write_text("high/00000000_nohash_0.wav\nlow/ffffffff_nohash_0.wav\n")
+    (root / "validation_list.txt").write_text("high/00000001_nohash_0.wav\n")
+    names = find(root)[1].names
+    with pytest.raises(BadInput, match=r"testing_list.txt names low/ffffffff_nohash_0.wav, which is not there"):
+        official_parts(root, names, {"high", "low", "middle"})
+    parts = official_parts(root, names, {"high", "middle"})  # lists of the whole data set serve some of its words
+    assert parts[:3] == ["test", "val", "train"]
