@@ -31,6 +31,7 @@ tensorboard: .venv/installed  ## show all runs in a browser, on this machine onl
 bench: .venv/installed  ## time the library against what people use now
 	$(BIN)/python scripts/benchmark.py convolution
 	$(BIN)/python scripts/benchmark.py windows
+	$(BIN)/python scripts/benchmark.py words
 
 .PHONY: help install train test lint tensorboard bench
 .DEFAULT_GOAL := help

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import TINY, command, make_pairs, tone
+from conftest import TINY, command, make_pairs, make_words, tone
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -72,16 +72,19 @@ def test_the_readmes_commands_run(workplace: Path) -> None:
             soundfile.write(path, tone(1.1, hz=200 + 50 * i), 16000)
     (workplace / "my-noise").mkdir()
     soundfile.write(workplace / "my-noise" / "hiss.wav", 0.1 * random.standard_normal(40000), 16000)
+    make_words(workplace / "my-words", words=("go", "stop"))
     short = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
     done_with = []
     for line in readme_commands():
         words = shlex.split(line)
         if words[0] == "speechml-train" and "--help" not in words:
-            spoken = not any(w.startswith("data=") or "hw2" in w for w in words)
-            words += short + (list(TINY) if spoken else [])
-        run = sorted((workplace / "runs" / "mimo_cnn_tuned").glob("*"))
-        own = [r for r in run if "my-recordings" in (r / "config.yaml").read_text()]
-        words = [w.replace("runs/mimo_cnn_tuned/ID", str(own[0]) if own else "") for w in words]
+            spoken = not any(w.startswith(("data=", "data.root=")) or "hw2" in w for w in words)
+            few = list(TINY) if spoken else ["+data.voices=6"] if "data=spoken_words" in words else []
+            words += ([] if "find_lr=true" in words else short) + few
+        for experiment, place in (("mimo_cnn_tuned", "my-recordings"), ("words_tuned", "my-words")):
+            runs = sorted((workplace / "runs" / experiment).glob("*"))
+            own = [r for r in runs if place in (r / "config.yaml").read_text()]
+            words = [w.replace(f"runs/{experiment}/ID", str(own[0]) if own else "") for w in words]
         done = command(*words)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         done_with.append(words[0])

@@ -12,16 +12,29 @@ from speechml.errors import BadInput
 
 CONF = Path(conf_dir())
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
+WORD_DATA = ("speech_commands", "speech_commands_random", "spoken_words")
 OPTIONS = {
     group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
     for group in ("model", "optimizer", "scheduler", "callbacks", "checkpoint", "logger")
 }
 
 
+def is_of_words(experiment: str) -> bool:
+    """Whether an experiment is one of the word classifiers, which take other data than the denoisers."""
+    return experiment.startswith("words_")
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_trains_and_scores(experiment: str, train: Callable[..., Path]) -> None:
     spoken = "spoken_pairs" in (CONF / "experiment" / f"{experiment}.yaml").read_text()
-    folder = train(f"experiment={experiment}", "debug=limit", "trainer.max_epochs=1", *(TINY if spoken else ()))
+    few = (
+        TINY
+        if spoken
+        else ("data=spoken_words", "+data.voices=6", "data.batch_size=8")
+        if is_of_words(experiment)
+        else ()
+    )
+    folder = train(f"experiment={experiment}", "debug=limit", "trainer.max_epochs=1", *few)
     assert (folder / "predictions.npz").is_file()
     assert (folder / "checkpoints" / "last.ckpt").is_file()
 
@@ -45,20 +58,27 @@ def test_every_debug_mode_runs(mode: str, train: Callable[..., Path]) -> None:
     assert (folder / "card.json").is_file()
 
 
-def test_every_data_config_of_pairs_has_the_keys_that_experiments_set() -> None:
+@pytest.mark.parametrize("of_words", [False, True])
+def test_every_data_config_of_a_kind_has_the_keys_that_its_experiments_set(of_words: bool) -> None:
     """So that `data=...` stays one override away from every experiment."""
-    kinds = {p.stem: set(composed("train", f"data={p.stem}")["data"]) for p in (CONF / "data").glob("*.yaml")}
+    kinds = {
+        p.stem: set(composed("train", f"data={p.stem}")["data"])
+        for p in (CONF / "data").glob("*.yaml") if (p.stem in WORD_DATA) == of_words
+    }  # fmt: skip
     set_by_experiments = set()
-    for path in (CONF / "experiment").glob("*.yaml"):
-        set_by_experiments |= set(yaml.safe_load(path.read_text()).get("data", {}))
+    for experiment in (e for e in EXPERIMENTS if is_of_words(e) == of_words):
+        text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+        set_by_experiments |= set(yaml.safe_load(text).get("data", {}))
     for kind, keys in kinds.items():
         assert set_by_experiments <= keys, kind
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_takes_other_pairs_with_one_override(experiment: str, workplace: Path) -> None:
+def test_every_experiment_takes_other_data_of_its_kind_with_one_override(experiment: str, workplace: Path) -> None:
     make_pairs(workplace / "mine")
-    for data in (["data=wav_pairs", "data.root=mine"], ["data=mixed_pairs", "data.clean=a", "data.noise=b"]):
+    pairs = [["data=wav_pairs", "data.root=mine"], ["data=mixed_pairs", "data.clean=a", "data.noise=b"]]
+    words = [["data=spoken_words"], ["data=speech_commands", "data.root=mine"]]
+    for data in words if is_of_words(experiment) else pairs:
         refuse_unknown_keys(plain(composed("train", f"experiment={experiment}", *data)))
 
 
@@ -93,7 +113,7 @@ def test_an_added_key_that_is_read_is_accepted() -> None:
         (
             ["data.root=mine"],
             1,
-            "no key data.root in this data; it belongs to data=lab_pairs or data=recording_pair or data=wav_pairs",
+            "no key data.root in this data; it belongs to data=lab_pairs or data=recording_pair or data=speech_commands",
         ),
         (["experiment=lab2b_mimo"], 1, "did you mean lab2b_mimo_cnn?"),
         (["trainer=cpuu"], 1, "did you mean cpu?"),

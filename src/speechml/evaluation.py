@@ -15,6 +15,7 @@ from speechml.errors import BadInput
 from speechml.files import write_json
 from speechml.process import prepare
 from speechml.runs.checkpoint import checkpoint_of, restored
+from speechml.runs.class_summary import class_table
 from speechml.runs.folder import provenance, read_card
 from speechml.runs.predictions import tested, write_predictions
 from speechml.runs.summary import score_table, scored_parts, undefined
@@ -65,6 +66,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "scores": scores, **provenance()}
     write_json(out / f"{name}.json", content)
     known = data.known(record["heard"])
+    if "test/acc" in scores:
+        print("", class_table(scores, {}, card["recordings"]["test"], out / f"{name}.npz"), sep="\n")
     _tell(folder, own, name, card, scores, known)
     return scores
 
@@ -76,12 +79,12 @@ def _tell(
         print("", score_table(scores, {}, part), *undefined(scores, part), sep="\n")
     counts, every = card["recordings"]["test"], sum(card["recordings"].values())
     protocol = f"split protocol {card['protocol']}, test set {name.split('-')[-1]}"
-    print(f"\nData: {card['data']}, {counts} test recordings of {every}, {protocol}.")
+    print(f"\nData: {card['data']}, {counts} test {card['called']} of {every}, {protocol}.")
     for note in card["notes"]:
         print(f"  note: {note}")
     if known:
         print(
-            f"Not a test: {known} of the {counts} recordings were used, at least in part, to train or validate the run."
+            f"Not a test: {known} of the {counts} {card['called']} were used, at least in part, to train or validate the run."
         )
     if own["state"] != "done":
         print(f"The run is not finished (its state is {own['state']}).")

@@ -14,7 +14,7 @@ import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.build import build
+from speechml.build import build, target
 from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
 from speechml.errors import BadInput
 from speechml.files import make_folder, write_text
@@ -120,6 +120,9 @@ def refuse_other_data(folder: Path, card: dict[str, Any], data_card: dict[str, A
 
 def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]) -> None:
     """Refuse before a folder exists what would otherwise fail, or hang, in the middle of the run."""
+    kind: Any = target(config["model"].get("_target_"), "model.")
+    if hasattr(kind, "refuse_strange"):
+        kind.refuse_strange(data)
     task: Any = task_of(config, "the config")
     task.attach(data)
     keep, ranks = config["checkpoint"], processes(config["trainer"])

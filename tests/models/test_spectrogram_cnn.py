@@ -1,5 +1,8 @@
 """The book's convnet, to the parameter, and the small residual network."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -52,3 +55,16 @@ def test_the_residual_network_takes_any_spectrogram_and_is_below_two_million(cha
     net = SpectrogramResNet(channels, bins, classes=35)
     assert net(torch.randn(2, channels, bins, 101)).shape == (2, 35)
     assert sum(p.numel() for p in net.parameters()) < 2_000_000
+
+
+@pytest.mark.parametrize("width", [8, 16, 48])
+def test_a_narrow_network_does_not_crash(width: int) -> None:
+    """In a process of its own: a crash of oneDNN would end this one."""
+    program = f"""
+import torch
+from speechml.models import SpectrogramResNet
+net = SpectrogramResNet(1, 64, 3, {width}).to(memory_format=torch.channels_last)
+net(torch.randn(16, 1, 64, 101).contiguous(memory_format=torch.channels_last)).sum().backward()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

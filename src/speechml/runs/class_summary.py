@@ -10,19 +10,27 @@ import numpy as np
 from speechml.runs.tables import shown, table
 
 ROWS = {"acc": "accuracy", "macro_f1": "macro F1", "loss": "loss (cross entropy)"}
+PARTS = {"val": "validation", "test": "test part"}
 WEAKEST = 5  # classes, and pairs of classes, that are named
 
 
-def class_table(folder: Path, card: dict[str, Any]) -> str:
-    """Scores of validation and test part, beside the published ones where the protocol is the same."""
-    scores, given = card["scores"], (card.get("published") or {}).get("scores", {})
-    parts = {"val": "validation", "test": "test part"}
+def class_table(scores: dict[str, Any], published: dict[str, Any], count: int, predictions: Path) -> str:
+    """Scores of validation and test part beside the published ones, and what is said of them.
+
+    Args:
+        scores: by name.
+        published: of the card.
+        count: test clips that were scored.
+        predictions: predictions.npz, for the confusions.
+    """
+    given = published.get("scores", {})
+    parts = {part: title for part, title in PARTS.items() if f"{part}/acc" in scores}
     rows = []
     for score, title in ROWS.items():
         cells = [shown(scores.get(f"{part}/{score}"), False) for part in parts]
         rows.append([title, *cells, *[shown(given.get(f"test/{score}"), False)] * bool(given)])
     text = table(["", *parts.values(), *["published"] * bool(given)], rows)
-    return "\n".join([text, "", *remarks(scores, card["scored"]), *confused(folder / "predictions.npz")])
+    return "\n".join([text, "", *remarks(scores, count), *confused(predictions)])
 
 
 def remarks(scores: dict[str, Any], count: int) -> list[str]:

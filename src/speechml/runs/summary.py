@@ -61,7 +61,7 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
     scores, data, published = card.get("scores", {}), card["data"], card.get("published") or {}
     lines = [""]
     if "test/acc" in scores:
-        lines += [class_table(folder, card), ""]
+        lines += [class_table(scores, published, card["scored"], folder / "predictions.npz"), ""]
     parts = scored_parts(scores)
     # What was published of training data stands beside scores of the same protocol only.
     same = data["protocol"] == "as_published"

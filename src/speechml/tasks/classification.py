@@ -71,12 +71,16 @@ class Classifier(Task):
             ) from error
         self.net.train(training)
 
-    def attach(self, data: Any) -> None:
+    @classmethod
+    def refuse_strange(cls, data: Any) -> None:
         if not isinstance(data, ClipsData):
             raise BadInput(
-                f"{type(self).__name__} learns from clips with a word each, which {type(data).__name__} has not; choose "
+                f"{cls.__name__} learns from clips with a word each, which {type(data).__name__} has not; choose "
                 "data=speech_commands or data=spoken_words"
             )
+
+    def attach(self, data: Any) -> None:
+        self.refuse_strange(data)
         strange = [name for name in data.classes if name not in self.classes]
         if strange:
             raise BadInput(f"the model knows no class {', '.join(strange)}; it knows {', '.join(self.classes)}")

@@ -38,12 +38,16 @@ class DenoisingTask(Task):
         super().__init__(optimizer, scheduler)
         self.sample_rate = sample_rate
 
-    def attach(self, data: Any) -> None:
+    @classmethod
+    def refuse_strange(cls, data: Any) -> None:
         if not isinstance(data, PairsData):
             raise BadInput(
-                f"{type(self).__name__} learns from pairs of noisy and clean recordings, which {type(data).__name__} has "
+                f"{cls.__name__} learns from pairs of noisy and clean recordings, which {type(data).__name__} has "
                 "not; choose data=spoken_pairs, wav_pairs or another of pairs"
             )
+
+    def attach(self, data: Any) -> None:
+        self.refuse_strange(data)
         if not data.foreign:
             data.cut_into(self.framing)
 

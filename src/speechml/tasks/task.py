@@ -29,6 +29,15 @@ class Task(pl.LightningModule):
         self.items: dict[int, dict[str, Any]] = {}  # scores of each item of the part being scored
         self.scores: dict[str, float] = {}  # what the last test gave
 
+    @classmethod
+    def refuse_strange(cls, data: Any) -> None:
+        """Refuse a data module of another kind than the task learns from, before anything is built.
+
+        Raises:
+            BadInput: it is of another kind.
+        """
+        raise TypeError(f"{cls.__name__} does not say whether it learns from {type(data).__name__}")
+
     def attach(self, data: Any) -> None:
         """Agree with the data module on what a training item is.
 

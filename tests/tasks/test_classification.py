@@ -1,0 +1,205 @@
+"""Word classifiers from command to scores: what a run leaves, what it is scored on, what it refuses."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+
+import speechml
+from conftest import TINY, add_background, command, composed, make_words
+from speechml.callbacks.alluvial import drawn_pairs
+from speechml.callbacks.word_figures import mistakes
+from speechml.data import SpeechCommands
+from speechml.data.parts import Picks
+from speechml.errors import BadInput
+from speechml.runs.checkpoint import read_checkpoint
+from speechml.runs.folder import read_card
+from speechml.tasks import Classifier
+
+QUICK = (
+    "experiment=words_tuned",
+    "model.net.width=8",
+    "trainer.max_epochs=6",
+    "data.batch_size=16",
+    "trainer.precision=32-true",
+)
+
+
+@pytest.fixture
+def words(workplace: Path) -> Path:
+    """Three words of thirty speakers, and noise."""
+    return add_background(make_words(workplace / "words"))
+
+
+def test_a_run_leaves_scores_figures_and_predictions(train: Callable[..., Path], words: Path) -> None:
+    folder = train(*QUICK, f"data.root={words}")
+    card = read_card(folder)
+    assert card is not None
+    scores = card["scores"]
+    for name in ("val/acc", "test/acc", "test/macro_f1", "test/loss", "test/recall_high", "train/loss"):
+        assert np.isfinite(scores[name])
+    assert {p.stem for p in (folder / "figures").iterdir()} >= {
+        "confusion", "alluvial", "accuracy", "loss", "sample", "spectrogram", "frame", "mel_bands",
+    }  # fmt: skip
+    found = np.load(folder / "predictions.npz")
+    data = SpeechCommands(
+        str(words), sample_rate=16000, batch_size=8, split_seed=0, cache=card["data"]["data"] and str(folder / "c")
+    )
+    assert sorted(found["name"]) == sorted(data.corpus.names[i] for i in data.corpus.parts["test"])
+    assert list(found["classes"]) == ["high", "low", "middle"]
+    assert [found["classes"][i] for i in found["label"]] == [name.split("/")[0] for name in found["name"]]
+    named = found["logits"].argmax(1)
+    np.testing.assert_allclose(scores["test/acc"], accuracy_score(found["label"], named))
+    np.testing.assert_allclose(scores["test/macro_f1"], f1_score(found["label"], named, average="macro"))
+    text = (folder / "scores.txt").read_text()
+    assert "95 % interval" in text
+    assert card["data"]["test_fingerprint"] in text
+
+
+def test_a_run_learns_and_its_model_is_loaded_whole(train: Callable[..., Path], words: Path) -> None:
+    folder = train(*QUICK, f"data.root={words}", "trainer.max_epochs=25")
+    card = read_card(folder)
+    assert card is not None
+    assert card["scores"]["test/acc"] > 0.9
+    model = speechml.load(folder)
+    assert model.classes == ["high", "low", "middle"]
+    data = SpeechCommands(str(words), sample_rate=16000, batch_size=8, split_seed=0, cache=str(folder / "c"))
+    found = np.load(folder / "predictions.npz")
+    number = data.corpus.names.index(str(found["name"][0]))
+    with torch.no_grad():
+        logits = model(data.gather(Picks("test", 0, torch.tensor([number]))).waveform)
+    np.testing.assert_allclose(logits[0].numpy(), found["logits"][0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_schedule_follows_the_epochs_and_early_stopping_ends_a_run(train: Callable[..., Path], words: Path) -> None:
+    book = ("experiment=words_mel", f"data.root={words}", "data.batch_size=32", "optimizer.lr=1e-12", "optimizer=adam")
+    stopped = read_card(train(*book, "trainer.max_epochs=12"))
+    assert stopped is not None
+    assert stopped["epochs"] < 12
+    folder = train(*QUICK, f"data.root={words}", "trainer.max_epochs=4")
+    state = read_checkpoint(folder / "checkpoints" / "last.ckpt")["lr_schedulers"][0]
+    card = read_card(folder)
+    assert card is not None
+    assert state["total_steps"] == 4 * -(-card["data"]["recordings"]["train"] // 16)
+    assert state["last_epoch"] == state["total_steps"]  # the schedule has ended
+
+
+def test_the_book_scores_the_last_epoch_and_ours_name_theirs() -> None:
+    for experiment in ("words_spectrogram", "words_mel", "words_complex"):
+        cfg = composed("train", f"experiment={experiment}", "data.root=x")
+        assert (cfg.checkpoint.test_weights, cfg.data.split, cfg.trainer.precision) == ("last", "random", "32-true")
+        assert (cfg.optimizer.lr, cfg.data.batch_size, cfg.trainer.max_epochs) == (0.01, 128, 50)
+        assert cfg.callbacks.early_stopping.patience == 3
+
+
+def test_precision_is_part_of_a_runs_identity() -> None:
+    from speechml.runs.identity import run_id
+
+    ids = {
+        run_id(composed("train", "experiment=words_mel", "data.root=x", f"trainer.precision={p}"))
+        for p in ("32-true", "bf16-mixed")
+    }
+    assert len(ids) == 2
+
+
+def test_a_run_is_scored_again_on_its_own_and_on_other_words(
+    train: Callable[..., Path], words: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from speechml.evaluation import evaluate
+
+    folder = train(*QUICK, f"data.root={words}")
+    card = read_card(folder)
+    assert card is not None
+    again = evaluate(composed("evaluate", f"run={folder}"))
+    assert again["test/acc"] == card["scores"]["test/acc"]
+    make_words(workplace / "others", words=("high", "low", "middle"), takes=2)
+    evaluate(composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=others"))
+    said = capsys.readouterr().out
+    assert "accuracy" in said
+    assert "This is the test set of the run itself." in said
+    assert "This is not the test set of the run" in said
+    make_words(workplace / "strange", words=("low", "ship"))
+    with pytest.raises(BadInput, match="no clips of the word high"):
+        evaluate(composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=strange"))
+    with pytest.raises(BadInput, match="knows no class ship"):
+        evaluate(
+            composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=strange", "data.words=[low,ship]")
+        )
+    some = evaluate(
+        composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=others", "data.words=[middle,low]")
+    )
+    assert {name for name in some if "recall" in name} == {"test/recall_low", "test/recall_middle"}
+
+
+def test_two_processes_score_every_clip_once(train: Callable[..., Path], words: Path) -> None:
+    folder = train(
+        *QUICK, f"data.root={words}", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "threads=1"
+    )
+    found = np.load(folder / "predictions.npz")
+    card = read_card(folder)
+    assert card is not None
+    assert len(set(found["name"])) == len(found["name"]) == card["data"]["recordings"]["test"]
+
+
+def test_a_run_stopped_after_an_epoch_ends_with_the_same_weights(
+    train: Callable[..., Path], words: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = (*QUICK, f"data.root={words}", "trainer.max_epochs=4", "threads=1")
+    whole = train(*keys)
+    expected = read_checkpoint(whole / "checkpoints" / "last.ckpt")["state_dict"]
+    once = {"left": True}
+
+    def stop(self: Classifier) -> None:
+        if self.trainer.current_epoch == 2 and once.pop("left", False):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Classifier, "on_train_epoch_end", stop)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        train(*keys, "redo=true")
+    folder = train(*keys)
+    found = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        (["experiment=words_tuned", "data=spoken_pairs"], "learns from clips with a word each"),
+        (["experiment=lab2a_fir", "data=spoken_words"], "learns from pairs of noisy and clean recordings"),
+        (
+            ["experiment=words_mel", "data=spoken_words", "model.front_end.kind=complex"],
+            "does not take spectrograms of 2 x",
+        ),
+        (["experiment=words_tuned", "data=spoken_words", "model.augment.noise=3"], "shares up to 1"),
+        (["experiment=words_tuned", "data=spoken_words", "model.label_smoothing=2"], "is a share"),
+        (
+            ["experiment=words_tuned", "data=spoken_words", "+model.augment.pitch=1"],
+            "unexpected keyword argument 'pitch'",
+        ),
+        (["experiment=words_tuned"], "data.root must be given"),
+        (["experiment=words_tuned", "data.root=nowhere"], "is no folder"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(keys: list[str], says: str, workplace: Path) -> None:
+    spoken = ["+data.voices=6"] if "data=spoken_words" in keys else list(TINY) if "data=spoken_pairs" in keys else []
+    done = command("speechml-train", *keys, *spoken)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(workplace.rglob("card.json"))
+
+
+def test_the_surest_mistakes_come_first() -> None:
+    logits = torch.tensor([[5.0, 0.0], [0.0, 1.0], [9.0, 0.0], [0.0, 3.0]])
+    assert mistakes(logits, torch.tensor([1, 0, 1, 1])) == [2, 0, 1]
+
+
+def test_rare_pairs_are_hidden_in_the_alluvial_plot() -> None:
+    counts = np.array([[3000, 2], [4, 994]])
+    assert drawn_pairs(counts) == [(0, 0), (1, 0), (1, 1)]

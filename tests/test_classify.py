@@ -1,0 +1,91 @@
+"""Naming the words of files: windows and their times, three formats, and what is refused."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from conftest import TINY, command, make_words, tone
+from speechml.classify import windows
+from speechml.data import audio
+
+
+@pytest.mark.parametrize(
+    ("seconds", "starts", "end"),
+    [(0.3, 1, 0.3), (1.0, 1, 1.0), (1.1, 2, 1.1), (2.0, 5, 2.0), (40.1, 158, 40.1)],
+)
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_windows_of_a_second_cover_a_recording(
+    seconds: float, starts: int, end: float, rate: int, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(seconds, rate), rate)
+    found = list(windows(tmp_path / "a.wav", 16000))
+    assert [round(w.start_s, 3) for w in found] == [0.25 * i for i in range(starts)]
+    assert abs(found[-1].end_s - end) < 1e-3
+    assert {len(w.samples) for w in found} == {16000}
+    if rate == 16000:
+        whole = audio.load(tmp_path / "a.wav") / 32768
+        for w in found:
+            first = round(w.start_s * rate)
+            here = whole[first : first + 16000]
+            np.testing.assert_allclose(w.samples[: len(here)], here, atol=1e-6)
+            assert not w.samples[len(here) :].any()
+
+
+@pytest.fixture
+def run(train: Callable[..., Path], workplace: Path) -> Path:
+    """A trained classifier of three words."""
+    make_words(workplace / "words")
+    return train(
+        "experiment=words_tuned", "data.root=words", "model.net.width=8", "trainer.max_epochs=2", "data.batch_size=16"
+    )
+
+
+def test_the_likeliest_words_are_told_in_three_formats(run: Path, workplace: Path) -> None:
+    soundfile.write(workplace / "long.wav", np.stack([tone(2.1, 44100)] * 2, 1), 44100)
+    done = {
+        form: command("speechml", "classify", str(run), "words/low", "long.wav", "--format", form)
+        for form in ("csv", "json", "table")
+    }
+    assert not any(d.returncode for d in done.values()), done
+    rows = list(csv.DictReader(io.StringIO(done["csv"].stdout)))
+    assert len(rows) == 30 + 6
+    assert [row["start_s"] for row in rows[30:]] == ["0.000", "0.250", "0.500", "0.750", "1.000", "1.250"]
+    for row in rows:
+        shares = [float(row[f"probability{i}"]) for i in (1, 2, 3)]
+        assert shares == sorted(shares, reverse=True)
+        assert abs(sum(shares) - 1) < 1e-3
+        assert {row[f"word{i}"] for i in (1, 2, 3)} == {"high", "low", "middle"}
+    told = json.loads(done["json"].stdout)
+    assert [t["words"][0]["word"] for t in told] == [row["word1"] for row in rows]
+    assert len(done["table"].stdout.splitlines()) == len(rows) + 2
+
+
+def test_what_cannot_be_classified_is_one_sentence(run: Path, workplace: Path) -> None:
+    (workplace / "bad.wav").write_bytes(b"junk")
+    (workplace / "none").mkdir()
+    for words, says in (
+        ([str(run), "bad.wav"], "cannot be read as audio"),
+        ([str(run), "nowhere.wav"], "does not exist"),
+        ([str(run), "none"], "holds no audio files"),
+        ([str(run), "words", "--format", "xml"], "it can be table, csv, json"),
+        (["runs/none", "words"], "does not exist"),
+    ):
+        done = command("speechml", "classify", *words)
+        assert done.returncode == 2
+        assert says in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert done.stdout == ""
+
+
+def test_each_command_refuses_the_others_runs(run: Path, train: Callable[..., Path]) -> None:
+    denoiser = train(*TINY, "experiment=lab2a_fir", "model.net.taps=8", "trainer.max_epochs=1")
+    done = command("speechml", "classify", str(denoiser), "words")
+    assert (done.returncode, "no classifier of words" in done.stderr) == (2, True)
+    done = command("speechml", "denoise", str(run), "words", "-o", "out")
+    assert (done.returncode, "no denoiser" in done.stderr) == (2, True)
