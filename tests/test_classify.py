@@ -11,8 +11,10 @@ import pytest
 import soundfile
 
 from conftest import TINY, command, make_words, tone
-from speechml.classify import windows
+from speechml.classify import classify_files, windows
 from speechml.data import audio
+from speechml.denoising import denoise_files
+from speechml.errors import BadInput
 
 
 @pytest.mark.parametrize(
@@ -69,23 +71,27 @@ def test_the_likeliest_words_are_told_in_three_formats(run: Path, workplace: Pat
 def test_what_cannot_be_classified_is_one_sentence(run: Path, workplace: Path) -> None:
     (workplace / "bad.wav").write_bytes(b"junk")
     (workplace / "none").mkdir()
-    for words, says in (
-        ([str(run), "bad.wav"], "cannot be read as audio"),
-        ([str(run), "nowhere.wav"], "does not exist"),
-        ([str(run), "none"], "holds no audio files"),
-        ([str(run), "words", "--format", "xml"], "it can be table, csv, json"),
-        (["runs/none", "words"], "does not exist"),
+    for given, name, form, says in (
+        (run, "nowhere.wav", "csv", "does not exist"),
+        (run, "none", "csv", "holds no audio files"),
+        (run, "words", "xml", "it can be table, csv, json"),
+        (Path("runs/none"), "words", "csv", "does not exist"),
     ):
-        done = command("speechml", "classify", *words)
-        assert done.returncode == 2
-        assert says in done.stderr
-        assert done.stderr.count("\n") == 1
-        assert done.stdout == ""
+        with pytest.raises(BadInput, match=says):
+            classify_files(given, [Path(name)], form)
+    done = command("speechml", "classify", str(run), "bad.wav")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "cannot be read as audio" in done.stderr
 
 
 def test_each_command_refuses_the_others_runs(run: Path, train: Callable[..., Path]) -> None:
     denoiser = train(*TINY, "experiment=lab2a_fir", "model.net.taps=8", "trainer.max_epochs=1")
-    done = command("speechml", "classify", str(denoiser), "words")
-    assert (done.returncode, "no classifier of words" in done.stderr) == (2, True)
-    done = command("speechml", "denoise", str(run), "words", "-o", "out")
-    assert (done.returncode, "no denoiser" in done.stderr) == (2, True)
+    with pytest.raises(BadInput, match="no classifier of words"):
+        classify_files(denoiser, [Path("words")], "csv")
+    with pytest.raises(BadInput, match="no denoiser"):
+        denoise_files(run, [Path("words")], Path("out"))
+
+
+def test_a_recording_of_one_sample_is_one_window(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.array([0.5]), 48000)
+    assert len(list(windows(tmp_path / "a.wav", 16000))) == 1

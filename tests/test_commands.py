@@ -79,7 +79,7 @@ def test_the_readmes_commands_run(workplace: Path) -> None:
         words = shlex.split(line)
         if words[0] == "speechml-train" and "--help" not in words:
             spoken = not any(w.startswith(("data=", "data.root=")) or "hw2" in w for w in words)
-            few = list(TINY) if spoken else ["+data.voices=6"] if "data=spoken_words" in words else []
+            few = list(TINY) if spoken else ["data.voices=6"] if "data=spoken_words" in words else []
             words += ([] if "find_lr=true" in words else short) + few
         for experiment, place in (("mimo_cnn_tuned", "my-recordings"), ("words_tuned", "my-words")):
             runs = sorted((workplace / "runs" / experiment).glob("*"))

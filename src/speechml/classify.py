@@ -14,6 +14,7 @@ import soxr
 import torch
 
 from speechml.data import audio
+from speechml.data.clips import CLIP_S
 from speechml.data.progress import progress
 from speechml.denoising import blocks
 from speechml.errors import BadInput
@@ -21,7 +22,7 @@ from speechml.runs.checkpoint import checkpoint_of, restored
 from speechml.runs.tables import table
 from speechml.tasks import Classifier
 
-WINDOW_S, HOP_S = 1.0, 0.25  # s; a window is as long as the clips that a network learned from
+WINDOW_S, HOP_S = CLIP_S, 0.25  # s; a window is as long as the clips that a network learned from
 TOP = 3  # words that are told
 BATCH = 128  # windows that are computed together
 BLOCK_S = 30.0  # s of a recording that are read at a time
@@ -75,14 +76,14 @@ def windows(file: Path, rate: int) -> Iterator[Window]:
     header = audio.info(file)
     size, hop = round(WINDOW_S * rate), round(HOP_S * rate)
     stream = soxr.ResampleStream(header.rate, rate, 1) if header.rate != rate else None
-    held, first = np.zeros(0, np.float32), 0
+    held, first, none_yet = np.zeros(0, np.float32), 0, True
     for block, last in blocks(file, round(BLOCK_S * header.rate)):
         if not np.isfinite(block).all():
             raise BadInput(f"{file} holds NaN or infinite samples; export it again")
         mono = block.mean(1)
         held = np.concatenate([held, mono if stream is None else stream.resample_chunk(mono, last)])
-        while len(held) > size or (last and len(held) > 0):
-            whole = held[:size]
+        while len(held) > size or (last and (len(held) > 0 or none_yet)):
+            whole, none_yet = held[:size], False
             end = min(first + size, first + len(whole))
             yield Window(file, first / rate, end / rate, np.pad(whole, (0, size - len(whole))))
             if last and len(held) <= size:

@@ -19,6 +19,7 @@ from speechml.runs.class_summary import class_table
 from speechml.runs.folder import provenance, read_card
 from speechml.runs.predictions import tested, write_predictions
 from speechml.runs.summary import score_table, scored_parts, undefined
+from speechml.tasks import Classifier
 
 OWN_KEYS = {"run", "data", "paths", "seed", "threads"}
 
@@ -42,8 +43,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     trained = record["config"]
     node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
     data = build(node, where="data")
-    if getattr(data, "words", "") is None:  # scored on the words that the run knows
-        data.words = [name for name in task.classes if not name.startswith("_")]  # type: ignore[union-attr]
+    task.refuse_strange(data)  # type: ignore[operator]
+    if isinstance(task, Classifier):
+        data.limited_to = task.classes
     card = data.card()
     data.foreign = card["fingerprint"] != own["data"]["fingerprint"]
     if getattr(task, "sample_rate", None) != data.sample_rate:

@@ -30,6 +30,9 @@ from speechml.trainer import headlines, trainer_for
 
 log = logging.getLogger("speechml")
 
+# Those in which windows, filter banks and scores stay in float32; the other names of Lightning round them as well.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
+
 
 def launch(cfg: DictConfig) -> float | None:
     """Train and test what a config describes, unless that is done; resume it where it stopped.
@@ -134,9 +137,15 @@ def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]
             f"LBFGS searches along a line on each process's own loss, and {ranks} processes would wait for each other "
             "for ever; add trainer.devices=1, or choose another optimizer"
         )
+    if str(config["trainer"]["precision"]) not in PRECISIONS:
+        raise BadInput(f"trainer.precision is {config['trainer']['precision']}; it can be {', '.join(PRECISIONS)}")
     period = config["trainer"]["check_val_every_n_epoch"]
     if period is not None and period < 1:
         raise BadInput(f"trainer.check_val_every_n_epoch is {period}; it must be at least 1")
+    if config["data"]["batch_size"] < data.least * ranks:
+        raise BadInput(
+            f"data.batch_size is {config['data']['batch_size']}; {ranks} processes need {data.least * ranks} at least"
+        )
     few = {part: count for part, count in data_card["recordings"].items() if count < ranks}
     if few:
         raise BadInput(

@@ -45,17 +45,20 @@ def find_rate(config: dict[str, Any], data: Any, steps: int = STEPS) -> Found:
     but without a margin.
 
     Raises:
-        BadInput: the loss is finite at no rate.
+        BadInput: the loss is not finite from the beginning, or the optimiser takes no rate.
     """
+    if config["optimizer"]["_target_"].endswith(".LBFGS"):
+        raise BadInput("LBFGS searches its own steps, so a finder of learning rates says nothing of it")
     with untouched():
         torch.manual_seed(config["seed"])
         task: Any = task_of(config, "the config")
         task.attach(data)
         task.prepare(data)
-        where = torch.device("cuda" if config["trainer"]["accelerator"] in ("gpu", "cuda") else "cpu")
+        where = device_of(str(config["trainer"]["accelerator"]))
         task = task.to(where).train()
         optimizer = build({**config["optimizer"], "lr": LOWEST}, task.parameters(), where="optimizer")
-        half = "bf16" in str(config["trainer"]["precision"])
+        precision, largest = str(config["trainer"]["precision"]), config["trainer"]["gradient_clip_val"]
+        half = torch.bfloat16 if "bf16" in precision else torch.float16
         rates: list[float] = []
         losses: list[float] = []
         smoothed: list[float] = []
@@ -64,10 +67,12 @@ def find_rate(config: dict[str, Any], data: Any, steps: int = STEPS) -> Found:
             rate = LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            with torch.autocast(where.type, torch.bfloat16, enabled=half):
+            with torch.autocast(where.type, half, enabled="16" in precision):
                 loss, _ = task.training_loss(batch)
             optimizer.zero_grad()
             loss.backward()
+            if largest is not None:
+                torch.nn.utils.clip_grad_norm_(task.parameters(), largest)
             optimizer.step()
             value = float(loss.detach())
             average = MEMORY * average + (1 - MEMORY) * value
@@ -77,9 +82,18 @@ def find_rate(config: dict[str, Any], data: Any, steps: int = STEPS) -> Found:
             rates.append(rate)
             losses.append(value)
             smoothed.append(smooth)
-    if not rates:
-        raise BadInput("the loss is not finite even at the smallest learning rate; look at the data and the loss")
+    if len(rates) < 3:
+        raise BadInput("the loss is not finite even at the smallest learning rates; look at the data and the loss")
     return Found(rates, losses, smoothed, rates[steepest(smoothed)])
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The first device of the kind that a trainer's `accelerator` names."""
+    if accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
+        return torch.device("cuda")
+    if accelerator in ("gpu", "mps", "auto") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
 
 
 def steepest(smoothed: list[float]) -> int:

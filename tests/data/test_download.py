@@ -60,7 +60,23 @@ def test_an_archive_is_fetched_once_and_read(
     assert data.classes == ["high", "low", "middle"]
     (folder / "a.tar.gz").unlink()
     assert SpeechCommands(str(tmp_path / "root"), download="v0.02", **keys).classes == data.classes
-    assert sorted(p.name for p in (tmp_path / "root").iterdir()) == ["high", "low", "middle"]
+    assert fetch("v0.02", tmp_path / "root") == tmp_path / "root" / "speech_commands_v0.02"
+
+
+def test_clips_that_are_there_are_not_fetched_and_nothing_else_is_touched(
+    served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, address = served
+    root = make_words(tmp_path / "root", speakers=2)
+    root.chmod(0o555)
+    assert fetch("v0.02", root) == root
+    root.chmod(0o755)
+    total = packed(folder / "a.tar.gz", make_words(tmp_path / "words"), "README.md")
+    monkeypatch.setitem(download.ARCHIVES, "v0.01", Archive(f"{address}/a.tar.gz", total))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("mine")
+    assert fetch("v0.01", tmp_path / "mine") == tmp_path / "mine" / "speech_commands_v0.01"
+    assert (tmp_path / "mine" / "README.md").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_words_without_training_clips_are_told_and_left_out_unless_asked_for(ope
     assert any("backward, follow, forward, learn, visual" in note for note in data.card()["notes"])
     asked = opened(SHARED / "speech-commands", words=["yes", "no", "visual"])
     assert asked.classes == ["yes", "no", "visual"]
-    assert any("no training clips of visual" in note for note in asked.card()["notes"])
+    assert any("no training clips of visual: the network cannot learn" in note for note in asked.card()["notes"])
 
 
 def test_no_speaker_is_in_two_parts(opened, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_bad_clip_leaves_no_half_cache(opened, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"words": ["high", "lwo"]}, "no clips of the word lwo; did you mean low"),
+        ({"words": ["high", "lwo"]}, "has no clips of the word lwo; did you mean low"),
         ({"words": ["high"]}, "at least two"),
         ({"words": ["high", "high"]}, "at least two different"),
         ({"words": [True, "high"]}, "write it in quotes"),
@@ -186,3 +186,35 @@ def test_noise_made_here_falls_with_frequency_as_its_colour_says() -> None:
         power = np.abs(np.fft.rfft(wave)) ** 2
         bands = [power[low : 2 * low].mean() for low in (2000, 8000, 32000)]
         np.testing.assert_allclose(np.diff(np.log2(bands)) / 2, slope, atol=0.1)
+
+
+def test_short_background_recordings_are_not_heard_as_noise(opened, tmp_path: Path) -> None:
+    """A recording of one second is a test clip or nothing: no part of it may be mixed into training."""
+    root = add_background(make_words(tmp_path / "words"), seconds=1.5)
+    data = opened(root, words=["high", "low"])
+    assert any("shorter than 2 s are not used" in note for note in data.card()["notes"])
+    assert data.corpus.background.pack is not data.corpus.pack
+    with pytest.raises(BadInput, match="of 2 s or more"):
+        opened(root, words=["high", "low"], silence=True).card()
+
+
+def test_other_words_beside_them_do_not_change_a_random_split(opened, tmp_path: Path) -> None:
+    root = make_words(tmp_path / "words", words=("high", "low"), takes=2)
+    before = opened(root, words=["high", "low"], split="random").card()
+    make_words(root, words=("middle",))
+    after = opened(root, words=["high", "low"], split="random").card()
+    assert before["test_fingerprint"] == after["test_fingerprint"]
+
+
+def test_a_single_word_is_refused(opened, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="at least two"):
+        opened(make_words(tmp_path / "words", words=("low",))).card()
+
+
+@pytest.mark.parametrize(("count", "batches"), [(9, [8]), (10, [8, 2]), (16, [8, 8])])
+def test_no_training_batch_holds_a_single_clip(count: int, batches: list[int], opened, tmp_path: Path) -> None:
+    data = opened(make_words(tmp_path / "words"), split="random")
+    data.corpus.parts["train"][count:] = []
+    assert [len(b.numbers) for b in data.train_dataloader()] == batches
+    with pytest.raises(ValueError, match="at least 2 for words"):
+        opened(tmp_path / "words", batch_size=1)

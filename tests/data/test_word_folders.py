@@ -106,3 +106,25 @@ def test_a_list_that_names_a_missing_clip_is_refused(tmp_path: Path) -> None:
         official_parts(root, names, {"high", "low", "middle"})
     parts = official_parts(root, names, {"high", "middle"})  # lists of the whole data set serve some of its words
     assert parts[:3] == ["test", "val", "train"]
+
+
+def test_one_list_without_the_other_or_a_clip_in_both_is_refused(tmp_path: Path) -> None:
+    root = make_words(tmp_path, speakers=3)
+    names = find(root)[1].names
+    (root / "testing_list.txt").write_text("high/00000000_nohash_0.wav\n")
+    with pytest.raises(BadInput, match="give both, or none"):
+        official_parts(root, names, {"high"})
+    (root / "validation_list.txt").write_text("high/00000000_nohash_0.wav\n")
+    with pytest.raises(BadInput, match=r"high/00000000_nohash_0.wav is in testing_list.txt and in validation_list.txt"):
+        official_parts(root, names, {"high"})
+
+
+def test_a_link_to_nowhere_is_refused_by_its_path(tmp_path: Path) -> None:
+    root = make_words(tmp_path, speakers=2)
+    (root / "low" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    with pytest.raises(BadInput, match=r"low/gone.wav cannot be read"):
+        find(root)
+
+
+def test_a_name_that_is_no_text_has_a_part() -> None:
+    assert part_by_speaker("low/\udcff_nohash_0.wav") in ("train", "val", "test")

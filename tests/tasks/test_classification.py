@@ -17,6 +17,7 @@ from speechml.data import SpeechCommands
 from speechml.data.parts import Picks
 from speechml.errors import BadInput
 from speechml.runs.checkpoint import read_checkpoint
+from speechml.runs.class_summary import of_these_data
 from speechml.runs.folder import read_card
 from speechml.tasks import Classifier
 
@@ -123,8 +124,11 @@ def test_a_run_is_scored_again_on_its_own_and_on_other_words(
     assert "This is the test set of the run itself." in said
     assert "This is not the test set of the run" in said
     make_words(workplace / "strange", words=("low", "ship"))
-    with pytest.raises(BadInput, match="no clips of the word high"):
+    with pytest.raises(BadInput, match="clips of 1 of the words wanted"):
         evaluate(composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=strange"))
+    make_words(workplace / "fewer", words=("low", "high"))
+    few = evaluate(composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=fewer"))
+    assert {name for name in few if "recall" in name} == {"test/recall_low", "test/recall_high"}
     with pytest.raises(BadInput, match="knows no class ship"):
         evaluate(
             composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=strange", "data.words=[low,ship]")
@@ -182,17 +186,51 @@ def test_a_run_stopped_after_an_epoch_ends_with_the_same_weights(
             ["experiment=words_tuned", "data=spoken_words", "+model.augment.pitch=1"],
             "unexpected keyword argument 'pitch'",
         ),
-        (["experiment=words_tuned"], "data.root must be given"),
+        (["experiment=words_tuned", "data=spoken_words", "trainer.precision=bf16-true"], "it can be 32-true"),
+        (["experiment=words_tuned", "data=spoken_words", "data.voices=1"], "at least 3"),
+        (["experiment=words_tuned"], "data.root"),
         (["experiment=words_tuned", "data.root=nowhere"], "is no folder"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence(keys: list[str], says: str, workplace: Path) -> None:
-    spoken = ["+data.voices=6"] if "data=spoken_words" in keys else list(TINY) if "data=spoken_pairs" in keys else []
-    done = command("speechml-train", *keys, *spoken)
-    assert done.returncode == 2, done.stderr
-    assert says in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_what_does_not_fit_is_refused_before_a_folder_exists(
+    keys: list[str], says: str, train: Callable[..., Path], workplace: Path
+) -> None:
+    spoken = list(TINY) if "data=spoken_pairs" in keys else []
+    if "data=spoken_words" in keys and "data.voices=1" not in keys:
+        spoken = ["data.voices=6"]
+    with pytest.raises(BadInput, match=says):
+        train(*keys, *spoken)
+    assert not (workplace / "runs").exists()
+
+
+def test_a_bad_clip_is_one_sentence_and_exit_code_2(words: Path, workplace: Path) -> None:
+    (words / "low" / "cccccccc_nohash_0.wav").write_bytes(b"")
+    done = command("speechml-train", "experiment=words_tuned", f"data.root={words}")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "cccccccc_nohash_0.wav is empty" in done.stderr
     assert not list(workplace.rglob("card.json"))
+
+
+def test_published_figures_stand_beside_such_data_only() -> None:
+    published = {"of": {"data": "SpeechCommands", "protocol": "random", "classes": 3}}
+    card = {"data": "SpeechCommands", "protocol": "random", "classes": ["a", "b", "c"]}
+    assert of_these_data(published, card)
+    for other in ({"data": "SpokenWords"}, {"protocol": "official"}, {"classes": ["a", "b"]}):
+        assert not of_these_data(published, card | other)
+
+
+@pytest.mark.parametrize("mode", ["fdr", "limit", "overfit"])
+def test_every_debug_mode_takes_word_experiments(mode: str, train: Callable[..., Path]) -> None:
+    extra = ("trainer.max_epochs=2",) if mode == "overfit" else ()
+    train("experiment=words_mel", "data=spoken_words", "data.voices=6", "data.batch_size=8", f"debug={mode}", *extra)
+
+
+def test_a_denoiser_is_not_scored_on_words(train: Callable[..., Path], words: Path) -> None:
+    from speechml.evaluation import evaluate
+
+    folder = train(*TINY, "experiment=lab2a_fir", "model.net.taps=8", "trainer.max_epochs=1")
+    with pytest.raises(BadInput, match="learns from pairs"):
+        evaluate(composed("evaluate", f"run={folder}", "data=speech_commands", f"data.root={words}"))
 
 
 def test_the_surest_mistakes_come_first() -> None:

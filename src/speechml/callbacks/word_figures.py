@@ -30,6 +30,8 @@ class WordFigures(Drawings):
     def drawn(self, trainer: pl.Trainer, module: Any) -> dict[str, Any]:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         numbers = [number for number in data.corpus.parts["test"] if number in module.items]
+        if not numbers:  # a limit of batches left only validation clips
+            return {}
         logits = torch.from_numpy(np.stack([module.items[number]["logits"] for number in numbers]))
         labels = torch.tensor([module.items[number]["label"] for number in numbers])
         counts = confusion(labels, logits.argmax(1), len(module.classes)).numpy()

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechml.configs import nearest
 from speechml.data.pack import Pack
 from speechml.data.parts import PARTS, PartsData, Picks, fits
+from speechml.errors import BadInput
 
 CLIP_S = 1.0  # s, the length of a Speech Commands clip
 SPANS = {"train": (0, 8), "val": (8, 9), "test": (9, 10)}  # tenths of a background recording that a part hears
@@ -39,8 +41,16 @@ class Background(NamedTuple):
             for part, (begin, end) in SPANS.items()
         }
 
+    def long_enough(self) -> Background:
+        """Those recordings of which the training part hears a second at least."""
+        seconds = self.pack.lengths[self.files] // self.pack.row
+        return self._replace(files=self.files[seconds * SPANS["train"][1] // 10 >= 1])
+
     def stretch(self, part: str, chances: Tensor, time: int) -> Tensor:
-        """Stretches at random places of random recordings. Shape: chances (batch, 2) in [0, 1) -> (batch, 1, time)."""
+        """Stretches at random places of random recordings, which must be `long_enough`.
+
+        Shape: chances (batch, 2) in [0, 1) -> (batch, 1, time).
+        """
         files = self.files[(chances[:, 0] * len(self.files)).long()]
         begin, end = (
             self.pack.lengths[files] // self.pack.row * tenths // 10 * self.pack.row for tenths in SPANS[part]
@@ -114,6 +124,8 @@ class ClipsData(PartsData):
     """
 
     called = "clips"
+    least = 2  # batch normalisation has no variance of a single clip
+    limited_to: list[str] | None = None  # the words of the run that is scored on these data, where words is null
 
     def __init__(self, words: list[str] | None = None, **common: Any) -> None:
         super().__init__(**common)
@@ -123,9 +135,30 @@ class ClipsData(PartsData):
                     raise ValueError(f"words holds {word!r}, which YAML made of an unquoted word; write it in quotes")
             if len(set(words)) < max(2, len(words)):
                 raise ValueError(f"words is {words}; give at least two different ones")
+        if self.batch_size < self.least:
+            raise ValueError(f"batch_size is {self.batch_size}; it must be at least {self.least} for words")
         self.words = words
         self.row = round(CLIP_S * self.sample_rate)
         self._resident: Resident | None = None
+
+    def asked(self, there: list[str], where: str) -> tuple[list[str], list[str]]:
+        """The words asked for, or all that are there, and a sentence on those that a run knows besides.
+
+        Raises:
+            BadInput: a word is not there, or there is only one.
+        """
+        for word in self.words or []:
+            if word not in there:
+                near = nearest(word, there) or f" (there are: {', '.join(there)})"
+                raise BadInput(f"{where} has no clips of the word {word}{near}")
+        words, notes = list(self.words or there), []
+        if self.words is None and self.limited_to is not None:
+            words = [word for word in self.limited_to if word in there]
+            absent = [word for word in self.limited_to if word not in there and not word.startswith("_")]
+            notes = [f"not scored, for want of clips: {', '.join(absent)}"] if absent else []
+        if len(words) < 2:
+            raise BadInput(f"{where} has clips of {len(words)} of the words wanted; there must be at least two")
+        return words, notes
 
     @property
     def classes(self) -> list[str]:
@@ -133,12 +166,15 @@ class ClipsData(PartsData):
         return list(self.corpus.classes)
 
     def remedy(self, part: str) -> str:  # noqa: ARG002 (the same for all)
-        return "give more clips, or data.split=random"
+        return "give more clips, or data.split=random where they are divided by speaker"
 
     def scored(self) -> dict[str, list[int]]:
         """Validation and test clips: choices are made on the first, and both are scored with the same weights."""
         parts = self.corpus.parts
         return {"test": parts["test"]} if self.foreign else {"val": parts["val"], "test": parts["test"]}
+
+    def card(self) -> dict[str, Any]:
+        return super().card() | {"classes": self.classes}
 
     def _marks(self, item: int) -> tuple[Any, ...]:
         return (*super()._marks(item), self.corpus.labels_by_name[item])
@@ -184,6 +220,9 @@ def corpus_of(
     heard = {items.sums[i] for part in ("train", "val") for i in parts[part]}
     if same := sum(items.sums[i] in heard for i in parts["test"]):
         notes = [*notes, f"{same} test clips are, sample by sample, training or validation clips as well"]
+    heard_labels = {items.labels[i] for i in parts["train"]}
+    if absent := [label for label in classes if label not in heard_labels]:
+        notes = [*notes, f"no training clips of {', '.join(absent)}: the network cannot learn them"]
     number = {label: i for i, label in enumerate(classes)}
     return ClipCorpus(
         pack=pack, background=background, names=items.names, lengths=[pack.row] * len(items.names), sums=items.sums,

@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import sys
 import tarfile
-import urllib.error
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,32 +33,38 @@ ARCHIVES = {
 }
 
 
-def fetch(version: str, root: Path) -> None:
-    """Fetch a version of the data set into `root`, unless clips are there already.
+def fetch(version: str, root: Path) -> Path:
+    """The folder below `root` that holds a version of the data set, fetched unless it is there.
+
+    Clips that lie in `root` itself are taken as they are: nothing says which version they are.
 
     Raises:
-        BadInput: unknown version, no connection, a wrong sum, or an archive with anything outside its folder; `root` then
-            holds nothing new.
+        BadInput: unknown version, no connection, a wrong sum, or an archive with anything outside its folder; nothing of it
+            is then kept.
     """
     if version not in ARCHIVES:
         raise BadInput(f"data.download is {version}; it can be {' or '.join(ARCHIVES)}")
+    folder = root / f"speech_commands_{version}"
+    for place in (folder, root / "SpeechCommands" / folder.name):  # ours, torchaudio's
+        if place.is_dir():
+            return place
+    if word_folders.holds_words(root):
+        return root
     make_folder(root)
     with locked(root / ".download.lock"):
-        try:
-            word_folders.find(root)
-        except BadInput:
-            _fetch(ARCHIVES[version], root)
-    (root / ".download.lock").unlink(missing_ok=True)  # whoever waits for it finds the clips
+        if not folder.is_dir():
+            _fetch(ARCHIVES[version], root, folder)
+    return folder
 
 
-def _fetch(archive: Archive, root: Path) -> None:
+def _fetch(archive: Archive, root: Path, folder: Path) -> None:
     from torch.hub import download_url_to_file
 
     part, unpacked = root / ".download.part", root / ".unpacked.part"
     try:
         try:
             download_url_to_file(archive.url, str(part), progress=sys.stderr.isatty())
-        except (OSError, urllib.error.URLError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise BadInput(
                 f"{archive.url} cannot be fetched ({error}); fetch it elsewhere, unpack it, and give its folder as data.root"
             ) from error
@@ -70,8 +75,7 @@ def _fetch(archive: Archive, root: Path) -> None:
                 f"{archive.url} has SHA-256 {found} instead of {archive.sha256}; it was thrown away: try again"
             )
         _unpack(part, unpacked, archive.url)
-        for item in sorted(unpacked.iterdir()):
-            item.rename(root / item.name)
+        unpacked.rename(folder)  # all of it at once, and nothing else in root is touched
     finally:
         part.unlink(missing_ok=True)
         shutil.rmtree(unpacked, ignore_errors=True)

@@ -69,6 +69,7 @@ class PartsData(pl.LightningDataModule):
     """
 
     called = "recordings"  # what the parts consist of
+    least = 1  # items of a rank's share of a training batch
     foreign = False  # whether a run is scored on these data that was trained on others
 
     def __init__(
@@ -179,10 +180,10 @@ class PartsData(pl.LightningDataModule):
     def _training_groups(self, epoch: int) -> list[Tensor]:
         """Training batches of an epoch, the same for all ranks, then this rank's share of each.
 
-        Every rank takes the same number of steps: a last batch with fewer clips than ranks is left out.
+        Every rank takes the same number of steps: a last batch with fewer than `least` items a rank is left out.
         """
         rank, ranks = self._ranks()
-        return [batch[rank::ranks] for batch in self._groups_of(epoch) if len(batch) >= ranks]
+        return [batch[rank::ranks] for batch in self._groups_of(epoch) if len(batch) >= self.least * ranks]
 
     def _groups_of(self, epoch: int) -> list[Tensor]:
         """Training batches of an epoch, as numbers of their items."""

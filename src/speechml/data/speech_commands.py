@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import torch
 
-from speechml.configs import nearest
 from speechml.data import audio, word_folders
 from speechml.data.clips import Background, ClipCorpus, ClipsData, Items, chosen, coloured_noise, corpus_of
 from speechml.data.pack import fingerprint, is_whole, open_pack
@@ -31,7 +31,7 @@ class SpeechCommands(ClipsData):
         split: `official`: by speaker, with the list files or the data set's hash; `random`: 60/20/20 by clip.
         unknown: a class of other words, as many clips as the mean of the words has; the same ones whatever the seed.
         silence: a class of background noise, of whole seconds of `_background_noise_/`.
-        download: `v0.01` or `v0.02`: fetched into `root` where that has no clips; null: nothing is fetched.
+        download: `v0.01` or `v0.02`: fetched into a folder below `root` unless it is there; null: nothing is fetched.
         stereo: `mix` averages channels, `refuse` accepts mono files only.
     """
 
@@ -48,13 +48,14 @@ class SpeechCommands(ClipsData):
         self.unknown, self.silence, self.download = unknown, silence, download
 
     def find(self) -> ClipCorpus:
+        place = self.root
         if self.download is not None:
             from speechml.data.download import fetch
 
-            fetch(self.download, self.root)
-        root, clips, noises = word_folders.find(self.root)
+            place = fetch(self.download, self.root)
+        root, clips, noises = word_folders.find(place)
         names, all_words = clips.names, [word_of(name) for name in clips.names]
-        words = self._asked(sorted(set(all_words)))
+        words, told = self.asked(sorted(set(all_words)), str(self.root))
         stamp = fingerprint(str(root.absolute()), clips, noises, self.sample_rate, self.stereo)
         build = partial(
             word_folders.pack,
@@ -75,26 +76,18 @@ class SpeechCommands(ClipsData):
         each = {part: round(count / len(words)) for part, count in Counter(items.parts).items()}
         if self.unknown:
             items = items.and_also(others(every, wanted, each))
-        background = Background(pack, torch.arange(len(names), len(found.names)))
+        background = Background(pack, torch.arange(len(names), len(found.names))).long_enough()
+        if len(background.files) < len(noises.names):
+            told += [f"{word_folders.BACKGROUND}: recordings shorter than 2 s are not used"]
         if self.silence:
-            if not noises.names:
-                raise BadInput(f"silence=true needs {root}/{word_folders.BACKGROUND}/ with recordings of noise")
+            if not len(background.files):
+                raise BadInput(
+                    f"silence=true needs {root}/{word_folders.BACKGROUND}/ with recordings of noise of 2 s or more"
+                )
             items = items.and_also(seconds(background, found.names, found.sums, each))
         classes = [*words, *[UNKNOWN] * self.unknown, *[SILENCE] * self.silence]
-        heard = background if noises.names else coloured_noise(self.row)
-        return corpus_of(items, classes, pack, heard, self.split, [*notes, *absent, *found.notes])
-
-    def _asked(self, there: list[str]) -> list[str]:
-        """The words asked for, or all.
-
-        Raises:
-            BadInput: a word has no folder.
-        """
-        for word in self.words or []:
-            if word not in there:
-                near = nearest(word, there) or f" (there are: {', '.join(there)})"
-                raise BadInput(f"{self.root} holds no clips of the word {word}{near}")
-        return list(self.words or there)
+        heard = background if len(background.files) else coloured_noise(self.row)
+        return corpus_of(items, classes, pack, heard, self.split, [*notes, *told, *absent, *found.notes])
 
     def _parts(self, root: Path, names: list[str], used: set[str]) -> tuple[list[str], list[str]]:
         """The part of each clip, and what a reader of the scores should know of it."""
@@ -106,11 +99,11 @@ class SpeechCommands(ClipsData):
                     "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several parts"
                 ]
             return parts, []
-        split = divided(len(names), self.split_seed)
-        parts = [""] * len(names)
-        for part, numbers in split.items():
-            for i in numbers:
-                parts[i] = part
+        mine = [i for i, name in enumerate(names) if word_of(name) in used]  # other words beside them change nothing
+        parts = ["train"] * len(names)
+        for part, places in divided(len(mine), self.split_seed).items():
+            for place in places:
+                parts[mine[place]] = part
         return parts, ["split by clip: the same speakers are in training and test part, so the scores are too good"]
 
     def _trainable(self, words: list[str], all_words: list[str], parts: list[str]) -> tuple[list[str], list[str]]:
@@ -119,15 +112,15 @@ class SpeechCommands(ClipsData):
         empty = [word for word in words if not counts[word]]
         if not empty:
             return words, []
-        if self.words is not None or len(empty) == len(words):
-            return words, [f"no training clips of {', '.join(empty)}: the network cannot learn these words"]
         kept = [word for word in words if counts[word]]
+        if self.words is not None or self.limited_to is not None or len(kept) < 2:
+            return words, []
         return kept, [f"left out for want of training clips: {', '.join(empty)} (data.words=[...] keeps them)"]
 
 
 def others(every: Items, words: set[str], each: dict[str, int]) -> Items:
     """Clips of other words, `each` of a part: the first by a hash of their names, so that no seed decides."""
-    ranked = sorted(range(len(every.names)), key=lambda i: hashlib.sha256(every.names[i].encode()).digest())
+    ranked = sorted(range(len(every.names)), key=lambda i: hashlib.sha256(os.fsencode(every.names[i])).digest())
     found: list[int] = []
     for part in PARTS:
         candidates = [i for i in ranked if every.parts[i] == part and every.labels[i] not in words]

@@ -37,14 +37,14 @@ class SpokenWords(ClipsData):
 
     def __init__(self, voices: int | None = None, **common: Any) -> None:
         super().__init__(**common)
+        if voices is not None and voices < 3:
+            raise ValueError(f"voices is {voices}; at least 3 are needed, one for each part")
         self.voices = voices
 
     def find(self) -> ClipCorpus:
         from speechml.data.spoken import split_by_voice
 
-        for spoken in self.words or []:
-            if spoken not in WORDS:
-                raise BadInput(f"spoken_words has no word {spoken} (there are: {', '.join(WORDS)})")
+        words, told = self.asked(list(WORDS), "spoken_words")
         made = (RECIPE, self.voices, self.sample_rate, version("espeakng-loader"), version("numpy"), version("soxr"))
         found = open_pack(built_once(self.cache / "packs" / f"spoken-words-{fingerprint(made)}", is_whole, self._pack))
         try:
@@ -52,12 +52,11 @@ class SpokenWords(ClipsData):
         except ValueError as error:
             raise BadInput(f"data.voices={self.voices}: {error}") from error
         part = {int(i): name for name in PARTS for i in split[name]}
-        words = self.words or WORDS
         every = Items(found.names, found.sums, list(range(len(part))), [part[i] for i in range(len(part))],
                       [word_of(name) for name in found.names])  # fmt: skip
         items = chosen(every, [i for i, label in enumerate(every.labels) if label in words])
         notes = ["synthetic speech: says how well a method works on this stand-in, not on people"]
-        return corpus_of(items, list(words), found.roles["clip"], coloured_noise(self.row), "speaker", notes)
+        return corpus_of(items, list(words), found.roles["clip"], coloured_noise(self.row), "speaker", [*notes, *told])
 
     def _pack(self, part: Path) -> None:
         from speechml.data.spoken import one_voice_a_speaker

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from speechml.data import audio
+from speechml.data.clips import CLIP_S
 from speechml.data.pack import PackWriter
 from speechml.data.progress import progress
 from speechml.errors import BadInput
@@ -53,8 +54,7 @@ def find(root: Path) -> tuple[Path, Listing, Listing]:
         place = root / layout
         if not place.is_dir():
             continue
-        folders = sorted(e.name for e in os.scandir(place) if e.is_dir() and not e.name.startswith((".", "_")))
-        clips = listed(place, folders)
+        clips = listed(place, candidates(place))
         if clips.names:
             return place, clips, listed(place, [BACKGROUND] if (place / BACKGROUND).is_dir() else [])
     raise BadInput(
@@ -63,11 +63,31 @@ def find(root: Path) -> tuple[Path, Listing, Listing]:
     )
 
 
+def candidates(place: Path) -> list[str]:
+    """Folders that may hold the clips of a word, by name.
+
+    Raises:
+        BadInput: the folder cannot be looked into.
+    """
+    try:
+        return sorted(e.name for e in os.scandir(place) if e.is_dir() and not e.name.startswith((".", "_")))
+    except OSError as error:
+        raise BadInput(f"{place} cannot be looked into ({error.strerror})") from error
+
+
+def holds_words(root: Path) -> bool:
+    """Whether word folders lie directly in a folder."""
+    return root.is_dir() and bool(listed(root, candidates(root)).names)
+
+
 def listed(root: Path, folders: list[str]) -> Listing:
     """The audio files that lie directly in some folders, by name."""
     found = Listing([], [], [])
     for folder in folders:
-        place = os.open(root / folder, os.O_RDONLY)
+        try:
+            place = os.open(root / folder, os.O_RDONLY)
+        except OSError as error:
+            raise BadInput(f"{root / folder} cannot be looked into ({error.strerror})") from error
         try:
             for file in sorted(os.listdir(place)):  # noqa: PTH208 (of an open folder, so that each file is found at once)
                 if file.lower().endswith(audio.EXTENSIONS) and not file.startswith("."):
@@ -76,6 +96,9 @@ def listed(root: Path, folders: list[str]) -> Listing:
                         found.names.append(f"{folder}/{file}")
                         found.sizes.append(status.st_size)
                         found.times.append(status.st_mtime_ns)
+        except OSError as error:
+            where = root / folder / str(error.filename or "")
+            raise BadInput(f"{where} cannot be read ({error.strerror}); bring it back or remove it") from error
         finally:
             os.close(place)
     return found
@@ -103,19 +126,24 @@ def part_by_speaker(name: str) -> str:
 @cache
 def _part(mark: str) -> str:
     largest = 2**27 - 1
-    percentage = int(hashlib.sha1(mark.encode()).hexdigest(), 16) % (largest + 1) * (100.0 / largest)
+    percentage = int(hashlib.sha1(os.fsencode(mark)).hexdigest(), 16) % (largest + 1) * (100.0 / largest)
     return "val" if percentage < 10 else "test" if percentage < 20 else "train"
 
 
 def official_parts(root: Path, names: list[str], words: set[str]) -> list[str]:
-    """The part of each clip, by the list files where both are there, else by the speaker's hash.
+    """The part of each clip, by the list files where they are there, else by the speaker's hash.
 
     Raises:
-        BadInput: a list names clips of the given words that are not there.
+        BadInput: a list names clips of the given words that are not there, or clips of the other list, or is alone.
     """
     paths = {part: root / name for part, name in LISTS.items()}
-    if not all(path.is_file() for path in paths.values()):
+    there_are = [path.is_file() for path in paths.values()]
+    if not any(there_are):
         return [part_by_speaker(name) for name in names]
+    if not all(there_are):
+        raise BadInput(
+            f"{root} holds one of {' and '.join(LISTS.values())}; give both, or none (speakers are then divided by their hash)"
+        )
     there = set(names)
     parts: dict[str, str] = {}
     for part, path in paths.items():
@@ -130,36 +158,42 @@ def official_parts(root: Path, names: list[str], words: set[str]) -> list[str]:
                 f"{path} names {missing[0]}{more}, which {'are' if more else 'is'} not there; "
                 "bring the clips back, correct the list, or remove both lists (speakers are then divided by their hash)"
             )
+        twice = [name for name in listed_here if name in parts]
+        if twice:
+            raise BadInput(f"{twice[0]} is in {LISTS['test']} and in {LISTS['val']} of {root}; take it out of one")
         parts |= dict.fromkeys(listed_here, part)
     return [parts.get(name, "train") for name in names]
 
 
 def decode(path: Path, rate: int, stereo: str) -> tuple[np.ndarray, str]:
-    """The first second of a clip (time,), int16 or float32, and what was done to it: `cut`, `padded`, `changed` or nothing.
+    """The first CLIP_S of a clip (time,), int16 or float32, and what was done to it: `cut`, `padded`, `changed` or nothing.
 
     Raises:
         BadInput: as `audio.load`.
     """
+    length = round(CLIP_S * rate)
     try:  # most clips are 16-bit mono wav at the rate wanted: three times faster than through libsndfile
         with wave.open(str(path), "rb") as file:
             count, plain = (
                 file.getnframes(),
                 (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, rate),
             )
-            data = file.readframes(min(count, rate)) if plain else b""
-        if plain and len(data) == 2 * min(count, rate) > 0:
-            return np.frombuffer(data, "<i2"), "cut" if count > rate else "padded" if count < rate else ""
+            data = file.readframes(min(count, length)) if plain else b""
+        if plain and len(data) == 2 * min(count, length) > 0:
+            return np.frombuffer(data, "<i2"), "cut" if count > length else "padded" if count < length else ""
     except (wave.Error, EOFError, OSError):
         pass  # a file of another kind, or a bad one: libsndfile says which
     header = audio.info(path)
-    samples = audio.load(path, rate, stereo, longest_s=1.0)[:rate]
+    samples = audio.load(path, rate, stereo, longest_s=CLIP_S)[:length]
     changed = header.rate != rate or header.channels > 1
-    return samples, "changed" if changed else "cut" if header.frames > rate else "padded" if len(samples) < rate else ""
+    return samples, "changed" if changed else "cut" if header.frames > length else "padded" if len(
+        samples
+    ) < length else ""
 
 
 def pack(part: Path, root: Path, clips: list[str], background: list[str], rate: int, stereo: str) -> None:
     """Decode clips, then recordings of noise, into a pack in the folder `part`; every clip is one row of a second."""
-    writer = PackWriter(part, ("clip",), rate)
+    writer = PackWriter(part, ("clip",), round(CLIP_S * rate))
     done: Counter[str] = Counter()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         decoded = zip(clips, ahead(pool, root, clips, rate, stereo), strict=True)

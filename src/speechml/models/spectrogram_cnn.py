@@ -14,7 +14,7 @@ class SpectrogramCNN(nn.Module):
         channels: of the spectrogram.
         classes: outputs.
 
-    Shape: (batch, channels, bins, time) -> (batch, classes) logits; at least 94 bins and frames.
+    Shape: (batch, channels, bins, time) -> (batch, classes) logits; at least 78 bins and frames.
     """
 
     def __init__(self, channels: int = 1, classes: int = 30) -> None:

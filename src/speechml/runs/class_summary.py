@@ -33,6 +33,14 @@ def class_table(scores: dict[str, Any], published: dict[str, Any], count: int, p
     return "\n".join([text, "", *remarks(scores, count), *confused(predictions)])
 
 
+def of_these_data(published: dict[str, Any], data: dict[str, Any]) -> bool:
+    """Whether published figures are of such data: the card of the data has all that `published.of` says."""
+    wanted = published.get("of") or {}
+    return all(
+        len(data.get(key, ())) == value if key == "classes" else data.get(key) == value for key, value in wanted.items()
+    )
+
+
 def remarks(scores: dict[str, Any], count: int) -> list[str]:
     """How sure the accuracy is, and the words that are recognised least."""
     from speechml.signal.class_scores import interval

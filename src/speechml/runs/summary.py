@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from speechml.runs.class_summary import class_table
+from speechml.runs.class_summary import class_table, of_these_data
 from speechml.runs.tables import shown, table
 
 # In a table: name, how it is shown.
@@ -61,7 +61,8 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
     scores, data, published = card.get("scores", {}), card["data"], card.get("published") or {}
     lines = [""]
     if "test/acc" in scores:
-        lines += [class_table(scores, published, card["scored"], folder / "predictions.npz"), ""]
+        beside = published if of_these_data(published, data) else {}
+        lines += [class_table(scores, beside, card["scored"], folder / "predictions.npz"), ""]
     parts = scored_parts(scores)
     # What was published of training data stands beside scores of the same protocol only.
     same = data["protocol"] == "as_published"
@@ -73,7 +74,7 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
         for name, value in published.get("scores", {}).items():
             if name.startswith("train/") and "train" in parts and not same:
                 lines += [f"  {name}: {value:.4g} published, where all of the recording was trained on"]
-            elif name.split("/")[0] not in parts and "test/acc" not in scores:
+            elif name.split("/")[0] not in parts and not ("test/acc" in scores and of_these_data(published, data)):
                 lines += [f"  {name}: {value:.4g} published, {shown(scores.get(name), False)} here"]
     if max(data["recordings"].values()) > 1:
         counts = ", ".join(f"{n} {part}" for part, n in data["recordings"].items()) + f" {data['called']}"
