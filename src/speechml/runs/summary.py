@@ -75,7 +75,8 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
             if name.startswith("train/") and "train" in parts and not same:
                 lines += [f"  {name}: {value:.4g} published, where all of the recording was trained on"]
             elif name.split("/")[0] not in parts and not ("test/acc" in scores and of_these_data(published, data)):
-                lines += [f"  {name}: {value:.4g} published, {shown(scores.get(name), False)} here"]
+                where = " of other data" if "test/acc" in scores else ""
+                lines += [f"  {name}: {value:.4g} published{where}, {shown(scores.get(name), False)} here"]
     if max(data["recordings"].values()) > 1:
         counts = ", ".join(f"{n} {part}" for part, n in data["recordings"].items()) + f" {data['called']}"
     else:
