@@ -130,7 +130,10 @@ def tell(config: dict[str, Any], data: Any, folder: Path) -> None:
     write_text(folder / "lr_finder.csv", "lr,loss,smoothed\n" + text)
     drawn(found).savefig(folder / "lr_finder.png", dpi=110)
     print(f"Losses of {len(found.rates)} batches with rising learning rates: {folder / 'lr_finder.png'} and .csv")
-    print("Nothing was trained. Look at the figure, then train with a rate before the loss rises, for instance")
+    print(
+        "Nothing was trained. The smoothed loss falls fastest at the rate below; up to somewhat before the loss is least,"
+    )
+    print("larger ones may learn faster. Look at the figure, then train with")
     print(f"  optimizer.lr={found.suggestion:.1g}")
 
 

@@ -142,6 +142,7 @@ def test_a_bad_clip_leaves_no_half_cache(opened, tmp_path: Path) -> None:
     ("keys", "says"),
     [
         ({"words": ["high", "lwo"]}, "has no clips of the word lwo; did you mean low"),
+        ({"words": "high"}, "it is a list"),
         ({"words": ["high"]}, "at least two"),
         ({"words": ["high", "high"]}, "at least two different"),
         ({"words": [True, "high"]}, "write it in quotes"),
@@ -176,7 +177,9 @@ def test_file_names_without_a_speaker_are_told(opened, tmp_path: Path) -> None:
     root = make_words(tmp_path / "words")
     for path in root.glob("*/*.wav"):
         path.rename(path.with_name(path.name.replace("_nohash_", "-")))
-    assert any("carry no speaker" in note for note in opened(root).card()["notes"])
+    card = opened(root).card()
+    assert card["protocol"] == "file"
+    assert any("carry no speaker" in note for note in card["notes"])
 
 
 def test_noise_made_here_falls_with_frequency_as_its_colour_says() -> None:

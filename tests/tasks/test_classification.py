@@ -89,6 +89,12 @@ def test_the_schedule_follows_the_epochs_and_early_stopping_ends_a_run(train: Ca
     assert state["last_epoch"] == state["total_steps"]  # the schedule has ended
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_the_shortest_training_has_a_schedule(epochs: int, train: Callable[..., Path], workplace: Path) -> None:
+    make_words(workplace / "few", speakers=10)
+    train(*QUICK, "data.root=few", "data.split=random", "data.batch_size=64", f"trainer.max_epochs={epochs}")
+
+
 def test_the_book_scores_the_last_epoch_and_ours_name_theirs() -> None:
     for experiment in ("words_spectrogram", "words_mel", "words_complex"):
         cfg = composed("train", f"experiment={experiment}", "data.root=x")

@@ -19,6 +19,7 @@ def drawn_pairs(counts: np.ndarray) -> list[tuple[int, int]]:
 
 def alluvial(counts: np.ndarray, classes: list[str]) -> Any:
     """Bands as wide as their number of items; what was recognised rightly is grey. Shape: counts (classes, classes)."""
+    from matplotlib import colormaps
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -34,7 +35,7 @@ def alluvial(counts: np.ndarray, classes: list[str]) -> Any:
                 axis.text(
                     x + (0.02 if x else -0.02), -begin - size / 2, f"{name} {size}", ha=side, va="center", fontsize=8
                 )
-    palette = [f"C{i}" for i in range(10)]
+    palette = [colormaps["tab20"](i) for i in range(20) if i // 2 != 7]  # without its greys
     used_left, used_right = left.copy(), right.copy()
     shown = set(drawn_pairs(counts))
     for said in range(len(classes)):
@@ -61,7 +62,10 @@ def alluvial(counts: np.ndarray, classes: list[str]) -> Any:
             axis.add_patch(
                 PathPatch(Path(corners, codes), facecolor=colour, alpha=0.4 if right_one else 0.8, linewidth=0)
             )
-    axis.set_title(f"said (left) and recognised (right), {total} test clips; pairs below {HIDDEN:.1%} are not drawn")
+    axis.set_title(
+        f"said (left), recognised (right; grey: rightly), {total} test clips; pairs below {HIDDEN:.1%} are not drawn",
+        fontsize=9,
+    )
     axis.set_xlim(-0.25, 1.25)
     return figure
 

@@ -64,7 +64,7 @@ class WordFigures(Drawings):
             title = f"mistake{rank:02d}_{was}_taken_for_{named}"
             audio.save(folder / f"{title}.wav", waveform.numpy(), int(module.sample_rate))
             for writer in writers(trainer):
-                writer.add_audio(f"test/{title}", waveform, trainer.global_step, module.sample_rate)
+                writer.add_audio(f"test/{title}", waveform.clamp(-1, 1), trainer.global_step, module.sample_rate)
             shown.append((f"{was} as {named} ({share:.0%})\n{name}", waveform))
         return spectrogram_grid(shown, module.sample_rate)
 
@@ -152,7 +152,7 @@ def mel_filter_bank(sample_rate: int) -> Any:
 
 
 def spectrogram_grid(clips: list[tuple[str, Tensor]], sample_rate: int) -> Any:
-    """Log-mel spectrograms of clips side by side, with their titles."""
+    """Log-mel spectrograms of clips side by side, with their titles: a second from left to right, 0 to Nyquist upwards."""
     columns = min(4, len(clips))
     rows = -(-len(clips) // columns)
     figure, axes = canvas((rows, columns), size=(3.2 * columns, 2.4 * rows), squeeze=False)

@@ -129,6 +129,8 @@ class ClipsData(PartsData):
 
     def __init__(self, words: list[str] | None = None, **common: Any) -> None:
         super().__init__(**common)
+        if isinstance(words, str):
+            raise ValueError(f"words is {words!r}; it is a list, as in data.words=[yes,no]")
         if words is not None:
             for word in words:
                 if not isinstance(word, str):
@@ -156,6 +158,8 @@ class ClipsData(PartsData):
             words = [word for word in self.limited_to if word in there]
             absent = [word for word in self.limited_to if word not in there and not word.startswith("_")]
             notes = [f"not scored, for want of clips: {', '.join(absent)}"] if absent else []
+            if len(words) < len(there):
+                notes += [f"only the words that the run knows are scored: {', '.join(words)}"]
         if len(words) < 2:
             raise BadInput(f"{where} has clips of {len(words)} of the words wanted; there must be at least two")
         return words, notes
@@ -166,7 +170,7 @@ class ClipsData(PartsData):
         return list(self.corpus.classes)
 
     def remedy(self, part: str) -> str:  # noqa: ARG002 (the same for all)
-        return "give more clips, or data.split=random where they are divided by speaker"
+        return "give more clips"
 
     def scored(self) -> dict[str, list[int]]:
         """Validation and test clips: choices are made on the first, and both are scored with the same weights."""
@@ -220,6 +224,9 @@ def corpus_of(
     heard = {items.sums[i] for part in ("train", "val") for i in parts[part]}
     if same := sum(items.sums[i] in heard for i in parts["test"]):
         notes = [*notes, f"{same} test clips are, sample by sample, training or validation clips as well"]
+    short = int((pack.lengths[pack.row_file[torch.tensor(items.rows)]] < pack.row).sum())
+    if short:
+        notes = [*notes, f"{short} clips are shorter than {CLIP_S:g} s: zeros follow"]
     heard_labels = {items.labels[i] for i in parts["train"]}
     if absent := [label for label in classes if label not in heard_labels]:
         notes = [*notes, f"no training clips of {', '.join(absent)}: the network cannot learn them"]

@@ -47,6 +47,9 @@ class SpeechCommands(ClipsData):
         self.root, self.split, self.stereo = Path(root).expanduser(), split, audio.checked(stereo)
         self.unknown, self.silence, self.download = unknown, silence, download
 
+    def remedy(self, part: str) -> str:
+        return f"{super().remedy(part)}, or data.split=random" if self.split == "official" else super().remedy(part)
+
     def find(self) -> ClipCorpus:
         place = self.root
         if self.download is not None:
@@ -67,7 +70,7 @@ class SpeechCommands(ClipsData):
         )
         found = open_pack(built_once(self.cache / "packs" / f"words-{stamp}", is_whole, build))
         pack = found.roles["clip"]
-        parts, notes = self._parts(root, names, set(all_words) if self.unknown else set(words))
+        parts, protocol, notes = self._parts(root, names, set(all_words) if self.unknown else set(words))
         words, absent = self._trainable(words, all_words, parts)
         rows = (pack.starts // pack.row).tolist()
         every = Items(names, found.sums[: len(names)], rows[: len(names)], parts, all_words)
@@ -87,24 +90,27 @@ class SpeechCommands(ClipsData):
             items = items.and_also(seconds(background, found.names, found.sums, each))
         classes = [*words, *[UNKNOWN] * self.unknown, *[SILENCE] * self.silence]
         heard = background if len(background.files) else coloured_noise(self.row)
-        return corpus_of(items, classes, pack, heard, self.split, [*notes, *told, *absent, *found.notes])
+        return corpus_of(items, classes, pack, heard, protocol, [*notes, *told, *absent, *found.notes])
 
-    def _parts(self, root: Path, names: list[str], used: set[str]) -> tuple[list[str], list[str]]:
-        """The part of each clip, and what a reader of the scores should know of it."""
+    def _parts(self, root: Path, names: list[str], used: set[str]) -> tuple[list[str], str, list[str]]:
+        """The part of each clip, the protocol, and what a reader of the scores should know of it."""
         marked = any("_nohash_" in name for name in names)
         if self.split == "official":
             parts = word_folders.official_parts(root, names, used)
-            if not marked:
-                return parts, [
-                    "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several parts"
-                ]
-            return parts, []
+            if not marked and not word_folders.has_lists(root):
+                said = "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several parts"
+                return parts, "file", [said]
+            return parts, self.split, []
         mine = [i for i, name in enumerate(names) if word_of(name) in used]  # other words beside them change nothing
         parts = ["train"] * len(names)
         for part, places in divided(len(mine), self.split_seed).items():
             for place in places:
                 parts[mine[place]] = part
-        return parts, ["split by clip: the same speakers are in training and test part, so the scores are too good"]
+        return (
+            parts,
+            self.split,
+            ["split by clip: the same speakers are in training and test part, so the scores are too good"],
+        )
 
     def _trainable(self, words: list[str], all_words: list[str], parts: list[str]) -> tuple[list[str], list[str]]:
         """The words that can be learned, and a sentence on those that cannot."""

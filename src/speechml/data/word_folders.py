@@ -130,6 +130,11 @@ def _part(mark: str) -> str:
     return "val" if percentage < 10 else "test" if percentage < 20 else "train"
 
 
+def has_lists(root: Path) -> bool:
+    """Whether lists say which clips are validation and test."""
+    return all((root / name).is_file() for name in LISTS.values())
+
+
 def official_parts(root: Path, names: list[str], words: set[str]) -> list[str]:
     """The part of each clip, by the list files where they are there, else by the speaker's hash.
 
@@ -203,7 +208,7 @@ def pack(part: Path, root: Path, clips: list[str], background: list[str], rate: 
     for name in background:
         writer.add(name, BACKGROUND, {"clip": audio.load(root / name, rate, stereo)})
     texts = {
-        "padded": "shorter than 1 s: zeros follow", "cut": "longer than 1 s: only the first second is used",
+        "cut": "longer than 1 s: only the first second is used",
         "changed": f"at another rate than {rate} Hz or of several channels: resampled or mixed down",
     }  # fmt: skip
     writer.close([f"of all {len(clips)} clips {done[what]} are {text}" for what, text in texts.items() if done[what]])

@@ -50,9 +50,12 @@ def remarks(scores: dict[str, Any], count: int) -> list[str]:
         f"Accuracy on {count} clips: 95 % interval {low:.3f} to {high:.3f} (of the clips; other seeds vary besides)."
     ]
     recalls = {name.removeprefix("test/recall_"): value for name, value in scores.items() if "test/recall_" in name}
-    weakest = sorted((value, name) for name, value in recalls.items() if value is not None and value < 1)[:WEAKEST]
-    if weakest:
-        lines.append("Recognised least: " + ", ".join(f"{name} {value:.0%}" for value, name in weakest) + ".")
+    weakest = sorted((value, name) for name, value in recalls.items() if value is not None and value < 1)
+    least = [name for value, name in weakest if value == weakest[0][0]]
+    if len(least) > WEAKEST:
+        lines.append(f"Recognised least: {len(least)} of {len(recalls)} classes, {weakest[0][0]:.0%} of their clips.")
+    elif weakest:
+        lines.append("Recognised least: " + ", ".join(f"{name} {value:.0%}" for value, name in weakest[:WEAKEST]) + ".")
     return lines
 
 

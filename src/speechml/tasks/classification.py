@@ -88,6 +88,9 @@ class Classifier(Task):
             raise BadInput(f"the model works at {self.sample_rate} Hz and the data at {data.sample_rate} Hz")
         self.numbers = [self.classes.index(name) for name in data.classes]
 
+    def describe(self) -> str:
+        return f"{super().describe()}, {len(self.classes)} classes: {', '.join(self.classes)}"
+
     def forward(self, waveform: Tensor) -> Tensor:
         if waveform.dim() != 3 or waveform.shape[1] != 1:
             raise ValueError(f"waveforms must be (batch, 1, time), not {tuple(waveform.shape)}")

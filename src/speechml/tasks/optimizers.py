@@ -26,6 +26,12 @@ def configured(
     if not scheduler:
         return {"optimizer": built}
     asked = inspect.signature(target(scheduler["_target_"], "scheduler.")).parameters
+    if "pct_start" in asked and scheduler.get("pct_start") is not None:
+        steps = max(3, steps)
+        scheduler = {
+            **scheduler,
+            "pct_start": max(float(scheduler["pct_start"]), 2 / steps),
+        }  # two steps up, one down at least
     length = {name: steps for name in ("total_steps", "T_max") if name in asked and scheduler.get(name) is None}
     schedule = build({k: v for k, v in scheduler.items() if k not in length}, built, where="scheduler", **length)
     return {"optimizer": built, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
