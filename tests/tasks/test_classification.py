@@ -77,10 +77,10 @@ def test_a_run_learns_and_its_model_is_loaded_whole(train: Callable[..., Path], 
 
 
 def test_the_schedule_follows_the_epochs_and_early_stopping_ends_a_run(train: Callable[..., Path], words: Path) -> None:
-    book = ("experiment=words_mel", f"data.root={words}", "data.batch_size=32", "optimizer.lr=1e-12", "optimizer=adam")
-    stopped = read_card(train(*book, "trainer.max_epochs=12"))
+    book = ("experiment=words_mel", f"data.root={words}", "data.batch_size=32", "optimizer.lr=1e-12")
+    stopped = read_card(train(*book, "trainer.max_epochs=10", "callbacks.early_stopping.patience=1"))
     assert stopped is not None
-    assert stopped["epochs"] < 12
+    assert 4 <= stopped["epochs"] < 10  # three epochs, while the rate rises, do not count
     folder = train(*QUICK, f"data.root={words}", "trainer.max_epochs=4")
     state = read_checkpoint(folder / "checkpoints" / "last.ckpt")["lr_schedulers"][0]
     card = read_card(folder)
