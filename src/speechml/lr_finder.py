@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from speechml.build import build
-from speechml.data.parts import Picks
 from speechml.errors import BadInput
 from speechml.files import make_folder, write_text
 from speechml.runs.checkpoint import task_of
@@ -116,9 +115,10 @@ def untouched() -> Iterator[None]:
 
 
 def _endless(data: Any, where: torch.device) -> Iterator[Any]:
+    """Training batches on a device, epoch after epoch."""
     for epoch in itertools.count():
-        for numbers in data._training_groups(epoch):
-            yield data.gather(Picks("train", epoch, numbers.to(where)))
+        for picks in data.train_dataloader():
+            yield data.gather(picks._replace(epoch=epoch, numbers=picks.numbers.to(where)))
 
 
 def tell(config: dict[str, Any], data: Any, folder: Path) -> None:

@@ -61,13 +61,8 @@ class SpeechCommands(ClipsData):
         words, told = self.asked(sorted(set(all_words)), str(self.root))
         stamp = fingerprint(str(root.absolute()), clips, noises, self.sample_rate, self.stereo)
         build = partial(
-            word_folders.pack,
-            root=root,
-            clips=names,
-            background=noises.names,
-            rate=self.sample_rate,
-            stereo=self.stereo,
-        )
+            word_folders.pack, root=root, clips=names, background=noises.names, rate=self.sample_rate, stereo=self.stereo
+        )  # fmt: skip
         found = open_pack(built_once(self.cache / "packs" / f"words-{stamp}", is_whole, build))
         pack = found.roles["clip"]
         parts, protocol, notes = self._parts(root, names, set(all_words) if self.unknown else set(words))
@@ -106,11 +101,8 @@ class SpeechCommands(ClipsData):
         for part, places in divided(len(mine), self.split_seed).items():
             for place in places:
                 parts[mine[place]] = part
-        return (
-            parts,
-            self.split,
-            ["split by clip: the same speakers are in training and test part, so the scores are too good"],
-        )
+        leak = "split by clip: the same speakers are in training and test part, so the scores are too good"
+        return parts, self.split, [leak]
 
     def _trainable(self, words: list[str], all_words: list[str], parts: list[str]) -> tuple[list[str], list[str]]:
         """The words that can be learned, and a sentence on those that cannot."""

@@ -179,21 +179,22 @@ def decode(path: Path, rate: int, stereo: str) -> tuple[np.ndarray, str]:
     length = round(CLIP_S * rate)
     try:  # most clips are 16-bit mono wav at the rate wanted: three times faster than through libsndfile
         with wave.open(str(path), "rb") as file:
-            count, plain = (
-                file.getnframes(),
-                (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, rate),
-            )
+            count = file.getnframes()
+            plain = (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, rate)
             data = file.readframes(min(count, length)) if plain else b""
         if plain and len(data) == 2 * min(count, length) > 0:
-            return np.frombuffer(data, "<i2"), "cut" if count > length else "padded" if count < length else ""
+            return np.frombuffer(data, "<i2"), _fitted(count, length)
     except (wave.Error, EOFError, OSError):
         pass  # a file of another kind, or a bad one: libsndfile says which
     header = audio.info(path)
     samples = audio.load(path, rate, stereo, longest_s=CLIP_S)[:length]
     changed = header.rate != rate or header.channels > 1
-    return samples, "changed" if changed else "cut" if header.frames > length else "padded" if len(
-        samples
-    ) < length else ""
+    return samples, "changed" if changed else _fitted(header.frames, length)
+
+
+def _fitted(count: int, length: int) -> str:
+    """What brings `count` samples to `length`."""
+    return "cut" if count > length else "padded" if count < length else ""
 
 
 def pack(part: Path, root: Path, clips: list[str], background: list[str], rate: int, stereo: str) -> None:

@@ -55,7 +55,8 @@ class Classifier(Task):
         figures: dict[str, Any] = {k: tuple(v) if k == "snr_db" else v for k, v in (augment or {}).items()}
         self.augmentation = Augmentation(**figures)
         self.augmentation.refuse_nonsense()
-        self.numbers: list[int] | None = None  # of the outputs that the classes of the data are
+        self.outputs: Tensor  # numbers of the outputs that the classes of the data are
+        self.register_buffer("outputs", torch.arange(len(self.classes)), persistent=False)
         self._probe()
 
     def _probe(self) -> None:
@@ -86,7 +87,7 @@ class Classifier(Task):
             raise BadInput(f"the model knows no class {', '.join(strange)}; it knows {', '.join(self.classes)}")
         if data.sample_rate != self.sample_rate:
             raise BadInput(f"the model works at {self.sample_rate} Hz and the data at {data.sample_rate} Hz")
-        self.numbers = [self.classes.index(name) for name in data.classes]
+        self.outputs = torch.tensor([self.classes.index(name) for name in data.classes], device=self.outputs.device)
 
     def describe(self) -> str:
         return f"{super().describe()}, {len(self.classes)} classes: {', '.join(self.classes)}"
@@ -105,8 +106,7 @@ class Classifier(Task):
 
     def labels(self, batch: Any) -> Tensor:
         """Numbers of the outputs that are right. Shape: (batch,)."""
-        known = torch.tensor(self.numbers or range(len(self.classes)), device=batch.label.device)
-        return known[batch.label]
+        return self.outputs[batch.label]
 
     def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         spectrogram, label = self._varied(batch, self.seed), self.labels(batch)
@@ -136,9 +136,8 @@ class Classifier(Task):
         self._score(batch)
 
     def _score(self, batch: Any) -> None:
-        with torch.autocast(
-            batch.waveform.device.type, enabled=False
-        ):  # scores are not rounded to the precision of training
+        # Scores are not rounded to the precision of training.
+        with torch.autocast(batch.waveform.device.type, enabled=False):
             logits = self(batch.waveform).float().cpu().numpy()
         labels = self.labels(batch).tolist()
         for number, row, label in zip(batch.numbers.tolist(), logits, labels, strict=True):
