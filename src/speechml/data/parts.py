@@ -61,7 +61,7 @@ class PartsData(pl.LightningDataModule):
     """Base of the data modules: what is common once a corpus is found and divided.
 
     Args:
-        sample_rate: Hz; recordings at another rate are resampled.
+        sample_rate: Hz; recordings at another rate are resampled. None where the items are no recordings.
         batch_size: items a batch, over all ranks together.
         split_seed: decides which recordings are test; apart from `seed`, so that runs which differ by seed share a test set.
         seed: order of the training items.
@@ -73,14 +73,15 @@ class PartsData(pl.LightningDataModule):
     foreign = False  # whether a run is scored on these data that was trained on others
 
     def __init__(
-        self, sample_rate: int, batch_size: int, split_seed: int, seed: int = 0, cache: str = "~/.cache/speechml"
+        self, sample_rate: int | None, batch_size: int, split_seed: int, seed: int = 0, cache: str = "~/.cache/speechml"
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        if sample_rate < 1:
+        if sample_rate is not None and sample_rate < 1:
             raise ValueError(f"sample_rate is {sample_rate}; it must be positive")
-        self.sample_rate, self.batch_size = sample_rate, batch_size
+        self.sample_rate: Any = sample_rate
+        self.batch_size = batch_size
         self.split_seed, self.seed, self.cache = split_seed, seed, Path(cache).expanduser()
         self._corpus: Any = None
         self._card: dict[str, Any] | None = None
@@ -112,7 +113,6 @@ class PartsData(pl.LightningDataModule):
         if self._card is None:
             c: Divided = self.corpus
             by_part = {part: sorted(self._marks(i) for i in c.parts[part]) for part in PARTS}
-            seconds = {part: round(sum(c.lengths[i] for i in c.parts[part]) / self.sample_rate, 1) for part in PARTS}
             self._card = {
                 "data": type(self).__name__,
                 "protocol": c.protocol,
@@ -120,12 +120,17 @@ class PartsData(pl.LightningDataModule):
                 "sample_rate": self.sample_rate,
                 "called": self.called,
                 "recordings": {part: len(c.parts[part]) for part in PARTS},
-                "seconds": seconds,
+                "seconds": {part: round(self._seconds(part), 1) for part in PARTS},
                 "fingerprint": fingerprint(by_part, self._draws()),
                 "test_fingerprint": fingerprint(by_part["test"], self._draws()),
                 "notes": c.notes,
             }
         return self._card
+
+    def _seconds(self, part: str) -> float:
+        """How long the recordings of a part are together, in s."""
+        total: float = sum(self.corpus.lengths[i] for i in self.corpus.parts[part]) / self.sample_rate
+        return total
 
     def _marks(self, item: int) -> tuple[Any, ...]:
         """What makes an item the one it is."""

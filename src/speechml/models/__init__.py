@@ -3,7 +3,8 @@
 from speechml.models.cnn import CNN, MIMOCNN
 from speechml.models.fcnn import FCNN
 from speechml.models.fir import FIR
+from speechml.models.mlp import MLP
 from speechml.models.spectrogram_cnn import SpectrogramCNN, SpectrogramResNet
 from speechml.models.stft_cnn import STFTCNN1d, STFTCNN2d
 
-__all__ = ["CNN", "FCNN", "FIR", "MIMOCNN", "STFTCNN1d", "STFTCNN2d", "SpectrogramCNN", "SpectrogramResNet"]
+__all__ = ["CNN", "FCNN", "FIR", "MIMOCNN", "MLP", "STFTCNN1d", "STFTCNN2d", "SpectrogramCNN", "SpectrogramResNet"]
