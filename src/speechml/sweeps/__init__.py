@@ -1,0 +1,1 @@
+"""Searches over hyperparameters: what is tried, by whom, and what is kept of it."""
