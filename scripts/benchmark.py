@@ -76,6 +76,14 @@ def words(
     word_benchmark.run(quick, threads)
 
 
+@app.command()
+def features(quick: Annotated[bool, typer.Option(help="Less music: 20 s.")] = False) -> None:
+    """Music: hand-made features against the exercise's loop over blocks, on one core."""
+    import feature_benchmark
+
+    feature_benchmark.run(quick)
+
+
 def _window_times(model: str, frames: int, repeats: int) -> dict[str, Times]:
     """Inference on, and gradients of, a whole recording, both ways."""
     from omegaconf import OmegaConf

@@ -136,3 +136,26 @@ def add_background(root: Path, seconds: float = 20.0) -> Path:
         noise = 0.1 * random.standard_normal(round(seconds * 16000))
         soundfile.write(root / "_background_noise_" / f"noise{i}.wav", noise, 16000)
     return root
+
+
+def feature_rows(blocks: int, level: float, random: np.random.Generator) -> np.ndarray:
+    """Rows of a made-up song (blocks, 12) that wanders slowly about a level of its own."""
+    steps = np.cumsum(0.2 * random.standard_normal((blocks, 12)), axis=0)
+    rows = level + steps - steps.mean(0) + 0.1 * random.standard_normal((blocks, 12))
+    rows[:, 11] = np.exp(rows[:, 11])  # the ratio of low to high energy
+    return rows
+
+
+def make_features(
+    path: Path, blocks: tuple[int, ...] = (60, 50, 40, 44), genres: tuple[int, ...] = (0, 1, 2, 2)
+) -> Path:
+    """A .npz in the format of DDASP exercise 12: songs in two channels that are nearly alike."""
+    random = np.random.default_rng(0)
+    rows, labels = [], []
+    for count, genre in zip(blocks, genres, strict=True):
+        left = feature_rows(count, 1.5 * genre, random)
+        right = left * (1 + 0.01 * random.standard_normal(left.shape))
+        rows += [left, right]
+        labels += [genre] * 2 * count
+    np.savez(path, Xdata=np.concatenate(rows), Ydata=np.array(labels)[:, None])
+    return path

@@ -86,7 +86,7 @@ def test_what_cannot_be_classified_is_one_sentence(run: Path, workplace: Path) -
 
 def test_each_command_refuses_the_others_runs(run: Path, train: Callable[..., Path]) -> None:
     denoiser = train(*TINY, "experiment=lab2a_fir", "model.net.taps=8", "trainer.max_epochs=1")
-    with pytest.raises(BadInput, match="no classifier of words"):
+    with pytest.raises(BadInput, match="is no classifier"):
         classify_files(denoiser, [Path("words")], "csv")
     with pytest.raises(BadInput, match="no denoiser"):
         denoise_files(run, [Path("words")], Path("out"))
@@ -95,3 +95,20 @@ def test_each_command_refuses_the_others_runs(run: Path, train: Callable[..., Pa
 def test_a_recording_of_one_sample_is_one_window(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.array([0.5]), 48000)
     assert len(list(windows(tmp_path / "a.wav", 16000))) == 1
+
+
+def test_a_classifier_of_genres_names_whole_files(train: Callable[..., Path], workplace: Path) -> None:
+    music = workplace / "music"
+    music.mkdir()
+    for genre in range(3):
+        noise = np.random.default_rng(genre).standard_normal(60 * 8000) * 0.01
+        soundfile.write(music / f"song_{genre}.wav", noise + tone(60, 8000, 100 * 5**genre, 0.1 + 0.2 * genre), 8000)
+    run = train("experiment=genre_mlp", "data.root=music", "trainer.max_epochs=20", "data.batch_size=8")
+    done = command("speechml", "classify", str(run), "music", "--format", "json")
+    answers = json.loads(done.stdout)
+    assert [answer["words"][0]["word"] for answer in answers] == ["metal", "EDM", "classical"]
+    assert all(answer["end_s"] == 60 for answer in answers)
+    soundfile.write(workplace / "short.wav", np.zeros(1000), 8000)
+    refused = command("speechml", "classify", str(run), "short.wav")
+    assert refused.returncode == 2
+    assert "short.wav cannot be classified: silent, or shorter than 0.5 s" in refused.stderr

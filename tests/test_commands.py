@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import TINY, command, make_pairs, make_words, tone
+from conftest import TINY, command, make_features, make_pairs, make_words, tone
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize(
-    "module", ["speechml", "speechml.cli", "speechml.train", "speechml.evaluate", "hydra_plugins.speechml_searchpath"]
-)
+PLUGINS = ["hydra_plugins.speechml_searchpath", "hydra_plugins.speechml_optuna"]
+
+
+@pytest.mark.parametrize("module", ["speechml", "speechml.cli", "speechml.train", "speechml.evaluate", *PLUGINS])
 def test_an_entry_point_loads_nothing_heavy(module: str) -> None:
-    heavy = ("torch", "lightning", "numpy", "librosa", "matplotlib")
+    heavy = ("torch", "lightning", "numpy", "librosa", "matplotlib", "optuna")
     program = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -61,6 +62,12 @@ def readme_commands() -> list[str]:
     return [line for line in lines if line and not line.startswith("make")]
 
 
+def searched(words: list[str]) -> list[str]:
+    """Two trials are enough of a search."""
+    searches = any(word.startswith(("hparams_search=", "hydra/sweeper=")) for word in words)
+    return ["hydra.sweeper.n_trials=2"] if searches else []
+
+
 def test_the_readmes_commands_run(workplace: Path) -> None:
     """Each as it stands, but for short trainings on few spoken pairs."""
     make_pairs(workplace / "my-recordings")
@@ -73,15 +80,24 @@ def test_the_readmes_commands_run(workplace: Path) -> None:
     (workplace / "my-noise").mkdir()
     soundfile.write(workplace / "my-noise" / "hiss.wav", 0.1 * random.standard_normal(40000), 16000)
     make_words(workplace / "my-words", words=("go", "stop"))
-    short = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
+    make_features(workplace / "features.npz")
+    (workplace / "my-music").mkdir()
+    for genre in range(3):
+        noise = np.random.default_rng(genre).standard_normal(16 * 8000) * np.linspace(0.01, 0.1, 16 * 8000)
+        soundfile.write(workplace / "my-music" / f"song_{genre}.wav", noise + tone(16, 8000, 200 * 3**genre), 8000)
     done_with = []
     for line in readme_commands():
         words = shlex.split(line)
         if words[0] == "speechml-train" and "--help" not in words:
             spoken = not any(w.startswith(("data=", "data.root=")) or "hw2" in w for w in words)
+            short = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1", *searched(words)]
             few = list(TINY) if spoken else ["data.voices=6"] if "data=spoken_words" in words else []
             words += ([] if "find_lr=true" in words else short) + few
-        for experiment, place in (("mimo_cnn_tuned", "my-recordings"), ("words_tuned", "my-words")):
+        for experiment, place in (
+            ("mimo_cnn_tuned", "my-recordings"),
+            ("words_tuned", "my-words"),
+            ("genre_mlp_tuned", "my-music"),
+        ):
             runs = sorted((workplace / "runs" / experiment).glob("*"))
             own = [r for r in runs if place in (r / "config.yaml").read_text()]
             words = [w.replace(f"runs/{experiment}/ID", str(own[0]) if own else "") for w in words]

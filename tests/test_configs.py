@@ -6,34 +6,44 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import TINY, command, composed, make_pairs
+from conftest import TINY, command, composed, make_features, make_pairs
 from speechml.configs import conf_dir, plain, refuse_unknown_keys
 from speechml.errors import BadInput
 
 CONF = Path(conf_dir())
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
-WORD_DATA = ("speech_commands", "speech_commands_random", "spoken_words")
+KINDS = {"words": ("speech_commands", "speech_commands_random", "spoken_words"), "genre": ("genre_features",)}
 OPTIONS = {
     group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
     for group in ("model", "optimizer", "scheduler", "callbacks", "checkpoint", "logger")
 }
 
 
-def is_of_words(experiment: str) -> bool:
-    """Whether an experiment is one of the word classifiers, which take other data than the denoisers."""
-    return experiment.startswith("words_")
+def kind_of(experiment: str) -> str:
+    """Which data an experiment takes: of words, of genres, or pairs."""
+    return next((kind for kind in KINDS if experiment.startswith(kind)), "pairs")
+
+
+def data_of(kind: str) -> list[str]:
+    """The data configs of a kind."""
+    every = sorted(p.stem for p in (CONF / "data").glob("*.yaml"))
+    others = {name for names in KINDS.values() for name in names}
+    return list(KINDS.get(kind, [name for name in every if name not in others]))
+
+
+def few_of(experiment: str, workplace: Path) -> tuple[str, ...]:
+    """Overrides that give an experiment a few items of its data."""
+    if kind_of(experiment) == "words":
+        return ("data=spoken_words", "data.voices=6", "data.batch_size=8")
+    if kind_of(experiment) == "genre":
+        return (f"data.root={make_features(workplace / 'x.npz')}",)
+    spoken = "spoken_pairs" in (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    return TINY if spoken else ()
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_trains_and_scores(experiment: str, train: Callable[..., Path]) -> None:
-    spoken = "spoken_pairs" in (CONF / "experiment" / f"{experiment}.yaml").read_text()
-    few = (
-        TINY
-        if spoken
-        else ("data=spoken_words", "data.voices=6", "data.batch_size=8")
-        if is_of_words(experiment)
-        else ()
-    )
+def test_every_experiment_trains_and_scores(experiment: str, train: Callable[..., Path], workplace: Path) -> None:
+    few = few_of(experiment, workplace)
     folder = train(f"experiment={experiment}", "debug=limit", "trainer.max_epochs=1", *few)
     assert (folder / "predictions.npz").is_file()
     assert (folder / "checkpoints" / "last.ckpt").is_file()
@@ -42,13 +52,34 @@ def test_every_experiment_trains_and_scores(experiment: str, train: Callable[...
 @pytest.mark.parametrize(("group", "option"), [(g, o) for g, options in OPTIONS.items() for o in options])
 def test_every_option_of_every_group_is_read_whole(group: str, option: str) -> None:
     of_words = group == "model" and option.startswith("spectrogram")
+    of_genres = group == "model" and option == "mlp"
     own = ("experiment=words_tuned", "data.root=x") if of_words else ()
+    own = ("experiment=genre_mlp", "data.root=x") if of_genres else own
     refuse_unknown_keys(plain(composed("train", *own, f"{group}={option}")))
 
 
 @pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "trainer").glob("*.yaml")))
 def test_every_trainer_is_read_whole(option: str) -> None:
     refuse_unknown_keys(plain(composed("train", f"trainer={option}")))
+
+
+@pytest.mark.parametrize(
+    ("search", "experiment"),
+    [
+        ("genre", "genre_mlp"),
+        ("genre_tuned", "genre_mlp_tuned"),
+        ("mimo_cnn", "lab2b_mimo_cnn"),
+        ("words", "words_tuned"),
+    ],
+)
+def test_every_search_runs(search: str, experiment: str, workplace: Path) -> None:
+    assert {p.stem for p in (CONF / "hparams_search").glob("*.yaml")} == {"genre", "genre_tuned", "mimo_cnn", "words"}
+    done = command(
+        "speechml-train", "-m", f"experiment={experiment}", f"hparams_search={search}", *few_of(experiment, workplace),
+        "debug=limit", "trainer.max_epochs=1", "hydra.sweeper.n_trials=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Trials: 2 done" in done.stdout
 
 
 @pytest.mark.parametrize("mode", ["fdr", "limit", "overfit", "profiler"])
@@ -59,19 +90,16 @@ def test_every_debug_mode_runs(mode: str, train: Callable[..., Path]) -> None:
     assert (folder / "card.json").is_file()
 
 
-@pytest.mark.parametrize("of_words", [False, True])
-def test_every_data_config_of_a_kind_has_the_keys_that_its_experiments_set(of_words: bool) -> None:
+@pytest.mark.parametrize("kind", [*KINDS, "pairs"])
+def test_every_data_config_of_a_kind_has_the_keys_that_its_experiments_set(kind: str) -> None:
     """So that `data=...` stays one override away from every experiment."""
-    kinds = {
-        p.stem: set(composed("train", f"data={p.stem}")["data"])
-        for p in (CONF / "data").glob("*.yaml") if (p.stem in WORD_DATA) == of_words
-    }  # fmt: skip
+    keys_of = {name: set(composed("train", f"data={name}")["data"]) for name in data_of(kind)}
     set_by_experiments = set()
-    for experiment in (e for e in EXPERIMENTS if is_of_words(e) == of_words):
+    for experiment in (e for e in EXPERIMENTS if kind_of(e) == kind):
         text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
         set_by_experiments |= set(yaml.safe_load(text).get("data", {}))
-    for kind, keys in kinds.items():
-        assert set_by_experiments <= keys, kind
+    for name, keys in keys_of.items():
+        assert set_by_experiments <= keys, name
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -79,7 +107,8 @@ def test_every_experiment_takes_other_data_of_its_kind_with_one_override(experim
     make_pairs(workplace / "mine")
     pairs = [["data=wav_pairs", "data.root=mine"], ["data=mixed_pairs", "data.clean=a", "data.noise=b"]]
     words = [["data=spoken_words"], ["data=speech_commands", "data.root=mine"]]
-    for data in words if is_of_words(experiment) else pairs:
+    genre = [["data=genre_features", "data.root=mine"]]
+    for data in {"words": words, "genre": genre, "pairs": pairs}[kind_of(experiment)]:
         refuse_unknown_keys(plain(composed("train", f"experiment={experiment}", *data)))
 
 
@@ -114,7 +143,7 @@ def test_an_added_key_that_is_read_is_accepted() -> None:
         (
             ["data.root=mine"],
             1,
-            "no key data.root in this data; it belongs to data=lab_pairs or data=recording_pair or data=speech_commands",
+            "no key data.root in this data; it belongs to data=genre_features or data=lab_pairs or",
         ),
         (["experiment=lab2b_mimo"], 1, "did you mean lab2b_mimo_cnn?"),
         (["trainer=cpuu"], 1, "did you mean cpu?"),
@@ -125,7 +154,11 @@ def test_an_added_key_that_is_read_is_accepted() -> None:
         (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "optimizer=lbfgs"], 2, "LBFGS searches along"),
         (["checkpoint.test_weights=bset"], 2, "checkpoint.test_weights is bset; it can be best or last"),
         (["optimizer.lr=-1"], 2, "optimizer SGD: Invalid learning rate"),
+        (["-m", "hparams_search=mimo"], 1, "did you mean mimo_cnn?"),
+        (["debug=limt"], 1, "did you mean limit?"),
         (["experimnt=lab2a_fir"], 1, "did you mean experiment?"),
+        (["-m", "optimizer.lr=interval(0.1,1)"], 1, "add hydra/sweeper=optuna to search it"),
+        (["optimizer.lr=0.1,0.2"], 1, "optimizer.lr=0.1,0.2 describes several runs; add -m"),
         (["runs/a/b"], 1, "'runs/a/b' is not understood; overrides are written key=value"),
         (["paths.runs=/proc/nowhere"], 2, "cannot be written to"),
         (["model.loss=l3"], 2, "loss is 'l3'; it can be l1, mse"),

@@ -1,4 +1,4 @@
-"""Naming the words of whole recordings with a trained classifier: clips of a second, or windows along longer ones."""
+"""Naming what recordings hold: words, in clips of a second or in windows along longer ones; or the genre of music."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ import torch
 
 from speechml.data import audio
 from speechml.data.clips import CLIP_S
+from speechml.data.music import BLOCK_S, rows_of
 from speechml.data.progress import progress
 from speechml.denoising import blocks
 from speechml.errors import BadInput
 from speechml.runs.checkpoint import checkpoint_of, restored
 from speechml.runs.tables import table
-from speechml.tasks import Classifier
+from speechml.tasks import Classifier, FeatureClassifier
 
 WINDOW_S, HOP_S = CLIP_S, 0.25  # s; a window is as long as the clips that a network learned from
 TOP = 3  # words that are told
 BATCH = 128  # windows that are computed together
-BLOCK_S = 30.0  # s of a recording that are read at a time
+READ_S = 30.0  # s of a recording that are read at a time
 FORMATS = ("table", "csv", "json")
 
 
@@ -50,21 +51,46 @@ class Answer(NamedTuple):
 def classify_files(run: Path, recordings: list[Path], form: str) -> None:
     """Print the likeliest words of files and folders of files, with times where a recording is longer than a clip.
 
+    A classifier of genres names each file as a whole.
+
     Raises:
         BadInput: an unusable run or recording, or a run that is no classifier.
     """
     if form not in FORMATS:
         raise BadInput(f"--format is {form}; it can be {', '.join(FORMATS)}")
     task, _ = restored(checkpoint_of(run))
-    if not isinstance(task, Classifier):
-        raise BadInput(f"{run} is no classifier of words; speechml denoise uses it")
+    if not isinstance(task, (Classifier, FeatureClassifier)):
+        raise BadInput(f"{run} is no classifier; speechml denoise uses it")
     files = [file for given in recordings for file in (audio.find(given) if given.is_dir() else [given])]
     for file in files:
         audio.info(file)
-    answers = list(
-        classified(task, (w for f in progress(files, len(files), "classifying") for w in windows(f, task.sample_rate)))
-    )
+    shown = progress(files, len(files), "classifying")
+    if isinstance(task, FeatureClassifier):
+        answers = [genre(task, file) for file in shown]
+    else:
+        answers = list(classified(task, (w for f in shown for w in windows(f, task.sample_rate))))
     print({"table": as_table, "csv": as_csv, "json": as_json}[form](answers), end="")
+
+
+def genre(task: FeatureClassifier, file: Path) -> Answer:
+    """The likeliest genres of a file of music: the mean of the probabilities of its blocks.
+
+    Raises:
+        BadInput: it cannot be read, or holds no block that is not silent.
+    """
+    rows = rows_of(file)
+    if rows.unreadable or not len(rows.features):
+        raise BadInput(f"{file} cannot be classified: {rows.unreadable or f'silent, or shorter than {BLOCK_S} s'}")
+    with torch.no_grad():
+        shares = task(torch.from_numpy(rows.features).float()).softmax(1).mean(0)
+    header = audio.info(file)
+    return Answer(str(file), 0.0, header.frames / header.rate, likeliest(task.classes, shares))
+
+
+def likeliest(classes: list[str], shares: torch.Tensor) -> list[tuple[str, float]]:
+    """The TOP classes with their probabilities. Shape: shares (classes,)."""
+    top = shares.topk(min(TOP, len(shares)))
+    return [(classes[n], value) for n, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
 
 
 def windows(file: Path, rate: int) -> Iterator[Window]:
@@ -77,7 +103,7 @@ def windows(file: Path, rate: int) -> Iterator[Window]:
     size, hop = round(WINDOW_S * rate), round(HOP_S * rate)
     stream = soxr.ResampleStream(header.rate, rate, 1) if header.rate != rate else None
     held, first, none_yet = np.zeros(0, np.float32), 0, True
-    for block, last in blocks(file, round(BLOCK_S * header.rate)):
+    for block, last in blocks(file, round(READ_S * header.rate)):
         if not np.isfinite(block).all():
             raise BadInput(f"{file} holds NaN or infinite samples; export it again")
         mono = block.mean(1)
@@ -106,10 +132,8 @@ def classified(task: Classifier, found: Iterator[Window]) -> Iterator[Answer]:
 def _answers(task: Classifier, batch: list[Window]) -> Iterator[Answer]:
     with torch.no_grad():
         shares = task(torch.from_numpy(np.stack([w.samples for w in batch]))[:, None]).softmax(1)
-    top = shares.topk(min(TOP, shares.shape[1]))
-    for window, values, numbers in zip(batch, top.values.tolist(), top.indices.tolist(), strict=True):
-        words = [(task.classes[n], value) for n, value in zip(numbers, values, strict=True)]
-        yield Answer(str(window.file), window.start_s, window.end_s, words)
+    for window, row in zip(batch, shares, strict=True):
+        yield Answer(str(window.file), window.start_s, window.end_s, likeliest(task.classes, row))
 
 
 def as_table(answers: list[Answer]) -> str:

@@ -13,7 +13,7 @@ from speechml.errors import BadInput
 
 commands = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
-    help="Use trained models: denoise recordings, name spoken words. Training is speechml-train, scoring speechml-evaluate.",
+    help="Use trained models: denoise recordings, name words and genres. Training is speechml-train, scoring speechml-evaluate.",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def classify(
     recordings: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")],
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
-    """Name the words of recordings: the three likeliest, of windows of 1 s every 0.25 s where a recording is longer."""
+    """Name the words of recordings (windows of 1 s every 0.25 s where one is longer), or the genre of music."""
     from speechml.classify import classify_files
 
     classify_files(run, recordings, form)

@@ -65,7 +65,15 @@ def _sentence(error: Exception, config_name: str) -> str:
     """Hydra's message, with the nearest valid key where it speaks of an unknown one."""
     text = str(error).strip()
     if type(error).__name__ == "OverrideParseException":
-        return f"{getattr(error, 'override', text)!r} is not understood; overrides are written key=value (see --help)"
+        word = getattr(error, "override", text)
+        sweeps = "sweeps key=choice(a, b), key=range(1, 4) or key=interval(0, 1)"
+        return f"{word!r} is not understood; overrides are written key=value, {sweeps} (see --help)"
+    if "BasicSweeper does not support" in text:
+        return "a plain sweep runs every combination, and an interval has no end of them; add hydra/sweeper=optuna to search it"
+    if several := re.search(r"Ambiguous value for argument '(.+?)'", text):
+        return f"{several[1]} describes several runs; add -m, or write a list as key=[a,b]"
+    if several := re.search(r"Sweep parameters '(.+)' requires --multirun", text):
+        return f"{several[1]} describes several runs; add -m"
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         return f"there is no key {unknown[1]}{_elsewhere(unknown[1]) or nearest(unknown[1], _known_keys(config_name))}"
@@ -95,11 +103,12 @@ def _known_keys(config_name: str) -> list[str]:
     from omegaconf import OmegaConf
 
     known = {folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir()}
-    groups = [a for a in sys.argv[1:] if a.partition("=")[0] in known]
+    groups = [a for a in sys.argv[1:] if a.partition("=")[0] in known or a.startswith("hydra/")]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(conf_dir(), version_base="1.3"):
-            keys = list(keys_of(OmegaConf.to_container(compose(config_name, overrides=groups))))
+            config = compose(config_name, overrides=groups, return_hydra_config=True)
+            keys = list(keys_of(OmegaConf.to_container(config)))
             return keys + [folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir()]
     except Exception:  # the hint is a courtesy: without it the first error still stands
         return []

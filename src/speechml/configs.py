@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from speechml.errors import BadInput
 
@@ -16,8 +18,8 @@ from speechml.errors import BadInput
 # signature of what it names instead.
 READ: dict[str, set[str]] = {
     "": {
-        "name", "seed", "threads", "redo", "test", "find_lr", "data", "model", "optimizer", "scheduler", "trainer", "checkpoint",
-        "callbacks", "logger", "paths", "published",
+        "name", "seed", "threads", "redo", "test", "find_lr", "objective", "data", "model", "optimizer", "scheduler",
+        "trainer", "checkpoint", "callbacks", "logger", "paths", "published",
     },
     "checkpoint": {"monitor", "mode", "test_weights"},
     "logger": {"tensorboard", "csv"},
@@ -49,6 +51,14 @@ def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
         for key, value in node.items():
             yield f"{prefix}{key}"
             yield from keys_of(value, f"{prefix}{key}.")
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one level of dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def refuse_unknown_keys(config: dict[str, Any], only: set[str] | None = None) -> None:
@@ -117,12 +127,21 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     """The composed config as plain containers, every interpolation resolved.
 
     Raises:
-        BadInput: a mandatory value (`???`) is missing; the message names its key.
+        BadInput: a mandatory value (`???`) is missing, or a key that another is taken from; the message names it.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise BadInput(f"{missing[0]} must be given: add {missing[0]}=VALUE to the command")
-    config = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        if missing:
+            raise BadInput(f"{missing[0]} must be given: add {missing[0]}=VALUE to the command")
+        config = OmegaConf.to_container(cfg, resolve=True)
+    except InterpolationKeyError as error:
+        wanted = re.search(r"'([\w.]+)' not found", str(error))
+        if not wanted:
+            raise
+        group = wanted[1].partition(".")[0]
+        raise BadInput(
+            f"{error.full_key} is taken from {wanted[1]}, which this {group} does not have: choose {group}=... of another kind"
+        ) from error
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
 

@@ -6,3 +6,15 @@ class BadInput(Exception):
 
     The commands print it without a traceback and exit with code 2.
     """
+
+
+class Busy(BadInput):
+    """Another process has what is wanted; it may be free later."""
+
+
+class UnusableData(BadInput):
+    """The data cannot be used, whatever is done with them."""
+
+
+class NoSuchScore(BadInput):
+    """What a search is to go by is no score of its runs: no trial of it can have a value."""

@@ -19,7 +19,7 @@ from speechml.runs.class_summary import class_table
 from speechml.runs.folder import provenance, read_card
 from speechml.runs.predictions import tested, write_predictions
 from speechml.runs.summary import score_table, scored_parts, undefined
-from speechml.tasks import Classifier
+from speechml.tasks.classification import Classification
 
 OWN_KEYS = {"run", "data", "paths", "seed", "threads"}
 
@@ -44,7 +44,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
     data = build(node, where="data")
     task.refuse_strange(data)  # type: ignore[operator]
-    if isinstance(task, Classifier):
+    if isinstance(task, Classification):
         data.limited_to = task.classes
     card = data.card()
     data.foreign = card["fingerprint"] != own["data"]["fingerprint"]
@@ -69,7 +69,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     write_json(out / f"{name}.json", content)
     known = data.known(record["heard"])
     if "test/acc" in scores:
-        print("", class_table(scores, {}, card["recordings"]["test"], out / f"{name}.npz"), sep="\n")
+        print("", class_table(scores, {}, card["recordings"]["test"], out / f"{name}.npz", card["called"]), sep="\n")
     _tell(folder, own, name, card, scores, known)
     return scores
 

@@ -16,15 +16,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from speechml.build import build, target
 from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
-from speechml.errors import BadInput
+from speechml.errors import BadInput, NoSuchScore, UnusableData
 from speechml.files import make_folder, write_text
 from speechml.process import prepare
 from speechml.runs.checkpoint import Record, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
 from speechml.runs.identity import run_id
-from speechml.runs.predictions import tested, write_predictions
 from speechml.runs.ranks import environment, leave_group, processes
 from speechml.runs.summary import summary
+from speechml.scoring import scored
+from speechml.sweeps import trial
+from speechml.sweeps.pruning import pruning
+from speechml.sweeps.trial import Pruned
 from speechml.tasks.optimizers import configured
 from speechml.trainer import headlines, trainer_for
 
@@ -38,22 +41,29 @@ def launch(cfg: DictConfig) -> float | None:
     """Train and test what a config describes, unless that is done; resume it where it stopped.
 
     Returns:
-        The validation figure that `checkpoint.monitor` names, for sweepers.
+        The validation figure that `objective` names, else `checkpoint.monitor`, for sweepers.
 
     Raises:
         BadInput: an unknown key, unusable data, a run that another process is training.
+        Pruned: the search that the run belongs to can do without it.
     """
     config = plain(cfg)
     refuse_unknown_keys(config)
+    trial.refuse_search_alone()
     identity = run_id(cfg)
     config = with_absolute_paths(config)
     folder = Path(config["paths"]["runs"]) / config["name"] / identity
     prepare(config)
-    data = build(config["data"], where="data")
-    data_card = data.card()  # reads the recordings: what is wrong with them is said before a folder exists
+    try:
+        data = build(config["data"], where="data")
+        data_card = data.card()  # reads the recordings: what is wrong with them is said before a folder exists
+    except BadInput as error:
+        raise UnusableData(str(error)) from error
     config = with_classes(config, data)
     pl.seed_everything(config["seed"], verbose=False)
     refuse_unusable(config, data, data_card)
+    if trial.current() and data.validation_is_known:
+        raise BadInput("a search needs a validation part that is not trained on; set data.heldout above 0")
     configured([torch.nn.Parameter(torch.zeros(1))], config["optimizer"], config["scheduler"], steps=10)
     if config["find_lr"]:
         from speechml.lr_finder import tell
@@ -66,7 +76,7 @@ def launch(cfg: DictConfig) -> float | None:
         if card and not config["redo"]:
             refuse_other_data(folder, card, data_card)
             if card["state"] == "done":
-                return _already_done(folder, card)
+                return _already_done(config, folder, card)
         resume = None
         if card and config["redo"]:
             print(f"the run that was here is kept in {set_aside(folder)}")
@@ -102,14 +112,27 @@ def resume_point(folder: Path) -> Path | None:
     return last if last.is_file() else None
 
 
-def _already_done(folder: Path, card: dict[str, Any]) -> float | None:
+def _value(config: dict[str, Any], card: dict[str, Any]) -> float | None:
+    """What a sweeper goes by: the score that `objective` names, else that of the best checkpoint."""
+    goal = config["objective"]
+    same = not goal or goal == config["checkpoint"]["monitor"]
+    value = card.get("monitored") if same else card["scores"].get(goal)
+    if value is None and goal:
+        there = sorted(name for name in card["scores"] if name.startswith("val/"))
+        raise NoSuchScore(f"objective={goal} is no score of this run; it has {', '.join(there)}")
+    return None if value is None else float(value)
+
+
+def _already_done(config: dict[str, Any], folder: Path, card: dict[str, Any]) -> float | None:
+    if trial.current():
+        return _value(config, card)
     print("This run is done already; redo=true trains it again. Its scores:")
     now, then = code_version(), card.get("code", {})
     if (now.get("commit"), now.get("dirty")) != (then.get("commit"), then.get("dirty")):
-        print(f"It was made by another version of the code (commit {then.get('commit')}, now {now.get('commit')}).")
+        versions = [f"{code.get('commit')}{' with changes' * bool(code.get('dirty'))}" for code in (then, now)]
+        print(f"It was made by another version of the code (commit {versions[0]}, now {versions[1]}).")
     print(summary(folder, card))
-    value = card.get("monitored")
-    return None if value is None else float(value)
+    return _value(config, card)
 
 
 def refuse_other_data(folder: Path, card: dict[str, Any], data_card: dict[str, Any]) -> None:
@@ -161,7 +184,7 @@ def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]
 def _resumable(folder: Path, card: dict[str, Any]) -> Path | None:
     """The checkpoint a stopped run continues from, or None where it has to begin again."""
     last = resume_point(folder)
-    if last:
+    if last and not trial.current():
         print(f"resuming {folder}, which was {'cut off' if card['state'] == 'running' else card['state']}")
     return last
 
@@ -185,14 +208,20 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.info("%s %s: %s", card["experiment"], card["id"], card["command"])
-    print(f"training {folder}  {' '.join(card['overrides'])}".rstrip(), file=sys.stderr, flush=True)
+    quiet = trial.current() is not None  # the search tells of its trials, a line each
+    if not quiet:
+        print(f"training {folder}  {' '.join(card['overrides'])}".rstrip(), file=sys.stderr, flush=True)
     state, before = "failed", environment()
     try:
         card |= execute(config, folder, data, resume)
         state = "done"
     except (KeyboardInterrupt, SystemExit):
         state = "stopped"
-        print(f"\nstopped; the same command resumes {folder} after its last whole epoch", file=sys.stderr)
+        if not quiet:
+            print(f"\nstopped; the same command resumes {folder} after its last whole epoch", file=sys.stderr)
+        raise
+    except Pruned as pruned:
+        state, card["pruned"] = "stopped", str(pruned)
         raise
     except BaseException as error:
         card["error"] = f"{type(error).__name__}: {error}"
@@ -207,9 +236,9 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
         handler.close()
     text = summary(folder, card)
     write_text(folder / "scores.txt", text + "\n")
-    print(text)
-    value = card.get("monitored")
-    return None if value is None else float(value)
+    if not quiet:
+        print(text)
+    return _value(config, card)
 
 
 def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None) -> dict[str, Any]:
@@ -220,34 +249,31 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     if resume:
         content = read_checkpoint(resume)
         refuse_other_weights(task, content["state_dict"], resume)
-    trainer, best = trainer_for(config, folder, data, task)
-    if trainer.is_global_zero:
+    place = trial.current()
+    watched = config["objective"] or config["checkpoint"]["monitor"]
+    pruners = pruning(place, watched, processes(config["trainer"]))
+    trainer, best = trainer_for(config, folder, data, task, pruners)
+    if trainer.is_global_zero and place is None:
         print(task.describe(), file=sys.stderr, flush=True)
     started = time.perf_counter()
     trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
     seconds = time.perf_counter() - started
-    named = ("train/",) if data.validation_is_known else ("train/", "val/")
+    if pruners and pruners[0].pruned_at:
+        raise Pruned(f"after epoch {pruners[0].pruned_at}, by {watched}")
+    value = trainer.callback_metrics.get(config["checkpoint"]["monitor"])
+    if best is not None and best.best_model_score is not None:
+        value = best.best_model_score
     found: dict[str, Any] = {
         "parameters": sum(p.numel() for p in task.parameters()),
         "training_s": round(seconds, 2),
         "epochs": trainer.current_epoch,
         "clips_per_s": clips_per_s(trainer, data, seconds),
-        "monitored": _number(trainer.callback_metrics.get(config["checkpoint"]["monitor"])),
-        "scores": {k: _number(v) for k, v in trainer.callback_metrics.items() if k.startswith(named)},
+        "monitored": None if value is None else float(value),
+        **scored(trainer, task, data, config, folder, best),
     }
-    if best is not None and best.best_model_score is not None:
-        found["monitored"] = _number(best.best_model_score)
-    if config["test"]:
-        use_best = config["checkpoint"]["test_weights"] == "best" and best is not None and best.best_model_path
-        trainer.test(
-            task, datamodule=data, ckpt_path=best.best_model_path if use_best and best else None, weights_only=True, verbose=False
-        )  # fmt: skip
-        found["scores"] |= {k: _number(v) for k, v in task.scores.items()}
-        found["scored"] = len(set(task.items) & set(data.corpus.parts["test"]))
-        if trainer.is_global_zero:
-            write_predictions(folder / "predictions.npz", tested(task, data), data.corpus.names, **task.predicted())
     for logger in trainer.loggers:
-        final = {name: found["scores"].get(name) for name in headlines(task, data)}
+        known = found["scores"] | {config["checkpoint"]["monitor"]: found["monitored"]}
+        final = {name: known.get(name) for name in headlines(config, task, data)}
         logger.log_metrics({f"hp/{k}": v for k, v in final.items() if v is not None})
         logger.finalize("success")
     return found
@@ -258,7 +284,3 @@ def clips_per_s(trainer: pl.Trainer, data: Any, seconds: float) -> float:
     first = next(c.first_step for c in trainer.callbacks if isinstance(c, Record))  # type: ignore[attr-defined]
     epochs = (trainer.global_step - first) / len(data.train_dataloader())
     return round(epochs * data.items / seconds, 1)
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)

@@ -6,6 +6,8 @@ import ctypes
 import logging
 import os
 import platform
+import threading
+import time
 import warnings
 from typing import Any
 
@@ -34,6 +36,20 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def end_with(parent: int) -> None:
+    """Let a thread end this process as soon as `parent`, by its number, has ended, whatever ended it.
+
+    Helpers of a killed process would else go on, and hold its locks.
+    """
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    os._exit(1)
 
 
 def exact_float32() -> None:
@@ -65,5 +81,7 @@ def quiet_third_parties() -> None:
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
     # The epoch may be shorter than Lightning's default logging period; the loggers get epochs.
     warnings.filterwarnings("ignore", ".*The number of training batches .* is smaller than the logging interval.*")
+    # Every rank has the items of all ranks when scores are computed, so there is nothing to average.
+    warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")
     # Lightning's own tree flattening asks for a newer spelling.
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")

@@ -8,6 +8,11 @@ import sys
 
 from omegaconf import OmegaConf
 
+NOT_OF_THE_SWEEP = (
+    "hydra.sweeper.n_trials=", "hydra.sweeper.n_jobs=", "hydra.sweeper.max_retries=", "hydra.sweeper.figures=",
+    "hydra.sweeper.retrain=", "hydra/launcher=", "hydra.launcher.", "hydra.sweep.",
+)  # fmt: skip
+
 
 def samples(sample_rate: int, seconds: float) -> int:
     """`${samples:RATE,SECONDS}`: a duration in samples."""
@@ -19,11 +24,19 @@ def bins(n_fft: int) -> int:
     return n_fft // 2 + 1
 
 
-def sweep_folder() -> str:
-    """`${sweep_folder:}`: `<experiment>/<sweep>` of a multirun, named by its command, so that a repeated sweep is the same."""
-    words = sorted(word for word in sys.argv[1:] if not word.startswith("-"))
-    named = [word.removeprefix("experiment=") for word in words if word.startswith("experiment=")]
-    experiment = re.sub(r"[^\w.-]+", "_", named[0]) if named else "default"
+def sweep_folder(chosen: str) -> str:
+    """`${sweep_folder:EXPERIMENT}`: `<experiment>/<sweep>` of a multirun, named by its command: a repeated one is the same.
+
+    So is one that asks for more trials, or for other helpers: what these words set is not part of the name.
+    """
+    given = [word for word in sys.argv[1:] if word.startswith("experiment=")]
+    words = sorted(
+        word
+        for word in [*sys.argv[1:], *([] if given else [f"experiment={chosen}"])]
+        if not word.startswith(("-", *NOT_OF_THE_SWEEP))
+    )
+    named = given[0].removeprefix("experiment=") if given else chosen
+    experiment = re.sub(r"[^\w.-]+", "_", named)
     return f"{experiment}/{hashlib.sha256(chr(10).join(words).encode()).hexdigest()[:10]}"
 
 

@@ -9,12 +9,15 @@ import lightning.pytorch as pl
 
 from speechml.build import build
 from speechml.callbacks import EpochTable
+from speechml.configs import flat
 from speechml.runs.checkpoint import AtomicIO, Record
 from speechml.runs.ranks import FrozenDDP, processes
 
 
-def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> tuple[pl.Trainer, Any]:
-    """The trainer of a run, with what watches it, and the callback that keeps the best checkpoint."""
+def trainer_for(
+    config: dict[str, Any], folder: Path, data: Any, task: Any, more: list[pl.Callback]
+) -> tuple[pl.Trainer, Any]:
+    """The trainer of a run, with what watches it (`more` besides), and the callback that keeps the best checkpoint."""
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -29,6 +32,7 @@ def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> t
     last = ModelCheckpoint(filename="last", **common)
     callbacks = [Record(config, data.card()["fingerprint"], data.heard()), best, last]
     callbacks += [build(node, where=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
+    callbacks += more
     loggers = []
     if config["logger"]["tensorboard"]:
         loggers.append(TensorBoardLogger(folder, name="", version="", default_hp_metric=False))
@@ -54,7 +58,7 @@ def trainer_for(config: dict[str, Any], folder: Path, data: Any, task: Any) -> t
             "seed": config["seed"],
         }
         # TensorBoard's HPARAMS tab lists a run only if it knows its metrics from the start.
-        logger.log_hyperparams(hyperparameters, {f"hp/{name}": float("nan") for name in headlines(task, data)})
+        logger.log_hyperparams(hyperparameters, {f"hp/{name}": float("nan") for name in headlines(config, task, data)})
     return trainer, None if trainer.fast_dev_run else best
 
 
@@ -63,15 +67,8 @@ def divisor(number: int, at_most: int) -> int:
     return max(d for d in range(1, at_most + 1) if number % d == 0) if number > 0 else at_most
 
 
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one level of dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
-
-
-def headlines(task: Any, data: Any) -> list[str]:
-    """The scores by which runs are compared: those of the part that is least known to the network."""
+def headlines(config: dict[str, Any], task: Any, data: Any) -> list[str]:
+    """The scores by which runs are compared: what choices go by, and those of the part that is least known to the network."""
     part = list(data.scored())[-1]
-    return [f"{part}/{name}" for name in task.headline_scores]
+    goals = [] if data.validation_is_known else [config["objective"] or config["checkpoint"]["monitor"]]
+    return [*goals, *(f"{part}/{name}" for name in task.headline_scores)]

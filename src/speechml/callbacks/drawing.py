@@ -87,3 +87,21 @@ def per_epoch(curves: dict[str, Curve], label: str, log: bool = False) -> Any:
     axis.set(xlabel="epoch", ylabel=label, title=f"{label} per epoch")
     axis.legend()
     return figure
+
+
+def confusion_matrix(counts: np.ndarray, classes: list[str], what: str = "clips") -> Any:
+    """Rows: what it was; columns: what it was taken for, in % of the row. Shape: counts (classes, classes)."""
+    size = max(5.0, 0.32 * len(classes) + 2)
+    figure, axis = canvas(size=(size + 1, size))
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    axis.grid(False)
+    ticks = range(len(classes))
+    axis.set_xticks(ticks, classes, rotation=90)
+    axis.set_yticks(ticks, classes)
+    axis.set(xlabel="taken for", ylabel="was", title=f"confusions on {counts.sum()} test {what}, % of each row")
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        colour = "white" if share[row, column] > 50 else "black"
+        axis.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=7, color=colour)
+    figure.colorbar(image, ax=axis, shrink=0.8)
+    return figure

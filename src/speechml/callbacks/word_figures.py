@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.callbacks.alluvial import alluvial
-from speechml.callbacks.drawing import Drawings, canvas, per_epoch
+from speechml.callbacks.drawing import Drawings, canvas, confusion_matrix, per_epoch
 from speechml.callbacks.listening import writers
 from speechml.data import audio
 from speechml.data.parts import Picks
@@ -81,24 +81,6 @@ def mistakes(logits: Tensor, labels: Tensor, most: int = MISTAKES) -> list[int]:
     sure, named = logits.softmax(1).max(1)
     wrong = torch.nonzero(named != labels)[:, 0]
     return [int(i) for i in wrong[sure[wrong].argsort(descending=True, stable=True)][:most]]
-
-
-def confusion_matrix(counts: np.ndarray, classes: list[str]) -> Any:
-    """Rows: what was said; columns: what was recognised, in % of the row."""
-    size = max(5.0, 0.32 * len(classes) + 2)
-    figure, axis = canvas(size=(size + 1, size))
-    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    axis.grid(False)
-    ticks = range(len(classes))
-    axis.set_xticks(ticks, classes, rotation=90)
-    axis.set_yticks(ticks, classes)
-    axis.set(xlabel="recognised as", ylabel="said", title=f"confusions on {counts.sum()} test clips, % of each row")
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if share[row, column] > 50 else "black"
-        axis.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=7, color=colour)
-    figure.colorbar(image, ax=axis, shrink=0.8)
-    return figure
 
 
 def sample(waveform: Tensor, sample_rate: int, name: str) -> Any:

@@ -10,11 +10,13 @@ import numpy as np
 from speechml.runs.tables import shown, table
 
 ROWS = {"acc": "accuracy", "macro_f1": "macro F1", "loss": "loss (cross entropy)"}
-PARTS = {"val": "validation", "test": "test part"}
+PARTS = {"train": "training part", "val": "validation", "test": "test part"}
 WEAKEST = 5  # classes, and pairs of classes, that are named
 
 
-def class_table(scores: dict[str, Any], published: dict[str, Any], count: int, predictions: Path) -> str:
+def class_table(
+    scores: dict[str, Any], published: dict[str, Any], count: int, predictions: Path, called: str = "clips"
+) -> str:
     """Scores of validation and test part beside the published ones, and what is said of them.
 
     Args:
@@ -22,15 +24,17 @@ def class_table(scores: dict[str, Any], published: dict[str, Any], count: int, p
         published: of the card.
         count: test clips that were scored.
         predictions: predictions.npz, for the confusions.
+        called: what the items are.
     """
     given = published.get("scores", {})
-    parts = {part: title for part, title in PARTS.items() if f"{part}/acc" in scores}
+    # A training loss and accuracy are known of every run; scores of the whole training part are told by the macro F1.
+    parts = {part: title for part, title in PARTS.items() if f"{part}/macro_f1" in scores}
     rows = []
     for score, title in ROWS.items():
         cells = [shown(scores.get(f"{part}/{score}"), False) for part in parts]
         rows.append([title, *cells, *[shown(given.get(f"test/{score}"), False)] * bool(given)])
     text = table(["", *parts.values(), *["published"] * bool(given)], rows)
-    return "\n".join([text, "", *remarks(scores, count), *confused(predictions)])
+    return "\n".join([text, "", *remarks(scores, count, called), *confused(predictions)])
 
 
 def of_these_data(published: dict[str, Any], data: dict[str, Any]) -> bool:
@@ -41,19 +45,21 @@ def of_these_data(published: dict[str, Any], data: dict[str, Any]) -> bool:
     )
 
 
-def remarks(scores: dict[str, Any], count: int) -> list[str]:
-    """How sure the accuracy is, and the words that are recognised least."""
+def remarks(scores: dict[str, Any], count: int, called: str) -> list[str]:
+    """How sure the accuracy is, and the classes that are recognised least."""
     from speechml.signal.class_scores import interval
 
     low, high = interval(scores["test/acc"], count)
     lines = [
-        f"Accuracy on {count} clips: 95 % interval {low:.3f} to {high:.3f} (of the clips; other seeds vary besides)."
+        f"Accuracy on {count} {called}: 95 % interval {low:.3f} to {high:.3f} (of the {called}; other seeds vary besides)."
     ]
     recalls = {name.removeprefix("test/recall_"): value for name, value in scores.items() if "test/recall_" in name}
     weakest = sorted((value, name) for name, value in recalls.items() if value is not None and value < 1)
     least = [name for value, name in weakest if value == weakest[0][0]]
     if len(least) > WEAKEST:
-        lines.append(f"Recognised least: {len(least)} of {len(recalls)} classes, {weakest[0][0]:.0%} of their clips.")
+        lines.append(
+            f"Recognised least: {len(least)} of {len(recalls)} classes, {weakest[0][0]:.0%} of their {called}."
+        )
     elif weakest:
         lines.append("Recognised least: " + ", ".join(f"{name} {value:.0%}" for value, name in weakest[:WEAKEST]) + ".")
     return lines

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from speechml.errors import BadInput
+from speechml.errors import BadInput, Busy
 from speechml.files import write_json
 
 
@@ -26,7 +26,7 @@ def claimed(folder: Path) -> Iterator[None]:
     """Hold a run's folder alone; a killed holder lets go by itself.
 
     Raises:
-        BadInput: another process has it.
+        Busy: another process has it.
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,9 +40,7 @@ def claimed(folder: Path) -> Iterator[None]:
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
-                raise BadInput(
-                    f"{folder} is being trained by {holder}; wait for it, or change a key or the seed"
-                ) from None
+                raise Busy(f"{folder} is being trained by {holder}; wait for it, or change a key or the seed") from None
             if not _is_still(folder / ".lock", file.fileno()):
                 continue  # the folder was moved aside while we opened its lock
             file.truncate(0)

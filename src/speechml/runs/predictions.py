@@ -22,6 +22,7 @@ def write_predictions(path: Path, items: dict[int, dict[str, Any]], names: list[
 
 
 def tested(task: Any, data: Any) -> dict[int, dict[str, Any]]:
-    """What the last test found of the items that it scored, but for those of the validation part."""
-    validation = set(data.scored().get("val", []))
-    return {number: row for number, row in task.items.items() if number not in validation}
+    """What the last test found of the test items; of all that it scored where no part is called test."""
+    scored = data.scored()
+    wanted = set(scored.get("test") or [number for part in scored.values() for number in part])
+    return {number: row for number, row in task.items.items() if number in wanted}

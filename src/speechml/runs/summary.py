@@ -62,7 +62,7 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
     lines = [""]
     if "test/acc" in scores:
         beside = published if of_these_data(published, data) else {}
-        lines += [class_table(scores, beside, card["scored"], folder / "predictions.npz"), ""]
+        lines += [class_table(scores, beside, card["scored"], folder / "predictions.npz", data["called"]), ""]
     parts = scored_parts(scores)
     # What was published of training data stands beside scores of the same protocol only.
     same = data["protocol"] == "as_published"
@@ -75,7 +75,7 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
             if name.startswith("train/") and "train" in parts and not same:
                 lines += [f"  {name}: {value:.4g} published, where all of the recording was trained on"]
             elif name.split("/")[0] not in parts and not ("test/acc" in scores and of_these_data(published, data)):
-                where = " of other data" if "test/acc" in scores else ""
+                where = " of other data or another division" if "test/acc" in scores else ""
                 lines += [f"  {name}: {value:.4g} published{where}, {shown(scores.get(name), False)} here"]
     if max(data["recordings"].values()) > 1:
         counts = ", ".join(f"{n} {part}" for part, n in data["recordings"].items()) + f" {data['called']}"
@@ -91,8 +91,6 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
         lines += [
             f"Training: {card['epochs']} epochs in {card['training_s']:.0f} s, {card['parameters']:,} parameters."
         ]
-    lines += [
-        f"Run: {folder} (card.json, figures/, audio/, checkpoints/)",
-        f"Look and listen: tensorboard --logdir {folder}",
-    ]
+    there = [f"{name}/" for name in ("figures", "audio", "checkpoints") if (folder / name).is_dir()]
+    lines += [f"Run: {folder} ({', '.join(['card.json', *there])})", f"Look: tensorboard --logdir {folder}"]
     return "\n".join(lines)

@@ -28,6 +28,7 @@ class Task(pl.LightningModule):
         self.optimizer_node, self.scheduler_node = optimizer or {}, scheduler
         self.items: dict[int, dict[str, Any]] = {}  # scores of each item of the part being scored
         self.scores: dict[str, float] = {}  # what the last test gave
+        self.losses: dict[int, tuple[int, dict[str, Tensor]]] = {}  # of this epoch, by batch: its items, what is logged
 
     @classmethod
     def refuse_strange(cls, data: Any) -> None:
@@ -53,11 +54,22 @@ class Task(pl.LightningModule):
         """The loss of a training batch and what else is logged of it, by its name."""
         raise TypeError(f"{type(self).__name__} has no loss for {type(batch).__name__}")
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002 (Lightning's signature)
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss, others = self.training_loss(batch)
-        found = {"train/loss": loss.detach(), **{f"train/{name}": value.detach() for name, value in others.items()}}
-        self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(batch.numbers), sync_dist=True)
+        count = len(batch.numbers)
+        # An optimiser that computes a batch several times leaves the values of the last.
+        self.losses[batch_idx] = count, {name: value.detach() for name, value in {"loss": loss, **others}.items()}
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
+        if not self.trainer.is_last_batch:
+            return
+        # Logged once an epoch: Lightning's logging of a step costs more than a step of a small network.
+        items = sum(count for count, _ in self.losses.values())
+        names = next(iter(self.losses.values()))[1]
+        sums = {name: sum(count * values[name] for count, values in self.losses.values()) for name in names}
+        means = {f"train/{name}": total / items for name, total in sums.items()}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=items, sync_dist=True)
 
     def predicted(self) -> dict[str, np.ndarray]:
         """What predictions.npz holds beside the rows of items."""
@@ -78,6 +90,7 @@ class Task(pl.LightningModule):
         self.prepare(self._data())  # the same again when a run is resumed, whose checkpoint then has the last word
 
     def on_train_epoch_start(self) -> None:
+        self.losses = {}
         # Dropout draws from torch's one generator: set by the epoch, a resumed run draws as one that never stopped.
         torch.manual_seed(key("epoch", self._data().seed, self.trainer.current_epoch, self.trainer.global_rank))
 
