@@ -18,7 +18,7 @@ train: .venv/installed  ## train the default experiment (ARGS="experiment=..." f
 	$(BIN)/speechml-train $(ARGS)
 
 test: .venv/installed  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -12,9 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: a thread each, or they wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real recordings of ../shared/data are not here")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """The same draws in every run of the tests, whatever ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,21 @@ def test_what_cannot_be_classified_is_one_sentence(run: Path, workplace: Path) -
     assert "cannot be read as audio" in done.stderr
 
 
+def test_a_bad_recording_keeps_no_other_from_being_named(run: Path, workplace: Path) -> None:
+    mixed = workplace / "mixed"
+    mixed.mkdir()
+    for name in ("a", "c"):
+        soundfile.write(mixed / f"{name}.wav", tone(1.0, 16000, 300.0), 16000)
+    (mixed / "b.wav").write_bytes(b"junk")
+    (mixed / "d.wav").write_bytes(b"")
+    done = command("speechml", "classify", str(run), "mixed", "--format", "csv")
+    assert done.returncode == 2
+    assert [row["file"] for row in csv.DictReader(done.stdout.splitlines())] == ["mixed/a.wav", "mixed/c.wav"]
+    assert done.stderr.count("\n") == 1
+    assert "b.wav cannot be read as audio" in done.stderr
+    assert "and 1 more of 4 files" in done.stderr
+
+
 def test_each_command_refuses_the_others_runs(run: Path, train: Callable[..., Path]) -> None:
     denoiser = train(*TINY, "experiment=lab2a_fir", "model.net.taps=8", "trainer.max_epochs=1")
     with pytest.raises(BadInput, match="is no classifier"):

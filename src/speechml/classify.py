@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import soxr
@@ -28,6 +28,7 @@ TOP = 3  # words that are told
 BATCH = 128  # windows that are computed together
 READ_S = 30.0  # s of a recording that are read at a time
 FORMATS = ("table", "csv", "json")
+T = TypeVar("T")
 
 
 class Window(NamedTuple):
@@ -51,10 +52,10 @@ class Answer(NamedTuple):
 def classify_files(run: Path, recordings: list[Path], form: str) -> None:
     """Print the likeliest words of files and folders of files, with times where a recording is longer than a clip.
 
-    A classifier of genres names each file as a whole.
+    A classifier of genres names each file as a whole. Recordings that cannot be read keep no other from being named.
 
     Raises:
-        BadInput: an unusable run or recording, or a run that is no classifier.
+        BadInput: an unusable run, a run that is no classifier, or, after the rest is printed, unusable recordings.
     """
     if form not in FORMATS:
         raise BadInput(f"--format is {form}; it can be {', '.join(FORMATS)}")
@@ -62,14 +63,26 @@ def classify_files(run: Path, recordings: list[Path], form: str) -> None:
     if not isinstance(task, (Classifier, FeatureClassifier)):
         raise BadInput(f"{run} is no classifier; speechml denoise uses it")
     files = [file for given in recordings for file in (audio.find(given) if given.is_dir() else [given])]
-    for file in files:
-        audio.info(file)
     shown = progress(files, len(files), "classifying")
+    unusable: list[str] = []
     if isinstance(task, FeatureClassifier):
-        answers = [genre(task, file) for file in shown]
+        answers = list(_of_usable(shown, lambda file: [genre(task, file)], unusable))
     else:
-        answers = list(classified(task, (w for f in shown for w in windows(f, task.sample_rate))))
-    print({"table": as_table, "csv": as_csv, "json": as_json}[form](answers), end="")
+        answers = list(classified(task, _of_usable(shown, lambda file: windows(file, task.sample_rate), unusable)))
+    if answers:
+        print({"table": as_table, "csv": as_csv, "json": as_json}[form](answers), end="")
+    if unusable:
+        others = f"; and {len(unusable) - 1} more of {len(files)} files" if len(unusable) > 1 else ""
+        raise BadInput(unusable[0] + others)
+
+
+def _of_usable(files: Iterable[Path], of: Callable[[Path], Iterable[T]], unusable: list[str]) -> Iterator[T]:
+    """What `of` gives for each file; the reasons of files that cannot be used are put into `unusable`."""
+    for file in files:
+        try:
+            yield from of(file)
+        except BadInput as error:
+            unusable.append(str(error))
 
 
 def genre(task: FeatureClassifier, file: Path) -> Answer:

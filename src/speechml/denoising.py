@@ -103,7 +103,7 @@ def denoise_file(task: Any, source: Path, result: Path) -> None:
                 if last:  # resampling there and back may be a sample or two longer or shorter
                     waveform = np.pad(waveform, ((0, max(0, left - len(waveform))), (0, 0)))
                 waveform = waveform[:left]
-                out.write(waveform if subtype in ("FLOAT", "DOUBLE") else np.clip(waveform, -1, 1))
+                audio.append(out, waveform if subtype in ("FLOAT", "DOUBLE") else np.clip(waveform, -1, 1))
                 left -= len(waveform)
         part.replace(result)
     except (soundfile.LibsndfileError, RuntimeError) as error:

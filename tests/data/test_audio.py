@@ -31,6 +31,12 @@ def test_every_format_is_written_and_read(tmp_path: Path, extension: str) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_minute_of_stereo_is_written_as_ogg(tmp_path: Path) -> None:
+    waveform = 0.1 * np.random.default_rng(0).standard_normal((60 * 48000, 2))  # in one call libsndfile crashes on it
+    audio.save(tmp_path / "long.ogg", waveform, 48000)
+    assert audio.info(tmp_path / "long.ogg").frames == len(waveform)
+
+
 def test_resampling_keeps_a_tone_and_the_duration(tmp_path: Path) -> None:
     audio.save(tmp_path / "a.wav", tone(1.0, 44100, 1000.0), 44100)
     loaded = audio.load(tmp_path / "a.wav", rate=16000)

@@ -16,6 +16,7 @@ import soxr
 from speechml.errors import BadInput
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+BLOCK = 1 << 16  # samples written at a time: libsndfile's stack overflows on a minute of ogg in one call
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,12 @@ def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: fl
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
+def append(file: soundfile.SoundFile, waveform: np.ndarray) -> None:
+    """Write (time,) or (time, channel) to an open file, a block at a time."""
+    for start in range(0, len(waveform), BLOCK):
+        file.write(waveform[start : start + BLOCK])
+
+
 def save(path: Path, waveform: np.ndarray, rate: int) -> None:
     """Write a waveform in the format of the path's extension, whole or not at all.
 
@@ -110,7 +117,9 @@ def save(path: Path, waveform: np.ndarray, rate: int) -> None:
     try:
         # 16 bit for wav and flac, named so that a float array does not decide it; the codecs have no subtype.
         subtype = "PCM_16" if kind in ("WAV", "FLAC") else None
-        soundfile.write(str(part), np.clip(waveform, -1.0, 1.0), rate, format=kind, subtype=subtype)
+        channels = 1 if waveform.ndim == 1 else waveform.shape[1]
+        with soundfile.SoundFile(str(part), "w", rate, channels, subtype, format=kind) as file:
+            append(file, np.clip(waveform, -1.0, 1.0))
         part.replace(path)
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         raise BadInput(f"{path} cannot be written ({_reason(error)}); choose wav or another rate") from error
