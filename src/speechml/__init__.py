@@ -12,10 +12,10 @@ __version__ = "0.1.0"
 
 
 def load(run: str | Path) -> LightningModule:
-    """The trained model of a run or a checkpoint file, ready to use: `load(run)(noisy)` gives the denoised waveforms.
+    """The trained model of a run, a checkpoint file or an exported folder: `load(run)(noisy)` gives the denoised waveforms.
 
     Nothing in the file is executed. Raises errors.BadInput where it is damaged or of another model.
     """
-    from speechml.runs.checkpoint import checkpoint_of, restored
+    from speechml.runs.exchange import model_of
 
-    return restored(checkpoint_of(Path(run)))[0]
+    return model_of(Path(run))

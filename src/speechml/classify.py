@@ -19,7 +19,7 @@ from speechml.data.music import BLOCK_S, rows_of
 from speechml.data.progress import progress
 from speechml.denoising import blocks
 from speechml.errors import BadInput
-from speechml.runs.checkpoint import checkpoint_of, restored
+from speechml.runs.exchange import model_of
 from speechml.runs.tables import table
 from speechml.tasks import Classifier, FeatureClassifier
 
@@ -59,7 +59,7 @@ def classify_files(run: Path, recordings: list[Path], form: str) -> None:
     """
     if form not in FORMATS:
         raise BadInput(f"--format is {form}; it can be {', '.join(FORMATS)}")
-    task, _ = restored(checkpoint_of(run))
+    task = model_of(run)
     if not isinstance(task, (Classifier, FeatureClassifier)):
         raise BadInput(f"{run} is no classifier; speechml denoise uses it")
     files = [file for given in recordings for file in (audio.find(given) if given.is_dir() else [given])]

@@ -21,7 +21,7 @@ READ: dict[str, set[str]] = {
         "name", "seed", "threads", "redo", "test", "find_lr", "objective", "data", "model", "optimizer", "scheduler",
         "trainer", "checkpoint", "callbacks", "logger", "paths", "published",
     },
-    "checkpoint": {"monitor", "mode", "test_weights"},
+    "checkpoint": {"monitor", "mode", "test_weights", "every_n_steps", "every_s"},
     "logger": {"tensorboard", "csv"},
     "paths": {"runs", "cache"},
     "published": {"source", "note", "scores", "of"},

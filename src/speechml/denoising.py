@@ -14,7 +14,7 @@ import soxr
 from speechml.data import audio
 from speechml.errors import BadInput
 from speechml.files import make_folder
-from speechml.runs.checkpoint import checkpoint_of, restored
+from speechml.runs.exchange import model_of
 from speechml.tasks.denoising import DenoisingTask
 
 BLOCK_S = 10.0  # seconds denoised at a time: long against any receptive field, small against any memory
@@ -28,7 +28,7 @@ def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bo
     Raises:
         BadInput: an unusable run or recording, two results of one name, or a result that is there already.
     """
-    task, _ = restored(checkpoint_of(run))
+    task = model_of(run)
     if not isinstance(task, DenoisingTask):
         raise BadInput(f"{run} is no denoiser; speechml classify uses runs that tell words apart")
     jobs = planned(recordings, output, overwrite)

@@ -13,7 +13,7 @@ from speechml.build import build
 from speechml.configs import plain, refuse_unknown_keys
 from speechml.errors import BadInput
 from speechml.files import write_json
-from speechml.process import prepare
+from speechml.process import prepare, set_seed
 from speechml.runs.checkpoint import checkpoint_of, restored
 from speechml.runs.class_summary import class_table
 from speechml.runs.folder import provenance, read_card
@@ -53,7 +53,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             f"{run} works at {task.sample_rate} Hz and the data are at {data.sample_rate} Hz; "
             f"add data.sample_rate={task.sample_rate}"
         )
-    pl.seed_everything(config["seed"], verbose=False)
+    set_seed(config["seed"])
     task.attach(data)  # type: ignore[operator]
     trainer = pl.Trainer(
         accelerator="auto", devices=1, deterministic=True, use_distributed_sampler=False, default_root_dir=folder,

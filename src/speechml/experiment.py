@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -14,15 +16,18 @@ import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.build import build, target
+from speechml.build import build
+from speechml.checks import refuse_other_data, refuse_unusable, with_classes
 from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
 from speechml.errors import BadInput, NoSuchScore, UnusableData
 from speechml.files import make_folder, write_text
-from speechml.process import prepare
-from speechml.runs.checkpoint import Record, read_checkpoint, refuse_other_weights, task_of
+from speechml.process import prepare, set_seed
+from speechml.runs.checkpoint import newest, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
 from speechml.runs.identity import run_id
-from speechml.runs.ranks import environment, leave_group, processes
+from speechml.runs.ranks import leave_group, processes
+from speechml.runs.state import cut_logs, machine
+from speechml.runs.stopping import Stop, Stopped
 from speechml.runs.summary import summary
 from speechml.scoring import scored
 from speechml.sweeps import trial
@@ -33,8 +38,7 @@ from speechml.trainer import headlines, trainer_for
 
 log = logging.getLogger("speechml")
 
-# Those in which windows, filter banks and scores stay in float32; the other names of Lightning round them as well.
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk or its share is full, or closed for writing
 
 
 def launch(cfg: DictConfig) -> float | None:
@@ -60,7 +64,7 @@ def launch(cfg: DictConfig) -> float | None:
     except BadInput as error:
         raise UnusableData(str(error)) from error
     config = with_classes(config, data)
-    pl.seed_everything(config["seed"], verbose=False)
+    set_seed(config["seed"])
     refuse_unusable(config, data, data_card)
     if trial.current() and data.validation_is_known:
         raise BadInput("a search needs a validation part that is not trained on; set data.heldout above 0")
@@ -92,13 +96,6 @@ def launch(cfg: DictConfig) -> float | None:
         return _train(config, folder, data, card, resume)
 
 
-def with_classes(config: dict[str, Any], data: Any) -> dict[str, Any]:
-    """The config with the names of the data's classes, where the model has outputs for classes and names none."""
-    if "classes" in config["model"] and config["model"]["classes"] is None:
-        return {**config, "model": {**config["model"], "classes": getattr(data, "classes", None)}}
-    return config
-
-
 def overrides() -> list[str]:
     """What the command line, or the sweep, set."""
     from hydra.core.hydra_config import HydraConfig
@@ -106,10 +103,12 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def resume_point(folder: Path) -> Path | None:
-    """The checkpoint that a run continues from, or None where it begins."""
-    last = folder / "checkpoints" / "last.ckpt"
-    return last if last.is_file() else None
+def in_sweep() -> bool:
+    """Whether the run is one of several that a command launches."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _value(config: dict[str, Any], card: dict[str, Any]) -> float | None:
@@ -135,58 +134,22 @@ def _already_done(config: dict[str, Any], folder: Path, card: dict[str, Any]) ->
     return _value(config, card)
 
 
-def refuse_other_data(folder: Path, card: dict[str, Any], data_card: dict[str, Any]) -> None:
-    """Refuse to continue, or to show as done, a run whose recordings have changed since."""
-    if card["data"]["fingerprint"] != data_card["fingerprint"]:
-        raise BadInput(
-            f"{folder} was made from other recordings ({card['data']['fingerprint']}, now {data_card['fingerprint']}); "
-            "bring the old ones back, or add redo=true to train again (the old run is kept)"
-        )
-
-
-def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]) -> None:
-    """Refuse before a folder exists what would otherwise fail, or hang, in the middle of the run."""
-    kind: Any = target(config["model"].get("_target_"), "model.")
-    if hasattr(kind, "refuse_strange"):
-        kind.refuse_strange(data)
-    task: Any = task_of(config, "the config")
-    task.attach(data)
-    keep, ranks = config["checkpoint"], processes(config["trainer"])
-    for key, allowed in (("test_weights", ("best", "last")), ("mode", ("min", "max"))):
-        if keep[key] not in allowed:
-            raise BadInput(f"checkpoint.{key} is {keep[key]}; it can be {' or '.join(allowed)}")
-    if ranks > 1 and config["optimizer"].get("_target_", "").endswith(".LBFGS"):
-        raise BadInput(
-            f"LBFGS searches along a line on each process's own loss, and {ranks} processes would wait for each other "
-            "for ever; add trainer.devices=1, or choose another optimizer"
-        )
-    if str(config["trainer"]["precision"]) not in PRECISIONS:
-        raise BadInput(f"trainer.precision is {config['trainer']['precision']}; it can be {', '.join(PRECISIONS)}")
-    period = config["trainer"]["check_val_every_n_epoch"]
-    if period is not None and period < 1:
-        raise BadInput(f"trainer.check_val_every_n_epoch is {period}; it must be at least 1")
-    if config["data"]["batch_size"] < data.least * ranks:
-        raise BadInput(
-            f"data.batch_size is {config['data']['batch_size']}; {ranks} processes need {data.least * ranks} at least"
-        )
-    few = {part: count for part, count in data_card["recordings"].items() if count < ranks}
-    if few:
-        raise BadInput(
-            f"{ranks} processes need as many {data.called} in every part, but there are {few}; set trainer.devices"
-        )
-    if ranks == 1:  # what the trainer itself refuses, a device that is not there for one
-        build(
-            {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, **config["trainer"]},
-            where="trainer",
-        )
-
-
 def _resumable(folder: Path, card: dict[str, Any]) -> Path | None:
     """The checkpoint a stopped run continues from, or None where it has to begin again."""
-    last = resume_point(folder)
-    if last and not trial.current():
-        print(f"resuming {folder}, which was {'cut off' if card['state'] == 'running' else card['state']}")
-    return last
+    found = newest(folder)
+    cut_logs(folder, found[1]["resume"]["logs"] if found else {})
+    if trial.current():
+        return found[0] if found else None
+    how = "cut off" if card["state"] == "running" else card["state"]
+    if found is None:
+        print(f"{folder} was {how} before it was saved in a way that can be continued: it begins again")
+        return None
+    path, content = found
+    print(f"resuming {folder}, which was {how}, after step {content['global_step']}")
+    then, now = content["resume"]["machine"], machine()
+    if strange := [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] != now[key]]:
+        print(f"note: it was saved with {'; '.join(strange)}: the last digits may differ from an undisturbed run's")
+    return path
 
 
 @contextlib.contextmanager
@@ -211,14 +174,15 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
     quiet = trial.current() is not None  # the search tells of its trials, a line each
     if not quiet:
         print(f"training {folder}  {' '.join(card['overrides'])}".rstrip(), file=sys.stderr, flush=True)
-    state, before = "failed", environment()
+    state, before, stop = "failed", dict(os.environ), Stop()
     try:
-        card |= execute(config, folder, data, resume)
+        with stop.listening():
+            card |= execute(config, folder, data, resume, stop)
         state = "done"
-    except (KeyboardInterrupt, SystemExit):
-        state = "stopped"
+    except (KeyboardInterrupt, SystemExit) as end:
+        state, card["stopped"] = "stopped", getattr(end, "told", "stopped within a step")
         if not quiet:
-            print(f"\nstopped; the same command resumes {folder} after its last whole epoch", file=sys.stderr)
+            print(f"\n{card['stopped']}; the same command resumes {folder}", file=sys.stderr)
         raise
     except Pruned as pruned:
         state, card["pruned"] = "stopped", str(pruned)
@@ -226,24 +190,38 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
     except BaseException as error:
         card["error"] = f"{type(error).__name__}: {error}"
         log.exception("the run failed")
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise BadInput(f"{folder} cannot be written to ({error.strerror}); make room, and run it again") from error
         raise
     finally:
         card |= {"state": state, "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        write_card(folder, card)
-        leave_group(before)
-        log.info("%s", state)
+        _close(folder, card, before)
         log.removeHandler(handler)
         handler.close()
     text = summary(folder, card)
     write_text(folder / "scores.txt", text + "\n")
     if not quiet:
         print(text)
+    if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
+        raise Stopped(stop.asked_by, None)
     return _value(config, card)
 
 
-def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None) -> dict[str, Any]:
-    """Fit and test in a claimed folder, on this rank; returns what the card keeps of it."""
-    pl.seed_everything(config["seed"], verbose=False)
+def _close(folder: Path, card: dict[str, Any], before: dict[str, str]) -> None:
+    """End the other ranks and write the card, should there be room for it."""
+    leave_group(before)
+    log.info("%s", card["state"])
+    try:
+        write_card(folder, card)
+    except OSError as error:
+        print(f"note: {folder / 'card.json'} cannot be written ({error.strerror}) and tells of a run cut off")
+        if card["state"] == "done":
+            raise
+
+
+def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None, stop: Stop) -> dict[str, Any]:
+    """Fit and test in a claimed folder, on this rank, until it is done or `stop` asks; what the card keeps of it."""
+    set_seed(config["seed"])
     task: Any = task_of(config, "the config")
     task.attach(data)
     if resume:
@@ -252,12 +230,11 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     place = trial.current()
     watched = config["objective"] or config["checkpoint"]["monitor"]
     pruners = pruning(place, watched, processes(config["trainer"]))
-    trainer, best = trainer_for(config, folder, data, task, pruners)
+    trainer, saving, best = trainer_for(config, folder, data, task, pruners, resume, stop)
     if trainer.is_global_zero and place is None:
         print(task.describe(), file=sys.stderr, flush=True)
-    started = time.perf_counter()
     trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
-    seconds = time.perf_counter() - started
+    seconds = saving.training_s
     if pruners and pruners[0].pruned_at:
         raise Pruned(f"after epoch {pruners[0].pruned_at}, by {watched}")
     value = trainer.callback_metrics.get(config["checkpoint"]["monitor"])
@@ -280,7 +257,6 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
 
 
 def clips_per_s(trainer: pl.Trainer, data: Any, seconds: float) -> float:
-    """Training items (clips, windows, runs) a second, validation included, of what this session trained."""
-    first = next(c.first_step for c in trainer.callbacks if isinstance(c, Record))  # type: ignore[attr-defined]
-    epochs = (trainer.global_step - first) / len(data.train_dataloader())
+    """Training items (clips, windows, runs) a second, validation included."""
+    epochs = trainer.global_step / len(data.train_dataloader())
     return round(epochs * data.items / seconds, 1)

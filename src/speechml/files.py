@@ -14,17 +14,35 @@ from typing import Any
 from speechml.errors import BadInput
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text`: a reader sees the old content or the new, never a part."""
+def write_bytes(path: Path, content: bytes, before: Path | None = None) -> None:
+    """Replace `path` by `content`: a reader sees the old content or the new, never a part, whatever happens.
+
+    Args:
+        path: its folder is there.
+        content: whole.
+        before: where the old content is kept, in the same folder.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with part.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if before is not None and path.exists():
+            path.replace(before)
         part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text`, as `write_bytes`."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:

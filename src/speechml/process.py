@@ -6,10 +6,13 @@ import ctypes
 import logging
 import os
 import platform
+import random
 import threading
 import time
 import warnings
 from typing import Any
+
+own_threads: list[int] = []  # what the machine and its launcher gave this process, first
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
@@ -22,8 +25,18 @@ def prepare(config: dict[str, Any]) -> None:
     exact_float32()
     import torch
 
-    if config["threads"] is not None:
-        torch.set_num_threads(int(config["threads"]))
+    own_threads.append(torch.get_num_threads())
+    torch.set_num_threads(int(config["threads"] or own_threads[0]))  # the run before may have had another number
+
+
+def set_seed(seed: int) -> None:
+    """Seed the generators of Python, numpy and torch; Lightning's function would leave variables in the environment."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def keep_memory() -> None:

@@ -6,31 +6,41 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
+from speechml import __version__
 from speechml.build import build
 from speechml.callbacks import EpochTable
 from speechml.configs import flat
-from speechml.runs.checkpoint import AtomicIO, Record
+from speechml.runs.checkpoint import FORMAT, AtomicIO
 from speechml.runs.ranks import FrozenDDP, processes
+from speechml.runs.saving import Best, Saving
+from speechml.runs.stopping import Stop
 
 
 def trainer_for(
-    config: dict[str, Any], folder: Path, data: Any, task: Any, more: list[pl.Callback]
-) -> tuple[pl.Trainer, Any]:
-    """The trainer of a run, with what watches it (`more` besides), and the callback that keeps the best checkpoint."""
-    from lightning.pytorch.callbacks import ModelCheckpoint
+    config: dict[str, Any], folder: Path, data: Any, task: Any, more: list[pl.Callback], resume: Path | None, stop: Stop
+) -> tuple[pl.Trainer, Saving, Best | None]:
+    """The trainer of a run, with what watches it (`more` besides), and the callbacks that save it and keep its best.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        data: the data module.
+        task: to be trained.
+        more: callbacks beside those of the config.
+        resume: the checkpoint that it goes on from.
+        stop: whether a signal has asked for a stop.
+    """
     from lightning.pytorch.loggers import TensorBoardLogger
 
     keep = config["checkpoint"]
-    common: dict[str, Any] = {
-        "dirpath": folder / "checkpoints",
-        "auto_insert_metric_name": False,
-        "enable_version_counter": False,
-    }
-    best = ModelCheckpoint(filename="best", monitor=keep["monitor"], mode=keep["mode"], **common)
-    # A callback of its own: with save_last=True Lightning 2.6 writes last.ckpt only when best.ckpt is written as well.
-    last = ModelCheckpoint(filename="last", **common)
-    callbacks = [Record(config, data.card()["fingerprint"], data.heard()), best, last]
+    record = {
+        "format": FORMAT, "version": __version__, "config": config, "data": data.card()["fingerprint"], "heard": data.heard()
+    }  # fmt: skip
+    saving = Saving(folder, record, keep["every_n_steps"], keep["every_s"], stop)
+    best = Best(folder, record, keep["monitor"], keep["mode"])
+    callbacks: list[Any] = [saving, best]
     callbacks += [build(node, where=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
     callbacks += more
     loggers = []
@@ -50,16 +60,22 @@ def trainer_for(
     node["check_val_every_n_epoch"] = divisor(node["max_epochs"] or -1, node["check_val_every_n_epoch"] or 1)
     several = processes(node) > 1 and node.get("strategy", "auto") == "auto"
     if several or node.get("strategy") == "ddp":  # Lightning's own launcher would replay the command line
-        node["strategy"] = FrozenDDP(folder)
+        node["strategy"] = FrozenDDP(folder, resume)
+        if config["threads"] is None:
+            torch.set_num_threads(max(1, torch.get_num_threads() // processes({**node, "num_nodes": 1})))
     trainer = build(node, where="trainer")
+    hyperparameters = {
+        **flat({k: config[k] for k in ("model", "optimizer", "scheduler", "data")}),
+        "seed": config["seed"],
+    }
     for logger in loggers:
-        hyperparameters = {
-            **flat({k: config[k] for k in ("model", "optimizer", "scheduler", "data")}),
-            "seed": config["seed"],
-        }
-        # TensorBoard's HPARAMS tab lists a run only if it knows its metrics from the start.
-        logger.log_hyperparams(hyperparameters, {f"hp/{name}": float("nan") for name in headlines(config, task, data)})
-    return trainer, None if trainer.fast_dev_run else best
+        if resume is None:
+            # TensorBoard's HPARAMS tab lists a run only if it knows its metrics from the start.
+            finals = {f"hp/{name}": float("nan") for name in headlines(config, task, data)}
+            logger.log_hyperparams(hyperparameters, finals)
+        else:  # a resumed run has them in its files already
+            logger.hparams.update(hyperparameters)
+    return trainer, saving, None if trainer.fast_dev_run else best
 
 
 def divisor(number: int, at_most: int) -> int:

@@ -43,18 +43,34 @@ class Divided(Protocol):
 
 
 class Batches:
-    """Picks of a part, batch by batch, in an order that is a function of (seed, epoch); one share a rank."""
+    """Picks of a part, batch by batch, in an order that is a function of (seed, epoch); one share a rank.
 
-    def __init__(self, part: str, groups: Callable[[int], list[Tensor]], epoch: Callable[[], int]) -> None:
-        self.part, self.groups, self.epoch = part, groups, epoch
+    Args:
+        part: train, val or test.
+        groups: the numbers of the items of each batch of an epoch.
+        epoch: which one it is, asked at the first batch.
+        first: number of the batch to begin with, asked then too: a resumed run begins within an epoch.
+    """
+
+    def __init__(
+        self, part: str, groups: Callable[[int], list[Tensor]], epoch: Callable[[], int], first: Callable[[], int] = int
+    ) -> None:
+        self.part, self.groups, self.epoch, self.first = part, groups, epoch, first
 
     def __len__(self) -> int:
         return len(self.groups(self.epoch()))
 
     def __iter__(self) -> Iterator[Picks]:
         epoch = self.epoch()
-        for index in self.groups(epoch):
+        for index in self.groups(epoch)[self.first() :]:
             yield Picks(self.part, epoch, index)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the trainer knows the position. Lightning warns of loaders that have no such method."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to load."""
 
 
 class PartsData(pl.LightningDataModule):
@@ -165,7 +181,7 @@ class PartsData(pl.LightningDataModule):
         return len(self.corpus.parts["train"])
 
     def train_dataloader(self) -> Batches:
-        return Batches("train", self._training_groups, self._epoch)
+        return Batches("train", self._training_groups, self._epoch, self._first)
 
     def val_dataloader(self) -> Batches:
         return Batches("val", lambda _: self._scoring_groups(self.corpus.parts["val"]), self._epoch)
@@ -178,6 +194,10 @@ class PartsData(pl.LightningDataModule):
         if trainer is None or trainer.overfit_batches:  # overfitting repeats the batches of epoch 0
             return 0
         return int(trainer.current_epoch)
+
+    def _first(self) -> int:
+        """Number of the batch that the trainer takes next."""
+        return 0 if self.trainer is None else int(self.trainer.fit_loop.epoch_loop.batch_progress.current.completed)
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

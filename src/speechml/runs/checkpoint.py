@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,51 +16,36 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from speechml import __version__
 from speechml.build import build, target
 from speechml.errors import BadInput
+from speechml.files import write_bytes
 from speechml.runs.folder import read_card
+from speechml.runs.seal import is_sealed, is_whole, sealed
 
-FORMAT = 1  # raise it when what lies under "speechml" in a checkpoint changes
+ANOTHER = "use another of the run, or train again with redo=true"
+FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and could not be continued at a step
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # where a run goes on from, and the one before should it be damaged
 
 
 class AtomicIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it: a killed run leaves the old one or the new one, whole.
+    """Checkpoints that are whole or absent, with a checksum inside; of `last.ckpt` the one before is kept.
 
     Lightning writes into the system's temporary folder, from where a move may be a copy.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
         try:
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, sealed(buffer.getvalue()), path.with_name(PREVIOUS) if path.name == LAST else None)
+        except OSError as error:
+            raise BadInput(
+                f"{path} cannot be written ({error.strerror}); what was saved before is whole: "
+                "make room, and the same command goes on from there"
+            ) from error
 
-
-class Record(pl.Callback):
-    """Puts into every checkpoint the config, the fingerprint of the data, and which recordings were heard.
-
-    Args:
-        config: plain, resolved.
-        data_fingerprint: of recordings and split.
-        heard: checksums of the recordings of training and validation.
-    """
-
-    def __init__(self, config: dict[str, Any], data_fingerprint: str, heard: list[str]) -> None:
-        self.content = {
-            "format": FORMAT, "version": __version__, "config": config, "data": data_fingerprint, "heard": heard,
-        }  # fmt: skip
-        self.first_step = 0
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        self.first_step = trainer.global_step
-
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        checkpoint["speechml"] = self.content
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:  # noqa: ARG002
+        return read_checkpoint(Path(path))
 
 
 def checkpoint_of(run: Path) -> Path:
@@ -88,22 +75,61 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         BadInput: damaged, carrying code, or not written by speechml.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}); use another checkpoint of the run") from error
+    if is_sealed(raw) and not is_whole(raw):
+        raise BadInput(f"{path} is damaged: its content is not that of its checksum; {ANOTHER}")
+    if not zipfile.is_zipfile(io.BytesIO(raw)) or raw[:2] != b"PK":  # torch would read other, older formats as well
+        raise BadInput(f"{path} cannot be read as a checkpoint; it may be cut short: {ANOTHER}")
+    try:
+        if not is_sealed(raw) and (bad := zipfile.ZipFile(io.BytesIO(raw)).testzip()):
+            raise BadInput(f"{path} is damaged (in its part {bad}); {ANOTHER}")
+        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BadInput(f"{path} is refused: it is damaged or holds more than tensors; nothing in it was run") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
-        raise BadInput(
-            f"{path} cannot be read as a checkpoint; it may be cut short: use another of the run, or train again with redo=true"
-        ) from error
+    except BadInput:
+        raise
+    except Exception as error:  # readers of hostile bytes raise whatever comes up: the refusal is the same
+        raise BadInput(f"{path} cannot be read as a checkpoint ({type(error).__name__}); {ANOTHER}") from error
+    return _known(content, path, is_sealed(raw))
+
+
+def _known(content: Any, path: Path, seal: bool) -> dict[str, Any]:
+    """`content`, if it is what this version writes or once wrote."""
     record = content.get("speechml") if isinstance(content, dict) else None
-    if not isinstance(record, dict) or "state_dict" not in content or not isinstance(record.get("config"), dict):
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
         raise BadInput(f"{path} was not written by speechml; give a checkpoint of one of its runs")
-    if record.get("format") != FORMAT:
+    number = record.get("format")
+    if not isinstance(number, int) or not 1 <= number <= FORMAT:
         raise BadInput(
-            f"{path} was written by speechml {record.get('version')} in format {record.get('format')}; "
-            f"this is {__version__}, which reads format {FORMAT}"
+            f"{path} was written by speechml {record.get('version')} in format {number}; "
+            f"this is {__version__}, which reads formats 1 to {FORMAT}"
         )
+    if number > 1 and not seal:
+        raise BadInput(f"{path} is damaged: its checksum is missing; {ANOTHER}")
+    state = content.get("state_dict")
+    if not isinstance(state, dict) or not all(isinstance(weight, torch.Tensor) for weight in state.values()):
+        raise BadInput(f"{path} holds no weights; {ANOTHER}")
+    assert isinstance(content, dict)
     return content
+
+
+def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that the run in `folder` can go on from, and its content; None where there is none.
+
+    A damaged one is told, and the one before is taken.
+    """
+    for path in (folder / "checkpoints" / name for name in (LAST, PREVIOUS)):
+        if path.is_file():
+            try:
+                content = read_checkpoint(path)
+            except BadInput as damaged:
+                print(f"note: {damaged}", file=sys.stderr)
+                continue
+            if "resume" in content:  # the first format could be continued after whole epochs only
+                return path, content
+    return None
 
 
 def task_of(config: dict[str, Any], source: str) -> pl.LightningModule:

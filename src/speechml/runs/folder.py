@@ -29,10 +29,14 @@ def claimed(folder: Path) -> Iterator[None]:
         Busy: another process has it.
     """
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             file = (folder / ".lock").open("a+")
         except FileNotFoundError:  # moved aside between the two lines
+            continue
+        except FileExistsError:  # or within the first: pathlib looks again after the system said that it is there
+            if folder.is_file() or folder.is_symlink():
+                raise
             continue
         with file:
             try:
@@ -46,6 +50,8 @@ def claimed(folder: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
+            for part in (*folder.glob(".*.part*"), *folder.glob("checkpoints/.*.part*")):
+                part.unlink()  # a process was killed while it wrote
             yield
             return
 
@@ -67,7 +73,7 @@ def read_card(folder: Path) -> dict[str, Any] | None:
         card = json.loads((folder / "card.json").read_text())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(
             f"{folder / 'card.json'} cannot be read ({error}); move {folder} away and train again"
         ) from error

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 WITHOUT_EFFECT = (
     "hydra", "name", "paths", "logger", "redo", "find_lr", "objective", "published", "callbacks.progress", "callbacks.listening",
     "callbacks.figures", "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps",
-    "trainer.profiler", "data.download",
+    "trainer.profiler", "data.download", "checkpoint.every_n_steps", "checkpoint.every_s",
 )  # fmt: skip
 
 

@@ -2,39 +2,74 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-# What the launcher below puts into the environment, and what is taken out again when the run is over.
-VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+from speechml import __version__
+from speechml.errors import BadInput
+from speechml.process import end_with, prepare
+
+GRACE_S = 20.0  # that a rank gets to notice by itself that another has ended
+started: list[subprocess.Popen[bytes]] = []  # further ranks of the run that this process trains
 
 
 class _FrozenLauncher(_SubprocessScriptLauncher):
-    """Starts `python -m speechml.runs.ranks FOLDER` once for each further device.
+    """Starts `python -m speechml.runs.ranks FOLDER [CHECKPOINT]` once for each further device.
 
     A private class of Lightning, hence the pin of its version: its public launcher replays the command line, with which
     the ranks of a sweep would train different configs.
     """
 
-    folder: Path
+    words: list[str]
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:  # noqa: ARG002
+        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if not self.cluster_environment.creates_processes_externally:
+            self._call_children_scripts()
+            # Lightning's own observer kills this process five seconds after another ended, a sweep with it.
+            threading.Thread(target=_watch, args=(self.procs,), daemon=True).start()
+        return function(*args, **kwargs)
 
     def _call_children_scripts(self) -> None:
         self._check_can_spawn_children()
-        self.procs = []
         cluster = self.cluster_environment
         os.environ.update(
             MASTER_ADDR=cluster.main_address, MASTER_PORT=str(cluster.main_port), NODE_RANK=str(cluster.node_rank()),
             LOCAL_RANK=str(cluster.local_rank()), WORLD_SIZE=str(self.num_processes * self.num_nodes),
         )  # fmt: skip
+        self.procs = []
         for rank in range(1, self.num_processes):
-            command = [sys.executable, "-m", "speechml.runs.ranks", str(self.folder)]
+            command = [sys.executable, "-m", "speechml.runs.ranks", *self.words]
             self.procs.append(subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)}))
+        started.extend(self.procs)
+
+
+def _watch(others: list[subprocess.Popen[bytes]]) -> None:
+    """End this process too where another rank has failed and the wait for it would never end."""
+    while others[0] in started:
+        time.sleep(0.2)
+        if any(process.poll() for process in others):
+            until = time.monotonic() + GRACE_S
+            while others[0] in started and time.monotonic() < until:
+                time.sleep(0.2)
+            if others[0] in started:
+                codes = [process.poll() for process in others]
+                print(f"error: of the other ranks (exit codes {codes}) one has failed; the run ends", file=sys.stderr)
+                for process in others:
+                    process.kill()
+                os._exit(1)
 
 
 class FrozenDDP(DDPStrategy):
@@ -42,24 +77,43 @@ class FrozenDDP(DDPStrategy):
 
     Args:
         folder: of the run.
+        checkpoint: that it goes on from.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, checkpoint: Path | None = None) -> None:
         super().__init__()
-        self.folder = Path(folder).absolute()
+        self.words = [str(path.absolute()) for path in (Path(folder), checkpoint) if path]
 
     def _configure_launcher(self) -> None:
         super()._configure_launcher()
         if isinstance(self._launcher, _SubprocessScriptLauncher):
             launcher = _FrozenLauncher(self.cluster_environment, self.num_processes, self.num_nodes)  # type: ignore[arg-type]
-            launcher.folder = self.folder
+            launcher.words = self.words
             self._launcher = launcher
+
+
+def refuse_other_configs(config: dict[str, Any]) -> None:
+    """Compare the configs of all ranks before the first step.
+
+    Raises:
+        BadInput: on every rank, with the hashes, where one has another than rank 0.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    text = json.dumps([__version__, str(torch.__version__), config], sort_keys=True, default=str)
+    own = hashlib.sha256(text.encode()).hexdigest()[:10]
+    found: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, own)
+    for rank, other in enumerate(found):
+        if other != found[0]:
+            raise BadInput(
+                f"rank {rank} has config {other} and rank 0 has {found[0]} (hashes, versions of speechml and torch "
+                "included): they would train different networks; start all from one folder and one installation"
+            )
 
 
 def processes(trainer: dict[str, Any]) -> int:
     """How many processes a trainer's config asks for: devices of one machine times machines."""
-    import torch
-
     devices, accelerator = trainer.get("devices", "auto"), trainer.get("accelerator", "auto")
     on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
     if isinstance(devices, str) and "," in devices:
@@ -73,37 +127,47 @@ def processes(trainer: dict[str, Any]) -> int:
     return max(1, count) * int(trainer.get("num_nodes") or 1)
 
 
-def leave_group(before: dict[str, str | None]) -> None:
-    """End the process group and restore the environment, so that the next run of a sweep starts clean."""
-    import torch
+def leave_group(before: dict[str, str]) -> None:
+    """End the process group and the other ranks, and restore the environment: the next run of a sweep starts clean.
 
+    Args:
+        before: a copy of the environment as it was before the run.
+    """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    others, started[:] = started[:], []
+    for process in others:
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
-def environment() -> dict[str, str | None]:
-    """The variables as they are, for `leave_group`."""
-    return {name: os.environ.get(name) for name in VARIABLES}
-
-
-def main(folder: Path) -> None:
-    """One further rank of the run in `folder`."""
+def main(folder: Path, checkpoint: Path | None) -> None:
+    """One further rank of the run in `folder`; whatever it is refused, rank 0 is as well, and tells."""
     from omegaconf import OmegaConf
 
     import speechml.resolvers  # noqa: F401 (registers them)
     from speechml.build import build
-    from speechml.experiment import execute, resume_point
-    from speechml.process import prepare
+    from speechml.experiment import execute
+    from speechml.runs.stopping import Stop, Stopped
 
+    end_with(os.getppid())
     config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
     prepare(config)
-    execute(config, folder, build(config["data"], where="data"), resume_point(folder))
+    stop = Stop()
+    with stop.listening():
+        try:
+            execute(config, folder, build(config["data"], where="data"), checkpoint, stop)
+        except Stopped:
+            return  # as all ranks
+        except BadInput:
+            sys.exit(2)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

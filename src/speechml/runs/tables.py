@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Aligned text: the first column to the left, the others to the right."""
+
+def table(header: list[str], rows: list[list[str]], left: Container[int] = (0,)) -> str:
+    """Aligned text: the columns of `left` to the left, the others to the right."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = []
     for row in [header, ["-" * w for w in widths], *rows]:
         lines.append(
-            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+            "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
         )
     return "\n".join(line.rstrip() for line in lines)
 

@@ -1,0 +1,45 @@
+"""Does what clusters, networks and strangers do to runs, and says what broke: `python scripts/stress.py --help`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+Seed = Annotated[int, typer.Option(help="Of the moments, orders and damages that are drawn.")]
+
+
+@app.command()
+def resume(kills: Annotated[int, typer.Option(help="How often a run is killed in all.")] = 50, seed: Seed = 0) -> None:
+    """Kill runs of every task at random moments, continue them, and compare with runs that were left alone."""
+    from stress_resume import resume
+
+    raise typer.Exit(min(1, resume(kills, seed)))
+
+
+@app.command()
+def launch(
+    processes: Annotated[int, typer.Option(help="How many launch at once.")] = 8,
+    configs: Annotated[int, typer.Option(help="How many different runs there are.")] = 20,
+    launches: Annotated[int, typer.Option(help="How many launches of them.")] = 200,
+    seed: Seed = 0,
+) -> None:
+    """Launch the same and different runs at once: each must be trained once, and none overwritten."""
+    from stress_launch import launch
+
+    raise typer.Exit(min(1, launch(processes, configs, launches, seed)))
+
+
+@app.command()
+def checkpoints(
+    cases: Annotated[int, typer.Option(help="How many damaged or hostile files.")] = 1000, seed: Seed = 0
+) -> None:
+    """Load damaged and hostile checkpoints: each must be refused in a sentence, and no code of theirs run."""
+    from stress_checkpoints import checkpoints
+
+    raise typer.Exit(min(1, checkpoints(cases, seed)))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,29 @@
+"""A checksum inside a checkpoint file, where ZIP archives keep their comment: every reader of ZIP passes over it."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+END = b"PK\x05\x06"  # the record that ends a ZIP archive, 22 bytes with the length of the comment last (APPNOTE 4.3.16)
+END_BYTES = 22
+MARK = b"speechml sha256 "
+SEAL_BYTES = len(MARK) + 64
+
+
+def sealed(archive: bytes) -> bytes:
+    """A ZIP archive with the SHA-256 of all that stands before it as its comment."""
+    if archive[-END_BYTES:-18] != END or archive[-2:] != b"\0\0":
+        raise ValueError("no ZIP archive without a comment")
+    body = archive[:-2] + struct.pack("<H", SEAL_BYTES) + MARK
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def is_sealed(content: bytes) -> bool:
+    """Whether a seal stands at the end, be it right or wrong."""
+    return content[-SEAL_BYTES:-64] == MARK
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether the seal is that of the content."""
+    return is_sealed(content) and hashlib.sha256(content[:-64]).hexdigest().encode() == content[-64:]

@@ -1,0 +1,97 @@
+"""Signals that ask a run to stop: they set a flag, and the run ends when its step is done and saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# A terminal's Ctrl-C, `kill`, and what clusters send ahead of a time limit or a preemption.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+RESUMABLE = 75  # exit code EX_TEMPFAIL of sysexits.h: not done, but the same command goes on
+NOTHING, SAVE, STOP = range(3)  # what is to be done before the next step; of several ranks' wishes the greatest counts
+
+
+class Stopped(SystemExit):
+    """A run has saved itself because a signal asked it to stop; uncaught, it is exit code RESUMABLE."""
+
+    def __init__(self, signal_name: str, step: int | None) -> None:
+        super().__init__(RESUMABLE)
+        where = "when its training was over" if step is None else f"after step {step}"
+        self.told = f"stopped by {signal_name} {where}"
+
+
+class Stop:
+    """Which signal has asked for a stop, `` as long as none has."""
+
+    def __init__(self) -> None:
+        self.asked_by = ""
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note signals inside; before and after they mean what they meant. Only a main thread may listen."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.listen()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Take the signals again from whoever took them; Lightning does, and would act inside a step."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if number == signal.SIGINT and self.asked_by == "SIGINT":  # asked twice by hand: no step is waited for
+            signal.default_int_handler(number, frame)
+        if number == signal.SIGINT and os.isatty(2):
+            os.write(2, b"\nstopping when this step is done and saved; Ctrl-C again stops at once\n")
+        self.asked_by = signal.Signals(number).name
+
+
+class Agreement:
+    """What ranks do before a step, the same on all: the greatest of what they wished one step earlier.
+
+    The wishes travel while the step is computed, so nobody waits for them; one process goes by its wish at once.
+    """
+
+    def __init__(self) -> None:
+        self.group: Any = None
+        self.sent: Any = None
+
+    def open(self) -> None:
+        """To be called by every rank once a group of processes stands."""
+        import torch.distributed as dist
+
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            self.group = dist.new_group(backend="gloo")  # of the CPU, whatever the gradients travel by
+
+    def on(self, wish: int) -> int:
+        """What all ranks do now; `wish` is what this one would do."""
+        if self.group is None:
+            return wish
+        import torch
+        import torch.distributed as dist
+
+        agreed = self.close()
+        value = torch.tensor(wish)
+        self.sent = value, dist.all_reduce(value, dist.ReduceOp.MAX, group=self.group, async_op=True)
+        return agreed
+
+    def close(self) -> int:
+        """Wait for what is under way."""
+        if self.sent is None:
+            return NOTHING
+        value, work = self.sent
+        self.sent = None
+        work.wait()
+        return int(value)

@@ -1,0 +1,253 @@
+"""A run that was stopped at any moment and continued is the run that was not, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import composed
+from speechml.errors import BadInput
+from speechml.experiment import launch
+from speechml.runs.checkpoint import read_checkpoint
+from speechml.runs.folder import read_card, write_card
+from speechml.runs.identity import run_id
+from speechml.runs.stopping import SIGNALS, Stopped
+from speechml.tasks.task import Task
+from stress_resume import TASKS, differences, make_features, resume
+
+SMALL = ("threads=1", "callbacks.figures=null", "callbacks.progress=null")
+GENRE = (*SMALL, *TASKS["genre"], "trainer.max_epochs=2", "data.batch_size=9")  # 20 steps
+# The others as in scripts/stress.py, shorter.
+OTHERS = {
+    "waveform": (*SMALL, *TASKS["waveform"], "trainer.max_epochs=2", "data.batch_size=8"),
+    "magnitude": (*SMALL, *TASKS["magnitude"], "trainer.max_epochs=2", "++trainer.limit_train_batches=3"),
+    "words": (*SMALL, *TASKS["words"], "data.voices=6", "trainer.max_steps=20"),
+}
+
+
+def run_in(place: str, *words: str) -> Path:
+    """Launch into the folder `place`, which is no part of a run's identity; the run's folder."""
+    cfg = composed("train", *words, f"paths.runs={place}")
+    launch(cfg)
+    return Path(place) / cfg.name / run_id(cfg)
+
+
+@pytest.fixture(autouse=True)
+def features(workplace: Path) -> None:
+    """Data of the genre runs, in an empty folder to work in."""
+    make_features(workplace / "features.npz")
+
+
+@contextmanager
+def at_step(step: int, action: Callable[[], Any]) -> Iterator[None]:
+    """Inside, `action` is called in the middle of the step of that number, from 1, of this session."""
+    whole, passed = Task.training_step, []
+
+    def interrupted(self: Any, batch: Any, batch_idx: int) -> Any:
+        passed.append(batch_idx)
+        if len(passed) == step:
+            action()
+        return whole(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Task, "training_step", interrupted)
+        yield
+
+
+def ask(number: int) -> Callable[[], None]:
+    """Send a signal to this process."""
+    return lambda: os.kill(os.getpid(), number)
+
+
+def steps_of(run: Path) -> int:
+    return int(read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"])
+
+
+def test_a_signal_at_any_step_saves_stops_with_code_75_and_the_same_command_goes_on() -> None:
+    whole = run_in("whole", *GENRE)
+    assert steps_of(whole) == 20
+    for step in range(1, 21):
+        asked = SIGNALS[step % len(SIGNALS)]
+        before = [signal.getsignal(number) for number in SIGNALS]
+        with at_step(step, ask(asked)), pytest.raises(SystemExit) as stopped:
+            run_in(f"stopped{step}", *GENRE)
+        assert stopped.value.code == 75
+        assert [signal.getsignal(number) for number in SIGNALS] == before
+        run = next(Path(f"stopped{step}").glob("*/*"))
+        card = read_card(run)
+        assert card is not None
+        assert card["state"] == "stopped"
+        where = f"after step {step}" if step < 20 else "when its training was over"
+        assert card["stopped"] == f"stopped by {asked.name} {where}"
+        assert steps_of(run) == step  # not one step is lost
+        assert differences(whole, run_in(f"stopped{step}", *GENRE)) == []
+
+
+@pytest.mark.parametrize("task", OTHERS)
+def test_runs_of_every_task_go_on_within_an_epoch(task: str) -> None:
+    whole = run_in("whole", *OTHERS[task])
+    for step in (1, steps_of(whole) // 2 + 1):
+        with at_step(step, ask(signal.SIGTERM)), pytest.raises(Stopped):
+            run_in(f"stopped{step}", *OTHERS[task])
+        assert differences(whole, run_in(f"stopped{step}", *OTHERS[task])) == []
+
+
+def test_what_was_done_after_the_last_saving_is_done_again_and_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after kill -9: the epochs after step 6 were logged, their best was kept, and none of it counts."""
+    long = (*SMALL, *TASKS["genre"], "trainer.max_epochs=4")
+    whole = run_in("whole", *long)
+
+    def die() -> None:
+        raise RuntimeError("as if killed")
+
+    with monkeypatch.context() as once:
+        once.setattr("speechml.runs.saving.Saving._due", lambda _, trainer: trainer.global_step == 6)
+        with at_step(steps_of(whole) - 1, die), pytest.raises(RuntimeError, match="as if killed"):
+            run_in("cut", *long)
+    run = next(Path("cut").glob("*/*"))
+    assert steps_of(run) == 6
+    assert len((run / "metrics.csv").read_text().splitlines()) == 4  # a header and three epochs
+    assert differences(whole, run_in("cut", *long)) == []
+
+
+def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    words = (*GENRE, "checkpoint.every_n_steps=3")
+    whole = run_in("whole", *words)
+    with at_step(10, ask(signal.SIGUSR1)), pytest.raises(Stopped):
+        run_in("cut", *words)
+    run = next(Path("cut").glob("*/*"))
+    last, previous = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "previous.ckpt"
+    card, content, before = read_card(run), last.read_bytes(), previous.read_bytes()
+    assert card is not None
+    for cut in (0, 1, 2000, len(content) // 2, len(content) - 100, len(content) - 1):
+        last.write_bytes(content[:cut])
+        previous.write_bytes(before)
+        write_card(run, card)
+        capsys.readouterr()
+        assert differences(whole, run_in("cut", *words)) == []
+        told = capsys.readouterr()
+        assert "last.ckpt" in told.err
+        assert "after step 9" in told.out
+    last.write_bytes(b"")
+    previous.write_bytes(b"")
+    write_card(run, card)
+    capsys.readouterr()
+    assert differences(whole, run_in("cut", *words)) == []
+    assert "it begins again" in capsys.readouterr().out
+
+
+def test_the_comparison_finds_what_differs() -> None:
+    one, other = run_in("one", *GENRE), run_in("one", *GENRE, "seed=1")
+    found = " ".join(differences(one, other))
+    for what in (
+        "last.ckpt: state_dict",
+        "optimizer_states",
+        "best.ckpt",
+        "scores",
+        "predictions",
+        "metrics.csv",
+        "events",
+    ):
+        assert what in found
+
+
+def test_early_stopping_that_has_stopped_a_run_is_not_forgotten() -> None:
+    """Stopped by a signal in the last step before its early end: no further epoch is trained."""
+    words = (
+        *SMALL,
+        *TASKS["genre"],
+        "callbacks.early_stopping.after=0",
+        "callbacks.early_stopping.patience=1",
+        "optimizer.lr=0.3",
+    )
+    whole = run_in("whole", *words)
+    assert steps_of(whole) < 20 * 23
+    with at_step(steps_of(whole), ask(signal.SIGTERM)), pytest.raises(Stopped):
+        run_in("stopped", *words)
+    assert differences(whole, run_in("stopped", *words)) == []
+
+
+def test_a_run_goes_on_where_its_folder_was_moved_to() -> None:
+    whole = run_in("whole", *GENRE)
+    with at_step(15, ask(signal.SIGTERM)), pytest.raises(Stopped):
+        run_in("here", *GENRE)
+    Path("here").rename("there")
+    assert differences(whole, run_in("there", *GENRE)) == []
+
+
+def test_asked_twice_by_hand_a_run_stops_within_the_step() -> None:
+    whole = run_in("whole", *GENRE, "checkpoint.every_n_steps=4")
+
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with at_step(10, twice), pytest.raises(SystemExit):
+        run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")
+    run = next(Path("stopped").glob("*/*"))
+    card = read_card(run)
+    assert card is not None
+    assert card["state"] == "stopped"
+    assert steps_of(run) == 8
+    assert differences(whole, run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")) == []
+
+
+def test_weights_that_are_no_longer_finite_end_the_run_in_a_sentence_and_are_not_kept() -> None:
+    def spoil() -> None:
+        Task.training_step, whole = spoilt, Task.training_step
+        spoiled.append(whole)
+
+    spoiled: list[Any] = []
+
+    def spoilt(self: Any, batch: Any, batch_idx: int) -> Any:
+        with torch.no_grad():
+            next(self.parameters()).fill_(torch.nan)
+        return spoiled[0](self, batch, batch_idx)
+
+    with at_step(12, spoil), pytest.raises(BadInput, match=r"after step 1[0-9] the weights are no longer finite"):
+        run_in("cut", *GENRE, "checkpoint.every_n_steps=3")
+    run = next(Path("cut").glob("*/*"))
+    kept = read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
+    assert all(bool(torch.isfinite(weight).all()) for weight in kept.values())
+    card = read_card(run)
+    assert card is not None
+    assert card["state"] == "failed"
+
+
+def test_a_full_disk_ends_the_run_in_a_sentence_and_keeps_the_checkpoint_before() -> None:
+    """A limit on the size of files stands for the disk: writing fails in the same place."""
+    words = [*GENRE, "checkpoint.every_n_steps=4", "paths.runs=cut"]
+    code = (
+        "import resource, sys, speechml.runs.checkpoint as c\n"
+        "whole, times = c.write_bytes, []\n"
+        "def write(path, content, before=None):\n"
+        "    times.append(path)\n"
+        "    if sum(p.name == 'last.ckpt' for p in times) == 3:\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))\n"
+        "    whole(path, content, before)\n"
+        "c.write_bytes = write\n"
+        "from speechml.train import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "last.ckpt cannot be written (File too large); what was saved before is whole: make room" in done.stderr
+    run = next(Path("cut").glob("*/*"))
+    assert steps_of(run) == 8
+    assert not list(run.glob("checkpoints/.*"))
+    assert differences(run_in("whole", *GENRE), run_in("cut", *GENRE)) == []
+
+
+def test_a_run_killed_at_random_moments_ends_as_the_one_that_was_not() -> None:
+    """The same as `scripts/stress.py resume`, smaller."""
+    assert resume(kills=4, seed=int.from_bytes(os.urandom(2)), tasks=("genre", "waveform")) == 0
