@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -170,3 +171,44 @@ def make_features(
         labels += [genre] * 2 * count
     np.savez(path, Xdata=np.concatenate(rows), Ydata=np.array(labels)[:, None])
     return path
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa: ARG001
+    """A folder with two runs that are done, a denoiser and a classifier; not to be changed."""
+    from speechml.experiment import launch
+
+    place = tmp_path_factory.mktemp("made")
+    base = (f"paths.runs={place / 'runs'}", "callbacks.figures=null", "trainer.max_epochs=2")
+    launch(composed("train", *base, *TINY, "experiment=lab2a_fir", "model.net.taps=8"))
+    launch(composed("train", *base, "experiment=genre_mlp", f"data.root={make_features(place / 'features.npz')}"))
+    return place / "runs"
+
+
+@pytest.fixture
+def runs(made: Path, workplace: Path) -> Path:
+    """A copy of `made`, to be spoilt."""
+    shutil.copytree(made, workplace / "runs")
+    return workplace / "runs"
+
+
+def run_of(runs: Path, experiment: str = "lab2a_fir") -> Path:
+    """The one run of an experiment."""
+    return next((runs / experiment).iterdir())
+
+
+def change(run: Path, **keys: Any) -> None:
+    """Write other values into the card of a run."""
+    from speechml.runs.folder import read_card, write_card
+
+    write_card(run, {**(read_card(run) or {}), **keys})
+
+
+def speechml(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The exit code of `speechml ...`, run in this process."""
+    from speechml import cli
+
+    monkeypatch.setattr(sys, "argv", ["speechml", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.app()
+    return int(end.value.code or 0)

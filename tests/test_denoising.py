@@ -14,6 +14,7 @@ from speechml.data import audio
 from speechml.denoising import denoise_files
 from speechml.errors import BadInput
 from speechml.evaluation import evaluate
+from speechml.runs.checkpoint import AtomicIO
 from speechml.runs.folder import read_card
 
 
@@ -152,7 +153,7 @@ def damaged(kind: str, run: Path, workplace: Path) -> tuple[Path, str]:
         content["speechml"]["format"], words = 99, "in format 99"
     else:
         content["speechml"]["config"]["model"]["net"]["_target_"], words = "os.system", "is refused"
-    torch.save(content, path)
+    AtomicIO().save_checkpoint(content, path)
     return path, words
 
 

@@ -36,7 +36,7 @@ def target(name: Any, where: str = "") -> type:
     Raises:
         BadInput: the name resolves to nothing, or to something that configs may not build.
     """
-    words = str(name).split(".")
+    words = name.split(".") if isinstance(name, str) and len(name) <= 200 and name.isascii() else [""]
     refusal = f"{where}_target_={name} is refused: a config may only build modules, optimisers, schedules, metrics, data modules, callbacks, loggers, trainers and strategies of {', '.join(PACKAGES)}"  # noqa: E501
     if words[0] not in PACKAGES:
         raise BadInput(refusal)
@@ -44,7 +44,7 @@ def target(name: Any, where: str = "") -> type:
     for split in range(len(words), 0, -1):
         try:
             found = importlib.import_module(".".join(words[:split]))
-        except ImportError:
+        except Exception:  # whatever it is that a module says at its import
             continue
         for word in words[split:]:
             found = getattr(found, word, None)

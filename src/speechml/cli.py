@@ -10,11 +10,14 @@ import typer
 
 from speechml import __version__
 from speechml.errors import BadInput
+from speechml.runs.commands import runs
 
 commands = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
     help="Use trained models: denoise recordings, name words and genres. Training is speechml-train, scoring speechml-evaluate.",
 )  # fmt: skip
+commands.add_typer(runs, name="runs")
+Model = Annotated[Path, typer.Argument(help="Folder of a run or an exported model, or a checkpoint file.")]
 
 
 @commands.callback()
@@ -28,7 +31,7 @@ def options(
 
 @commands.command()
 def denoise(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
+    run: Model,
     recordings: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the denoised recordings.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
@@ -41,7 +44,7 @@ def denoise(
 
 @commands.command()
 def classify(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
+    run: Model,
     recordings: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")],
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
@@ -49,6 +52,19 @@ def classify(
     from speechml.classify import classify_files
 
     classify_files(run, recordings, form)
+
+
+@commands.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.", metavar="RUN_OR_CHECKPOINT")],
+    folder: Annotated[Path, typer.Argument(help="Folder for weights.safetensors and model.json.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there already.")] = False,
+) -> None:
+    """Write a trained model as safetensors and JSON, for other programs; denoise and classify take it, too."""
+    from speechml.runs.exchange import export
+
+    export(run, folder, overwrite)
+    print(f"{folder}: weights.safetensors, model.json")
 
 
 def app() -> None:

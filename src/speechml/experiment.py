@@ -22,6 +22,7 @@ from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
 from speechml.errors import BadInput, NoSuchScore, UnusableData
 from speechml.files import make_folder, write_text
 from speechml.process import prepare, set_seed
+from speechml.runs.catalogue import checksums
 from speechml.runs.checkpoint import newest, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
 from speechml.runs.identity import run_id
@@ -178,11 +179,12 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
     try:
         with stop.listening():
             card |= execute(config, folder, data, resume, stop)
-        state = "done"
+        state, card["files"] = "done", checksums(folder)
     except (KeyboardInterrupt, SystemExit) as end:
         state, card["stopped"] = "stopped", getattr(end, "told", "stopped within a step")
         if not quiet:
-            print(f"\n{card['stopped']}; the same command resumes {folder}", file=sys.stderr)
+            how = "the same command without redo=true" if config["redo"] else "the same command"
+            print(f"\n{card['stopped']}; {how} resumes {folder}", file=sys.stderr)
         raise
     except Pruned as pruned:
         state, card["pruned"] = "stopped", str(pruned)

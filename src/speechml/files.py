@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,13 +68,18 @@ def make_folder(folder: Path) -> None:
     Raises:
         BadInput: it cannot be made or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f".{os.getpid()}.part"
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise BadInput(f"{folder} cannot be written to ({error.strerror}); give another folder") from error
+    for tries in range(20, 0, -1):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):  # has no name that another process could take away
+                return
+        except OSError as error:
+            if tries > 1 and error.errno in (
+                errno.ENOENT,
+                errno.EEXIST,
+            ):  # another process has taken the empty folder away
+                continue
+            raise BadInput(f"{folder} cannot be written to ({error.strerror}); give another folder") from error
 
 
 @contextmanager

@@ -252,7 +252,7 @@ def test_an_interrupt_is_one_sentence_and_the_search_goes_on_with_the_same_comma
         time.sleep(0.1)
     os.killpg(begun.pid, signal.SIGINT)  # as a terminal does
     said = begun.communicate(timeout=60)[1]
-    assert begun.returncode == 130
+    assert begun.returncode == 75
     assert "the same command goes on with the search in runs/.sweeps/genre_mlp/" in said
     assert "Traceback" not in said
     assert record(workplace)["state"] == "stopped"

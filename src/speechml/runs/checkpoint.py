@@ -83,6 +83,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not zipfile.is_zipfile(io.BytesIO(raw)) or raw[:2] != b"PK":  # torch would read other, older formats as well
         raise BadInput(f"{path} cannot be read as a checkpoint; it may be cut short: {ANOTHER}")
     try:
+        if not _as_written(raw):
+            raise BadInput(f"{path} is refused: its parts are compressed or larger than the file; {ANOTHER}")
         if not is_sealed(raw) and (bad := zipfile.ZipFile(io.BytesIO(raw)).testzip()):
             raise BadInput(f"{path} is damaged (in its part {bad}); {ANOTHER}")
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
@@ -95,15 +97,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return _known(content, path, is_sealed(raw))
 
 
+def _as_written(raw: bytes) -> bool:
+    """Whether the parts of the archive are stored as torch stores them, so that they cannot grow when they are read."""
+    with zipfile.ZipFile(io.BytesIO(raw)) as file:
+        parts = file.infolist()
+    stored = all(part.compress_type == zipfile.ZIP_STORED and part.file_size == part.compress_size for part in parts)
+    return stored and sum(part.file_size for part in parts) <= len(raw)
+
+
 def _known(content: Any, path: Path, seal: bool) -> dict[str, Any]:
     """`content`, if it is what this version writes or once wrote."""
     record = content.get("speechml") if isinstance(content, dict) else None
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
         raise BadInput(f"{path} was not written by speechml; give a checkpoint of one of its runs")
     number = record.get("format")
-    if not isinstance(number, int) or not 1 <= number <= FORMAT:
+    if type(number) is not int or not 1 <= number <= FORMAT:
         raise BadInput(
-            f"{path} was written by speechml {record.get('version')} in format {number}; "
+            f"{path} was written by speechml {_short(record.get('version'))} in format {_short(number)}; "
             f"this is {__version__}, which reads formats 1 to {FORMAT}"
         )
     if number > 1 and not seal:
@@ -115,19 +125,27 @@ def _known(content: Any, path: Path, seal: bool) -> dict[str, Any]:
     return content
 
 
+def _short(value: Any, most: int = 60) -> str:
+    """What a file says, on one line and not long."""
+    try:
+        return (ascii(value)[1:-1] if isinstance(value, str) else ascii(value))[:most]
+    except RecursionError:
+        return type(value).__name__
+
+
 def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """The newest checkpoint that the run in `folder` can go on from, and its content; None where there is none.
 
     A damaged one is told, and the one before is taken.
     """
     for path in (folder / "checkpoints" / name for name in (LAST, PREVIOUS)):
-        if path.is_file():
+        if path.exists():
             try:
                 content = read_checkpoint(path)
             except BadInput as damaged:
                 print(f"note: {damaged}", file=sys.stderr)
                 continue
-            if "resume" in content:  # the first format could be continued after whole epochs only
+            if isinstance(content.get("resume"), dict):  # the first format could be continued after whole epochs only
                 return path, content
     return None
 
@@ -154,7 +172,13 @@ def restored(path: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
     """
     content = read_checkpoint(path)
     config = content["speechml"]["config"]
-    task = task_of(config, str(path))
+    try:
+        task = task_of(config, str(path))
+    except BadInput as error:
+        reason = str(error).removeprefix(f"{path} ")
+        raise BadInput(f"{path} describes no model that speechml can build ({_short(reason, 400)})") from error
+    except Exception as error:  # what a class makes of strange arguments is its own
+        raise BadInput(f"{path} describes no model that speechml can build ({type(error).__name__})") from error
     refuse_other_weights(task, content["state_dict"], path)
     task.load_state_dict(content["state_dict"])
     return task.eval().requires_grad_(False), content["speechml"]
@@ -164,12 +188,17 @@ def refuse_other_weights(task: torch.nn.Module, state: Any, path: Path) -> None:
     """Refuse weights whose names or shapes are not the task's, naming the first difference."""
     own = task.state_dict()
     given = state if isinstance(state, dict) else {}
-    for name in sorted(own.keys() ^ given.keys()):
+    for name in sorted(own.keys() ^ given.keys(), key=str):
         side = "lacks" if name in own else "has an unknown"
-        raise BadInput(f"{path} is a checkpoint of another model: it {side} weight {name}")
+        raise BadInput(f"{path} is a checkpoint of another model: it {side} weight {_short(name)}")
     for name, weight in own.items():
         shape = tuple(getattr(given[name], "shape", ()))
         if not isinstance(given[name], torch.Tensor) or shape != tuple(weight.shape):
             raise BadInput(
                 f"{path} is a checkpoint of another model: weight {name} has shape {shape}, not {tuple(weight.shape)}"
+            )
+        if (given[name].dtype, given[name].layout, given[name].device) != (weight.dtype, weight.layout, weight.device):
+            raise BadInput(
+                f"{path} is a checkpoint of another model: weight {name} is {given[name].dtype}, {given[name].layout} "
+                f"on {given[name].device}, not {weight.dtype}"
             )

@@ -28,20 +28,25 @@ def claimed(folder: Path) -> Iterator[None]:
     Raises:
         Busy: another process has it.
     """
+    tries = 3
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / ".lock").open("a+")
-        except FileNotFoundError:  # moved aside between the two lines
-            continue
-        except FileExistsError:  # or within the first: pathlib looks again after the system said that it is there
+        except FileExistsError:  # moved aside within this line: pathlib looks after the system said that it is there
             if folder.is_file() or folder.is_symlink():
                 raise
+            continue
+        try:
+            file = (folder / ".lock").open("a+")
+        except FileNotFoundError:  # moved aside between the two lines
             continue
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if (tries := tries - 1) > 0:  # `speechml runs` may be looking whether somebody has it, for a moment
+                    time.sleep(0.02)
+                    continue
                 file.seek(0)
                 holder = file.read().strip() or "another process"
                 raise Busy(f"{folder} is being trained by {holder}; wait for it, or change a key or the seed") from None
@@ -51,7 +56,7 @@ def claimed(folder: Path) -> Iterator[None]:
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
             for part in (*folder.glob(".*.part*"), *folder.glob("checkpoints/.*.part*")):
-                part.unlink()  # a process was killed while it wrote
+                part.unlink(missing_ok=True)  # a process was killed while it wrote
             yield
             return
 

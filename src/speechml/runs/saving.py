@@ -162,7 +162,7 @@ def refuse_not_finite(module: torch.nn.Module, step: int) -> None:
         BadInput: naming the first of them.
     """
     for name, weight in module.state_dict().items():
-        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+        if (weight.is_floating_point() or weight.is_complex()) and not bool(torch.isfinite(weight).all()):
             raise BadInput(
                 f"after step {step} the weights are no longer finite ({name}): the training diverged; lower "
                 "optimizer.lr, or set trainer.gradient_clip_val (the checkpoints before are kept)"

@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from speechml.configs import flat, nearest, plain
 from speechml.errors import BadInput
 from speechml.files import make_folder
+from speechml.runs.stopping import RESUMABLE
 from speechml.sweeps.report import SweepRecord, best_of, scores_of
 from speechml.sweeps.search import Plan, search
 from speechml.sweeps.space import Space, as_overrides, read_space
@@ -61,7 +62,7 @@ def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arg
             return _told(record, launcher, again, Path(str(first.paths.runs)) / plan.experiment)
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the one into the other
         print(f"\nstopped; the same command goes on with the search in {plan.folder}", file=sys.stderr)
-        sys.exit(130)  # as shells have it for an interrupt
+        sys.exit(RESUMABLE)
 
 
 def _told(record: SweepRecord, launcher: Any, again: list[str] | None, runs: Path) -> float | None:

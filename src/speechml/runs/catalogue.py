@@ -1,0 +1,276 @@
+"""The runs in a folder: found, listed, shown, removed. Nothing heavy is imported, so that a thousand are listed at once."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import math
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from speechml.errors import BadInput
+from speechml.runs.folder import claimed, read_card
+from speechml.runs.tables import shown, table
+
+HEADLINES = ("test/snr_db", "test/acc", "heldout/snr_db")  # the score that stands for a run: the first that it has
+COLUMNS = ("experiment", "id", "state", "started", "epochs", "score_name", "score", "overrides")
+STATES = ("done", "stopped", "failed", "running", "cut off", "damaged")
+FORMATS = ("table", "csv", "json")
+KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt")  # what a card keeps checksums of
+# What reading a card raises that lacks something, or has something of another kind in its place.
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+PREVIOUS = "previous.ckpt"  # of no use once a run is done
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of what a run cannot do without, by its name relative to the run's folder."""
+    found = sorted(path for pattern in KEPT for path in folder.glob(pattern) if path.name != PREVIOUS)
+    return {str(path.relative_to(folder)): sha256(path) for path in found}
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is one of a run: it has a card, be it damaged."""
+    return (folder / "card.json").is_file()
+
+
+def runs_below(folder: Path) -> Iterator[Path]:
+    """The folders of runs in `folder`, itself included, in the order of their names; hidden folders are passed over.
+
+    Raises:
+        BadInput: no such folder.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is no folder; give one of runs, as in runs, or of one run, as in runs/words_tuned/ID")
+    for place, folders, files in os.walk(folder):
+        folders[:] = [] if "card.json" in files else sorted(name for name in folders if not name.startswith("."))
+        if "card.json" in files:
+            yield Path(place)
+
+
+def holder(folder: Path) -> str | None:
+    """Who holds the lock of a run's folder; None where nobody does.
+
+    Nothing is written, and other readers are not in the way.
+    """
+    try:
+        with (folder / ".lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().strip() or "another process"
+    except OSError:
+        pass
+    return None
+
+
+def state_of(folder: Path, card: dict[str, Any]) -> str:
+    """What the card says; `cut off` where it says that the run goes on, but no process has it."""
+    return "cut off" if card["state"] == "running" and holder(folder) is None else str(card["state"])
+
+
+def entry(folder: Path) -> dict[str, Any]:
+    """The line of a run in a list, by column; where the card is damaged, what the folder's name tells."""
+    try:
+        card = read_card(folder) or {}
+        name = next((name for name in HEADLINES if name in card["scores"]), None)
+        value = None if name is None else card["scores"][name]
+        score = None if value is None or not math.isfinite(value) else float(value)
+        return {
+            "experiment": str(card["experiment"]), "id": str(card["id"]), "state": state_of(folder, card),
+            "started": str(card["started"]), "epochs": _epochs(folder, card), "score_name": name,
+            "score": score, "overrides": " ".join(map(str, card["overrides"])),
+        }  # fmt: skip
+    except (BadInput, *DAMAGE):
+        known = {"experiment": folder.resolve().parent.name, "id": folder.resolve().name, "state": "damaged"}
+        return {**dict.fromkeys(COLUMNS), **known, "overrides": ""}
+
+
+def _epochs(folder: Path, card: dict[str, Any]) -> int | None:
+    """Epochs that were trained; while a run is not done, those that its table has."""
+    if "epochs" in card:
+        return int(card["epochs"])
+    try:
+        return max(0, (folder / "metrics.csv").read_bytes().count(b"\n") - 1)
+    except OSError:
+        return None
+
+
+def listed(folder: Path, state: str | None, form: str) -> str:
+    """All runs in a folder as a table, CSV or JSON.
+
+    Args:
+        folder: with runs at any depth.
+        state: only runs of this state; None: all.
+        form: one of FORMATS.
+
+    Raises:
+        BadInput: no such folder, state or form.
+    """
+    for option, given, allowed in (("--format", form, FORMATS), ("--state", state or "done", STATES)):
+        if given not in allowed:
+            raise BadInput(f"{option} is {given}; it can be {', '.join(allowed)}")
+    entries = [line for line in map(entry, runs_below(folder)) if state in (None, line["state"])]
+    entries.sort(key=lambda line: (line["experiment"], line["started"] or ""))
+    if form == "json":
+        return json.dumps(entries, indent=1) + "\n"
+    if form == "csv":
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(entries)
+        return text.getvalue()
+    return _as_table(entries) if entries else f"no run{f' that is {state}' if state else 's'} in {folder}\n"
+
+
+def _as_table(entries: list[dict[str, Any]]) -> str:
+    rows = []
+    for line in entries:
+        name = line["score_name"]
+        score = "-" if name is None else f"{name} {shown(line['score'], name.endswith('_db'))}"
+        epochs = "-" if line["epochs"] is None else str(line["epochs"])
+        cells = [
+            line["experiment"],
+            line["id"],
+            line["state"],
+            line["started"] or "-",
+            epochs,
+            score,
+            line["overrides"],
+        ]
+        rows.append([printable(cell) for cell in cells])
+    header = ["experiment", "id", "state", "started", "epochs", "score", "overrides"]
+    return table(header, rows, left=(0, 1, 2, 3, 5, 6)) + "\n"
+
+
+def printable(text: str) -> str:
+    """Text on one line, without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every file below a folder, by its relative name."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):  # a run in training replaces its files
+            if path.is_symlink() or path.is_file():
+                found[str(path.relative_to(folder))] = path.lstat().st_size
+    return found
+
+
+def as_size(count: float) -> str:
+    """Bytes as a person reads them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def description(folder: Path) -> str:
+    """What is known of a run: facts of its card, scores, files, and what can be done next.
+
+    Raises:
+        BadInput: no run, or one whose card is damaged.
+    """
+    from speechml.runs.summary import summary
+
+    card = read_card(folder) if folder.is_dir() else None
+    if card is None:
+        raise BadInput(no_run(folder))
+    try:
+        state, scores = state_of(folder, card), summary(folder, card)
+        facts = {"experiment": card["experiment"], "id": card["id"], "state": state, "started": card["started"]}
+        code = card["code"]
+        facts["code"] = f"{code['version']}, commit {code['commit']}{' with changes' * bool(code['dirty'])}"
+        facts["machine"] = f"{card['hardware']['host']}, {card['hardware']['processor']}"
+        more = {name: card.get(name) for name in ("ended", "stopped", "pruned", "error", "command")}
+        next_step = what_next(folder, card, state)
+    except DAMAGE as error:
+        raise BadInput(
+            f"{folder / 'card.json'} is damaged ({type(error).__name__}: {error}); train it again"
+        ) from error
+    facts |= {name: value for name, value in more.items() if value}
+    lines = [f"{name:<10}  {printable(str(value))}" for name, value in facts.items()]
+    files = [[printable(name), as_size(size)] for name, size in sizes(folder).items() if name != ".lock"]
+    return "\n".join([*lines, scores, "", table(["file", "size"], files), "", f"Next: {next_step}"])
+
+
+def what_next(folder: Path, card: dict[str, Any], state: str) -> str:
+    """What a person can do with a run: use it, or the command that goes on with it."""
+    if state == "running":
+        return f"wait: it is being trained by {holder(folder)}"
+    if state == "done":
+        if not any((folder / "checkpoints").glob("*.ckpt")):
+            return "nothing: it kept no checkpoint"
+        if "test/acc" in card["scores"]:
+            return f"speechml classify {folder} RECORDINGS"
+        return f"speechml denoise {folder} RECORDINGS -o FOLDER"
+    # Launched with redo=true, the same words would begin again.
+    words = [word for word in card["overrides"] if word.lstrip("+").partition("=")[0] != "redo"]
+    return f"{printable(shlex.join(['speechml-train', *words]))}    goes on with it"
+
+
+def no_run(folder: Path) -> str:
+    """The refusal of a folder that is none of a run."""
+    why = "it has no card.json" if folder.is_dir() else "there is no such folder"
+    return f"{folder} is no run ({why}); give one as in runs/words_tuned/ID, which speechml runs list names"
+
+
+def removable(folders: list[Path]) -> dict[Path, int]:
+    """The folders of runs that can be removed, without their repetitions, and the bytes in each.
+
+    Raises:
+        BadInput: no run, a link, a folder with further runs in it, or one that another process holds.
+    """
+    found: dict[Path, int] = {}
+    for folder in folders:
+        if not is_run(folder):
+            raise BadInput(no_run(folder))
+        if folder.is_symlink():
+            raise BadInput(f"{folder} is a link; give the folder that it leads to, {folder.resolve()}")
+        others = [card.parent for card in folder.rglob("card.json") if card.parent != folder]
+        if others:
+            raise BadInput(f"{folder} holds other runs, as {others[0]}; give one run")
+        if name := holder(folder):
+            raise BadInput(f"{folder} is held by {name}; stop it, or wait for it, and then remove it")
+        found[folder.resolve()] = sum(sizes(folder).values())
+    return found
+
+
+def remove(folder: Path) -> None:
+    """Delete a run, all of it; a launch at the same time is refused, or begins anew in a folder of its own.
+
+    Args:
+        folder: as `removable` gives it.
+
+    Raises:
+        Busy: another process has it.
+        BadInput: it is gone already, or cannot be deleted.
+    """
+    aside = folder.with_name(f".{folder.name}.removed-{os.getpid()}")
+    try:
+        with claimed(folder):
+            if not is_run(folder):  # another process was faster, and the claim has made the folder again
+                (folder / ".lock").unlink()
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                raise BadInput(no_run(folder))
+            folder.rename(aside)
+            shutil.rmtree(aside)
+    except OSError as error:
+        left = aside if aside.exists() else folder
+        raise BadInput(f"{left} cannot be deleted ({error.strerror}); make it writable") from error

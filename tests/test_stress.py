@@ -1,0 +1,49 @@
+"""The stress scripts, on a small scale."""
+
+import importlib
+import multiprocessing
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from speechml.errors import Busy
+from speechml.files import make_folder
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module(name)
+
+
+def test_damaged_checkpoints_are_refused_and_passed_over(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    assert script("stress_checkpoints", monkeypatch).checkpoints(60) == 0
+
+
+def test_launches_at_once_train_each_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert script("stress_launch", monkeypatch).launch(processes=3, configs=2, launches=8) == 0
+
+
+def test_a_folder_is_claimed_and_left_by_many_at_once(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        assert pool.map(claim_often, [tmp_path / "run"] * 3) == [{}, {}, {}]
+
+
+def claim_often(folder: Path) -> dict[str, int]:
+    """Come and go as launches do that are refused; what went wrong, and how often."""
+    from speechml.experiment import tidy
+    from speechml.runs.folder import claimed
+
+    wrong: dict[str, int] = {}
+    for _ in range(500):
+        try:
+            make_folder(folder)
+            with claimed(folder), tidy(folder):
+                pass
+        except Busy:
+            pass
+        except Exception as error:
+            wrong[str(error)] = wrong.get(str(error), 0) + 1
+    return wrong
