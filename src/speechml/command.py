@@ -17,6 +17,7 @@ from speechml.errors import BadInput
 Result = TypeVar("Result")
 
 HYDRA_SPOKE, OURS = 1, 2  # exit codes: who refused
+INTERRUPTED = 130  # what shells give a command that an interrupt has ended
 
 
 def plainly(app: Callable[[], None], config_name: str) -> None:
@@ -35,6 +36,9 @@ def plainly(app: Callable[[], None], config_name: str) -> None:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(OURS)
+    except KeyboardInterrupt:  # before a run began: later, the run itself tells
+        print("\nstopped", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone, as in `speechml-train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (HydraException, OmegaConfBaseException) as error:

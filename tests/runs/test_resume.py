@@ -1,11 +1,11 @@
 """A run that was stopped at any moment and continued is the run that was not, bit for bit."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def features(workplace: Path) -> None:
     make_features(workplace / "features.npz")
 
 
-@contextmanager
+@contextlib.contextmanager
 def at_step(step: int, action: Callable[[], Any]) -> Iterator[None]:
     """Inside, `action` is called in the middle of the step of that number, from 1, of this session."""
     whole, passed = Task.training_step, []
@@ -97,6 +97,30 @@ def test_runs_of_every_task_go_on_within_an_epoch(task: str) -> None:
         with at_step(step, ask(signal.SIGTERM)), pytest.raises(Stopped):
             run_in(f"stopped{step}", *OTHERS[task])
         assert differences(whole, run_in(f"stopped{step}", *OTHERS[task])) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("+trainer.accumulate_grad_batches=3",),
+        ("+trainer.val_check_interval=0.5",),
+        ("+trainer.val_check_interval=4", "trainer.check_val_every_n_epoch=null"),
+        ("trainer.check_val_every_n_epoch=2",),
+        ("trainer.max_steps=20", "trainer.max_epochs=1000"),
+        ("scheduler=cosine",),
+        ("optimizer=lbfgs", "scheduler=none"),
+        ("trainer.precision=bf16-mixed",),
+        ("+trainer.overfit_batches=5",),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_run_goes_on_however_it_is_trained(words: tuple[str, ...]) -> None:
+    chosen = (*GENRE, *words)
+    whole = run_in("whole", *chosen)
+    for step in (3, 7, 14):
+        with at_step(step, ask(signal.SIGTERM)), contextlib.suppress(Stopped):
+            run_in(f"stopped{step}", *chosen)
+        assert differences(whole, run_in(f"stopped{step}", *chosen)) == []
 
 
 def test_what_was_done_after_the_last_saving_is_done_again_and_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
