@@ -33,6 +33,7 @@ bench: .venv/installed  ## time the library against what people use now
 	$(BIN)/python scripts/benchmark.py windows
 	$(BIN)/python scripts/benchmark.py words
 	$(BIN)/python scripts/benchmark.py features
+	$(BIN)/python scripts/benchmark.py saving
 
 .PHONY: help install train test lint tensorboard bench
 .DEFAULT_GOAL := help

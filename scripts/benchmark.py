@@ -77,6 +77,14 @@ def words(
 
 
 @app.command()
+def saving(quick: Annotated[bool, typer.Option(help="One small run.")] = False) -> None:
+    """Checkpoints: the share of a training that goes into writing them."""
+    import saving_benchmark
+
+    saving_benchmark.run(quick)
+
+
+@app.command()
 def features(quick: Annotated[bool, typer.Option(help="Less music: 20 s.")] = False) -> None:
     """Music: hand-made features against the exercise's loop over blocks, on one core."""
     import feature_benchmark
@@ -147,14 +155,7 @@ def _real_time_factors(seconds: int) -> None:
             for length in (10, seconds):
                 recording = Path(folder, f"{length}.wav")
                 audio.save(recording, 0.1 * np.random.default_rng(0).standard_normal(16000 * length), 16000)
-                command = [
-                    str(programs / "speechml"),
-                    "denoise",
-                    str(run),
-                    str(recording),
-                    "-o",
-                    str(Path(folder, "out")),
-                ]
+                command = [str(programs / "speechml"), "denoise", str(run), str(recording), "-o", f"{folder}/out"]
                 begin = time.perf_counter()
                 subprocess.run(
                     command, check=True, capture_output=True, env=environment, preexec_fn=lambda: os.sched_setaffinity(0, core)

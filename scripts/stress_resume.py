@@ -41,10 +41,10 @@ TASKS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def make_features(path: Path) -> None:
-    """Rows of 12 features of three genres, in the format of the exercise."""
+def make_features(path: Path, each: int = 60) -> None:
+    """Rows of 12 features, `each` of three genres, in the format of the exercise."""
     draws = np.random.default_rng(0)
-    genres = np.repeat([0, 1, 2], 60)
+    genres = np.repeat([0, 1, 2], each)
     rows = draws.normal(genres[:, None] * np.linspace(0.2, 1.5, 12), 1.0, (len(genres), 12))
     np.savez(path, Xdata=np.abs(rows) + 0.1, Ydata=genres[:, None])
 

@@ -242,24 +242,6 @@ def test_the_weights_of_the_best_epoch_are_tested_unless_asked_otherwise(train: 
     assert best["scores"]["test/snr_db"] > last["scores"]["test/snr_db"] + 1
 
 
-@pytest.mark.parametrize("sweep", [False, True])
-def test_ranks_start_from_the_frozen_config_and_score_each_item_once(sweep: bool, workplace: Path) -> None:
-    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "threads=1")
-    words = [*FAST, *ddp, "trainer.max_epochs=1", "optimizer.lr=0.001,0.002" if sweep else "optimizer.lr=0.001"]
-    done = command("speechml-train", *(["-m"] if sweep else []), *words)
-    assert done.returncode == 0, done.stderr
-    cards = [json.loads(p.read_text()) for p in (workplace / "runs").glob("lab2a_fir/*/card.json")]
-    assert len(cards) == 1 + sweep
-    for card in cards:
-        assert card["state"] == "done"
-        folder = workplace / "runs" / "lab2a_fir" / card["id"]
-        with np.load(folder / "predictions.npz") as predictions:
-            assert len(set(predictions["name"])) == len(predictions["name"]) == card["data"]["recordings"]["test"]
-    if sweep:
-        one, two = (weights(workplace / "runs" / "lab2a_fir" / card["id"])["net.taps"] for card in cards)
-        assert not torch.equal(one, two)
-
-
 def test_a_limit_of_batches_is_rounded_up_to_whole_epochs(train: Callable[..., Path]) -> None:
     folder = train(*FAST, "data.batch_size=8", "trainer.max_steps=5", "trainer.max_epochs=9")  # 32 clips: 4 an epoch
     with (folder / "metrics.csv").open() as file:

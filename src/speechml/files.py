@@ -16,30 +16,38 @@ from typing import Any
 from speechml.errors import BadInput
 
 
-def write_bytes(path: Path, content: bytes, before: Path | None = None) -> None:
+def write_bytes(path: Path, content: bytes, before: Path | None = None, durable: bool = True) -> None:
     """Replace `path` by `content`: a reader sees the old content or the new, never a part, whatever happens.
 
     Args:
         path: its folder is there.
         content: whole.
         before: where the old content is kept, in the same folder.
+        durable: wait until it is on the disk, so that it outlives a power cut, too.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         if before is not None and path.exists():
             path.replace(before)
         part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if durable:
+            to_disk(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

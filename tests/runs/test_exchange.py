@@ -153,7 +153,7 @@ def test_a_flipped_bit_is_found(place: float, exported: Path) -> None:
         (lambda taps: {"net.taps": torch.zeros(*taps.shape[:-1], 9)}, "weight net.taps has shape"),
         (lambda taps: {"net.more": taps.clone()}, "an unknown weight net.more"),
         (lambda _: {"net.taps": None}, "lacks weight net.taps"),
-        (lambda taps: {"net.taps": taps.double()}, "as torch.float64, not torch.float32"),
+        (lambda taps: {"net.taps": taps.double()}, "is torch.float64, torch.strided on cpu, not torch.float32"),
         (lambda taps: {"net.taps": taps * float("nan")}, "NaN or infinite"),
         (lambda taps: {"net.taps": taps + float("inf")}, "NaN or infinite"),
     ],

@@ -13,7 +13,7 @@ from conftest import composed, make_pairs, tone
 from data.test_recording_pair import course_folder
 from speechml.data import audio
 from speechml.errors import BadInput
-from speechml.runs.checkpoint import read_checkpoint
+from speechml.runs.checkpoint import AtomicIO, read_checkpoint
 from speechml.runs.folder import read_card
 from speechml.signal.scores import snr_db
 from speechml.tasks import MagnitudeDenoiser
@@ -233,7 +233,7 @@ def test_a_checkpoint_of_other_frames_is_refused(train: Callable[..., Path], wor
     for key, value in (("frames", 30), ("bins", 257)):
         content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
         content["speechml"]["config"]["model"]["net"][key] = value
-        torch.save(content, workplace / "other.ckpt")
+        AtomicIO().save_checkpoint(content, workplace / "other.ckpt")
         with pytest.raises(
             BadInput, match=r"checkpoint of another model|the network has 257 bins and n_fft 1024 gives 513"
         ):

@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from speechml import __version__
 from speechml.build import build, target
 from speechml.errors import BadInput
-from speechml.files import write_bytes
+from speechml.files import to_disk, write_bytes
 from speechml.runs.folder import read_card
 from speechml.runs.seal import is_sealed, is_whole, sealed
 
@@ -37,7 +37,12 @@ class AtomicIO(TorchCheckpointIO):
         torch.save(checkpoint, buffer)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, sealed(buffer.getvalue()), path.with_name(PREVIOUS) if path.name == LAST else None)
+            if path.name != LAST:  # may be lost in a power cut as long as no `last` goes on from it
+                write_bytes(path, sealed(buffer.getvalue()), durable=False)
+                return
+            for other in path.parent.glob("best.ckpt"):
+                to_disk(other)
+            write_bytes(path, sealed(buffer.getvalue()), before=path.with_name(PREVIOUS))
         except OSError as error:
             raise BadInput(
                 f"{path} cannot be written ({error.strerror}); what was saved before is whole: "
