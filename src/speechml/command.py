@@ -13,11 +13,11 @@ from omegaconf import DictConfig
 
 from speechml.configs import conf_dir, keys_of, nearest
 from speechml.errors import BadInput
+from speechml.runs.stopping import interruptible
 
 Result = TypeVar("Result")
 
 HYDRA_SPOKE, OURS = 1, 2  # exit codes: who refused
-INTERRUPTED = 130  # what shells give a command that an interrupt has ended
 
 
 def plainly(app: Callable[[], None], config_name: str) -> None:
@@ -32,13 +32,11 @@ def plainly(app: Callable[[], None], config_name: str) -> None:
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing, so that the words can be ours
     try:
-        app()
+        with interruptible():
+            app()
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(OURS)
-    except KeyboardInterrupt:  # before a run began: later, the run itself tells
-        print("\nstopped", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone, as in `speechml-train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (HydraException, OmegaConfBaseException) as error:

@@ -26,7 +26,7 @@ from speechml.runs.catalogue import checksums
 from speechml.runs.checkpoint import newest, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
 from speechml.runs.identity import run_id
-from speechml.runs.ranks import leave_group, processes
+from speechml.runs.ranks import ended_ranks, leave_group, processes
 from speechml.runs.state import cut_logs, machine
 from speechml.runs.stopping import Stop, Stopped
 from speechml.runs.summary import summary
@@ -126,6 +126,9 @@ def _value(config: dict[str, Any], card: dict[str, Any]) -> float | None:
 def _already_done(config: dict[str, Any], folder: Path, card: dict[str, Any]) -> float | None:
     if trial.current():
         return _value(config, card)
+    if in_sweep():
+        print(f"done already: {folder}")
+        return _value(config, card)
     print("This run is done already; redo=true trains it again. Its scores:")
     now, then = code_version(), card.get("code", {})
     if (now.get("commit"), now.get("dirty")) != (then.get("commit"), then.get("dirty")):
@@ -137,16 +140,20 @@ def _already_done(config: dict[str, Any], folder: Path, card: dict[str, Any]) ->
 
 def _resumable(folder: Path, card: dict[str, Any]) -> Path | None:
     """The checkpoint a stopped run continues from, or None where it has to begin again."""
-    found = newest(folder)
-    cut_logs(folder, found[1]["resume"]["logs"] if found else {})
-    if trial.current():
-        return found[0] if found else None
-    how = "cut off" if card["state"] == "running" else card["state"]
+    found, quiet = newest(folder), trial.current() is not None
+    how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped"}[card["state"]]
     if found is None:
-        print(f"{folder} was {how} before it was saved in a way that can be continued: it begins again")
+        if list(folder.glob("checkpoints/*.ckpt")):
+            kept = set_aside(folder)
+            print(f"{folder} {how}, and has no checkpoint to go on from: it begins again; what was there is in {kept}")
+        elif not quiet:
+            print(f"{folder} {how} before its first checkpoint: it begins again")
+        cut_logs(folder, {})
         return None
     path, content = found
-    print(f"resuming {folder}, which was {how}, after step {content['global_step']}")
+    cut_logs(folder, content["resume"]["logs"])
+    if not quiet:
+        print(f"resuming {folder}, which {how}, after step {content['global_step']} ({path.name})")
     then, now = content["resume"]["machine"], machine()
     if strange := [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] != now[key]]:
         print(f"note: it was saved with {'; '.join(strange)}: the last digits may differ from an undisturbed run's")
@@ -181,17 +188,24 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
             card |= execute(config, folder, data, resume, stop)
         state, card["files"] = "done", checksums(folder)
     except (KeyboardInterrupt, SystemExit) as end:
-        state, card["stopped"] = "stopped", getattr(end, "told", "stopped within a step")
+        state, card["stopped"] = "stopped", getattr(end, "told", "stopped within a step, after which nothing was saved")
         if not quiet:
             how = "the same command without redo=true" if config["redo"] else "the same command"
             print(f"\n{card['stopped']}; {how} resumes {folder}", file=sys.stderr)
-        raise
+        if isinstance(end, Stopped):
+            raise
+        raise Stopped("SIGINT", None) from end  # Lightning makes exit code 1 of an interrupt
     except Pruned as pruned:
         state, card["pruned"] = "stopped", str(pruned)
         raise
     except BaseException as error:
         card["error"] = f"{type(error).__name__}: {error}"
         log.exception("the run failed")
+        if codes := ended_ranks(error):
+            raise BadInput(
+                f"of the other ranks of {folder} one has ended (exit codes {codes}; -9 is kill -9, or no memory left): "
+                "the same command goes on from the last checkpoint"
+            ) from error
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise BadInput(f"{folder} cannot be written to ({error.strerror}); make room, and run it again") from error
         raise

@@ -77,12 +77,12 @@ def test_a_thousand_runs_are_listed_in_two_seconds_without_torch(runs: Path, wor
 def test_what_cannot_be_listed_is_refused_in_a_sentence(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     Path("empty").mkdir()
     for words, said in (
-        (["list", "nowhere"], "nowhere is no folder"),
+        (["list", "nowhere"], "there is no folder nowhere; speechml-train makes runs/"),
         (["list", str(runs), "--state", "doen"], "--state is doen; it can be done"),
         (["list", str(runs), "--format", "xml"], "--format is xml; it can be table"),
         (["show", "nowhere"], "nowhere is no run"),
         (["show", str(runs)], "is no run (it has no card.json)"),
-        (["verify", "nowhere"], "nowhere is no folder"),
+        (["verify", "nowhere"], "there is no folder nowhere; speechml-train makes runs/"),
         (["verify", "empty"], "empty holds no run"),
         (["remove", str(runs), "--yes"], "is no run"),
     ):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from speechml.runs.folder import read_card, write_card
 from speechml.runs.identity import run_id
 from speechml.runs.stopping import SIGNALS, Stopped
 from speechml.tasks.task import Task
-from stress_resume import TASKS, differences, make_features, resume
+from stress_resume import PROGRAM, TASKS, differences, make_features, resume
 
 SMALL = ("threads=1", "callbacks.figures=null", "callbacks.progress=null")
 GENRE = (*SMALL, *TASKS["genre"], "trainer.max_epochs=2", "data.batch_size=9")  # 20 steps
@@ -164,7 +165,9 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_is_taken(capsys:
     write_card(run, card)
     capsys.readouterr()
     assert differences(whole, run_in("cut", *words)) == []
-    assert "it begins again" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "has no checkpoint to go on from: it begins again" in told
+    assert next(Path("cut").glob(".old/*/*/checkpoints/best.ckpt")).is_file()  # what there was is not lost
 
 
 def test_the_comparison_finds_what_differs() -> None:
@@ -213,7 +216,7 @@ def test_asked_twice_by_hand_a_run_stops_within_the_step() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    with at_step(10, twice), pytest.raises(SystemExit):
+    with at_step(10, twice), pytest.raises(Stopped):
         run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")
     run = next(Path("stopped").glob("*/*"))
     card = read_card(run)
@@ -221,6 +224,18 @@ def test_asked_twice_by_hand_a_run_stops_within_the_step() -> None:
     assert card["state"] == "stopped"
     assert steps_of(run) == 8
     assert differences(whole, run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")) == []
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_before_a_run_begins_ends_the_command_with_code_75_too(number: signal.Signals) -> None:
+    process = subprocess.Popen([PROGRAM, *GENRE], stderr=subprocess.PIPE, text=True)
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():  # which is loaded for seconds
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert f"stopped by {number.name} " in told
+    assert "Traceback" not in told
 
 
 def test_weights_that_are_no_longer_finite_end_the_run_in_a_sentence_and_are_not_kept() -> None:
@@ -251,11 +266,11 @@ def test_a_full_disk_ends_the_run_in_a_sentence_and_keeps_the_checkpoint_before(
     code = (
         "import resource, sys, speechml.runs.checkpoint as c\n"
         "whole, times = c.write_bytes, []\n"
-        "def write(path, content, before=None):\n"
+        "def write(path, content, **options):\n"
         "    times.append(path)\n"
         "    if sum(p.name == 'last.ckpt' for p in times) == 3:\n"
         "        resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))\n"
-        "    whole(path, content, before)\n"
+        "    whole(path, content, **options)\n"
         "c.write_bytes = write\n"
         "from speechml.train import main\n"
         "main()\n"

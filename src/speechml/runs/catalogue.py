@@ -54,7 +54,7 @@ def runs_below(folder: Path) -> Iterator[Path]:
         BadInput: no such folder.
     """
     if not folder.is_dir():
-        raise BadInput(f"{folder} is no folder; give one of runs, as in runs, or of one run, as in runs/words_tuned/ID")
+        raise BadInput(f"there is no folder {folder}; speechml-train makes runs/, and a folder in it for each run")
     for place, folders, files in os.walk(folder):
         folders[:] = [] if "card.json" in files else sorted(name for name in folders if not name.startswith("."))
         if "card.json" in files:
@@ -192,10 +192,12 @@ def description(folder: Path) -> str:
     if card is None:
         raise BadInput(no_run(folder))
     try:
-        state, scores = state_of(folder, card), summary(folder, card)
+        state = state_of(folder, card)
+        scores = summary(folder, card) if card["scores"] else "\nno scores yet"
         facts = {"experiment": card["experiment"], "id": card["id"], "state": state, "started": card["started"]}
         code = card["code"]
         facts["code"] = f"{code['version']}, commit {code['commit']}{' with changes' * bool(code['dirty'])}"
+        facts["weights"] = f"{card['test_weights']}.ckpt is what is tested, loaded and exported"
         facts["machine"] = f"{card['hardware']['host']}, {card['hardware']['processor']}"
         more = {name: card.get(name) for name in ("ended", "stopped", "pruned", "error", "command")}
         next_step = what_next(folder, card, state)

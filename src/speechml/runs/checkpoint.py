@@ -148,7 +148,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             try:
                 content = read_checkpoint(path)
             except BadInput as damaged:
-                print(f"note: {damaged}", file=sys.stderr)
+                print(f"note: {str(damaged).removesuffix(ANOTHER).rstrip(' ;:')}", file=sys.stderr)
                 continue
             if isinstance(content.get("resume"), dict):  # the first format could be continued after whole epochs only
                 return path, content

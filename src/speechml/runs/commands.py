@@ -42,8 +42,9 @@ def show(run: Run) -> None:
 @runs.command()
 def verify(
     places: Annotated[
-        list[Path], typer.Argument(help="Folders of runs, or of a run each.", metavar="RUN_OR_FOLDER...")
-    ],
+        list[Path] | None,
+        typer.Argument(envvar="SPEECHML_RUNS", help="Folders of runs, or of a run each.", metavar="[RUN_OR_FOLDER]..."),
+    ] = None,
 ) -> None:
     """Check that runs are whole: checksums, weights, epochs, and scores computed again. Needs no data.
 
@@ -51,7 +52,7 @@ def verify(
     """
     from speechml.runs.verification import verify
 
-    if not verify(places):
+    if not verify(places or [Path("runs")]):
         raise typer.Exit(1)
 
 

@@ -127,6 +127,17 @@ def processes(trainer: dict[str, Any]) -> int:
     return max(1, count) * int(trainer.get("num_nodes") or 1)
 
 
+def ended_ranks(error: BaseException) -> list[int | None]:
+    """The exit codes of the other ranks, where one has failed and `error` is what this rank noticed of it."""
+    if isinstance(error, BadInput):  # every rank is refused alike
+        return []
+    until = time.monotonic() + 2.0  # its connection ends before its process
+    while started and not any(process.poll() for process in started) and time.monotonic() < until:
+        time.sleep(0.05)
+    codes = [process.poll() for process in started]
+    return codes if any(codes) else []
+
+
 def leave_group(before: dict[str, str]) -> None:
     """End the process group and the other ranks, and restore the environment: the next run of a sweep starts clean.
 

@@ -24,6 +24,35 @@ class Stopped(SystemExit):
         self.told = f"stopped by {signal_name} {where}"
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, where no run is training, a signal ends the program with RESUMABLE as well: nothing has to be saved."""
+
+    def leave(number: int, frame: Any) -> None:  # noqa: ARG001 (as signal handlers are called)
+        name = signal.Signals(number).name
+        os.write(2, f"\nstopped by {name} while nothing was being trained; the same command goes on\n".encode())
+        raise Stopped(name, None)
+
+    with _handling(leave):
+        yield
+
+
+@contextmanager
+def _handling(handler: Any) -> Iterator[None]:
+    """SIGNALS are handled so inside, and as before afterwards; only the main thread can do that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
 class Stop:
     """Which signal has asked for a stop, `` as long as none has."""
 
@@ -32,17 +61,9 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note signals inside; before and after they mean what they meant. Only a main thread may listen."""
-        if threading.current_thread() is not threading.main_thread():
+        """Note signals inside; before and after they mean what they meant."""
+        with _handling(self._note):
             yield
-            return
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        self.listen()
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def listen(self) -> None:
         """Take the signals again from whoever took them; Lightning does, and would act inside a step."""

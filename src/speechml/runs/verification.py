@@ -36,9 +36,9 @@ class Verdict(NamedTuple):
     notes: list[str]
 
     def __str__(self) -> str:
-        told = "; ".join(self.problems) or "ok"
+        told = f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}" if self.problems else "ok"
         notes = f" ({'; '.join(self.notes)})" if self.notes else ""
-        return printable(f"{self.folder}  {told}{notes}")
+        return "\n  ".join(printable(line) for line in (f"{self.folder}  {told}{notes}", *self.problems))
 
 
 def verify(places: list[Path]) -> bool:
@@ -76,7 +76,7 @@ def verified(folder: Path) -> Verdict:
     problems: list[str] = []
     notes = [] if state == "done" else [f"{state}: what is there was checked"]
     checks: dict[str, Callable[[], list[str]]] = {
-        "the config": lambda: wrong_config(folder, card),
+        "the config": lambda: wrong_config(folder, card, notes),
         "the checksums": lambda: wrong_sums(folder, card) if state == "done" else [],
         "the checkpoints": lambda: wrong_checkpoints(folder, card, state),
         "metrics.csv": lambda: wrong_epochs(folder, card, state),
@@ -85,9 +85,7 @@ def verified(folder: Path) -> Verdict:
     for what, check in checks.items():
         try:
             problems += check()
-        except (
-            Exception
-        ) as error:  # readers of damaged files raise whatever comes up: it is told, and the next is checked
+        except Exception as error:  # readers of damaged files raise whatever comes up: it is told, the next is checked
             problems.append(f"{what} cannot be checked ({type(error).__name__}: {' '.join(str(error).split())})")
     return Verdict(folder, problems, notes)
 
@@ -100,12 +98,12 @@ def config_of(folder: Path) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
-def wrong_config(folder: Path, card: dict[str, Any]) -> list[str]:
-    """A folder that is not called as the run in it."""
+def wrong_config(folder: Path, card: dict[str, Any], notes: list[str]) -> list[str]:
+    """A config that cannot be read; a folder that is not called as the run in it is noted."""
     config_of(folder)
-    name = folder.resolve().name
-    kept_aside = ".old" in folder.resolve().parts and name.startswith(f"{card['id']}-")
-    return [] if name == card["id"] or kept_aside else [f"the folder is called {name} and holds run {card['id']}"]
+    if not folder.resolve().name.startswith(card["id"]):
+        notes.append(f"a copy of run {card['id']}")
+    return []
 
 
 def wrong_sums(folder: Path, card: dict[str, Any]) -> list[str]:
