@@ -33,8 +33,7 @@ def test_a_folder_is_claimed_and_left_by_many_at_once(tmp_path: Path) -> None:
 
 def claim_often(folder: Path) -> dict[str, int]:
     """Come and go as launches do that are refused; what went wrong, and how often."""
-    from speechml.experiment import tidy
-    from speechml.runs.folder import claimed
+    from speechml.runs.folder import claimed, tidy
 
     wrong: dict[str, int] = {}
     for _ in range(500):

@@ -41,6 +41,11 @@ def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]
     for key, allowed in (("test_weights", ("best", "last")), ("mode", ("min", "max"))):
         if keep[key] not in allowed:
             raise BadInput(f"checkpoint.{key} is {keep[key]}; it can be {' or '.join(allowed)}")
+    for key, kinds in (("every_n_steps", (int,)), ("every_s", (int, float))):
+        value = keep[key]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not value > 0):
+            what = "a number of seconds" if key == "every_s" else "a whole number"
+            raise BadInput(f"checkpoint.{key} is {value}; it must be {what} above 0, or null for never")
     if ranks > 1 and config["optimizer"].get("_target_", "").endswith(".LBFGS"):
         raise BadInput(
             f"LBFGS searches along a line on each process's own loss, and {ranks} processes would wait for each other "

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,19 @@ from speechml.files import make_folder, write_text
 from speechml.process import prepare, set_seed
 from speechml.runs.catalogue import checksums
 from speechml.runs.checkpoint import newest, read_checkpoint, refuse_other_weights, task_of
-from speechml.runs.folder import claimed, code_version, provenance, read_card, set_aside, write_card
+from speechml.runs.folder import (
+    LAST,
+    PREVIOUS,
+    LogFile,
+    claimed,
+    code_version,
+    provenance,
+    read_card,
+    room_in,
+    set_aside,
+    tidy,
+    write_card,
+)
 from speechml.runs.identity import run_id
 from speechml.runs.ranks import ended_ranks, leave_group, processes
 from speechml.runs.state import cut_logs, machine
@@ -38,8 +47,6 @@ from speechml.tasks.optimizers import configured
 from speechml.trainer import headlines, trainer_for
 
 log = logging.getLogger("speechml")
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk or its share is full, or closed for writing
 
 
 def launch(cfg: DictConfig) -> float | None:
@@ -76,7 +83,7 @@ def launch(cfg: DictConfig) -> float | None:
         tell(config, data, folder.parents[1] / ".lr_finder" / config["name"] / identity)
         return None
     make_folder(folder)
-    with claimed(folder), tidy(folder):
+    with room_in(folder), claimed(folder), tidy(folder):
         card = read_card(folder)
         if card and not config["redo"]:
             refuse_other_data(folder, card, data_card)
@@ -143,7 +150,7 @@ def _resumable(folder: Path, card: dict[str, Any]) -> Path | None:
     found, quiet = newest(folder), trial.current() is not None
     how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped"}[card["state"]]
     if found is None:
-        if list(folder.glob("checkpoints/*.ckpt")):
+        if any((folder / "checkpoints" / name).exists() for name in (LAST, PREVIOUS)):
             kept = set_aside(folder)
             print(f"{folder} {how}, and has no checkpoint to go on from: it begins again; what was there is in {kept}")
         elif not quiet:
@@ -160,21 +167,9 @@ def _resumable(folder: Path, card: dict[str, Any]) -> Path | None:
     return path
 
 
-@contextlib.contextmanager
-def tidy(folder: Path) -> Iterator[None]:
-    """Leave nothing behind where no card was written: a folder without a card is no run."""
-    try:
-        yield
-    finally:
-        if not (folder / "card.json").exists():
-            (folder / ".lock").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-
-
 def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any], resume: Path | None) -> float | None:
     """Run it and keep the card true whatever happens."""
-    handler = logging.FileHandler(folder / "train.log")
+    handler = LogFile(folder / "train.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -186,41 +181,44 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
     try:
         with stop.listening():
             card |= execute(config, folder, data, resume, stop)
+        text = summary(folder, card)
+        write_text(folder / "scores.txt", text + "\n")
         state, card["files"] = "done", checksums(folder)
-    except (KeyboardInterrupt, SystemExit) as end:
-        state, card["stopped"] = "stopped", getattr(end, "told", "stopped within a step, after which nothing was saved")
-        if not quiet:
-            how = "the same command without redo=true" if config["redo"] else "the same command"
-            print(f"\n{card['stopped']}; {how} resumes {folder}", file=sys.stderr)
-        if isinstance(end, Stopped):
-            raise
-        raise Stopped("SIGINT", None) from end  # Lightning makes exit code 1 of an interrupt
-    except Pruned as pruned:
-        state, card["pruned"] = "stopped", str(pruned)
-        raise
     except BaseException as error:
-        card["error"] = f"{type(error).__name__}: {error}"
-        log.exception("the run failed")
-        if codes := ended_ranks(error):
-            raise BadInput(
-                f"of the other ranks of {folder} one has ended (exit codes {codes}; -9 is kill -9, or no memory left): "
-                "the same command goes on from the last checkpoint"
-            ) from error
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            raise BadInput(f"{folder} cannot be written to ({error.strerror}); make room, and run it again") from error
-        raise
+        state, raised = _ended_by(error, folder, card, config["redo"])
+        if raised is error:
+            raise
+        raise raised from error
     finally:
         card |= {"state": state, "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         _close(folder, card, before)
         log.removeHandler(handler)
         handler.close()
-    text = summary(folder, card)
-    write_text(folder / "scores.txt", text + "\n")
     if not quiet:
         print(text)
     if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
         raise Stopped(stop.asked_by, None)
     return _value(config, card)
+
+
+def _ended_by(error: BaseException, folder: Path, card: dict[str, Any], redo: bool) -> tuple[str, BaseException]:
+    """The state of a run that did not come to its end, which the card tells more of, and what is raised of it."""
+    if isinstance(error, Pruned):
+        card["pruned"] = str(error)
+        return "stopped", error
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        card["stopped"] = getattr(error, "told", "stopped within a step, after which nothing was saved")
+        if not trial.current():
+            how = "the same command without redo=true" if redo else "the same command"
+            print(f"\n{card['stopped']}; {how} resumes {folder}", file=sys.stderr)
+        # Lightning makes exit code 1 of an interrupt.
+        return "stopped", error if isinstance(error, Stopped) else Stopped("SIGINT", None)
+    card["error"] = f"{type(error).__name__}: {error}"
+    log.exception("the run failed")
+    if codes := ended_ranks(error):
+        told = f"of the other ranks of {folder} one has ended (exit codes {codes}; -9 is kill -9, or no memory left)"
+        return "failed", BadInput(f"{told}: the same command goes on from the last checkpoint")
+    return "failed", error
 
 
 def _close(folder: Path, card: dict[str, Any], before: dict[str, str]) -> None:
@@ -229,8 +227,7 @@ def _close(folder: Path, card: dict[str, Any], before: dict[str, str]) -> None:
     log.info("%s", card["state"])
     try:
         write_card(folder, card)
-    except OSError as error:
-        print(f"note: {folder / 'card.json'} cannot be written ({error.strerror}) and tells of a run cut off")
+    except OSError:  # the card tells of a run that was cut off; an error that is under way is told instead of this one
         if card["state"] == "done":
             raise
 
@@ -249,7 +246,14 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     trainer, saving, best = trainer_for(config, folder, data, task, pruners, resume, stop)
     if trainer.is_global_zero and place is None:
         print(task.describe(), file=sys.stderr, flush=True)
-    trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        if not saving.saved:
+            raise
+        raise BadInput(
+            f"{resume} is not what this run can go on from ({error}); add redo=true to begin again"
+        ) from error
     seconds = saving.training_s
     if pruners and pruners[0].pruned_at:
         raise Pruned(f"after epoch {pruners[0].pruned_at}, by {watched}")

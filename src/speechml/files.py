@@ -16,7 +16,7 @@ from typing import Any
 from speechml.errors import BadInput
 
 
-def write_bytes(path: Path, content: bytes, before: Path | None = None, durable: bool = True) -> None:
+def write_bytes(path: Path, content: bytes | memoryview, before: Path | None = None, durable: bool = True) -> None:
     """Replace `path` by `content`: a reader sees the old content or the new, never a part, whatever happens.
 
     Args:

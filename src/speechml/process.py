@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import platform
 import random
@@ -12,6 +13,7 @@ import time
 import warnings
 from typing import Any
 
+watching: list[int] = []  # the process that this one ends with
 own_threads: list[int] = []  # what the machine and its launcher gave this process, first
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
@@ -19,6 +21,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 def prepare(config: dict[str, Any]) -> None:
     """What every process of a run does first."""
+    if multiprocessing.parent_process() is not None and not watching:  # in a launcher's pool
+        watching.append(os.getppid())
+        end_with(os.getppid())
     quiet_third_parties()
     keep_memory()
     skip_filling()

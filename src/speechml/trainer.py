@@ -15,6 +15,7 @@ from speechml.configs import flat
 from speechml.runs.checkpoint import FORMAT, AtomicIO
 from speechml.runs.ranks import FrozenDDP, processes
 from speechml.runs.saving import Best, Saving
+from speechml.runs.state import EVENTS
 from speechml.runs.stopping import Stop
 
 
@@ -46,8 +47,7 @@ def trainer_for(
     loggers = []
     if config["logger"]["tensorboard"]:
         loggers.append(TensorBoardLogger(folder, name="", version="", default_hp_metric=False))
-    if config["logger"]["csv"]:
-        callbacks.append(EpochTable(str(folder / "metrics.csv")))
+    callbacks.append(EpochTable(str(folder / "metrics.csv"), config["logger"]["csv"]))
     fixed = {
         "default_root_dir": folder, "logger": loggers, "callbacks": callbacks, "num_sanity_val_steps": 0,
         "use_distributed_sampler": False, "plugins": [AtomicIO()], "enable_progress_bar": False, "enable_model_summary": False,
@@ -69,11 +69,11 @@ def trainer_for(
         "seed": config["seed"],
     }
     for logger in loggers:
-        if resume is None:
+        if not list(folder.glob(EVENTS)):
             # TensorBoard's HPARAMS tab lists a run only if it knows its metrics from the start.
             finals = {f"hp/{name}": float("nan") for name in headlines(config, task, data)}
             logger.log_hyperparams(hyperparameters, finals)
-        else:  # a resumed run has them in its files already
+        else:  # a resumed run has them in its files
             logger.hparams.update(hyperparameters)
     return trainer, saving, None if trainer.fast_dev_run else best
 

@@ -33,7 +33,7 @@ def ranks_of(parent: int) -> list[int]:
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             words = status.read_text().rpartition(")")[2].split()
-            if int(words[1]) == parent and b"speechml.runs.ranks" in (status.parent / "cmdline").read_bytes():
+            if int(words[1]) == parent and b"speechml.runs.rank" in (status.parent / "cmdline").read_bytes():
                 found.append(int(status.parent.name))
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -84,6 +84,50 @@ def test_two_ranks_stop_at_one_step_and_go_on_as_if_they_had_not(workplace: Path
     again = command("speechml-train", *TWO, *words)
     assert again.returncode == 0, again.stderr
     assert differences(next(Path("whole").glob("*/*")), folder) == []
+
+
+def beginning(place: str, *words: str) -> tuple[subprocess.Popen[str], list[int]]:
+    """A run of two processes as soon as rank 0, in a group of processes of its own, has started the other."""
+    process = subprocess.Popen(
+        [PROGRAM, *TWO, f"paths.runs={place}", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    while not (others := ranks_of(process.pid)):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    return process, others
+
+
+def test_a_signal_to_all_while_the_other_rank_is_loading_stops_both(workplace: Path) -> None:
+    process, others = beginning("runs", "trainer.max_epochs=200")
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 75, told
+    assert "Traceback" not in told
+    assert gone(others)
+    assert json.loads(next(workplace.glob("runs/*/*/card.json")).read_text())["state"] == "stopped"
+
+
+def test_a_rank_that_is_loading_ends_with_rank_0(workplace: Path) -> None:  # noqa: ARG001
+    process, others = beginning("runs")
+    process.kill()
+    process.communicate(timeout=60)
+    assert gone(others)
+
+
+def test_ranks_save_once_in_every_so_many_steps(train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from speechml.runs.saving import Saving
+
+    steps: list[int] = []
+    whole = Saving.save
+
+    def save(self: Any, trainer: Any, module: Any, finished: bool = False) -> None:
+        steps.append(trainer.global_step)
+        whole(self, trainer, module, finished)
+
+    monkeypatch.setattr(Saving, "save", save)
+    train(*TWO, "trainer.max_epochs=2", "checkpoint.every_n_steps=4")
+    assert steps == [5, 10, 15, 16]  # agreed upon while the step before is computed; the last at the end
 
 
 @pytest.mark.parametrize("victim", ["rank 0", "rank 1"])

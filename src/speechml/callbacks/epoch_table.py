@@ -17,16 +17,17 @@ class EpochTable(pl.Callback):
 
     Args:
         path: the CSV file.
+        written: whether there is to be one; the rows are kept in checkpoints all the same.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str, written: bool = True) -> None:
+        self.path, self.written = Path(path), written
         self.rows: list[dict[str, Any]] = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         metrics = dict(sorted(fresh(trainer).items()))
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.is_global_zero and self.written and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
@@ -38,7 +39,7 @@ class EpochTable(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         # What a killed run wrote after its checkpoint comes again.
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            if self.rows:
+            if self.rows and self.written:
                 self._write()
             else:
                 self.path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from speechml.errors import BadInput
-from speechml.runs.folder import claimed, read_card
+from speechml.runs.folder import PREVIOUS, claimed, read_card
 from speechml.runs.tables import shown, table
 
 HEADLINES = ("test/snr_db", "test/acc", "heldout/snr_db")  # the score that stands for a run: the first that it has
@@ -27,7 +27,6 @@ FORMATS = ("table", "csv", "json")
 KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt")  # what a card keeps checksums of
 # What reading a card raises that lacks something, or has something of another kind in its place.
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-PREVIOUS = "previous.ckpt"  # of no use once a run is done
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -67,7 +66,7 @@ def holder(folder: Path) -> str | None:
     Nothing is written, and other readers are not in the way.
     """
     try:
-        with (folder / ".lock").open() as file:
+        with os.fdopen(os.open(folder / ".lock", os.O_RDONLY | os.O_NONBLOCK)) as file:  # or a pipe would be waited for
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -17,12 +17,12 @@ from speechml import __version__
 from speechml.build import build, target
 from speechml.errors import BadInput
 from speechml.files import to_disk, write_bytes
-from speechml.runs.folder import read_card
-from speechml.runs.seal import is_sealed, is_whole, sealed
+from speechml.runs.folder import LAST, PREVIOUS, read_card
+from speechml.runs.seal import is_sealed, is_whole, seal
+from speechml.runs.state import refuse_unusable_state
 
 ANOTHER = "use another of the run, or train again with redo=true"
 FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and could not be continued at a step
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # where a run goes on from, and the one before should it be damaged
 
 
 class AtomicIO(TorchCheckpointIO):
@@ -35,14 +35,15 @@ class AtomicIO(TorchCheckpointIO):
         path = Path(path)
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
+        seal(buffer)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.name != LAST:  # may be lost in a power cut as long as no `last` goes on from it
-                write_bytes(path, sealed(buffer.getvalue()), durable=False)
+                write_bytes(path, buffer.getbuffer(), durable=False)
                 return
             for other in path.parent.glob("best.ckpt"):
                 to_disk(other)
-            write_bytes(path, sealed(buffer.getvalue()), before=path.with_name(PREVIOUS))
+            write_bytes(path, buffer.getbuffer(), before=path.with_name(PREVIOUS))
         except OSError as error:
             raise BadInput(
                 f"{path} cannot be written ({error.strerror}); what was saved before is whole: "
@@ -82,7 +83,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror}); use another checkpoint of the run") from error
+        raise BadInput(f"{path} cannot be read ({error.strerror}); {ANOTHER}") from error
     if is_sealed(raw) and not is_whole(raw):
         raise BadInput(f"{path} is damaged: its content is not that of its checksum; {ANOTHER}")
     if not zipfile.is_zipfile(io.BytesIO(raw)) or raw[:2] != b"PK":  # torch would read other, older formats as well
@@ -147,10 +148,14 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         if path.exists():
             try:
                 content = read_checkpoint(path)
+                if "resume" in content:  # the first format could be continued after whole epochs only
+                    refuse_unusable_state(content, path)
             except BadInput as damaged:
                 print(f"note: {str(damaged).removesuffix(ANOTHER).rstrip(' ;:')}", file=sys.stderr)
                 continue
-            if isinstance(content.get("resume"), dict):  # the first format could be continued after whole epochs only
+            if "resume" in content:
+                if path.name == PREVIOUS:  # which the next saving would replace by the damaged one
+                    path = path.replace(path.with_name(LAST))
                 return path, content
     return None
 
@@ -207,3 +212,8 @@ def refuse_other_weights(task: torch.nn.Module, state: Any, path: Path) -> None:
                 f"{path} is a checkpoint of another model: weight {name} is {given[name].dtype}, {given[name].layout} "
                 f"on {given[name].device}, not {weight.dtype}"
             )
+
+
+def not_finite(weights: dict[str, torch.Tensor]) -> list[str]:
+    """Names of the weights that are NaN or infinite somewhere."""
+    return [name for name, weight in weights.items() if not bool(torch.isfinite(weight).all())]

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import platform
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from speechml.errors import BadInput, Busy
 from speechml.files import write_json
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk or its share is full, or closed for writing
+BLOCK = 4096  # bytes: with less, a file system is full
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # where a run goes on from, and the one before should it be damaged
 
 
 @contextmanager
@@ -109,6 +116,54 @@ def set_aside(folder: Path) -> Path:
             shutil.move(item, old / item.name)
     (folder / "card.json").unlink()
     return old
+
+
+class LogFile(logging.FileHandler):
+    """A log that gives up in silence where there is no room for it: the run says so itself."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
+@contextmanager
+def room_in(folder: Path) -> Iterator[None]:
+    """Turn the errors of a full or closed disk into a sentence, also where Lightning or TensorBoard hide them in others."""
+    told = threading.excepthook
+    threading.excepthook = lambda failure: None if _no_room(failure.exc_value) else told(failure)
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        chain: BaseException | None = error
+        while chain is not None and not _no_room(chain):
+            chain = chain.__cause__ or chain.__context__
+        if chain is None and shutil.disk_usage(folder.parent).free >= BLOCK:
+            raise
+        why = chain.strerror if isinstance(chain, OSError) else "no space is left"
+        raise BadInput(f"{folder} cannot be written to ({why}); make room, and the same command goes on") from error
+    finally:
+        threading.excepthook = told
+
+
+def _no_room(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in NO_ROOM
+
+
+@contextmanager
+def tidy(folder: Path) -> Iterator[None]:
+    """Leave nothing behind where no card was written: a folder without a card is no run."""
+    try:
+        yield
+    finally:
+        if not (folder / "card.json").exists():
+            (folder / ".lock").unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def provenance() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,14 +20,15 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 
 from speechml import __version__
 from speechml.errors import BadInput
-from speechml.process import end_with, prepare
+from speechml.process import prepare
+from speechml.runs.stopping import SIGNALS, Stop, Stopped
 
 GRACE_S = 20.0  # that a rank gets to notice by itself that another has ended
 started: list[subprocess.Popen[bytes]] = []  # further ranks of the run that this process trains
 
 
 class _FrozenLauncher(_SubprocessScriptLauncher):
-    """Starts `python -m speechml.runs.ranks FOLDER [CHECKPOINT]` once for each further device.
+    """Starts `python -m speechml.runs.rank PARENT FOLDER [CHECKPOINT]` once for each further device.
 
     A private class of Lightning, hence the pin of its version: its public launcher replays the command line, with which
     the ranks of a sweep would train different configs.
@@ -51,8 +53,13 @@ class _FrozenLauncher(_SubprocessScriptLauncher):
         )  # fmt: skip
         self.procs = []
         for rank in range(1, self.num_processes):
-            command = [sys.executable, "-m", "speechml.runs.ranks", *self.words]
-            self.procs.append(subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)}))
+            command = [sys.executable, "-m", "speechml.runs.rank", str(os.getpid()), *self.words]
+            # Signals wait until the other rank can note them: it is loading for seconds.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+            try:
+                self.procs.append(subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)}))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         started.extend(self.procs)
 
 
@@ -158,27 +165,26 @@ def leave_group(before: dict[str, str]) -> None:
     os.environ.update(before)
 
 
-def main(folder: Path, checkpoint: Path | None) -> None:
+def main(folder: Path, checkpoint: Path | None = None) -> None:
     """One further rank of the run in `folder`; whatever it is refused, rank 0 is as well, and tells."""
     from omegaconf import OmegaConf
 
     import speechml.resolvers  # noqa: F401 (registers them)
     from speechml.build import build
     from speechml.experiment import execute
-    from speechml.runs.stopping import Stop, Stopped
 
-    end_with(os.getppid())
     config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
     prepare(config)
     stop = Stop()
     with stop.listening():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
             execute(config, folder, build(config["data"], where="data"), checkpoint, stop)
         except Stopped:
             return  # as all ranks
         except BadInput:
             sys.exit(2)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+        except RuntimeError as error:
+            if "onnection" in str(error):  # closed or reset by a rank that has ended, which tells why
+                sys.exit(1)
+            raise

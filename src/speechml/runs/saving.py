@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from speechml.errors import BadInput
+from speechml.runs.checkpoint import not_finite
 from speechml.runs.ranks import refuse_other_configs
 from speechml.runs.state import put_back, put_back_metrics, refuse_other_ranks, taken
 from speechml.runs.stopping import NOTHING, SAVE, STOP, Agreement, Stop, Stopped
@@ -30,16 +31,13 @@ class Saving(pl.Callback):
     def __init__(
         self, folder: Path, record: dict[str, Any], every_n_steps: int | None, every_s: float | None, stop: Stop
     ) -> None:
-        for name, value in (("every_n_steps", every_n_steps), ("every_s", every_s)):
-            if value is not None and value <= 0:
-                raise BadInput(f"checkpoint.{name} is {value}; it must be positive, or null for never")
         self.path = folder / "checkpoints" / "last.ckpt"
         self.record, self.stop = record, stop
         self.every_n_steps, self.every_s = every_n_steps, every_s
         self.agreement = Agreement()
         self.saved: dict[str, Any] | None = None  # what is to be put back
         self.state: dict[str, Any] | None = None  # what is being written
-        self.first_step, self.last_step = 0, 0  # of this session; that was saved last
+        self.last_step = 0  # that was saved
         self.before_s = 0.0  # of training in the sessions before this one
         self.started = self.last_s = time.monotonic()
 
@@ -69,7 +67,7 @@ class Saving(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self.stop.listen()
-        self.first_step = self.last_step = trainer.global_step
+        self.last_step = trainer.global_step
         self.last_s = time.monotonic()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
@@ -161,9 +159,8 @@ def refuse_not_finite(module: torch.nn.Module, step: int) -> None:
     Raises:
         BadInput: naming the first of them.
     """
-    for name, weight in module.state_dict().items():
-        if (weight.is_floating_point() or weight.is_complex()) and not bool(torch.isfinite(weight).all()):
-            raise BadInput(
-                f"after step {step} the weights are no longer finite ({name}): the training diverged; lower "
-                "optimizer.lr, or set trainer.gradient_clip_val (the checkpoints before are kept)"
-            )
+    for name in not_finite(module.state_dict())[:1]:
+        raise BadInput(
+            f"after step {step} the weights are no longer finite ({name}): the training diverged; lower "
+            "optimizer.lr, or set trainer.gradient_clip_val (the checkpoints before are kept)"
+        )

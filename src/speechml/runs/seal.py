@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 
 END = b"PK\x05\x06"  # the record that ends a ZIP archive, 22 bytes with the length of the comment last (APPNOTE 4.3.16)
@@ -11,12 +12,23 @@ MARK = b"speechml sha256 "
 SEAL_BYTES = len(MARK) + 64
 
 
-def sealed(archive: bytes) -> bytes:
-    """A ZIP archive with the SHA-256 of all that stands before it as its comment."""
-    if archive[-END_BYTES:-18] != END or archive[-2:] != b"\0\0":
+def seal(archive: io.BytesIO) -> None:
+    """Add to a ZIP archive the SHA-256 of all that stands before it, as the archive's comment; in place."""
+    archive.seek(max(0, archive.getbuffer().nbytes - END_BYTES))
+    end = archive.read()
+    if end[:4] != END or end[-2:] != b"\0\0":
         raise ValueError("no ZIP archive without a comment")
-    body = archive[:-2] + struct.pack("<H", SEAL_BYTES) + MARK
-    return body + hashlib.sha256(body).hexdigest().encode()
+    archive.seek(-2, io.SEEK_END)
+    archive.write(struct.pack("<H", SEAL_BYTES) + MARK)
+    digest = hashlib.sha256(archive.getbuffer()).hexdigest()
+    archive.write(digest.encode())
+
+
+def sealed(archive: bytes) -> bytes:
+    """A sealed copy of a ZIP archive."""
+    copy = io.BytesIO(archive)
+    seal(copy)
+    return copy.getvalue()
 
 
 def is_sealed(content: bytes) -> bool:

@@ -53,9 +53,7 @@ def taken(trainer: Any, module: Any, finished: bool) -> dict[str, Any]:
     """The state of a training at the start of a batch, or `finished`; to be called by all ranks together."""
     own = {
         "random": random_states(module.device),
-        "losses": {
-            k: [count, {n: alone(v) for n, v in values.items()}] for k, (count, values) in module.losses.items()
-        },
+        "losses": _together(module.losses),
     }
     return {
         "finished": finished,
@@ -65,6 +63,43 @@ def taken(trainer: Any, module: Any, finished: bool) -> dict[str, Any]:
         "logs": log_lengths(trainer),
         "ranks": of_ranks(own),
     }
+
+
+def _together(losses: dict[int, tuple[int, dict[str, torch.Tensor]]]) -> dict[str, Any]:
+    """The losses of an epoch's batches so far, a tensor for each name: thousands of single numbers would take seconds."""
+    names = next(iter(losses.values()))[1] if losses else ()
+    return {
+        "batches": list(losses),
+        "counts": [count for count, _ in losses.values()],
+        "values": {name: alone(torch.stack([of_batch[name] for _, of_batch in losses.values()])) for name in names},
+    }
+
+
+def _apart(losses: dict[str, Any], device: torch.device) -> dict[int, tuple[int, dict[str, torch.Tensor]]]:
+    """What `_together` was given."""
+    values = {name: stacked.to(device).unbind() for name, stacked in losses["values"].items()}
+    batches = enumerate(zip(losses["batches"], losses["counts"], strict=True))
+    return {batch: (count, {name: each[i] for name, each in values.items()}) for i, (batch, count) in batches}
+
+
+def refuse_unusable_state(content: dict[str, Any], path: Path) -> None:
+    """Refuse a checkpoint that is whole but does not hold what a run goes on with."""
+    saved = content["resume"]
+    kinds = {"global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
+    own = {"machine": dict, "metrics": dict, "logs": dict, "ranks": list, "training_s": float}
+    whole = (
+        isinstance(saved, dict)
+        and all(isinstance(content.get(name), kind) for name, kind in kinds.items())
+        and all(isinstance(saved.get(name), kind) for name, kind in own.items())
+        and "fit_loop" in content["loops"]
+        and len(content["optimizer_states"]) == 1
+        and {"finished", "should_stop"} <= set(saved)
+        and set(saved["metrics"]) == set(METRICS)
+        and set(saved["machine"]) == set(machine())
+        and all(isinstance(size, int) and size >= 0 for size in saved["logs"].values())
+    )
+    if not whole:
+        raise BadInput(f"{path} is whole, but not what a run can go on from")
 
 
 def alone(value: Any) -> Any:
@@ -86,9 +121,7 @@ def put_back(trainer: Any, module: Any, saved: dict[str, Any], loops: dict[str, 
     trainer.fit_loop.load_state_dict(loops)
     _settle(trainer.fit_loop)
     own = saved["ranks"][trainer.global_rank]
-    module.losses = {
-        k: (count, {n: v.to(module.device) for n, v in values.items()}) for k, (count, values) in own["losses"].items()
-    }
+    module.losses = _apart(own["losses"], module.device)
     set_random_states(own["random"], module.device)
 
 

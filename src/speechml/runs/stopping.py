@@ -20,17 +20,21 @@ class Stopped(SystemExit):
 
     def __init__(self, signal_name: str, step: int | None) -> None:
         super().__init__(RESUMABLE)
+        self.signal_name, self.step = signal_name, step
         where = "when its training was over" if step is None else f"after step {step}"
         self.told = f"stopped by {signal_name} {where}"
+
+    def __reduce__(self) -> tuple[Any, ...]:  # worker processes pass it on
+        return Stopped, (self.signal_name, self.step)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, where no run is training, a signal ends the program with RESUMABLE as well: nothing has to be saved."""
+    """Inside, where this process trains no run, a signal ends it with RESUMABLE at once: it has nothing to save."""
 
     def leave(number: int, frame: Any) -> None:  # noqa: ARG001 (as signal handlers are called)
         name = signal.Signals(number).name
-        os.write(2, f"\nstopped by {name} while nothing was being trained; the same command goes on\n".encode())
+        os.write(2, f"\nstopped by {name}; the same command goes on\n".encode())
         raise Stopped(name, None)
 
     with _handling(leave):
@@ -104,7 +108,8 @@ class Agreement:
         import torch.distributed as dist
 
         agreed = self.close()
-        value = torch.tensor(wish)
+        # What is done now need not be wished for the next step as well.
+        value = torch.tensor(NOTHING if agreed == wish == SAVE else wish)
         self.sent = value, dist.all_reduce(value, dist.ReduceOp.MAX, group=self.group, async_op=True)
         return agreed
 

@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 
 from speechml.data.progress import progress
 from speechml.errors import BadInput
-from speechml.runs.catalogue import PREVIOUS, checksums, printable, runs_below, state_of
-from speechml.runs.checkpoint import LAST, read_checkpoint, refuse_other_weights, task_of
+from speechml.runs.catalogue import checksums, printable, runs_below, state_of
+from speechml.runs.checkpoint import read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.exchange import not_finite
-from speechml.runs.folder import read_card
+from speechml.runs.folder import LAST, PREVIOUS, read_card
 from speechml.signal.class_scores import class_scores
 from speechml.tasks.denoising import means_of
 

@@ -157,7 +157,8 @@ class Workers:
         for _, pipe in self.idle:
             pipe.close()
         everybody = [process for process, _ in [*self.idle, *self.busy.values()]]
-        for wait_s, word in ((3.0, signal.SIGINT), (10.0, signal.SIGKILL)):
+        # Asked once more they go on to the end of their step, unless it takes too long.
+        for wait_s, word in ((1.0, signal.SIGTERM), (30.0, signal.SIGKILL)):
             until = time.monotonic() + wait_s
             for process in everybody:
                 process.join(max(0.0, until - time.monotonic()))
