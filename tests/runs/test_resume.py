@@ -284,7 +284,7 @@ def test_a_signal_before_a_run_begins_ends_the_command_with_code_75_too(number: 
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert f"stopped by {number.name} " in told
+    assert f"stopped by {number.name}" in told
     assert "Traceback" not in told
 
 

@@ -14,6 +14,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 RESUMABLE = 75  # exit code EX_TEMPFAIL of sysexits.h: not done, but the same command goes on
 NOTHING, SAVE, STOP = range(3)  # what is to be done before the next step; of several ranks' wishes the greatest counts
 
+early: list[str] = []  # signals before a run began: an exception is lost where it meets a destructor, this is not
+
 
 class Stopped(SystemExit):
     """A run has saved itself because a signal asked it to stop; uncaught, it is exit code RESUMABLE."""
@@ -34,9 +36,11 @@ def interruptible() -> Iterator[None]:
 
     def leave(number: int, frame: Any) -> None:  # noqa: ARG001 (as signal handlers are called)
         name = signal.Signals(number).name
+        early.append(name)
         os.write(2, f"\nstopped by {name}; the same command goes on\n".encode())
         raise Stopped(name, None)
 
+    early.clear()
     with _handling(leave):
         yield
 
@@ -61,7 +65,7 @@ class Stop:
     """Which signal has asked for a stop, `` as long as none has."""
 
     def __init__(self) -> None:
-        self.asked_by = ""
+        self.asked_by = early[-1] if early else ""
 
     @contextmanager
     def listening(self) -> Iterator[None]:
