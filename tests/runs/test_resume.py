@@ -3,71 +3,20 @@
 import contextlib
 import os
 import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
+from resuming import GENRE, OTHERS, SMALL, ask, at_step, run_in, steps_of
 
-from conftest import composed
-from speechml.errors import BadInput
-from speechml.experiment import launch
-from speechml.runs.checkpoint import AtomicIO, read_checkpoint
 from speechml.runs.folder import read_card, write_card
-from speechml.runs.identity import run_id
 from speechml.runs.stopping import SIGNALS, Stopped
-from speechml.tasks.task import Task
-from stress_resume import PROGRAM, TASKS, differences, events, make_features, resume
-
-SMALL = ("threads=1", "callbacks.figures=null", "callbacks.progress=null")
-GENRE = (*SMALL, *TASKS["genre"], "trainer.max_epochs=2", "data.batch_size=9")  # 20 steps
-# The others as in scripts/stress.py, shorter.
-OTHERS = {
-    "waveform": (*SMALL, *TASKS["waveform"], "trainer.max_epochs=2", "data.batch_size=8"),
-    "magnitude": (*SMALL, *TASKS["magnitude"], "trainer.max_epochs=2", "++trainer.limit_train_batches=3"),
-    "words": (*SMALL, *TASKS["words"], "data.voices=6", "trainer.max_steps=20"),
-}
-
-
-def run_in(place: str, *words: str) -> Path:
-    """Launch into the folder `place`, which is no part of a run's identity; the run's folder."""
-    cfg = composed("train", *words, f"paths.runs={place}")
-    launch(cfg)
-    return Path(place) / cfg.name / run_id(cfg)
+from stress_resume import TASKS, differences, events, make_features, resume
 
 
 @pytest.fixture(autouse=True)
 def features(workplace: Path) -> None:
     """Data of the genre runs, in an empty folder to work in."""
     make_features(workplace / "features.npz")
-
-
-@contextlib.contextmanager
-def at_step(step: int, action: Callable[[], Any]) -> Iterator[None]:
-    """Inside, `action` is called in the middle of the step of that number, from 1, of this session."""
-    whole, passed = Task.training_step, []
-
-    def interrupted(self: Any, batch: Any, batch_idx: int) -> Any:
-        passed.append(batch_idx)
-        if len(passed) == step:
-            action()
-        return whole(self, batch, batch_idx)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Task, "training_step", interrupted)
-        yield
-
-
-def ask(number: int) -> Callable[[], None]:
-    """Send a signal to this process."""
-    return lambda: os.kill(os.getpid(), number)
-
-
-def steps_of(run: Path) -> int:
-    return int(read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"])
 
 
 def test_a_signal_at_any_step_saves_stops_with_code_75_and_the_same_command_goes_on() -> None:
@@ -208,23 +157,6 @@ def test_a_run_goes_on_where_its_folder_was_moved_to() -> None:
     assert differences(whole, run_in("there", *GENRE)) == []
 
 
-def test_asked_twice_by_hand_a_run_stops_within_the_step() -> None:
-    whole = run_in("whole", *GENRE, "checkpoint.every_n_steps=4")
-
-    def twice() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    with at_step(10, twice), pytest.raises(Stopped):
-        run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")
-    run = next(Path("stopped").glob("*/*"))
-    card = read_card(run)
-    assert card is not None
-    assert card["state"] == "stopped"
-    assert steps_of(run) == 8
-    assert differences(whole, run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")) == []
-
-
 def test_turning_loggers_on_and_off_between_launches_loses_nothing() -> None:
     whole = run_in("whole", *GENRE)
     for first in ("csv", "tensorboard"):
@@ -234,80 +166,6 @@ def test_turning_loggers_on_and_off_between_launches_loses_nothing() -> None:
         assert (run / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
         hyperparameters = [tag for tag, _, content in events(run) if content == "hparams"]
         assert hyperparameters == [tag for tag, _, content in events(whole) if content == "hparams"]
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda c: c.update(resume={}),
-        lambda c: c["resume"].pop("ranks"),
-        lambda c: c["resume"]["metrics"].update(trainer=None),
-        lambda c: c["resume"]["logs"].update(x=-1),
-        lambda c: c["resume"]["machine"].clear(),
-        lambda c: c.update(loops=3),
-        lambda c: c["resume"]["ranks"][0]["random"].update(torch=torch.zeros(3, dtype=torch.uint8)),
-        lambda c: c["optimizer_states"].clear(),
-        lambda c: c["loops"].clear(),
-    ],
-)
-def test_a_checkpoint_that_is_whole_but_wrong_is_no_traceback(spoil: Callable[[Any], Any]) -> None:
-    """Either the run begins again, or it is refused in a sentence."""
-    whole = run_in("whole", *GENRE)
-    with at_step(5, ask(signal.SIGTERM)), pytest.raises(Stopped):
-        run_in("cut", *GENRE)
-    last = next(Path("cut").glob("*/*/checkpoints/last.ckpt"))
-    content = read_checkpoint(last)
-    spoil(content)
-    AtomicIO().save_checkpoint(content, last)
-    last.with_name("previous.ckpt").unlink()
-    try:
-        assert differences(whole, run_in("cut", *GENRE)) == []
-    except BadInput as refused:
-        assert "add redo=true to begin again" in str(refused)  # noqa: PT017 (one of two good ends)
-        assert differences(whole, run_in("cut", *GENRE, "redo=true")) == []
-
-
-@pytest.mark.parametrize(
-    "setting", ["every_n_steps=0", "every_n_steps=x", "every_n_steps=1.5", "every_s=-1", "every_s=true"]
-)
-def test_a_period_that_is_none_is_refused_before_there_is_a_folder(setting: str) -> None:
-    with pytest.raises(BadInput, match=f"checkpoint.{setting.partition('=')[0]} is .* above 0, or null for never"):
-        run_in("runs", *GENRE, f"checkpoint.{setting}")
-    assert not Path("runs/genre_mlp").exists()
-
-
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_a_signal_before_a_run_begins_ends_the_command_with_code_75_too(number: signal.Signals) -> None:
-    process = subprocess.Popen([PROGRAM, *GENRE], stderr=subprocess.PIPE, text=True)
-    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():  # which is loaded for seconds
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert f"stopped by {number.name}" in told
-    assert "Traceback" not in told
-
-
-def test_weights_that_are_no_longer_finite_end_the_run_in_a_sentence_and_are_not_kept() -> None:
-    def spoil() -> None:
-        Task.training_step, whole = spoilt, Task.training_step
-        spoiled.append(whole)
-
-    spoiled: list[Any] = []
-
-    def spoilt(self: Any, batch: Any, batch_idx: int) -> Any:
-        with torch.no_grad():
-            next(self.parameters()).fill_(torch.nan)
-        return spoiled[0](self, batch, batch_idx)
-
-    with at_step(12, spoil), pytest.raises(BadInput, match=r"after step 1[0-9] the weights are no longer finite"):
-        run_in("cut", *GENRE, "checkpoint.every_n_steps=3")
-    run = next(Path("cut").glob("*/*"))
-    kept = read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
-    assert all(bool(torch.isfinite(weight).all()) for weight in kept.values())
-    card = read_card(run)
-    assert card is not None
-    assert card["state"] == "failed"
 
 
 def test_a_run_killed_at_random_moments_ends_as_the_one_that_was_not() -> None:
