@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,6 +45,22 @@ def plainly(app: Callable[[], None], config_name: str) -> None:
             raise
         print(f"error: {_sentence(error, config_name)}", file=sys.stderr)
         sys.exit(HYDRA_SPOKE)
+
+
+@contextmanager
+def in_words(config_name: str) -> Iterator[None]:
+    """Inside, what Hydra refuses of a config that is composed by hand is one sentence.
+
+    Raises:
+        BadInput: that sentence.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadInput(_sentence(error, config_name)) from error
 
 
 def guarded(function: Callable[[DictConfig], Result], cfg: DictConfig) -> Result:
