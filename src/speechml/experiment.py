@@ -35,7 +35,8 @@ from speechml.runs.folder import (
     write_card,
 )
 from speechml.runs.identity import run_id
-from speechml.runs.ranks import ended_ranks, leave_group, processes
+from speechml.runs.nodes import led, refuse_other_numbers, started
+from speechml.runs.ranks import ended_ranks, join, leave_group, processes
 from speechml.runs.state import cut_logs, machine
 from speechml.runs.stopping import Stop, Stopped
 from speechml.runs.summary import summary
@@ -66,6 +67,17 @@ def launch(cfg: DictConfig) -> float | None:
     config = with_absolute_paths(config)
     folder = Path(config["paths"]["runs"]) / config["name"] / identity
     prepare(config)
+    place = started()
+    refuse_other_numbers(place, processes(config["trainer"]), int(config["trainer"]["num_nodes"] or 1))
+    if place and place.rank > 0:
+        join(place, identity)
+        return None
+    with led(place, identity):
+        return _launch(config, folder, identity)
+
+
+def _launch(config: dict[str, Any], folder: Path, identity: str) -> float | None:
+    """`launch` on the first rank."""
     try:
         data = build(config["data"], where="data")
         data_card = data.card()  # reads the recordings: what is wrong with them is said before a folder exists
@@ -98,6 +110,7 @@ def launch(cfg: DictConfig) -> float | None:
             "id": identity, "experiment": config["name"], "state": "running", **provenance(),
             "overrides": overrides(), "seed": config["seed"], "test_weights": config["checkpoint"]["test_weights"],
             "data": data_card, "published": config["published"], "scores": {},
+            "failures": 0 if config["redo"] else (card or {}).get("failures", 0),
         }  # fmt: skip
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
         write_card(folder, card)
@@ -131,10 +144,7 @@ def _value(config: dict[str, Any], card: dict[str, Any]) -> float | None:
 
 
 def _already_done(config: dict[str, Any], folder: Path, card: dict[str, Any]) -> float | None:
-    if trial.current():
-        return _value(config, card)
     if in_sweep():
-        print(f"done already: {folder}")
         return _value(config, card)
     print("This run is done already; redo=true trains it again. Its scores:")
     now, then = code_version(), card.get("code", {})
@@ -147,7 +157,7 @@ def _already_done(config: dict[str, Any], folder: Path, card: dict[str, Any]) ->
 
 def _resumable(folder: Path, card: dict[str, Any]) -> Path | None:
     """The checkpoint a stopped run continues from, or None where it has to begin again."""
-    found, quiet = newest(folder), trial.current() is not None
+    found, quiet = newest(folder), in_sweep()
     how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped"}[card["state"]]
     if found is None:
         if any((folder / "checkpoints" / name).exists() for name in (LAST, PREVIOUS)):
@@ -174,7 +184,7 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.info("%s %s: %s", card["experiment"], card["id"], card["command"])
-    quiet = trial.current() is not None  # the search tells of its trials, a line each
+    quiet = in_sweep()  # which tells of its runs, a line each
     if not quiet:
         print(f"training {folder}  {' '.join(card['overrides'])}".rstrip(), file=sys.stderr, flush=True)
     state, before, stop = "failed", dict(os.environ), Stop()
@@ -183,7 +193,7 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
             card |= execute(config, folder, data, resume, stop)
         text = summary(folder, card)
         write_text(folder / "scores.txt", text + "\n")
-        state, card["files"] = "done", checksums(folder)
+        state, card["files"], card["failures"] = "done", checksums(folder), 0
     except BaseException as error:
         state, raised = _ended_by(error, folder, card, config["redo"])
         if raised is error:
@@ -208,16 +218,15 @@ def _ended_by(error: BaseException, folder: Path, card: dict[str, Any], redo: bo
         return "stopped", error
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         card["stopped"] = getattr(error, "told", "stopped within a step, after which nothing was saved")
-        if not trial.current():
+        if not in_sweep():
             how = "the same command without redo=true" if redo else "the same command"
             print(f"\n{card['stopped']}; {how} resumes {folder}", file=sys.stderr)
         # Lightning makes exit code 1 of an interrupt.
         return "stopped", error if isinstance(error, Stopped) else Stopped("SIGINT", None)
-    card["error"] = f"{type(error).__name__}: {error}"
+    card |= {"error": f"{type(error).__name__}: {error}", "failures": card["failures"] + 1}
     log.exception("the run failed")
-    if codes := ended_ranks(error):
-        told = f"of the other ranks of {folder} one has ended (exit codes {codes}; -9 is kill -9, or no memory left)"
-        return "failed", BadInput(f"{told}: the same command goes on from the last checkpoint")
+    if told := ended_ranks(error):
+        return "failed", BadInput(f"{folder}: {told}; the same command goes on from the last checkpoint")
     return "failed", error
 
 
@@ -244,7 +253,7 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     watched = config["objective"] or config["checkpoint"]["monitor"]
     pruners = pruning(place, watched, processes(config["trainer"]))
     trainer, saving, best = trainer_for(config, folder, data, task, pruners, resume, stop)
-    if trainer.is_global_zero and place is None:
+    if trainer.is_global_zero and not in_sweep():
         print(task.describe(), file=sys.stderr, flush=True)
     try:
         trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)

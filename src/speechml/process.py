@@ -101,5 +101,7 @@ def quiet_third_parties() -> None:
     warnings.filterwarnings("ignore", ".*The number of training batches .* is smaller than the logging interval.*")
     # Every rank has the items of all ranks when scores are computed, so there is nothing to average.
     warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")
+    # Of a login node; what a cluster starts is started by speechml, or said in the environment.
+    warnings.filterwarnings("ignore", ".*The `srun` command is available.*")
     # Lightning's own tree flattening asks for a newer spelling.
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")

@@ -7,12 +7,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from speechml import __version__
 from speechml.build import build
 from speechml.callbacks import EpochTable
 from speechml.configs import flat
 from speechml.runs.checkpoint import FORMAT, AtomicIO
+from speechml.runs.nodes import started
 from speechml.runs.ranks import FrozenDDP, processes
 from speechml.runs.saving import Best, Saving
 from speechml.runs.state import EVENTS
@@ -50,7 +52,8 @@ def trainer_for(
     callbacks.append(EpochTable(str(folder / "metrics.csv"), config["logger"]["csv"]))
     fixed = {
         "default_root_dir": folder, "logger": loggers, "callbacks": callbacks, "num_sanity_val_steps": 0,
-        "use_distributed_sampler": False, "plugins": [AtomicIO()], "enable_progress_bar": False, "enable_model_summary": False,
+        "use_distributed_sampler": False, "enable_progress_bar": False, "enable_model_summary": False,
+        "plugins": [AtomicIO(), LightningEnvironment()],
     }  # fmt: skip
     node = {**fixed, **config["trainer"]}
     if node["max_steps"] > 0:  # rounded up to whole epochs, so that each ends with a validation and a checkpoint
@@ -61,7 +64,7 @@ def trainer_for(
     several = processes(node) > 1 and node.get("strategy", "auto") == "auto"
     if several or node.get("strategy") == "ddp":  # Lightning's own launcher would replay the command line
         node["strategy"] = FrozenDDP(folder, resume)
-        if config["threads"] is None:
+        if config["threads"] is None and not started():  # a cluster gives each process cores of its own
             torch.set_num_threads(max(1, torch.get_num_threads() // processes({**node, "num_nodes": 1})))
     trainer = build(node, where="trainer")
     hyperparameters = {

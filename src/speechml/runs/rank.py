@@ -11,4 +11,4 @@ if __name__ == "__main__":
     end_with(int(sys.argv[1]))  # before what takes seconds to load: rank 0 may be killed meanwhile
     from speechml.runs.ranks import main
 
-    main(*map(Path, sys.argv[2:]))
+    sys.exit(main(*map(Path, sys.argv[2:])))

@@ -21,6 +21,7 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from speechml import __version__
 from speechml.errors import BadInput
 from speechml.process import prepare
+from speechml.runs import nodes
 from speechml.runs.stopping import SIGNALS, Stop, Stopped
 
 GRACE_S = 20.0  # that a rank gets to notice by itself that another has ended
@@ -34,7 +35,8 @@ class _FrozenLauncher(_SubprocessScriptLauncher):
     the ranks of a sweep would train different configs.
     """
 
-    words: list[str]
+    folder: Path
+    checkpoint: Path | None
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:  # noqa: ARG002
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
@@ -42,6 +44,8 @@ class _FrozenLauncher(_SubprocessScriptLauncher):
             self._call_children_scripts()
             # Lightning's own observer kills this process five seconds after another ended, a sweep with it.
             threading.Thread(target=_watch, args=(self.procs,), daemon=True).start()
+        elif self.cluster_environment.global_rank() == 0:
+            nodes.begin(self.folder, self.checkpoint)
         return function(*args, **kwargs)
 
     def _call_children_scripts(self) -> None:
@@ -52,8 +56,9 @@ class _FrozenLauncher(_SubprocessScriptLauncher):
             LOCAL_RANK=str(cluster.local_rank()), WORLD_SIZE=str(self.num_processes * self.num_nodes),
         )  # fmt: skip
         self.procs = []
+        words = [str(path) for path in (self.folder, self.checkpoint) if path]
         for rank in range(1, self.num_processes):
-            command = [sys.executable, "-m", "speechml.runs.rank", str(os.getpid()), *self.words]
+            command = [sys.executable, "-m", "speechml.runs.rank", str(os.getpid()), *words]
             # Signals wait until the other rank can note them: it is loading for seconds.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             try:
@@ -89,13 +94,14 @@ class FrozenDDP(DDPStrategy):
 
     def __init__(self, folder: Path, checkpoint: Path | None = None) -> None:
         super().__init__()
-        self.words = [str(path.absolute()) for path in (Path(folder), checkpoint) if path]
+        self.folder = Path(folder).absolute()
+        self.checkpoint = checkpoint.absolute() if checkpoint else None
 
     def _configure_launcher(self) -> None:
         super()._configure_launcher()
         if isinstance(self._launcher, _SubprocessScriptLauncher):
             launcher = _FrozenLauncher(self.cluster_environment, self.num_processes, self.num_nodes)  # type: ignore[arg-type]
-            launcher.words = self.words
+            launcher.folder, launcher.checkpoint = self.folder, self.checkpoint
             self._launcher = launcher
 
 
@@ -134,15 +140,23 @@ def processes(trainer: dict[str, Any]) -> int:
     return max(1, count) * int(trainer.get("num_nodes") or 1)
 
 
-def ended_ranks(error: BaseException) -> list[int | None]:
-    """The exit codes of the other ranks, where one has failed and `error` is what this rank noticed of it."""
+def ended_ranks(error: BaseException) -> str:
+    """Which other ranks have failed, where `error` is what this rank noticed of it; else nothing."""
     if isinstance(error, BadInput):  # every rank is refused alike
-        return []
+        return ""
+    if nodes.started():
+        return "of the other ranks one has ended" if _lost(error) else ""
     until = time.monotonic() + 2.0  # its connection ends before its process
     while started and not any(process.poll() for process in started) and time.monotonic() < until:
         time.sleep(0.05)
     codes = [process.poll() for process in started]
-    return codes if any(codes) else []
+    told = f"of the other ranks one has ended (exit codes {codes}; -9 is kill -9, or no memory left)"
+    return told if any(codes) else ""
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether an error is of a connection, closed or reset by a rank that has ended."""
+    return isinstance(error, RuntimeError) and "onnection" in str(error)
 
 
 def leave_group(before: dict[str, str]) -> None:
@@ -165,8 +179,26 @@ def leave_group(before: dict[str, str]) -> None:
     os.environ.update(before)
 
 
-def main(folder: Path, checkpoint: Path | None = None) -> None:
-    """One further rank of the run in `folder`; whatever it is refused, rank 0 is as well, and tells."""
+def join(place: nodes.Started, run: str) -> None:
+    """Be one of the ranks that a cluster has started for a run, but the first, as long as that one wants it.
+
+    Whatever this rank is refused or loses, rank 0 is as well, and tells; its exit code counts.
+    """
+    before = dict(os.environ)
+    try:
+        found = nodes.told(place, run)
+        if found is not None:
+            main(*found)
+    finally:
+        leave_group(before)
+
+
+def main(folder: Path, checkpoint: Path | None = None) -> int:
+    """One further rank of the run in `folder`; whatever it is refused, rank 0 is as well, and tells.
+
+    Returns:
+        Its exit code.
+    """
     from omegaconf import OmegaConf
 
     import speechml.resolvers  # noqa: F401 (registers them)
@@ -181,10 +213,11 @@ def main(folder: Path, checkpoint: Path | None = None) -> None:
         try:
             execute(config, folder, build(config["data"], where="data"), checkpoint, stop)
         except Stopped:
-            return  # as all ranks
+            return 0  # as all ranks
         except BadInput:
-            sys.exit(2)
+            return 2
         except RuntimeError as error:
-            if "onnection" in str(error):  # closed or reset by a rank that has ended, which tells why
-                sys.exit(1)
+            if _lost(error):  # to a rank that has ended, which tells why
+                return 1
             raise
+    return 0
