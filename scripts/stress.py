@@ -41,5 +41,17 @@ def checkpoints(
     raise typer.Exit(min(1, checkpoints(cases, seed)))
 
 
+@app.command()
+def slurm(
+    runs: Annotated[int, typer.Option(help="Of the sweep.")] = 12,
+    epochs: Annotated[int, typer.Option(help="Of a run; with 60 it is stopped by its time limit as well.")] = 60,
+    times: Annotated[int, typer.Option(help="How often each thing happens to a job.")] = 2,
+) -> None:
+    """End the jobs of a sweep by preemption, kill -9, power loss and scancel, on the sandbox that is up."""
+    from stress_slurm import slurm
+
+    raise typer.Exit(min(1, slurm(runs, epochs, times)))
+
+
 if __name__ == "__main__":
     app()

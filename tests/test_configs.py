@@ -164,7 +164,7 @@ def test_an_added_key_that_is_read_is_accepted() -> None:
         (["-m", "hparams_search=mimo"], 1, "did you mean mimo_cnn?"),
         (["debug=limt"], 1, "did you mean limit?"),
         (["experimnt=lab2a_fir"], 1, "did you mean experiment?"),
-        (["-m", "optimizer.lr=interval(0.1,1)"], 1, "add hydra/sweeper=optuna to search it"),
+        (["-m", "optimizer.lr=interval(0.1,1)"], 2, "add hydra/sweeper=optuna to search it"),
         (["optimizer.lr=0.1,0.2"], 1, "optimizer.lr=0.1,0.2 describes several runs; add -m"),
         (["runs/a/b"], 1, "'runs/a/b' is not understood; overrides are written key=value"),
         (["paths.runs=/proc/nowhere"], 2, "cannot be written to"),

@@ -9,14 +9,18 @@ from typing import Annotated
 import typer
 
 from speechml import __version__
+from speechml.data.commands import data
 from speechml.errors import BadInput
 from speechml.runs.commands import runs
+from speechml.sweeps.commands import sweep
 
 commands = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
     help="Use trained models: denoise recordings, name words and genres. Training is speechml-train, scoring speechml-evaluate.",
 )  # fmt: skip
+commands.add_typer(data, name="data")
 commands.add_typer(runs, name="runs")
+commands.add_typer(sweep, name="sweep")
 Model = Annotated[Path, typer.Argument(help="Folder of a run or an exported model, or a checkpoint file.")]
 
 

@@ -9,8 +9,9 @@ import pytest
 from optuna.trial import TrialState
 
 from speechml.errors import BadInput
+from speechml.sweeps.lock import held
 from speechml.sweeps.space import Space, read_space
-from speechml.sweeps.study import JOURNAL, drawn, finished, held, open_study, sampler, try_again, unfinished
+from speechml.sweeps.study import JOURNAL, drawn, finished, open_study, sampler, try_again, unfinished
 
 SPACE = read_space({}, ["a=interval(0, 1)", "b=range(9)", "c=x,y", "fixed=1"])
 
@@ -133,8 +134,12 @@ def test_a_lock_that_a_killed_process_left_in_the_journal_holds_nobody_up(tmp_pa
 
 
 def test_a_folder_that_is_held_is_refused_and_then_free_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("speechml.sweeps.study.WAIT_S", 0.3)
-    with held(tmp_path / "s"), pytest.raises(BadInput, match="of a sweep that is running"), held(tmp_path / "s"):
+    monkeypatch.setattr("speechml.sweeps.lock.WAIT_S", 0.3)
+    with (
+        held(tmp_path / "s"),
+        pytest.raises(BadInput, match="the same sweep is being computed by process"),
+        held(tmp_path / "s"),
+    ):
         pass
     with held(tmp_path / "s"):
         pass

@@ -231,7 +231,7 @@ def test_a_worker_that_dies_fails_its_trial_and_not_the_search() -> None:
     crew.submit(2, 2, [["x=1"]])
     found |= dict(crew.results())
     crew.close()
-    assert found[0][0].error == "its process died (-9)"
+    assert found[0][0].error == "its process died (killed by signal 9)"
     assert found[0][0].again
     assert found[1] == found[2] == [Outcome(error="not composed")]
 

@@ -23,16 +23,31 @@ def run_id(cfg: DictConfig) -> str:
     Interpolations of `${paths...}` stay text, so the machine's own folders do not count, and everything else is
     resolved, so a data folder given by hand does.
     """
+    return digest(OmegaConf.to_container(with_paths_as_text(cfg), resolve=True))
+
+
+def with_paths_as_text(cfg: DictConfig) -> DictConfig:
+    """A copy in which interpolations of `${paths...}` resolve to their own text."""
     cfg = copy.deepcopy(cfg)
     with open_dict(cfg):
         for key in cfg.paths:
-            cfg.paths[key] = f"\\${{paths.{key}}}"  # an escaped interpolation resolves to its own text
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
+            cfg.paths[key] = f"\\${{paths.{key}}}"  # an escaped interpolation
+    return cfg
+
+
+def digest(config: Any) -> str:
+    """The id of a resolved config, whose keys without effect do not count."""
+    counted = dict(config)
     for key in WITHOUT_EFFECT:
-        *sections, last = key.split(".")
-        node = config
-        for section in sections:
-            node = node.get(section) or {}
-        node.pop(last, None)
-    text = json.dumps(config, sort_keys=True, default=str)
+        _leave_out(counted, key.split("."))
+    text = json.dumps(counted, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _leave_out(node: dict[str, Any], words: list[str]) -> None:
+    """Take a key out of a mapping whose sections are not to be changed."""
+    if len(words) == 1:
+        node.pop(words[0], None)
+    elif isinstance(node.get(words[0]), dict):
+        node[words[0]] = dict(node[words[0]])
+        _leave_out(node[words[0]], words[1:])

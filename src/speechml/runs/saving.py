@@ -37,7 +37,7 @@ class Saving(pl.Callback):
         self.agreement = Agreement()
         self.saved: dict[str, Any] | None = None  # what is to be put back
         self.state: dict[str, Any] | None = None  # what is being written
-        self.last_step = 0  # that was saved
+        self.first_step = self.last_step = 0  # of this process, and that was saved
         self.before_s = 0.0  # of training in the sessions before this one
         self.started = self.last_s = time.monotonic()
 
@@ -67,16 +67,17 @@ class Saving(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self.stop.listen()
-        self.last_step = trainer.global_step
+        self.first_step = self.last_step = trainer.global_step
         self.last_s = time.monotonic()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         if self.saved:
             put_back(trainer, pl_module, self.saved, self.saved["loops"])
-            self.saved = None
+            self.saved, self.first_step = None, trainer.global_step
         if batch_idx % trainer.accumulate_grad_batches:  # gradients half accumulated are in no checkpoint
             return
-        decided = self.agreement.on(STOP if self.stop.asked_by else SAVE if self._due(trainer) else NOTHING)
+        stops = self.stop.wanted(trainer.global_step - self.first_step)
+        decided = self.agreement.on(STOP if stops else SAVE if self._due(trainer) else NOTHING)
         if decided != NOTHING and not trainer.fast_dev_run:
             self.save(trainer, pl_module)
         if decided == STOP:

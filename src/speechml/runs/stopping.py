@@ -31,12 +31,18 @@ class Stopped(SystemExit):
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Inside, where this process trains no run, a signal ends it with RESUMABLE at once: it has nothing to save."""
+def interruptible(patient: bool = False) -> Iterator[None]:
+    """Inside, where this process trains no run, a signal ends it with RESUMABLE at once: it has nothing to save.
+
+    Args:
+        patient: note USR1, which a cluster sends ahead of time, for the run that is to begin.
+    """
 
     def leave(number: int, frame: Any) -> None:  # noqa: ARG001 (as signal handlers are called)
         name = signal.Signals(number).name
         early.append(name)
+        if patient and number == signal.SIGUSR1:
+            return
         os.write(2, f"\nstopped by {name}; the same command goes on\n".encode())
         raise Stopped(name, None)
 
@@ -66,6 +72,13 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked_by = early[-1] if early else ""
+
+    def wanted(self, steps: int) -> bool:
+        """Whether to stop now, when so many steps are done since the process began with the run.
+
+        USR1 comes ahead of time, and may do so while a job is loading: without a step it would not get on.
+        """
+        return bool(self.asked_by) and (self.asked_by != "SIGUSR1" or steps > 0)
 
     @contextmanager
     def listening(self) -> Iterator[None]:

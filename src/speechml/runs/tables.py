@@ -21,3 +21,10 @@ def shown(value: float | None, unit_db: bool) -> str:
     if value is None:
         return "-"
     return f"{value:.2f}" if unit_db else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

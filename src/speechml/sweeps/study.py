@@ -6,8 +6,7 @@ import hashlib
 import inspect
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from speechml.configs import nearest
-from speechml.errors import BadInput, Busy
-from speechml.runs.folder import claimed
+from speechml.errors import BadInput
 from speechml.sweeps.space import Space, grid
 
 JOURNAL = "journal.log"
@@ -38,29 +36,6 @@ REFUSED = {
     "BruteForceSampler": "choose grid, which tries every combination as well",
     "GridSampler": "choose grid",
 }
-WAIT_S = 5.0  # for the workers of a killed sweep to notice and end
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a sweep's folder alone.
-
-    Workers inherit the lock, so those of a killed sweep keep it until they have ended, a fraction of a second later.
-
-    Raises:
-        Busy: another sweep has it.
-    """
-    until = time.monotonic() + WAIT_S
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(claimed(folder))
-                break
-            except Busy as error:
-                if time.monotonic() > until:
-                    raise Busy(f"{folder} is the folder of a sweep that is running; wait for it") from error
-                time.sleep(0.1)
-        yield
 
 
 def storage(folder: Path) -> JournalStorage:

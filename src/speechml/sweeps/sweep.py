@@ -16,10 +16,11 @@ from speechml.configs import flat, nearest, plain
 from speechml.errors import BadInput
 from speechml.files import make_folder
 from speechml.runs.stopping import RESUMABLE
+from speechml.sweeps.lock import held
 from speechml.sweeps.report import SweepRecord, best_of, scores_of
 from speechml.sweeps.search import Plan, search
 from speechml.sweeps.space import Space, as_overrides, read_space
-from speechml.sweeps.study import held, pruner, sampler
+from speechml.sweeps.study import pruner, sampler
 from speechml.sweeps.workers import one_by_one
 
 ENDS_THAT_FALL = ("loss", "mse", "l1")  # scores of which less is better

@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.core.utils import JobReturn, JobStatus
 
 from speechml.errors import BadInput, Busy, NoSuchScore, UnusableData
 from speechml.process import end_with
+from speechml.runs.stopping import RESUMABLE
 
 BUSY_S = 1.0
 Job = list[str]  # the overrides of one run
@@ -32,28 +34,36 @@ class Outcome(NamedTuple):
     busy: bool = False  # whether another process is computing the run
     pruned: bool = False
     fatal: str = ""  # `data` or `objective`, where it would be so for every trial that does not change them
+    stopped: str = ""  # the signal that stopped it
+    absent: bool = False  # whether it came to its end, but has no score to choose by
 
 
 def outcome(returned: JobReturn) -> Outcome:
     """The outcome of a Hydra job."""
     from speechml.runs.identity import run_id
-    from speechml.sweeps.trial import Pruned
 
     cfg: Any = returned.cfg
-    run = f"{cfg.paths.runs}/{cfg.name}/{run_id(cfg)}"
+    run = f"{cfg.paths.runs}/{cfg.name}/{run_id(cfg)}" if cfg is not None else returned.working_dir or ""
     given = returned._return_value  # `return_value` would raise what the job raised
     if returned.status == JobStatus.COMPLETED:
         if isinstance(given, (int, float)) and math.isfinite(given):
             return Outcome(float(given), run)
-        return Outcome(None, run, f"its score is {'absent' if given is None else given}")
-    if isinstance(given, Pruned):
-        return Outcome(None, run, pruned=True)
-    text = " ".join(str(given).split()) or type(given).__name__
-    if isinstance(given, BadInput):
-        busy = isinstance(given, Busy)
-        fatal = "objective" if isinstance(given, NoSuchScore) else "data" if isinstance(given, UnusableData) else ""
-        return Outcome(None, run, text, again=busy, busy=busy, fatal=fatal)
-    return Outcome(None, run, f"{type(given).__name__}: {text}", again=True)
+        return Outcome(None, run, f"its score is {'absent' if given is None else given}", absent=True)
+    return described(given)._replace(run=run)
+
+
+def described(error: Any) -> Outcome:
+    """The outcome of a run that ended with an exception."""
+    from speechml.sweeps.trial import Pruned
+
+    if isinstance(error, Pruned):
+        return Outcome(error=str(error), pruned=True)
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, BadInput):
+        busy = isinstance(error, Busy)
+        fatal = "objective" if isinstance(error, NoSuchScore) else "data" if isinstance(error, UnusableData) else ""
+        return Outcome(error=text, again=busy, busy=busy, fatal=fatal)
+    return Outcome(error=f"{type(error).__name__}: {text}", again=True)
 
 
 def one_by_one(launch: Launch, first: int, jobs: list[Job]) -> list[Outcome]:
@@ -106,13 +116,20 @@ class Launcher:
 
 
 class Workers:
-    """Trials computed by `count` processes of this machine, which take the next as soon as they are done.
+    """Trials, or runs of a sweep, computed by `count` processes of this machine, which take the next as soon as they are done.
 
     They are forked before anything heavy is loaded, so that Hydra's state is theirs as it is.
+
+    Args:
+        launch: of Hydra's launcher.
+        count: of processes, which share the processor's cores.
+        gpus: that they are spread over; each sees one.
+        logs: folder for what they print; None: they print where this process does.
     """
 
-    def __init__(self, launch: Launch, count: int) -> None:
-        self.launch, self.count = launch, count
+    def __init__(self, launch: Launch, count: int, gpus: Sequence[str] = (), logs: Path | None = None) -> None:
+        self.launch, self.count, self.gpus, self.logs = launch, count, gpus, logs
+        self.started = 0
         self.context = multiprocessing.get_context("fork")
         self.idle: list[tuple[Any, Connection]] = []
         self.busy: dict[Connection, tuple[Any, int]] = {}  # by pipe: process and number of the trial
@@ -133,15 +150,28 @@ class Workers:
     def _start(self) -> tuple[Any, Connection]:
         ours, theirs = self.context.Pipe()
         strange = [ours, *self.busy, *(pipe for _, pipe in self.idle)]
-        process = self.context.Process(target=serve, args=(theirs, strange, self.launch, self.count, os.getpid()))
+        place = self.started % self.count  # one that follows a dead one takes its place where all were busy
+        process = self.context.Process(target=self._serve, args=(theirs, strange, place, os.getpid()))
         process.start()
+        self.started += 1
         theirs.close()
         return process, ours
 
-    def results(self) -> list[tuple[int, list[Outcome]]]:
-        """Wait for a trial to be done; those that are."""
+    def _serve(self, pipe: Connection, strange: list[Connection], place: int, parent: int) -> None:
+        """The life of the process in a place."""
+        if self.gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus[place % len(self.gpus)]
+        if self.logs:
+            self.logs.mkdir(exist_ok=True)
+            with (self.logs / f"worker-{place}.log").open("ab") as log:
+                for stream in (1, 2):
+                    os.dup2(log.fileno(), stream)
+        serve(pipe, strange, self.launch, self.count, parent)
+
+    def results(self, timeout_s: float | None = None) -> list[tuple[int, list[Outcome]]]:
+        """Wait for a trial to be done, not longer than `timeout_s`; those that are."""
         found = []
-        for ready in wait(list(self.busy)):
+        for ready in wait(list(self.busy), timeout_s):
             pipe: Any = ready
             process, number = self.busy.pop(pipe)
             try:
@@ -149,7 +179,12 @@ class Workers:
                 self.idle.append((process, pipe))
             except (EOFError, OSError):
                 process.join()
-                found.append((number, [Outcome(error=f"its process died ({process.exitcode})", again=True)]))
+                if process.exitcode == RESUMABLE:
+                    found.append((number, [Outcome(error="stopped", again=True, stopped="a signal")]))
+                    continue
+                how = "killed by signal " * (process.exitcode < 0) + f"{abs(process.exitcode)}"
+                where = f"; {self.logs} has what it printed" if self.logs else ""
+                found.append((number, [Outcome(error=f"its process died ({how}){where}", again=True)]))
         return found
 
     def close(self) -> None:
@@ -181,5 +216,7 @@ def serve(pipe: Connection, strange: list[Connection], launch: Launch, count: in
             first, jobs = pipe.recv()
             pipe.send(one_by_one(launch, first, jobs))
             sys.stdout.flush()
-    except (EOFError, KeyboardInterrupt, BrokenPipeError, SystemExit):
+    except (KeyboardInterrupt, SystemExit):
+        sys.exit(RESUMABLE)
+    except (EOFError, BrokenPipeError):
         pass

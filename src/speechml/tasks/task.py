@@ -58,7 +58,9 @@ class Task(pl.LightningModule):
         loss, others = self.training_loss(batch)
         count = len(batch.numbers)
         # An optimiser that computes a batch several times leaves the values of the last.
-        self.losses[batch_idx] = count, {name: value.detach() for name, value in {"loss": loss, **others}.items()}
+        # Copied: the value of a mean may be a view that keeps a tensor of the batch's size alive.
+        values = {name: value.detach().clone() for name, value in {"loss": loss, **others}.items()}
+        self.losses[batch_idx] = count, values
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)

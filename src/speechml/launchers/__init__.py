@@ -1,0 +1,1 @@
+"""What computes the runs of a sweep: processes of this machine, or jobs of a cluster."""

@@ -1,0 +1,69 @@
+"""The runs of a sweep as lines on a terminal: those that have ended, and below them those that are being trained."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from speechml.runs.tables import duration
+from speechml.sweeps.status import Progress
+
+
+class Board:
+    """Tells of runs on standard error; on a terminal a line for each that is being trained, in a log only their ends.
+
+    Args:
+        total: number of runs.
+        logs: where the processes write what they would print.
+    """
+
+    def __init__(self, total: int, logs: Path | None) -> None:
+        self.progress = Progress(total)
+        self.logs = logs
+        self.live = sys.stderr.isatty()
+        self.running: dict[int, tuple[Path, str, float]] = {}
+        self.lines = 0  # on the screen now
+
+    def begins(self, number: int, folder: Path, what: str) -> None:
+        """A run has a process."""
+        self.running[number] = folder, what, time.monotonic()
+        if not self.live:
+            print(f"begins  {what}", file=sys.stderr, flush=True)
+
+    def ended(self, number: int, error: str) -> None:
+        """A run has ended."""
+        folder, what, _ = self.running.pop(number)
+        self._wipe()
+        self.progress.ended(folder, what, error)
+
+    def refresh(self) -> None:
+        """Draw the lines of the runs that are being trained."""
+        if not self.live:
+            return
+        self._wipe()
+        width = shutil.get_terminal_size().columns - 1
+        for folder, what, began in self.running.values():
+            epochs = _epochs(folder)
+            text = f"  {what}  epoch {epochs}  {duration(time.monotonic() - began)}"
+            print(text[:width], file=sys.stderr)
+            self.lines += 1
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Leave only what has ended on the screen."""
+        self._wipe()
+
+    def _wipe(self) -> None:
+        if self.lines:
+            sys.stderr.write(f"\x1b[{self.lines}F\x1b[J")
+            self.lines = 0
+
+
+def _epochs(folder: Path) -> int:
+    """Epochs that a run's table has."""
+    try:
+        return max(0, (folder / "metrics.csv").read_bytes().count(b"\n") - 1)
+    except OSError:
+        return 0

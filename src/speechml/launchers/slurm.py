@@ -1,0 +1,250 @@
+"""Runs of a sweep as array jobs of a Slurm cluster: submitted as frozen configs, watched, taken up again."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
+
+from speechml.errors import BadInput
+from speechml.files import make_folder, write_json, write_text
+from speechml.launchers import queue
+from speechml.launchers.frozen import frozen
+from speechml.launchers.local import refuse_other_apps, returned
+from speechml.launchers.script import submitted
+from speechml.runs.folder import read_card
+from speechml.runs.stopping import Stopped
+from speechml.sweeps.compose import Composed
+from speechml.sweeps.planning import PlannedRun
+from speechml.sweeps.status import Progress
+from speechml.sweeps.workers import Outcome
+
+LOOK_S = 1.0  # between two looks at what has ended, a list of names
+ASK_S = 5.0, 60.0  # between two questions to Slurm's controller: at first, and at most
+# Why jobs wait as a matter of course; anything else is told, since it may never end.
+USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Dependency", "Cleaning", "Prolog")
+
+
+class Given(NamedTuple):
+    """A run that Slurm is to compute."""
+
+    told: str  # name of the file in `ended/` that its job writes
+    content: dict[str, Any]  # its frozen config
+    folder: Path
+    shown: str
+
+
+class Submitted(NamedTuple):
+    """A run, and the array task that it is part of."""
+
+    user: str
+    job: str
+    told: str
+    folder: Path
+    shown: str
+
+
+def compute(
+    launcher: Any, runs: Sequence[PlannedRun], folder: Path, elsewhere: Sequence[PlannedRun]
+) -> list[JobReturn]:
+    """Have runs computed that no job of an earlier launch has already, and wait for all, these as well.
+
+    Args:
+        launcher: with Hydra's parts.
+        runs: to be computed.
+        folder: of the sweep.
+        elsewhere: runs that are being trained already.
+
+    Raises:
+        BadInput: no Slurm, or it refuses the jobs.
+        Stopped: a signal has ended the wait; the jobs go on.
+    """
+    queue.refuse_without_slurm()
+    place = _place(launcher, folder)
+    known = {job.folder: job for job in still_queued(folder)}
+    loader = launcher.hydra_context.config_loader
+    composed = Composed(
+        lambda words: loader.load_sweep_config(launcher.config, words), lambda key: bool(loader.get_group_options(key))
+    )
+    given = [
+        Given(run.id, frozen(composed.config(run.overrides), number), run.folder.absolute(), run.shown)
+        for number, run in enumerate(runs) if run.folder.absolute() not in known
+    ]  # fmt: skip
+    if len(given) < len(runs):
+        print(f"{len(runs) - len(given)} of them have jobs already", file=sys.stderr, flush=True)
+    jobs = {job.folder: job for job in _submit(launcher.options, given, place)} | known
+    mine = [jobs[run.folder.absolute()] for run in runs]
+    others = [jobs[run.folder.absolute()] for run in elsewhere if run.folder.absolute() in jobs]
+    if not launcher.options["wait"]:
+        print(f"submitted; speechml sweep status {folder} tells of them", file=sys.stderr)
+        return [returned(Outcome(), run.overrides) for run in runs]
+    found = watched([*mine, *others], place, folder)
+    return [returned(found[job.told], run.overrides) for job, run in zip(mine, runs, strict=True)]
+
+
+def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
+    """What became of jobs, for sweepers that are not ours, and for searches."""
+    refuse_other_apps(launcher)
+    queue.refuse_without_slurm()
+    folder = Path(str(launcher.config.hydra.sweep.dir))
+    place = _place(launcher, folder)
+    given = []
+    for number, words in enumerate(job_overrides, first):
+        cfg = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(words))
+        HydraConfig.instance().set_config(cfg)
+        shown = " ".join(word for word in words if not word.startswith("++callbacks."))
+        given.append(Given(f"job-{number}", frozen(cfg, number), Path(), shown))
+    jobs = _submit(launcher.options, given, place)
+    found = watched(jobs, place, folder)
+    return [returned(found[job.told], list(words)) for job, words in zip(jobs, job_overrides, strict=True)]
+
+
+def _place(launcher: Any, folder: Path) -> Path:
+    """The folder for scripts, logs and what jobs tell."""
+    place = Path(str(launcher.options.get("submitit_folder") or folder / "slurm")).absolute()
+    make_folder(place / "ended")
+    return place
+
+
+def _submit(options: dict[str, Any], given: list[Given], place: Path) -> list[Submitted]:
+    """Submit runs as arrays no wider than the cluster takes, and note which job has which."""
+    if not given:
+        return []
+    together = options["runs_per_job"]
+    if not isinstance(together, int) or isinstance(together, bool) or together < 1:
+        raise BadInput(f"hydra.launcher.runs_per_job is {together}; it must be a whole number above 0")
+    widest = max(1, queue.setting("MaxArraySize", 1001))
+    groups = [given[i : i + together] for i in range(0, len(given), together)]
+    found: list[Submitted] = []
+    for begin in range(0, len(groups), widest):
+        tasks = groups[begin : begin + widest]
+        number = sum(1 for _ in place.glob("*.jsonl"))
+        path = place / f"{number}-{os.getpid()}.jsonl"
+        write_text(path, "".join(json.dumps([{**g.content, "told": g.told} for g in task]) + "\n" for task in tasks))
+        for run in (run for task in tasks for run in task):
+            (place / "ended" / f"{run.told}.json").unlink(missing_ok=True)
+        job = submitted(options, tasks[0][0].content["config"].get("trainer") or {}, path, len(tasks))
+        names = [f"{job}_{task}" for task in range(len(tasks))] if len(tasks) > 1 else [job]
+        new = [
+            Submitted(getpass.getuser(), n, r.told, r.folder, r.shown)
+            for n, task in zip(names, tasks, strict=True)
+            for r in task
+        ]
+        noted = [{"job": s.job, "told": s.told, "folder": str(s.folder), "shown": s.shown} for s in new]
+        write_json(place / f"{job}.json", {"job": job, "user": getpass.getuser(), "runs": noted})
+        found += new
+    jobs = len({job.job for job in found})
+    print(
+        f"submitted {len(found)} runs in {jobs} jobs ({found[0].job} ... {found[-1].job})", file=sys.stderr, flush=True
+    )
+    return found
+
+
+def noted(folder: Path) -> Iterator[Submitted]:
+    """The runs that a sweep has ever submitted, and their jobs."""
+    for path in sorted(folder.glob("slurm/*.json"), key=lambda path: path.stat().st_mtime):
+        content = json.loads(path.read_text())
+        for run in content["runs"]:
+            yield Submitted(content["user"], run["job"], run["told"], Path(run["folder"]), run["shown"])
+
+
+def still_queued(folder: Path) -> list[Submitted]:
+    """Those whose jobs are waiting or computing, and that have not ended in them."""
+    found = list(noted(folder))
+    if not found:
+        return []
+    there = queue.queue({job.user for job in found})
+    return [job for job in found if job.job in there and not (folder / "slurm" / "ended" / f"{job.told}.json").exists()]
+
+
+def queued(folder: Path) -> dict[Path, str]:
+    """What Slurm says of the runs that it has, by folder; nothing where it cannot be asked."""
+    try:
+        found = list(noted(folder))
+        there = queue.queue({job.user for job in found}) if found else {}
+    except (BadInput, OSError, ValueError, LookupError):
+        return {}
+    told = {}
+    for job in found:
+        if job.job in there:
+            state, reason = there[job.job]
+            why = f", {reason}" * (reason not in USUAL)
+            told[job.folder] = f"{'queued' if state in queue.WAITING else 'in a job'} ({job.job}{why})"
+    return told
+
+
+def watched(jobs: Sequence[Submitted], place: Path, folder: Path) -> dict[str, Outcome]:
+    """Wait until every run has ended, or its job has without a word, and tell of each.
+
+    Raises:
+        Stopped: by a signal to this process; the jobs go on.
+    """
+    found: dict[str, Outcome] = {}
+    missing: dict[str, int] = {}
+    complained: set[str] = set()
+    progress, wait_s, asked = Progress(len(jobs)), ASK_S[0], -ASK_S[0]
+    try:
+        while len(found) < len(jobs):
+            names = {path.name for path in (place / "ended").iterdir()}
+            for job in (job for job in jobs if job.told not in found and f"{job.told}.json" in names):
+                found[job.told] = outcome_in(place / "ended" / f"{job.told}.json")
+                _tell(progress, job, found[job.told])
+            if len(found) < len(jobs) and time.monotonic() - asked >= wait_s:
+                there = queue.queue({job.user for job in jobs})
+                asked, wait_s = time.monotonic(), min(1.2 * wait_s, ASK_S[1])
+                _complain(there, jobs, complained)
+                for job in (job for job in jobs if job.told not in found and job.job not in there):
+                    missing[job.told] = missing.get(job.told, 0) + 1
+                    if missing[job.told] > 1:  # its file may be on its way through the file system
+                        found[job.told] = without_a_word(job, place)
+                        _tell(progress, job, found[job.told])
+                    wait_s = ASK_S[0]
+            time.sleep(LOOK_S)
+    except Stopped:
+        print(
+            f"the jobs go on; speechml sweep status {folder} tells of them, speechml sweep wait {folder} waits, and speechml "
+            f"sweep cancel {folder} ends them", file=sys.stderr,
+        )  # fmt: skip
+        raise
+    return found
+
+
+def _tell(progress: Progress, job: Submitted, outcome: Outcome) -> None:
+    progress.ended(Path(outcome.run) if outcome.run else job.folder, job.shown, outcome.error)
+
+
+def _complain(there: dict[str, tuple[str, str]], jobs: Sequence[Submitted], before: set[str]) -> None:
+    """Tell once of each reason for which jobs wait that may never pass."""
+    for job in jobs:
+        state, reason = there.get(job.job, ("", "None"))
+        if state == "PENDING" and reason not in USUAL and reason not in before:
+            before.add(reason)
+            print(f"note: job {job.job} waits ({reason})", file=sys.stderr, flush=True)
+
+
+def outcome_in(path: Path) -> Outcome:
+    """What a job has told of a run."""
+    try:
+        content = json.loads(path.read_text())
+        return Outcome(**{key: value for key, value in content.items() if key in Outcome._fields})
+    except (OSError, ValueError, TypeError) as error:
+        return Outcome(error=f"{path} cannot be read ({error})", again=True)
+
+
+def without_a_word(job: Submitted, place: Path) -> Outcome:
+    """The outcome of a run whose job is gone and has told nothing: it was stopped, or died."""
+    run = str(job.folder) if job.folder.is_absolute() else ""
+    card = read_card(job.folder) if run else None
+    if card and card["state"] == "stopped":
+        return Outcome(error="stopped", run=run, again=True, stopped="a signal")
+    logs = ", ".join(str(path) for path in sorted((place / "logs").glob(f"{job.job}_*log.out")))
+    told = f"its job {job.job} has ended before it ({queue.ended(job.job)}){'; see ' * bool(logs)}{logs}"
+    return Outcome(error=told, run=run, again=True)

@@ -1,0 +1,124 @@
+"""Looking after sweeps that another process, or a cluster, computes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from speechml.errors import BadInput
+from speechml.launchers import queue
+from speechml.launchers.slurm import queued, still_queued
+from speechml.runs.catalogue import holder
+from speechml.sweeps.status import Named, Progress, Row, row_of, runs_of, status_table
+
+LOOK_S = 2.0  # between two looks at the cards
+GOING_ON = ("running", "queued", "in a job")
+
+
+def sweeps_below(folder: Path) -> Iterator[Path]:
+    """The folders of sweeps whose runs lie in a folder: itself, or those that are kept beside the runs."""
+    if (folder / "sweep.json").is_file():
+        yield folder
+    else:
+        yield from (path.parent for path in sorted(folder.glob(".sweeps/*/*/sweep.json")))
+
+
+def jobs_of(folder: Path) -> dict[Path, str]:
+    """What Slurm has of the runs in a folder."""
+    found: dict[Path, str] = {}
+    for sweep in sweeps_below(folder):
+        if (sweep / "slurm").is_dir():
+            found |= queued(sweep)
+    return found
+
+
+def with_those_to_come(folder: Path) -> list[Named]:
+    """The runs in a folder, and those that its sweeps have yet to begin.
+
+    Raises:
+        BadInput: there are none.
+    """
+    if (folder / "sweep.json").is_file():
+        return runs_of(folder)
+    waiting = [
+        run for sweep in sweeps_below(folder) for run in runs_of(sweep) if not (run.folder / "card.json").exists()
+    ]
+    try:
+        return [*runs_of(folder), *waiting]
+    except BadInput:
+        if not waiting:
+            raise
+        return waiting
+
+
+def status_of(folder: Path) -> str:
+    """The table of a sweep or a folder of runs."""
+    return status_table(with_those_to_come(folder), jobs_of(folder))
+
+
+def wait_for(folder: Path) -> bool:
+    """Tell of each run as it ends, until nobody computes or queues one any more; whether all are done."""
+    runs = with_those_to_come(folder)
+    going = {run.folder: run for run in runs if _goes_on(row_of(run), jobs_of(folder))}
+    progress = Progress(len(going))
+    while going or _client(folder):
+        jobs = jobs_of(folder)
+        for run in [run for run in going.values() if not _goes_on(row_of(run), jobs)]:
+            del going[run.folder]
+            progress.ended(run.folder, run.shown)
+        time.sleep(LOOK_S)
+    print(status_of(folder))
+    return all(row_of(run).state == "done" for run in with_those_to_come(folder))
+
+
+def _goes_on(row: Row, jobs: dict[Path, str]) -> bool:
+    return row.state == "running" or (row.state != "done" and row.folder.absolute() in jobs)
+
+
+def _client(folder: Path) -> str | None:
+    """The process that computes a sweep; None where there is none, or the folder is of runs."""
+    return holder(folder) if (folder / "sweep.json").is_file() else None
+
+
+def cancelled(folder: Path) -> str:
+    """End a sweep, and say how.
+
+    Raises:
+        BadInput: no sweep, nothing to end, or a process of another machine.
+    """
+    if not (folder / "sweep.json").is_file():
+        raise BadInput(f"{folder} is no folder of a sweep; give one as in runs/.sweeps/EXPERIMENT/ID")
+    told = []
+    try:
+        jobs = sorted({job.job for job in still_queued(folder)}) if (folder / "slurm").is_dir() else []
+    except (OSError, ValueError, LookupError) as error:
+        raise BadInput(
+            f"{folder / 'slurm'} is damaged ({error}); find the jobs with squeue, and end them with scancel"
+        ) from error
+    if jobs:
+        queue.cancel(jobs)
+        told.append(f"{len(jobs)} jobs are cancelled; those that train save first")
+    if who := _client(folder):
+        told.append(_ended(who, folder))
+    if not told:
+        raise BadInput(f"nobody computes the sweep in {folder}; speechml sweep status {folder} tells what became of it")
+    return "\n".join([*told, "the sweep's command goes on with it"])
+
+
+def _ended(who: str, folder: Path) -> str:
+    """End the process that holds a sweep."""
+    found = re.fullmatch(r"process (\d+) on (\S+)", who)
+    if not found:
+        raise BadInput(f"{folder} is held by {who}; stop it there")
+    if found[2] != socket.gethostname():
+        raise BadInput(f"{folder} is held by {who}, another machine; stop it there")
+    if json.loads((folder / "sweep.json").read_text())["process"] != int(found[1]):
+        raise BadInput(f"{folder} is held by {who}, which is not the process that wrote sweep.json; stop it yourself")
+    os.kill(int(found[1]), signal.SIGTERM)
+    return f"process {found[1]} is told to stop; it saves what it trains"

@@ -1,0 +1,48 @@
+"""A sweep that is only planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from speechml.command import in_words
+from speechml.configs import conf_dir
+from speechml.errors import BadInput
+from speechml.sweeps.compose import Composed
+from speechml.sweeps.planning import Estimate, combinations, plan_table, planned
+
+
+def dry(arguments: list[str]) -> str:
+    """The table of a sweep's runs, none of which is computed.
+
+    Args:
+        arguments: what would follow `speechml-train -m`.
+
+    Raises:
+        BadInput: what the sweep itself would be refused for, or a search, which draws its values as it goes.
+    """
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    import speechml.resolvers  # noqa: F401 (registers them)
+
+    hydra = [word for word in arguments if word.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    task = [word for word in arguments if word not in hydra]
+    with in_words("train"), initialize_config_dir(conf_dir(), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+
+        def compose(words: list[str]) -> DictConfig:
+            return loader.load_configuration("train", [*hydra, *words], run_mode=RunMode.RUN)
+
+        composed = Composed(compose, lambda key: bool(loader.get_group_options(key)))
+        combos = combinations(task)
+        sweeper = composed.config(combos[0][0]).hydra.sweeper
+        if "max_retries" not in sweeper or "n_trials" in sweeper:
+            raise BadInput(
+                "a search draws its values as it goes, so there is no plan of it; hydra.sweeper.n_trials says how many runs"
+            )
+        runs = planned(composed, combos)
+    estimate = Estimate({Path(run.folder.parent) for run in runs})
+    return plan_table(runs, int(sweeper.max_retries), estimate.seconds)

@@ -1,0 +1,132 @@
+"""A sweep of every combination: what is done is skipped, what was stopped goes on, what failed is tried again."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+
+from speechml.errors import BadInput
+from speechml.files import make_folder, write_json
+from speechml.runs.folder import room_in
+from speechml.runs.stopping import Stopped
+from speechml.sweeps.compose import Composed
+from speechml.sweeps.lock import held
+from speechml.sweeps.planning import PlannedRun, as_json, combinations, counted, planned, todo
+from speechml.sweeps.status import Named, Progress, status_table
+
+
+def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arguments: list[str]) -> list[JobReturn]:
+    """Compute what is missing of a sweep, and show all of it.
+
+    Args:
+        options: keys of conf/hydra/sweeper/grid.yaml.
+        config: Hydra's own config of the sweep.
+        launcher, context: Hydra's.
+        arguments: overrides of the command line.
+
+    Raises:
+        BadInput: runs that cannot be composed or are one, a folder that cannot be written, or runs that failed.
+        Stopped: a signal has stopped it.
+    """
+    retries = options["max_retries"]
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        raise BadInput(f"hydra.sweeper.max_retries is {retries}; it must be a whole number, at least 0")
+    given = [f"{key}={'null' if text is None else text}" for key, text in (options["params"] or {}).items()]
+    loader = context.config_loader
+    composed = Composed(
+        lambda words: loader.load_sweep_config(config, words), lambda key: bool(loader.get_group_options(key))
+    )
+    runs = planned(composed, combinations([*given, *arguments]))
+    redo = any(word.lstrip("+") == "redo=true" for word in arguments)
+    folder = Path(str(config.hydra.sweep.dir))
+    make_folder(folder)
+    with room_in(folder), held(folder):
+        record(folder, runs, "running")
+        OmegaConf.save(config, folder / "multirun.yaml")
+        print(f"{counted(runs, retries, redo)}; {folder}", file=sys.stderr, flush=True)
+        waiting = [run for run in runs if todo(run, retries, redo)]
+        try:
+            returned = _launched(launcher, waiting, folder, [run for run in runs if run.state == "running"])
+        except BadInput:  # of the launcher: nothing has begun
+            record(folder, runs, "stopped")
+            raise
+        except BaseException:
+            _tell(folder, runs, "stopped", launcher)
+            raise
+        errors = {run.folder: error_of(r) for run, r in zip(waiting, returned, strict=True)}
+        _tell(folder, runs, "done", launcher, {k: v for k, v in errors.items() if v})
+    _refuse_failures(waiting, returned, [run for run in runs if run.state == "failed" and not todo(run, retries, redo)])
+    return returned
+
+
+def _tell(
+    folder: Path, runs: list[PlannedRun], state: str, launcher: Any, errors: dict[Path, str] | None = None
+) -> None:
+    """Record that the sweep has ended, and show all of it."""
+    record(folder, runs, state, errors)
+    queued = launcher.queued(folder) if hasattr(launcher, "queued") else {}
+    named = [Named(run.folder, run.overrides, run.shown, (errors or {}).get(run.folder, "")) for run in runs]
+    print(f"\n{status_table(named, queued)}\nSweep: {folder}")
+
+
+def _launched(launcher: Any, runs: list[PlannedRun], folder: Path, elsewhere: list[PlannedRun]) -> list[JobReturn]:
+    """What became of the runs, by a launcher of ours or of somebody else's, or one after the other in this process."""
+    if hasattr(launcher, "compute"):  # ours tells of each run itself
+        return list(launcher.compute(runs, folder, elsewhere)) if runs or elsewhere else []
+    if type(launcher).__name__ != "BasicLauncher":
+        return list(launcher.launch([run.overrides for run in runs], 0)) if runs else []
+    returned: list[JobReturn] = []
+    progress = Progress(len(runs))
+    for number, run in enumerate(runs):
+        progress.begins(run.shown)
+        returned += launcher.launch([run.overrides], number)
+        progress.ended(run.folder, run.shown, error_of(returned[-1]))
+    return returned
+
+
+def error_of(returned: JobReturn) -> str:
+    """Why a run has no value, in one line; nothing where it has one."""
+    if returned.status == JobStatus.COMPLETED:
+        return ""
+    error = returned._return_value  # `return_value` would raise it
+    text = " ".join(str(error).split())
+    return text if isinstance(error, BadInput) else f"{type(error).__name__}: {text}"
+
+
+def record(folder: Path, runs: Sequence[PlannedRun], state: str, errors: dict[Path, str] | None = None) -> None:
+    """Write sweep.json: what the sweep is of, and who computes it."""
+    content = {
+        "state": state, "experiment": runs[0].experiment, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "user": getpass.getuser(), "host": socket.gethostname(), "process": os.getpid(),
+        "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "runs": [{**as_json(run), "error": (errors or {}).get(run.folder)} for run in runs],
+    }  # fmt: skip
+    write_json(folder / "sweep.json", content)
+
+
+def _refuse_failures(runs: list[PlannedRun], returned: list[JobReturn], given_up: list[PlannedRun]) -> None:
+    """End as one run would: stopped where one was stopped, refused where all that failed were.
+
+    Raises:
+        Stopped, BadInput, RuntimeError: some runs have not come to their end.
+    """
+    failed = [(run, r) for run, r in zip(runs, returned, strict=True) if r.status != JobStatus.COMPLETED]
+    stopped = [r._return_value for _, r in failed if isinstance(r._return_value, Stopped)]
+    if stopped and len(stopped) == len(failed):
+        raise stopped[0]
+    told = [f"{run.shown or run.id}: {error_of(r)}" for run, r in failed]
+    told += [f"{run.shown or run.id} has failed {run.failures} times; hydra.sweeper.max_retries={run.failures} tries it again"
+             for run in given_up]  # fmt: skip
+    if told:
+        more = f"; and {len(told) - 1} more" if len(told) > 1 else ""
+        raise BadInput(f"{len(told)} of the runs failed; {told[0]}{more}")
