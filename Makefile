@@ -20,6 +20,9 @@ train: .venv/installed  ## train the default experiment (ARGS="experiment=..." f
 test: .venv/installed  ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
+test-slurm: .venv/installed  ## run the tests that need a Slurm: scripts/slurm_sandbox.sh up, before
+	eval "$$(scripts/slurm_sandbox.sh env)" && $(BIN)/python -m pytest --durations=5 tests/launchers/test_slurm.py
+
 lint: .venv/installed  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,6 +37,7 @@ bench: .venv/installed  ## time the library against what people use now
 	$(BIN)/python scripts/benchmark.py words
 	$(BIN)/python scripts/benchmark.py features
 	$(BIN)/python scripts/benchmark.py saving
+	$(BIN)/python scripts/benchmark.py sweeps
 
-.PHONY: help install train test lint tensorboard bench
+.PHONY: help install train test test-slurm lint tensorboard bench
 .DEFAULT_GOAL := help

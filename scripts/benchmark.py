@@ -85,6 +85,14 @@ def saving(quick: Annotated[bool, typer.Option(help="One small run.")] = False) 
 
 
 @app.command()
+def sweeps(quick: Annotated[bool, typer.Option(help="Once, with few epochs and cards.")] = False) -> None:
+    """Sweeps: runs side by side, the time outside training, plans."""
+    from sweep_benchmark import sweeps
+
+    sweeps(quick)
+
+
+@app.command()
 def features(quick: Annotated[bool, typer.Option(help="Less music: 20 s.")] = False) -> None:
     """Music: hand-made features against the exercise's loop over blocks, on one core."""
     import feature_benchmark

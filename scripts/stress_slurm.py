@@ -133,9 +133,7 @@ def _faults(place: Path, runs: int, code: int) -> int:
     faults = [f"{len(found)} of {runs} runs are done"] * (len(found) != runs) + [f"exit code {code}"] * (code != 0)
     for run in found:
         faults += [f"{run.name}: {what}" for what in differences(place / "alone" / run.parent.name / run.name, run)]
-    stops = sum("SIGUSR1" in log.read_text() for log in place.glob("runs/.sweeps/*/*/slurm/logs/*.out"))
-    print(
-        "\n".join([f"{len(found)} runs done, logs of {stops} jobs tell of USR1, {len(faults)} faults", *faults]),
-        flush=True,
-    )
+    limits = sum("queued again" in log.read_text() for log in place.glob("runs/.sweeps/*/*/slurm/logs/*.out"))
+    told = f"{len(found)} runs done, {limits} jobs met their time limit, {len(faults)} faults"
+    print("\n".join([told, *faults]), flush=True)
     return len(faults)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-PLUGINS = ["hydra_plugins.speechml_searchpath", "hydra_plugins.speechml_optuna"]
+PLUGINS = [f"hydra_plugins.speechml_{name}" for name in ("searchpath", "optuna", "sweeps")]
 
 
 @pytest.mark.parametrize("module", ["speechml", "speechml.cli", "speechml.train", "speechml.evaluate", *PLUGINS])
@@ -59,7 +59,8 @@ def test_make_alone_prints_help() -> None:
 def readme_commands() -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line and not line.startswith("make")]
+    mine = [line for line in lines if line and not line.startswith(("make", "export"))]
+    return [line for line in mine if "hydra/launcher=slurm" not in line]  # which tests/launchers/test_slurm.py runs
 
 
 def searched(words: list[str]) -> list[str]:
@@ -93,6 +94,8 @@ def test_the_readmes_commands_run(workplace: Path) -> None:
             short = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1", *searched(words)]
             few = list(TINY) if spoken else ["data.voices=6"] if "data=spoken_words" in words else []
             words += ([] if "find_lr=true" in words else short) + few
+        if words[:3] == ["speechml", "data", "prepare"]:
+            words += TINY
         for experiment, place in (
             ("mimo_cnn_tuned", "my-recordings"),
             ("words_tuned", "my-words"),

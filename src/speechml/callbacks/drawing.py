@@ -12,6 +12,7 @@ from speechml.callbacks.epoch_table import fresh
 from speechml.callbacks.listening import writers
 
 SIZE = (9, 4)  # inches
+DPI = 110
 Curve = list[tuple[int, float]]  # (epoch, from 1; value)
 
 
@@ -45,6 +46,8 @@ class Drawings(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        from PIL import Image
+
         figures = self.drawn(trainer, pl_module)
         losses = {name: curve for name, curve in self.curves.items() if name.endswith("loss")}
         if any(losses.values()):
@@ -52,9 +55,17 @@ class Drawings(pl.Callback):
         folder = Path(trainer.default_root_dir) / "figures"
         folder.mkdir(exist_ok=True)
         for title, figure in figures.items():
-            figure.savefig(folder / f"{title}.png", dpi=110)
+            picture = rendered(figure)
+            Image.fromarray(picture).save(folder / f"{title}.png", compress_level=3)
             for writer in writers(trainer):
-                writer.add_figure(f"figures/{title}", figure, trainer.global_step, close=False)
+                writer.add_image(f"figures/{title}", picture, trainer.global_step, dataformats="HWC")
+
+
+def rendered(figure: Any) -> np.ndarray:
+    """A figure as a picture (height, width, 4), drawn once: `savefig` and TensorBoard would draw it three times."""
+    figure.set_dpi(DPI)
+    figure.canvas.draw()
+    return np.array(figure.canvas.buffer_rgba())
 
 
 def canvas(rows: int | tuple[int, int] = 1, size: tuple[float, float] | None = None, **options: Any) -> tuple[Any, Any]:

@@ -12,6 +12,8 @@ from speechml.callbacks.drawing import Drawings, canvas
 from speechml.callbacks.listening import examples, unpaired
 from speechml.signal.stft import STFT
 
+COLUMNS = 1000  # about as many pixels as a figure is wide
+
 
 class Figures(Drawings):
     """Draws when a denoiser has been tested: waveforms, spectra, spectrograms, loss per epoch."""
@@ -35,13 +37,27 @@ def waveforms(waves: dict[str, np.ndarray], sample_rate: int, name: str) -> Any:
     figure, axes = canvas(2, sharex=True)
     time = np.arange(len(waves["clean"])) / sample_rate
     for axis, (version, colour) in zip(axes, (("noisy", "tab:gray"), ("denoised", "tab:orange")), strict=True):
-        axis.plot(time, waves[version], color=colour, linewidth=0.6, label=version)
-        axis.plot(time, waves["clean"], color="tab:blue", linewidth=0.6, label="clean", alpha=0.8)
+        axis.plot(*extremes(time, waves[version]), color=colour, linewidth=0.6, label=version)
+        axis.plot(*extremes(time, waves["clean"]), color="tab:blue", linewidth=0.6, label="clean", alpha=0.8)
         axis.set_ylabel("amplitude")
         axis.legend(loc="upper right")
     axes[0].set_title(name)
     axes[1].set_xlabel("time (s)")
     return figure
+
+
+def extremes(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A long curve as what a figure shows of it: its least and greatest value in each of COLUMNS stretches.
+
+    Shape: (points,), (points,) -> the same, or (2 * COLUMNS,) each where that is less.
+    """
+    each = len(values) // COLUMNS
+    if each < 4:
+        return places, values
+    whole = values[: each * COLUMNS].reshape(COLUMNS, each)
+    ends = np.stack([whole.min(1), whole.max(1)], axis=1)
+    ends[-1] = min(ends[-1, 0], values[-each:].min()), max(ends[-1, 1], values[-each:].max())
+    return np.repeat(places[: each * COLUMNS : each], 2), ends.reshape(-1)
 
 
 def spectra(waves: dict[str, np.ndarray], sample_rate: int, name: str) -> Any:
@@ -50,7 +66,7 @@ def spectra(waves: dict[str, np.ndarray], sample_rate: int, name: str) -> Any:
     frequency = np.fft.rfftfreq(len(waves["clean"]), 1 / sample_rate) / 1000
     for version, colour in (("noisy", "tab:gray"), ("clean", "tab:blue"), ("denoised", "tab:orange")):
         magnitude = 20 * np.log10(np.abs(np.fft.rfft(waves[version])) + 1e-12)
-        axis.plot(frequency, magnitude, color=colour, linewidth=0.5, label=version, alpha=0.8)
+        axis.plot(*extremes(frequency, magnitude), color=colour, linewidth=0.5, label=version, alpha=0.8)
     top = 20 * np.log10(np.abs(np.fft.rfft(waves["noisy"])).max() + 1e-12)
     axis.set_ylim(top - 120, top + 10)
     axis.set(xlabel="frequency (kHz)", ylabel="|FFT| (dB)", title=name, xlim=(0, sample_rate / 2000))

@@ -36,6 +36,7 @@ def main(path: Path) -> int:
     except Stopped as stopped:
         if not first:
             return 0  # as all ranks; the first one's exit code counts
+        print(stopped.told, file=sys.stderr, flush=True)
         if stopped.signal_name == "SIGUSR1" and (why := _back_into_the_queue(path, task, stopped.step)):
             _tell(told, {"kind": "error", "error": why, "run": ""})
             return 1
@@ -90,6 +91,7 @@ def _back_into_the_queue(path: Path, task: int, step: int | None) -> str:
             "minute early), or lower hydra.launcher.signal_delay_s"
         )
     write_text(note, f"{max(before, step or 0)} {idle}")
+    print("ahead of the time limit: queued again", file=sys.stderr, flush=True)
     array, own = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ["SLURM_JOB_ID"]
     requeue(f"{array}_{task}" if array else own)
     return ""

@@ -207,7 +207,7 @@ def watched(jobs: Sequence[Submitted], place: Path, folder: Path) -> dict[str, O
                         found[job.told] = without_a_word(job, place)
                         _tell(progress, job, found[job.told])
                     wait_s = ASK_S[0]
-            time.sleep(LOOK_S)
+            time.sleep(max(LOOK_S, len(jobs) / 1000))  # a long list of names is work for a file server
     except Stopped:
         print(
             f"the jobs go on; speechml sweep status {folder} tells of them, speechml sweep wait {folder} waits, and speechml "

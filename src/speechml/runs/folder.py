@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,7 @@ def _version(package: str) -> str:
         return "absent"
 
 
+@cache
 def code_version() -> dict[str, Any]:
     """Commit of the checkout that speechml runs from, and whether it was changed since; nothing for an installed wheel."""
     here = Path(__file__).resolve().parent

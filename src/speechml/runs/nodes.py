@@ -37,7 +37,7 @@ def started() -> Started | None:
             int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_RANK"]), int(env["GROUP_RANK"]),
             env["MASTER_ADDR"], int(env["MASTER_PORT"]),
         )  # fmt: skip
-    elif "SLURM_STEP_NUM_TASKS" in env and "SLURM_PROCID" in env:
+    elif int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # which only tasks of srun have
         port = int(env.get("MASTER_PORT") or PORTS + int(env["SLURM_JOB_ID"]) % 10000)
         place = Started(
             int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"]), int(env["SLURM_LOCALID"]),
