@@ -49,6 +49,7 @@ class Saving(pl.Callback):
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         if trainer.state.fn == "fit":
             self.saved = {**checkpoint["resume"], "loops": checkpoint["loops"]["fit_loop"]}
+            self.first_step = checkpoint["global_step"]
             self.before_s = self.saved["training_s"]
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
@@ -67,13 +68,13 @@ class Saving(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self.stop.listen()
-        self.first_step = self.last_step = trainer.global_step
+        self.last_step = trainer.global_step
         self.last_s = time.monotonic()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         if self.saved:
             put_back(trainer, pl_module, self.saved, self.saved["loops"])
-            self.saved, self.first_step = None, trainer.global_step
+            self.saved = None
         if batch_idx % trainer.accumulate_grad_batches:  # gradients half accumulated are in no checkpoint
             return
         stops = self.stop.wanted(trainer.global_step - self.first_step)
@@ -110,7 +111,7 @@ class Saving(pl.Callback):
 
     def on_test_batch_start(self, trainer: Any, *_: Any) -> None:
         # Ranks have unequal numbers of test batches and could not agree on one of them.
-        if self.stop.asked_by and trainer.world_size == 1:
+        if self.stop.wanted(trainer.global_step - self.first_step) and trainer.world_size == 1:
             raise Stopped(self.stop.asked_by, None)
 
 

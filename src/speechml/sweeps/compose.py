@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -27,7 +28,7 @@ class Composed:
     """
 
     def __init__(self, compose: Compose, is_group: Callable[[str], bool]) -> None:
-        self.compose, self.is_group = compose, is_group
+        self.compose, self.is_group = compose, cache(is_group)
         self.bases: dict[tuple[str, ...], _Base] = {}
         self.parsed: dict[str, Override] = {}
         self.chosen: _Base | None = None

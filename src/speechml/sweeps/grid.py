@@ -76,7 +76,9 @@ def _tell(
     record(folder, runs, state, errors)
     queued = launcher.queued(folder) if hasattr(launcher, "queued") else {}
     named = [Named(run.folder, run.overrides, run.shown, (errors or {}).get(run.folder, "")) for run in runs]
-    print(f"\n{status_table(named, queued)}\nSweep: {folder}")
+    print(f"\n{status_table(named, queued)}\nSweep: {folder}", flush=True)
+    if state == "stopped":
+        print("stopped; the same command goes on with what is left", file=sys.stderr)
 
 
 def _launched(launcher: Any, runs: list[PlannedRun], folder: Path, elsewhere: list[PlannedRun]) -> list[JobReturn]:
