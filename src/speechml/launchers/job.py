@@ -37,7 +37,7 @@ def main(path: Path) -> int:
         if not first:
             return 0  # as all ranks; the first one's exit code counts
         print(stopped.told, file=sys.stderr, flush=True)
-        if stopped.signal_name == "SIGUSR1" and (why := _back_into_the_queue(path, task, stopped.step)):
+        if stopped.signal_name == "SIGUSR1" and (why := _back_into_the_queue(told, task, stopped.step)):
             _tell(told, {"kind": "error", "error": why, "run": ""})
             return 1
         return RESUMABLE
@@ -74,15 +74,15 @@ def _tell(path: Path, outcome: dict[str, Any]) -> None:
     write_json(path, outcome)
 
 
-def _back_into_the_queue(path: Path, task: int, step: int | None) -> str:
-    """Requeue this job unless it would not get on; why not.
+def _back_into_the_queue(told: Path, task: int, step: int | None) -> str:
+    """Requeue this job unless its run, by the file that tells of it, would not get on; why not.
 
     Twice in a row without a step more than before is once too often: the time is too short even to begin.
     """
     from speechml.files import write_text
     from speechml.launchers.queue import requeue
 
-    note = path.with_name(f"{path.stem}.{task}.step")
+    note = told.with_suffix(".step")
     before, idle = map(int, note.read_text().split()) if note.exists() else (0, 0)
     idle = 0 if (step or 0) > before else idle + 1
     if idle > 1:

@@ -158,26 +158,26 @@ def noted(folder: Path) -> Iterator[Submitted]:
 
 def still_queued(folder: Path) -> list[Submitted]:
     """Those whose jobs are waiting or computing, and that have not ended in them."""
+    return [job for job, _ in _still(folder)]
+
+
+def _still(folder: Path) -> list[tuple[Submitted, tuple[str, str]]]:
     found = list(noted(folder))
-    if not found:
-        return []
-    there = queue.queue({job.user for job in found})
-    return [job for job in found if job.job in there and not (folder / "slurm" / "ended" / f"{job.told}.json").exists()]
+    there = queue.queue({job.user for job in found}) if found else {}
+    ended = folder / "slurm" / "ended"
+    return [(job, there[job.job]) for job in found if job.job in there and not (ended / f"{job.told}.json").exists()]
 
 
 def queued(folder: Path) -> dict[Path, str]:
     """What Slurm says of the runs that it has, by folder; nothing where it cannot be asked."""
     try:
-        found = list(noted(folder))
-        there = queue.queue({job.user for job in found}) if found else {}
-    except (BadInput, OSError, ValueError, LookupError):
+        found = _still(folder)
+    except (BadInput, OSError, ValueError, LookupError, TypeError):
         return {}
     told = {}
-    for job in found:
-        if job.job in there:
-            state, reason = there[job.job]
-            why = f", {reason}" * (reason not in USUAL)
-            told[job.folder] = f"{'queued' if state in queue.WAITING else 'in a job'} ({job.job}{why})"
+    for job, (state, reason) in found:
+        why = f", {reason}" * (reason not in USUAL)
+        told[job.folder] = f"{'queued' if state in queue.WAITING else 'in a job'} ({job.job}{why})"
     return told
 
 
