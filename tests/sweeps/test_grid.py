@@ -131,5 +131,5 @@ def test_status_tells_of_unequal_data_damage_and_what_has_not_begun(runs: Path) 
     assert "the runs are of unequal recordings" in told
     assert "stopped by SIGTERM after step 3" in told
     assert "torn damaged: " in told
-    assert "later failed: no such data\n  speechml-train seed=7" in told
+    assert "seed=7: refused before it began: no such data\n  speechml-train seed=7" in told
     assert "\x1b" not in told

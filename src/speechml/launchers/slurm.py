@@ -84,7 +84,7 @@ def compute(
     mine = [jobs[run.folder.absolute()] for run in runs]
     others = [jobs[run.folder.absolute()] for run in elsewhere if run.folder.absolute() in jobs]
     if not launcher.options["wait"]:
-        print(f"submitted; speechml sweep status {folder} tells of them", file=sys.stderr)
+        print(f"not waiting for them; speechml sweep status {folder} tells what became of them", file=sys.stderr)
         return [returned(Outcome(), run.overrides) for run in runs]
     found = watched([*mine, *others], place, folder)
     return [returned(found[job.told], run.overrides) for job, run in zip(mine, runs, strict=True)]
@@ -143,17 +143,28 @@ def _submit(options: dict[str, Any], given: list[Given], place: Path) -> list[Su
         found += new
     jobs = len({job.job for job in found})
     print(
-        f"submitted {len(found)} runs in {jobs} jobs ({found[0].job} ... {found[-1].job})", file=sys.stderr, flush=True
+        f"submitted {len(found)} runs as {jobs} jobs ({found[0].job} to {found[-1].job})", file=sys.stderr, flush=True
     )
     return found
 
 
 def noted(folder: Path) -> Iterator[Submitted]:
-    """The runs that a sweep has ever submitted, and their jobs."""
+    """The runs that a sweep has ever submitted, and their jobs.
+
+    Raises:
+        BadInput: what is noted of them is damaged.
+    """
     for path in sorted(folder.glob("slurm/*.json"), key=lambda path: path.stat().st_mtime):
-        content = json.loads(path.read_text())
-        for run in content["runs"]:
-            yield Submitted(content["user"], run["job"], run["told"], Path(run["folder"]), run["shown"])
+        try:
+            content = json.loads(path.read_text())
+            runs = [[str(run[key]) for key in ("job", "told", "folder", "shown")] for run in content["runs"]]
+            user = str(content["user"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise BadInput(
+                f"{path} is damaged ({type(error).__name__}); find the jobs with squeue, and move the file away"
+            ) from error
+        for job, told, place, shown in runs:
+            yield Submitted(user, job, told, Path(place), shown)
 
 
 def still_queued(folder: Path) -> list[Submitted]:
@@ -172,7 +183,7 @@ def queued(folder: Path) -> dict[Path, str]:
     """What Slurm says of the runs that it has, by folder; nothing where it cannot be asked."""
     try:
         found = _still(folder)
-    except (BadInput, OSError, ValueError, LookupError, TypeError):
+    except BadInput:
         return {}
     told = {}
     for job, (state, reason) in found:
@@ -227,7 +238,8 @@ def _complain(there: dict[str, tuple[str, str]], jobs: Sequence[Submitted], befo
         state, reason = there.get(job.job, ("", "None"))
         if state == "PENDING" and reason not in USUAL and reason not in before:
             before.add(reason)
-            print(f"note: job {job.job} waits ({reason})", file=sys.stderr, flush=True)
+            told = f"note: job {job.job} waits ({reason}), perhaps for ever: what it asks for may be more than there is"
+            print(told, file=sys.stderr, flush=True)
 
 
 def outcome_in(path: Path) -> Outcome:

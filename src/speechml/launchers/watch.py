@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,10 @@ from pathlib import Path
 from speechml.errors import BadInput
 from speechml.launchers import queue
 from speechml.launchers.slurm import queued, still_queued
-from speechml.runs.catalogue import holder
+from speechml.runs.catalogue import DAMAGE, holder, printable
 from speechml.sweeps.status import Named, Progress, Row, row_of, runs_of, status_table
 
+SHOWN = 5  # sweeps of a folder
 LOOK_S = 2.0  # between two looks at the cards
 GOING_ON = ("running", "queued", "in a job")
 
@@ -58,21 +60,39 @@ def with_those_to_come(folder: Path) -> list[Named]:
 
 
 def status_of(folder: Path) -> str:
-    """The table of a sweep or a folder of runs."""
-    return status_table(with_those_to_come(folder), jobs_of(folder))
+    """The table of a sweep, and its command where that goes on with it; or that of a folder of runs, and its sweeps."""
+    runs = with_those_to_come(folder)
+    if not (folder / "sweep.json").is_file():
+        runs.sort(key=lambda run: (run.folder.parent.name, row_of(run).shown))
+    told = status_table(runs, jobs_of(folder))
+    sweeps = sorted(sweeps_below(folder), key=lambda sweep: -(sweep / "sweep.json").stat().st_mtime)
+    commands = [f"\n{sweep}\n  {line}" for sweep in sweeps[:SHOWN] if (line := _command(sweep))]
+    more = [f"\n... and {len(sweeps) - SHOWN} more in {folder / '.sweeps'}"] if len(sweeps) > SHOWN else []
+    title = ["\nSweeps, the newest first, and the commands that go on with them:"] * bool(commands)
+    return "\n".join([told, *title, *commands, *more])
+
+
+def _command(sweep: Path) -> str:
+    """The command of a sweep, as its own record has it."""
+    try:
+        return printable(str(json.loads((sweep / "sweep.json").read_text()).get("command") or ""))
+    except (OSError, *DAMAGE):
+        return ""
 
 
 def wait_for(folder: Path) -> bool:
     """Tell of each run as it ends, until nobody computes or queues one any more; whether all are done."""
     runs = with_those_to_come(folder)
     going = {run.folder: run for run in runs if _goes_on(row_of(run), jobs_of(folder))}
-    progress = Progress(len(going))
+    progress, found = Progress(len(going)), bool(going or _client(folder))
     while going or _client(folder):
         jobs = jobs_of(folder)
         for run in [run for run in going.values() if not _goes_on(row_of(run), jobs)]:
             del going[run.folder]
             progress.ended(run.folder, run.shown)
         time.sleep(LOOK_S)
+    if not found:
+        print("nobody computes it now", file=sys.stderr)
     print(status_of(folder))
     return all(row_of(run).state == "done" for run in with_those_to_come(folder))
 
@@ -95,15 +115,10 @@ def cancelled(folder: Path) -> str:
     if not (folder / "sweep.json").is_file():
         raise BadInput(f"{folder} is no folder of a sweep; give one as in runs/.sweeps/EXPERIMENT/ID")
     told = []
-    try:
-        jobs = sorted({job.job for job in still_queued(folder)}) if (folder / "slurm").is_dir() else []
-    except (OSError, ValueError, LookupError) as error:
-        raise BadInput(
-            f"{folder / 'slurm'} is damaged ({error}); find the jobs with squeue, and end them with scancel"
-        ) from error
+    jobs = sorted({job.job for job in still_queued(folder)}) if (folder / "slurm").is_dir() else []
     if jobs:
         queue.cancel(jobs)
-        told.append(f"{len(jobs)} jobs are cancelled; those that train save first")
+        told.append(f"{len(jobs)} job{'s are' if len(jobs) != 1 else ' is'} cancelled; those that train save first")
     if who := _client(folder):
         told.append(_ended(who, folder))
     if not told:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# A terminal's Ctrl-C, `kill`, and what clusters send ahead of a time limit or a preemption.
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+# A terminal's Ctrl-C, its end, `kill`, and what clusters send ahead of a time limit or a preemption.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 RESUMABLE = 75  # exit code EX_TEMPFAIL of sysexits.h: not done, but the same command goes on
 NOTHING, SAVE, STOP = range(3)  # what is to be done before the next step; of several ranks' wishes the greatest counts
 
@@ -41,6 +41,7 @@ def interruptible(patient: bool = False) -> Iterator[None]:
     def leave(number: int, frame: Any) -> None:  # noqa: ARG001 (as signal handlers are called)
         name = signal.Signals(number).name
         early.append(name)
+        _without_terminal(number)
         if patient and number == signal.SIGUSR1:
             return
         os.write(2, f"\nstopped by {name}; the same command goes on\n".encode())
@@ -51,14 +52,28 @@ def interruptible(patient: bool = False) -> Iterator[None]:
         yield
 
 
+def _without_terminal(number: int) -> None:
+    """Write nowhere any more where the terminal has ended: what is printed would fail, and the run with it."""
+    if number == signal.SIGHUP:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            if os.isatty(stream):
+                os.dup2(nowhere, stream)
+
+
+def _ours() -> list[signal.Signals]:
+    """The signals that are handled: `nohup` has asked for SIGHUP to be ignored."""
+    return [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+
+
 @contextmanager
 def _handling(handler: Any) -> Iterator[None]:
     """SIGNALS are handled so inside, and as before afterwards; only the main thread can do that."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    for number in SIGNALS:
+    before = {number: signal.getsignal(number) for number in _ours()}
+    for number in before:
         signal.signal(number, handler)
     try:
         yield
@@ -89,7 +104,7 @@ class Stop:
     def listen(self) -> None:
         """Take the signals again from whoever took them; Lightning does, and would act inside a step."""
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in _ours():
                 signal.signal(number, self._note)
 
     def _note(self, number: int, frame: Any) -> None:
@@ -97,6 +112,7 @@ class Stop:
             signal.default_int_handler(number, frame)
         if number == signal.SIGINT and os.isatty(2):
             os.write(2, b"\nstopping when this step is done and saved; Ctrl-C again stops at once\n")
+        _without_terminal(number)
         self.asked_by = signal.Signals(number).name
 
 

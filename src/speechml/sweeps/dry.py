@@ -24,6 +24,7 @@ def dry(arguments: list[str]) -> str:
     """
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.types import RunMode
 
     import speechml.resolvers  # noqa: F401 (registers them)
@@ -37,12 +38,12 @@ def dry(arguments: list[str]) -> str:
             return loader.load_configuration("train", [*hydra, *words], run_mode=RunMode.RUN)
 
         composed = Composed(compose, lambda key: bool(loader.get_group_options(key)))
-        combos = combinations(task)
-        sweeper = composed.config(combos[0][0]).hydra.sweeper
+        parsed = OverridesParser.create().parse_overrides(task)
+        sweeper = compose([str(o.input_line) for o in parsed if not o.is_sweep_override()]).hydra.sweeper
         if "max_retries" not in sweeper or "n_trials" in sweeper:
             raise BadInput(
                 "a search draws its values as it goes, so there is no plan of it; hydra.sweeper.n_trials says how many runs"
             )
-        runs = planned(composed, combos)
+        runs = planned(composed, combinations(task))
     estimate = Estimate({Path(run.folder.parent) for run in runs})
     return plan_table(runs, int(sweeper.max_retries), estimate.seconds)

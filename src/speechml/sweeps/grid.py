@@ -131,4 +131,4 @@ def _refuse_failures(runs: list[PlannedRun], returned: list[JobReturn], given_up
              for run in given_up]  # fmt: skip
     if told:
         more = f"; and {len(told) - 1} more" if len(told) > 1 else ""
-        raise BadInput(f"{len(told)} of the runs failed; {told[0]}{more}")
+        raise BadInput(f"{len(told)} of the runs failed: {told[0]}{more}")

@@ -7,6 +7,7 @@ import json
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ class PlannedRun(NamedTuple):
     @property
     def shown(self) -> str:
         """What tells it from the others."""
-        return " ".join(f"{key}={value}" for key, value in self.swept.items())
+        return " ".join(f"{key}={value}" for key, value in self.swept.items()) or " ".join(self.overrides)
 
 
 def combinations(arguments: list[str]) -> list[tuple[list[str], dict[str, str]]]:
@@ -147,29 +148,39 @@ class Estimate:
                 try:
                     card = json.loads(path.read_bytes())
                     if card["state"] == "done" and card["training_s"] >= 0:
-                        known = _pairs(card["overrides"]), float(card["training_s"]), int(card["epochs"])
-                        self.known[folder].append(known)
+                        self.known[folder].append((_pairs(card["overrides"]), _took(card), int(card["epochs"])))
                 except (OSError, *DAMAGE):
                     continue
         self.alike: dict[tuple[Path, tuple[str, ...]], tuple[float, int] | None] = {}
 
     def seconds(self, run: PlannedRun) -> tuple[float, int] | None:
-        """The median training time of like runs and their number; None where there is none.
+        """The median time of like runs, scoring and figures included, and their number; None where there is none.
 
-        Like are those that agree with it in as many overrides as any, the seed aside. Of those with another number of
-        epochs, the time of an epoch counts.
+        Like are those of the same data and network that agree with it in as many further overrides as any, the seed
+        aside. Of those with another number of epochs, the time of an epoch counts.
         """
         own, length = _pairs(run.overrides), "trainer.max_epochs"
         place = run.folder.parent, tuple(f"{k}={v}" for k, v in own.items())
         if place not in self.alike:
             scored = [
                 (_agreement(own, other), seconds if own.get(length) == other.get(length) else seconds / epochs * run.epochs)
-                for other, seconds, epochs in self.known[run.folder.parent] if epochs > 0
+                for other, seconds, epochs in self.known[run.folder.parent] if epochs > 0 and _alike(own, other)
             ]  # fmt: skip
             best = max((score for score, _ in scored), default=0)
             like = [seconds for score, seconds in scored if score == best]
             self.alike[place] = (statistics.median(like), len(like)) if like else None
         return self.alike[place]
+
+
+def _took(card: dict[str, Any]) -> float:
+    """Seconds of a run: its training, or from its launch to its end where that is longer, as after one launch."""
+    known = [datetime.strptime(card[key], "%Y-%m-%dT%H:%M:%S%z") for key in ("started", "ended") if key in card]
+    return max(float(card["training_s"]), (known[-1] - known[0]).total_seconds() if known else 0.0)
+
+
+def _alike(one: dict[str, str], other: dict[str, str]) -> bool:
+    """Whether two runs have the same data and network: else one tells nothing of the other's time."""
+    return all(one.get(key) == other.get(key) for key in {*one, *other} if key.split(".")[0] in ("data", "model"))
 
 
 def _pairs(overrides: list[str]) -> dict[str, str]:
@@ -199,9 +210,7 @@ def plan_table(
     header = ["experiment", "id", "state", "to do", "time", "overrides"]
     lines = [table(header, rows, left=(0, 1, 2, 3, 5)), "", counted(runs, max_retries)]
     if total:
-        lines.append(
-            f"About {duration(total)} of training, one after the other, by the cards of like runs that are done."
-        )
+        lines.append(f"About {duration(total)}, one after the other, by the cards of like runs that are done.")
     if unknown:
         few = "none" if unknown == len([r for r in runs if todo(r, max_retries)]) else f"{unknown} of them"
         lines.append(

@@ -88,8 +88,9 @@ def status_table(runs: Sequence[Named], queued: dict[Path, str] | None = None) -
         cells.append([row.folder.parent.name, row.folder.name, row.state, score, took, row.shown])
     header = ["experiment", "id", "state", "score", "time", "overrides"]
     lines = [table(header, [[printable(cell) for cell in line] for line in cells], left=(0, 1, 2, 3, 5)), ""]
-    counts = Counter(row.state for row in rows)
-    lines.append(f"{len(rows)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.most_common()))
+    counts = Counter(row.state.partition(" (")[0] for row in rows)
+    told = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    lines.append(f"{len(rows)} run{'s' * (len(rows) != 1)}: {told}")
     return "\n".join([*lines, *_compared(rows), *_unended(rows)])
 
 
@@ -113,7 +114,12 @@ def _unended(rows: list[Row]) -> list[str]:
     for row in found[:SHOWN]:
         words = [word for word in row.overrides if word.lstrip("+").partition("=")[0] != "redo"]
         why = f": {printable(row.error[:300])}" if row.error else ""
-        lines += ["", f"{row.folder} {row.state}{why}", f"  {printable(shlex.join(['speechml-train', *words]))}"]
+        begun = (
+            f"{row.folder} {row.state}"
+            if (row.folder / "card.json").exists()
+            else f"{row.shown}: refused before it began"
+        )
+        lines += ["", f"{begun}{why}", f"  {printable(shlex.join(['speechml-train', *words]))}"]
     if len(found) > SHOWN:
         lines += ["", f"... and {len(found) - SHOWN} more; the sweep's command goes on with all of them"]
     return lines
@@ -166,7 +172,7 @@ def runs_of(folder: Path) -> list[Named]:
                 Named(
                     Path(r["folder"]),
                     r["overrides"],
-                    " ".join(f"{k}={v}" for k, v in r["swept"].items()),
+                    " ".join(f"{k}={v}" for k, v in r["swept"].items()) or " ".join(r["overrides"]),
                     r["error"] or "",
                 )
                 for r in content["runs"]
