@@ -57,6 +57,12 @@ class LocalLauncher(_OurLauncher):
 
         return compute(self, runs, folder)
 
+    def alone(self) -> Any:
+        """For searches, which have processes of their own: what computes in one, how many there are, and their GPUs."""
+        from speechml.launchers.local import jobs, one_at_a_time
+
+        return one_at_a_time(self), *jobs(self)
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
         from speechml.launchers.local import launch
 

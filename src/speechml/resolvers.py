@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 NOT_OF_THE_SWEEP = (
     "hydra.sweeper.n_trials=", "hydra.sweeper.n_jobs=", "hydra.sweeper.max_retries=", "hydra.sweeper.figures=",
-    "hydra.sweeper.retrain=", "hydra/launcher=", "hydra.launcher.", "hydra.sweep.",
+    "hydra.sweeper.retrain=", "hydra/launcher=", "hydra.launcher.", "hydra.sweep.", "redo=",
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def sweep_folder(chosen: str) -> str:
     words = sorted(
         word
         for word in [*sys.argv[1:], *([] if given else [f"experiment={chosen}"])]
-        if not word.startswith(("-", *NOT_OF_THE_SWEEP))
+        if not word.lstrip("+~").startswith(("-", *NOT_OF_THE_SWEEP))
     )
     named = given[0].removeprefix("experiment=") if given else chosen
     experiment = re.sub(r"[^\w.-]+", "_", named)

@@ -92,6 +92,7 @@ def test_a_sweep_can_be_cancelled_from_another_terminal(workplace: Path) -> None
     (folder,) = workplace.glob("runs/.sweeps/lab2b_mimo_cnn/*")
     ended = command("speechml", "sweep", "cancel", str(folder))
     assert ended.returncode == 0, ended.stderr
+    client.send_signal(signal.SIGTERM)  # somebody is impatient, while the others are being stopped
     _, told = client.communicate(timeout=60)
     assert client.returncode == 75, told
     assert command("speechml", "sweep", "wait", str(folder)).returncode == 1
@@ -110,7 +111,7 @@ def seen_by_a_worker(_: Any, number: int) -> list[JobReturn]:
 
 def test_each_process_sees_one_gpu_and_its_share_of_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr("speechml.sweeps.workers.cores", lambda: 8)
     crew = Workers(seen_by_a_worker, 4, ["GPU-a", "3"], tmp_path / "logs")
     for number in range(4):
         crew.submit(number, number, [["x=1"]])
@@ -163,3 +164,26 @@ def test_a_terminal_has_a_line_for_each_run_in_training(
     assert told.startswith("\x1b[2F\x1b[J")  # the two lines make room
     assert "1/2  failed: a reason" in told
     board.close()
+
+
+def test_a_process_that_follows_a_dead_one_takes_its_gpu(tmp_path: Path) -> None:
+    def die_or_tell(_: Any, number: int) -> list[JobReturn]:
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return seen_by_a_worker(_, number)
+
+    crew = Workers(die_or_tell, 2, ["a", "b"], tmp_path / "logs")
+    found: dict[str, str] = {}
+    crew.submit(0, 0, [["x=1"]])
+    crew.submit(1, 1, [["x=1"]])
+    for _ in range(2):
+        for number, outcomes in crew.results():
+            if number != 1:
+                found[f"{number}"] = json.loads(outcomes[0].error.removeprefix("ValueError: "))["CUDA_VISIBLE_DEVICES"]
+    crew.submit(2, 2, [["x=1"]])
+    crew.submit(3, 3, [["x=1"]])
+    while len(found) < 3:
+        for number, outcomes in crew.results():
+            found[f"{number}"] = json.loads(outcomes[0].error.removeprefix("ValueError: "))["CUDA_VISIBLE_DEVICES"]
+    crew.close()
+    assert {found["2"], found["3"]} == {"a", "b"}

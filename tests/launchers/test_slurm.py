@@ -272,3 +272,22 @@ def test_the_readmes_sweep_runs_on_a_cluster(workplace: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "4 runs: 4 done" in done.stdout
     assert len(list((workplace / "runs" / "lab2b_mimo_cnn").iterdir())) == 4
+
+
+@needs_slurm
+def test_a_question_that_slurm_does_not_answer_is_asked_again(workplace: Path) -> None:
+    """A squeue that fails now and then, and another folder for scripts, lose no job."""
+    stand_in = workplace / "bin" / "squeue"
+    stand_in.parent.mkdir()
+    real = subprocess.run(["which", "squeue"], capture_output=True, text=True, check=True).stdout.strip()
+    stand_in.write_text(
+        f'#!/bin/sh\n[ -e failed ] || {{ touch failed; echo "error: no answer" >&2; exit 1; }}\nexec {real} "$@"\n'
+    )
+    stand_in.chmod(0o755)
+    patched = {**os.environ, "PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
+    words = (*SLURM, *FIR, "seed=0,1", "hydra.launcher.submitit_folder=elsewhere/%j")
+    done = command("speechml-train", *words, env=patched)
+    assert done.returncode == 0, done.stderr
+    assert "no answer" in done.stderr
+    assert "2 runs: 2 done" in done.stdout
+    assert len(list(workplace.glob("elsewhere/**/*log.out"))) == 2

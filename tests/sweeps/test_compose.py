@@ -42,6 +42,7 @@ VALUES = {
     "experiment": st.sampled_from(["lab2a_fir", "lab2b_mimo_cnn", "mimo_cnn_tuned"]),
     "paths.runs": st.sampled_from(["here", "there"]),
     "logger.csv": st.booleans(),
+    "redo": st.sampled_from(["true", "True", "false"]),
     "threads": st.sampled_from(["null", 2]),
     "callbacks.figures": st.just("null"),
     "checkpoint.monitor": st.sampled_from(["val/loss", "'val/snr_db'"]),
@@ -58,9 +59,9 @@ def test_ids_are_those_of_configs_that_hydra_composes(quick: Composed, chosen: d
     overrides = [f"{key}={value}" for key, value in chosen.items()]
     if chosen.get("model") == "fir" or chosen.get("experiment") == "lab2a_fir":
         overrides = [word for word in overrides if "taps" not in word]
-    experiment, identity, runs, epochs = quick.of(overrides)
     cfg = composed("train", *overrides)
-    assert (experiment, identity, runs, epochs) == (cfg.name, run_id(cfg), cfg.paths.runs, cfg.trainer.max_epochs)
+    wanted = (cfg.name, run_id(cfg), cfg.paths.runs, cfg.trainer.max_epochs, cfg.redo)
+    assert quick.of(overrides) == wanted
 
 
 @pytest.mark.parametrize(
@@ -71,14 +72,30 @@ def test_ids_are_those_of_configs_that_hydra_composes(quick: Composed, chosen: d
         (["data.sample_rate=${seed}", "seed=8000"], ["data.sample_rate=${seed}", "seed=9000"]),
         (["~callbacks.figures", "seed=1"], ["~callbacks.figures", "seed=2"]),
         (["seed=1"], ["seed=1", "optimizer.lr=7"]),
+        (["name=lab_${seed}", "seed=1"], ["name=lab_${seed}", "seed=2"]),
+        (["name=one"], ["name=two"]),
+        (["paths.runs=out_${seed}", "seed=1"], ["paths.runs=out_${seed}", "seed=2"]),
+        (["+a={b:${seed}}", "+e=${a}", "seed=1"], ["+a={b:${seed}}", "+e=${a}", "seed=2"]),
         (["optimizer.lr=7", "seed=1"], ["seed=2"]),
     ],
-    ids=["key in a section", "section", "interpolation", "left out", "longer", "shorter"],
+    ids=[
+        "key in a section",
+        "section",
+        "interpolation",
+        "left out",
+        "longer",
+        "name of values",
+        "name",
+        "folder of values",
+        "section of others",
+        "shorter",
+    ],
 )
 def test_what_cannot_be_changed_in_place_is_composed(first: list[str], second: list[str]) -> None:
     quick = Composed(with_hydra, is_group)
     for overrides in (first, second, first):
-        assert quick.of(overrides)[1] == run_id(composed("train", *overrides))
+        cfg = composed("train", *overrides)
+        assert quick.of(overrides)[:3] == (cfg.name, run_id(cfg), cfg.paths.runs)
 
 
 def test_a_config_is_the_one_that_hydra_composes() -> None:

@@ -42,7 +42,7 @@ def test_a_sweep_skips_what_is_done_and_goes_on_with_what_was_stopped(workplace:
     assert nothing.returncode == 0
     assert "3 runs: 3 done already" in nothing.stderr
     assert time.monotonic() - seconds < 60
-    anew = sweep("seed=1", "redo=true")
+    anew = sweep("seed=1", "redo=True")
     assert anew.returncode == 0, anew.stderr
     assert len(list((workplace / "runs" / ".old" / "lab2a_fir").iterdir())) == 1
 
@@ -73,6 +73,9 @@ def test_what_nothing_reads_and_what_makes_no_difference_is_refused_before_anyth
     for words, says in (
         (["logger.csv=true,false"], "the two would be one run"),
         (["seed=0,1", "hydra.sweeper.max_retries=-1"], "hydra.sweeper.max_retries is -1"),
+        (["seed=0,1", "hydra.sweeper.params=5"], "hydra.sweeper.params is 5"),
+        (["seed=range(1,1)"], "the sweep has no runs"),
+        (["seed=0,1", "paths.runs=null"], "paths.runs is empty"),
         (["seed=0,1", "hydra/launcher=local", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs is 0"),
     ):
         done = sweep(*words)
@@ -133,3 +136,29 @@ def test_status_tells_of_unequal_data_damage_and_what_has_not_begun(runs: Path) 
     assert "torn damaged: " in told
     assert "seed=7: refused before it began: no such data\n  speechml-train seed=7" in told
     assert "\x1b" not in told
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]", '{"runs": 5}', '{"runs": [5]}', '{"runs": [{"folder": 5}]}',
+        '{"runs": [{"folder": "a", "overrides": 5, "swept": {}}]}', '{"trials": [{"runs": [5]}]}', "{",
+    ],
+)  # fmt: skip
+def test_a_damaged_record_of_a_sweep_is_one_sentence(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from conftest import speechml
+
+    (tmp_path / "sweep.json").write_text(content)
+    for word in ("status", "wait"):
+        assert speechml(monkeypatch, "sweep", word, str(tmp_path)) == 2
+        assert "cannot be read" in (told := capsys.readouterr().err)
+        assert "Traceback" not in told
+
+
+def test_evaluations_are_swept_as_well(runs: Path) -> None:
+    from conftest import run_of
+
+    done = command("speechml-evaluate", "-m", f"run={run_of(runs)}", "seed=0,1")
+    assert done.returncode == 0, done.stderr

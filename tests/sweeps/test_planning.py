@@ -48,7 +48,7 @@ def test_every_combination_is_a_run_and_the_last_word_on_a_key_counts() -> None:
     ],
 )
 def test_what_a_sweep_does_with_a_run(state: str, failures: int, redo: bool, what: str) -> None:
-    assert todo(planned_run(state=state, failures=failures), max_retries=3, redo=redo) == what
+    assert todo(planned_run(state=state, failures=failures, redo=redo), max_retries=3) == what
 
 
 def test_a_sweep_counts_what_there_is_to_do() -> None:

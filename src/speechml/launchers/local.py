@@ -77,7 +77,7 @@ def compute(launcher: Any, runs: Sequence[PlannedRun], folder: Path) -> list[Job
         runs: to be computed.
         folder: of the sweep, for what the processes print.
     """
-    count, visible = jobs(launcher)
+    count, visible = jobs(launcher)  # what cannot be is refused, whether or not there is something to do
     if not runs:
         return []
     crew = Workers(one_at_a_time(launcher).launch, min(count, len(runs)), visible, folder / "logs")

@@ -26,15 +26,16 @@ def submitted(options: dict[str, Any], trainer: dict[str, Any], path: Path, task
     Raises:
         BadInput: for options that cannot be, or what Slurm says when it refuses the job.
     """
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
+    from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
     from submitit.slurm.slurm import SlurmExecutor
 
     parameters = resources(options, trainer)
-    make_folder(path.parent / "logs")
+    logs = Path(options["submitit_folder"] or path.parent / "logs")
+    make_folder(JobPaths.get_first_id_independent_folder(logs))
     program = options["python"] or shlex.quote(sys.executable)
     # A private method of submitit, hence the pin of its version: its public ones pickle what is to be computed.
     try:
-        executor = SlurmExecutor(path.parent / "logs")
+        executor = SlurmExecutor(logs)
         executor.update_parameters(**parameters)
         if tasks > 1:
             executor.parameters["map_count"] = tasks

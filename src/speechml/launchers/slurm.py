@@ -20,6 +20,7 @@ from speechml.launchers import queue
 from speechml.launchers.frozen import frozen
 from speechml.launchers.local import refuse_other_apps, returned
 from speechml.launchers.script import submitted
+from speechml.runs.catalogue import DAMAGE
 from speechml.runs.folder import read_card
 from speechml.runs.stopping import Stopped
 from speechml.sweeps.compose import Composed
@@ -67,8 +68,10 @@ def compute(
         BadInput: no Slurm, or it refuses the jobs.
         Stopped: a signal has ended the wait; the jobs go on.
     """
+    if not runs and not elsewhere:
+        return []
     queue.refuse_without_slurm()
-    place = _place(launcher, folder)
+    place = _place(folder)
     known = {job.folder: job for job in still_queued(folder)}
     loader = launcher.hydra_context.config_loader
     composed = Composed(
@@ -95,21 +98,21 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
     refuse_other_apps(launcher)
     queue.refuse_without_slurm()
     folder = Path(str(launcher.config.hydra.sweep.dir))
-    place = _place(launcher, folder)
+    place = _place(folder)
     given = []
     for number, words in enumerate(job_overrides, first):
         cfg = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(words))
         HydraConfig.instance().set_config(cfg)
         shown = " ".join(word for word in words if not word.startswith("++callbacks."))
-        given.append(Given(f"job-{number}", frozen(cfg, number), Path(), shown))
+        given.append(Given(f"job-{number}-{os.getpid()}-{time.time_ns()}", frozen(cfg, number), Path(), shown))
     jobs = _submit(launcher.options, given, place)
     found = watched(jobs, place, folder)
     return [returned(found[job.told], list(words)) for job, words in zip(jobs, job_overrides, strict=True)]
 
 
-def _place(launcher: Any, folder: Path) -> Path:
-    """The folder for scripts, logs and what jobs tell."""
-    place = Path(str(launcher.options.get("submitit_folder") or folder / "slurm")).absolute()
+def _place(folder: Path) -> Path:
+    """The folder for configs, what is noted of jobs, and what they tell."""
+    place = (folder / "slurm").absolute()
     make_folder(place / "ended")
     return place
 
@@ -131,7 +134,10 @@ def _submit(options: dict[str, Any], given: list[Given], place: Path) -> list[Su
         write_text(path, "".join(json.dumps([{**g.content, "told": g.told} for g in task]) + "\n" for task in tasks))
         for run in (run for task in tasks for run in task):
             (place / "ended" / f"{run.told}.json").unlink(missing_ok=True)
-        job = submitted(options, tasks[0][0].content["config"].get("trainer") or {}, path, len(tasks))
+        trainers = [run.content["config"].get("trainer") or {} for task in tasks for run in task]
+        if len({(str(trainer.get("devices")), str(trainer.get("num_nodes"))) for trainer in trainers}) > 1:
+            raise BadInput("trainer.devices and trainer.num_nodes cannot be swept on Slurm: jobs of an array are alike")
+        job = submitted(options, trainers[0], path, len(tasks))
         names = [f"{job}_{task}" for task in range(len(tasks))] if len(tasks) > 1 else [job]
         new = [
             Submitted(getpass.getuser(), n, r.told, r.folder, r.shown)
@@ -159,7 +165,7 @@ def noted(folder: Path) -> Iterator[Submitted]:
             content = json.loads(path.read_text())
             runs = [[str(run[key]) for key in ("job", "told", "folder", "shown")] for run in content["runs"]]
             user = str(content["user"])
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, *DAMAGE) as error:
             raise BadInput(
                 f"{path} is damaged ({type(error).__name__}); find the jobs with squeue, and move the file away"
             ) from error
@@ -180,13 +186,13 @@ def _still(folder: Path) -> list[tuple[Submitted, tuple[str, str]]]:
 
 
 def queued(folder: Path) -> dict[Path, str]:
-    """What Slurm says of the runs that it has, by folder; nothing where it cannot be asked."""
-    try:
-        found = _still(folder)
-    except BadInput:
-        return {}
+    """What Slurm says of the runs that it has, by folder.
+
+    Raises:
+        BadInput: it cannot be asked now.
+    """
     told = {}
-    for job, (state, reason) in found:
+    for job, (state, reason) in _still(folder):
         why = f", {reason}" * (reason not in USUAL)
         told[job.folder] = f"{'queued' if state in queue.WAITING else 'in a job'} ({job.job}{why})"
     return told
@@ -209,8 +215,12 @@ def watched(jobs: Sequence[Submitted], place: Path, folder: Path) -> dict[str, O
                 found[job.told] = outcome_in(place / "ended" / f"{job.told}.json")
                 _tell(progress, job, found[job.told])
             if len(found) < len(jobs) and time.monotonic() - asked >= wait_s:
-                there = queue.queue({job.user for job in jobs})
                 asked, wait_s = time.monotonic(), min(1.2 * wait_s, ASK_S[1])
+                try:
+                    there = queue.queue({job.user for job in jobs})
+                except BadInput as error:  # a busy controller; the jobs go on
+                    _note(f"{error}; asked again in {wait_s:.0f} s", complained)
+                    continue
                 _complain(there, jobs, complained)
                 for job in (job for job in jobs if job.told not in found and job.job not in there):
                     missing[job.told] = missing.get(job.told, 0) + 1
@@ -232,14 +242,22 @@ def _tell(progress: Progress, job: Submitted, outcome: Outcome) -> None:
     progress.ended(Path(outcome.run) if outcome.run else job.folder, job.shown, outcome.error)
 
 
+def _note(text: str, before: set[str]) -> None:
+    """Tell something once."""
+    if text.partition(";")[0] not in before:
+        before.add(text.partition(";")[0])
+        print(f"note: {text}", file=sys.stderr, flush=True)
+
+
 def _complain(there: dict[str, tuple[str, str]], jobs: Sequence[Submitted], before: set[str]) -> None:
     """Tell once of each reason for which jobs wait that may never pass."""
     for job in jobs:
         state, reason = there.get(job.job, ("", "None"))
         if state == "PENDING" and reason not in USUAL and reason not in before:
             before.add(reason)
-            told = f"note: job {job.job} waits ({reason}), perhaps for ever: what it asks for may be more than there is"
-            print(told, file=sys.stderr, flush=True)
+            _note(
+                f"job {job.job} waits ({reason}), perhaps for ever; what it asks for may be more than there is", before
+            )
 
 
 def outcome_in(path: Path) -> Outcome:

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from speechml.errors import BadInput
@@ -64,7 +65,10 @@ def status_of(folder: Path) -> str:
     runs = with_those_to_come(folder)
     if not (folder / "sweep.json").is_file():
         runs.sort(key=lambda run: (run.folder.parent.name, row_of(run).shown))
-    told = status_table(runs, jobs_of(folder))
+    try:
+        told = status_table(runs, jobs_of(folder))
+    except BadInput as error:
+        told = f"{status_table(runs)}\nnote: {error}; what waits in the queue is not shown"
     sweeps = sorted(sweeps_below(folder), key=lambda sweep: -(sweep / "sweep.json").stat().st_mtime)
     commands = [f"\n{sweep}\n  {line}" for sweep in sweeps[:SHOWN] if (line := _command(sweep))]
     more = [f"\n... and {len(sweeps) - SHOWN} more in {folder / '.sweeps'}"] if len(sweeps) > SHOWN else []
@@ -82,11 +86,12 @@ def _command(sweep: Path) -> str:
 
 def wait_for(folder: Path) -> bool:
     """Tell of each run as it ends, until nobody computes or queues one any more; whether all are done."""
-    runs = with_those_to_come(folder)
-    going = {run.folder: run for run in runs if _goes_on(row_of(run), jobs_of(folder))}
+    jobs = jobs_of(folder)
+    going = {run.folder: run for run in with_those_to_come(folder) if _goes_on(row_of(run), jobs)}
     progress, found = Progress(len(going)), bool(going or _client(folder))
     while going or _client(folder):
-        jobs = jobs_of(folder)
+        with suppress(BadInput):  # Slurm does not answer: what it has is as before
+            jobs = jobs_of(folder)
         for run in [run for run in going.values() if not _goes_on(row_of(run), jobs)]:
             del going[run.folder]
             progress.ended(run.folder, run.shown)
@@ -103,7 +108,7 @@ def _goes_on(row: Row, jobs: dict[Path, str]) -> bool:
 
 def _client(folder: Path) -> str | None:
     """The process that computes a sweep; None where there is none, or the folder is of runs."""
-    return holder(folder) if (folder / "sweep.json").is_file() else None
+    return holder(folder)
 
 
 def cancelled(folder: Path) -> str:
@@ -112,7 +117,7 @@ def cancelled(folder: Path) -> str:
     Raises:
         BadInput: no sweep, nothing to end, or a process of another machine.
     """
-    if not (folder / "sweep.json").is_file():
+    if not (folder / "sweep.json").is_file() and not _client(folder):
         raise BadInput(f"{folder} is no folder of a sweep; give one as in runs/.sweeps/EXPERIMENT/ID")
     told = []
     jobs = sorted({job.job for job in still_queued(folder)}) if (folder / "slurm").is_dir() else []
@@ -133,7 +138,5 @@ def _ended(who: str, folder: Path) -> str:
         raise BadInput(f"{folder} is held by {who}; stop it there")
     if found[2] != socket.gethostname():
         raise BadInput(f"{folder} is held by {who}, another machine; stop it there")
-    if json.loads((folder / "sweep.json").read_text())["process"] != int(found[1]):
-        raise BadInput(f"{folder} is held by {who}, which is not the process that wrote sweep.json; stop it yourself")
     os.kill(int(found[1]), signal.SIGTERM)
     return f"process {found[1]} is told to stop; it saves what it trains"

@@ -94,7 +94,7 @@ def _talk(place: Started) -> Any:
     if store is None:
         from torch.distributed import TCPStore
 
-        port = (place.port + TALK) % 65536
+        port = place.port + TALK if place.port + TALK < 65536 else place.port - TALK
         try:
             store = TCPStore(
                 place.address,

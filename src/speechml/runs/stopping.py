@@ -82,6 +82,13 @@ def _handling(handler: Any) -> Iterator[None]:
             signal.signal(number, old)
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, signals do nothing to this process: it is ending already, and others with it."""
+    with _handling(lambda *_: None):
+        yield
+
+
 class Stop:
     """Which signal has asked for a stop, `` as long as none has."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,6 +16,16 @@ from speechml.runs.identity import digest, with_paths_as_text
 
 PLAIN = (str, int, float, bool, type(None))
 Compose = Callable[[list[str]], DictConfig]  # the config of a run by its overrides, with Hydra's own config in it
+
+
+class Found(NamedTuple):
+    """What a plan knows of a run."""
+
+    experiment: str
+    id: str
+    runs: str  # folder for runs
+    epochs: int  # at most
+    redo: bool  # whether it is trained although it is done
 
 
 class Composed:
@@ -33,11 +44,11 @@ class Composed:
         self.parsed: dict[str, Override] = {}
         self.chosen: _Base | None = None
 
-    def of(self, overrides: list[str]) -> tuple[str, str, str, int]:
-        """The experiment and the id of a run, the folder for runs, and its greatest number of epochs."""
+    def of(self, overrides: list[str]) -> Found:
+        """What a plan needs to know of a run."""
         base, values = self._base(overrides)
         identity = base.id_with(values)
-        return base.experiment, identity, base.runs_with(values), base.epochs
+        return Found(base.experiment, identity, base.runs, base.epochs, base.resolved.get("redo") is True)
 
     def config(self, overrides: list[str]) -> DictConfig:
         """The config of a run, with `hydra` in it; valid until the next is asked for."""
@@ -51,7 +62,7 @@ class Composed:
         values = _values(given, self.is_group)
         rest = [word for word, o in zip(overrides, given, strict=True) if o.key_or_group not in values]
         place = (*rest, *values)
-        if place not in self.bases:
+        if place not in self.bases or self.bases[place].own_place:
             self.bases[place] = _Base(self.compose(overrides))
             self.chosen = None
         if self.bases[place] is not self.chosen:  # what `${hydra:...}` means
@@ -67,7 +78,15 @@ def _values(given: list[Override], is_group: Callable[[str], bool]) -> dict[str,
         key, value = override.key_or_group, _plain(override)
         others = [o.key_or_group for o in given if o is not override]
         alone = not any(o == key or o.startswith(f"{key}.") or key.startswith(f"{o}.") for o in others)
-        if override.package is None and not override.is_delete() and alone and value is not ... and not is_group(key):
+        placing = key == "name" or key.startswith("paths.")  # they say where a run is
+        if (
+            not placing
+            and override.package is None
+            and not override.is_delete()
+            and alone
+            and value is not ...
+            and not is_group(key)
+        ):
             found[key] = value
     return found
 
@@ -88,16 +107,16 @@ class _Base:
         self.interpolated = dict(_interpolated(OmegaConf.to_container(self.task, resolve=False)))
         self.dependent: list[str] | None = None  # those that the values have a part in: the same for every run
         self.resolved: Any = OmegaConf.to_container(self.task, resolve=True)
-        self.experiment = str(cfg.name)
-        self.runs = str(cfg.paths.runs)
+        self.experiment, self.runs = str(cfg.name), str(cfg.paths.runs)
+        texts = OmegaConf.to_container(OmegaConf.masked_copy(cfg, ["name", "paths"]))
+        # Whether where the run is depends on other keys, as in name=lab_${seed}.
+        self.own_place = "${" in re.sub(r"\$\{(hydra|oc\.env):[^{}]*\}", "", str(texts))
 
     @property
     def epochs(self) -> int:
         """Of the run whose id was asked for last."""
-        return int((self.resolved.get("trainer") or {}).get("max_epochs") or -1)
-
-    def runs_with(self, values: dict[str, Any]) -> str:
-        return str(values.get("paths.runs", self.runs))
+        given = (self.resolved.get("trainer") or {}).get("max_epochs")
+        return given if isinstance(given, int) else -1
 
     def id_with(self, values: dict[str, Any]) -> str:
         for key, value in values.items():
@@ -108,7 +127,11 @@ class _Base:
             self.dependent = _dependent(self.interpolated, list(values))
         for path in self.dependent:
             found = OmegaConf.select(self.task, path)
-            _set(self.resolved, path.split("."), OmegaConf.to_container(found) if OmegaConf.is_config(found) else found)
+            _set(
+                self.resolved,
+                path.split("."),
+                OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found,
+            )
         return digest(self.resolved)
 
     def config_with(self, values: dict[str, Any], overrides: list[str]) -> DictConfig:

@@ -10,7 +10,7 @@ from speechml.command import in_words
 from speechml.configs import conf_dir
 from speechml.errors import BadInput
 from speechml.sweeps.compose import Composed
-from speechml.sweeps.planning import Estimate, combinations, plan_table, planned
+from speechml.sweeps.planning import Estimate, combinations, given, plan_table, planned
 
 
 def dry(arguments: list[str]) -> str:
@@ -38,12 +38,13 @@ def dry(arguments: list[str]) -> str:
             return loader.load_configuration("train", [*hydra, *words], run_mode=RunMode.RUN)
 
         composed = Composed(compose, lambda key: bool(loader.get_group_options(key)))
-        parsed = OverridesParser.create().parse_overrides(task)
+        parsed = OverridesParser.create(loader).parse_overrides(task)
         sweeper = compose([str(o.input_line) for o in parsed if not o.is_sweep_override()]).hydra.sweeper
         if "max_retries" not in sweeper or "n_trials" in sweeper:
             raise BadInput(
                 "a search draws its values as it goes, so there is no plan of it; hydra.sweeper.n_trials says how many runs"
             )
-        runs = planned(composed, combinations(task))
+        words, retries = given(sweeper, task)
+        runs = planned(composed, combinations(words, loader))
     estimate = Estimate({Path(run.folder.parent) for run in runs})
-    return plan_table(runs, int(sweeper.max_retries), estimate.seconds)
+    return plan_table(runs, retries, estimate.seconds)

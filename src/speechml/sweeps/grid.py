@@ -21,7 +21,7 @@ from speechml.runs.folder import room_in
 from speechml.runs.stopping import Stopped
 from speechml.sweeps.compose import Composed
 from speechml.sweeps.lock import held
-from speechml.sweeps.planning import PlannedRun, as_json, combinations, counted, planned, todo
+from speechml.sweeps.planning import PlannedRun, as_json, combinations, counted, given, planned, todo
 from speechml.sweeps.status import Named, Progress, status_table
 
 
@@ -38,23 +38,19 @@ def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arg
         BadInput: runs that cannot be composed or are one, a folder that cannot be written, or runs that failed.
         Stopped: a signal has stopped it.
     """
-    retries = options["max_retries"]
-    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
-        raise BadInput(f"hydra.sweeper.max_retries is {retries}; it must be a whole number, at least 0")
-    given = [f"{key}={'null' if text is None else text}" for key, text in (options["params"] or {}).items()]
     loader = context.config_loader
+    words, retries = given(options, arguments)
     composed = Composed(
-        lambda words: loader.load_sweep_config(config, words), lambda key: bool(loader.get_group_options(key))
+        lambda own: loader.load_sweep_config(config, own), lambda key: bool(loader.get_group_options(key))
     )
-    runs = planned(composed, combinations([*given, *arguments]))
-    redo = any(word.lstrip("+") == "redo=true" for word in arguments)
+    runs = planned(composed, combinations(words, loader))
     folder = Path(str(config.hydra.sweep.dir))
     make_folder(folder)
     with room_in(folder), held(folder):
         record(folder, runs, "running")
         OmegaConf.save(config, folder / "multirun.yaml")
-        print(f"{counted(runs, retries, redo)}; {folder}", file=sys.stderr, flush=True)
-        waiting = [run for run in runs if todo(run, retries, redo)]
+        print(f"{counted(runs, retries)}; {folder}", file=sys.stderr, flush=True)
+        waiting = [run for run in runs if todo(run, retries)]
         try:
             returned = _launched(launcher, waiting, folder, [run for run in runs if run.state == "running"])
         except BadInput:  # of the launcher: nothing has begun
@@ -64,8 +60,9 @@ def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arg
             _tell(folder, runs, "stopped", launcher)
             raise
         errors = {run.folder: error_of(r) for run, r in zip(waiting, returned, strict=True)}
-        _tell(folder, runs, "done", launcher, {k: v for k, v in errors.items() if v})
-    _refuse_failures(waiting, returned, [run for run in runs if run.state == "failed" and not todo(run, retries, redo)])
+        waits = getattr(launcher, "options", {}).get("wait", True)
+        _tell(folder, runs, "done" if waits else "submitted", launcher, {k: v for k, v in errors.items() if v})
+    _refuse_failures(waiting, returned, [run for run in runs if run.state == "failed" and not todo(run, retries)])
     return returned
 
 
@@ -74,7 +71,10 @@ def _tell(
 ) -> None:
     """Record that the sweep has ended, and show all of it."""
     record(folder, runs, state, errors)
-    queued = launcher.queued(folder) if hasattr(launcher, "queued") else {}
+    try:
+        queued = launcher.queued(folder) if hasattr(launcher, "queued") else {}
+    except BadInput:  # Slurm does not answer; the cards tell enough
+        queued = {}
     named = [Named(run.folder, run.overrides, run.shown, (errors or {}).get(run.folder, "")) for run in runs]
     print(f"\n{status_table(named, queued)}\nSweep: {folder}", flush=True)
     if state == "stopped":
@@ -84,7 +84,7 @@ def _tell(
 def _launched(launcher: Any, runs: list[PlannedRun], folder: Path, elsewhere: list[PlannedRun]) -> list[JobReturn]:
     """What became of the runs, by a launcher of ours or of somebody else's, or one after the other in this process."""
     if hasattr(launcher, "compute"):  # ours tells of each run itself
-        return list(launcher.compute(runs, folder, elsewhere)) if runs or elsewhere else []
+        return list(launcher.compute(runs, folder, elsewhere))
     if type(launcher).__name__ != "BasicLauncher":
         return list(launcher.launch([run.overrides for run in runs], 0)) if runs else []
     returned: list[JobReturn] = []

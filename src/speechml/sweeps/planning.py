@@ -34,6 +34,7 @@ class PlannedRun(NamedTuple):
     failures: int
     swept: dict[str, str]
     epochs: int  # at most
+    redo: bool = False  # trained although it is done
 
     @property
     def shown(self) -> str:
@@ -41,18 +42,19 @@ class PlannedRun(NamedTuple):
         return " ".join(f"{key}={value}" for key, value in self.swept.items()) or " ".join(self.overrides)
 
 
-def combinations(arguments: list[str]) -> list[tuple[list[str], dict[str, str]]]:
+def combinations(arguments: list[str], loader: Any = None) -> list[tuple[list[str], dict[str, str]]]:
     """The overrides of every run of a sweep, and the part of them that is swept.
 
     Args:
         arguments: of the command line; the last word on a key counts.
+        loader: Hydra's, which knows the config files that `glob` means.
 
     Raises:
         BadInput: an interval has no end of values.
     """
     lists: dict[str, list[str]] = {}
     swept: dict[str, list[str]] = {}
-    for override in OverridesParser.create().parse_overrides(arguments):
+    for override in OverridesParser.create(loader).parse_overrides(arguments):
         key = override.get_key_element()
         bare = key.lstrip("+~")
         for same in [k for k in lists if k.lstrip("+~") == bare]:
@@ -77,20 +79,38 @@ def _values(override: Override) -> Iterator[str]:
     return override.sweep_string_iterator()
 
 
+def given(options: Any, arguments: list[str]) -> tuple[list[str], int]:
+    """The overrides of a sweeper's `params` and of a command line, and how often what failed is launched again.
+
+    Raises:
+        BadInput: options of another kind.
+    """
+    retries, params = options["max_retries"], options["params"] or {}
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        raise BadInput(f"hydra.sweeper.max_retries is {retries}; it must be a whole number, at least 0")
+    if not hasattr(params, "items"):
+        raise BadInput(f"hydra.sweeper.params is {params}; it must be a mapping, key: sweep")
+    return [*(f"{key}={'null' if text is None else text}" for key, text in params.items()), *arguments], retries
+
+
 def planned(composed: Composed, combos: list[tuple[list[str], dict[str, str]]]) -> list[PlannedRun]:
     """The runs of a sweep in its order.
 
     Raises:
         BadInput: two combinations are one run.
     """
+    if not combos:
+        raise BadInput("the sweep has no runs: a swept key has no values")
     runs, seen = [], dict[Path, dict[str, str]]()
     for overrides, swept in combos:
-        experiment, identity, place, epochs = composed.of(overrides)
+        experiment, identity, place, epochs, redo = composed.of(overrides)
+        if place in ("None", ""):
+            raise BadInput("paths.runs is empty; it must be a folder")
         folder = Path(place) / experiment / identity
         if folder in seen:
             raise BadInput(_one_run(seen[folder], swept, folder, len(combos)))
         seen[folder] = swept
-        runs.append(PlannedRun(overrides, experiment, identity, folder, *condition(folder), swept, epochs))
+        runs.append(PlannedRun(overrides, experiment, identity, folder, *condition(folder), swept, epochs, redo))
     return runs
 
 
@@ -112,22 +132,22 @@ def condition(folder: Path) -> tuple[str, int]:
         return "damaged", 0
 
 
-def todo(run: PlannedRun, max_retries: int, redo: bool = False) -> str:
+def todo(run: PlannedRun, max_retries: int) -> str:
     """What is to be done with a run, or nothing, as when it is done, being trained, or has failed too often."""
-    if redo and run.state != "running":
+    if run.redo and run.state != "running":
         return "train"
     if run.state == "failed" and run.failures > max_retries:
         return ""
     return TODO.get(run.state, "")
 
 
-def counted(runs: list[PlannedRun], max_retries: int, redo: bool = False) -> str:
+def counted(runs: list[PlannedRun], max_retries: int) -> str:
     """One line on what is there and what there is to do."""
     told: dict[str, str] = {
         "": "done already", "train": "to train", "go on": "to go on with", "try again": "failed, to be tried again",
         "running": "being trained by another process", "failed": "failed too often",
     }  # fmt: skip
-    what = [todo(run, max_retries, redo) or (run.state if run.state in told else "") for run in runs]
+    what = [todo(run, max_retries) or (run.state if run.state in told else "") for run in runs]
     counts = Counter(what)
     return f"{len(runs)} run{'s' * (len(runs) != 1)}: " + ", ".join(
         f"{counts[k]} {t}" for k, t in told.items() if counts[k]

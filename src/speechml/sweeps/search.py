@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,20 +50,21 @@ def jobs_of(plan: Plan, params: dict[str, Any]) -> list[Job]:
     return [[*quiet, *plan.space.fixed, *as_overrides(params), *seed] for seed in seeds]
 
 
-def search(plan: Plan, launch: Any, alone: bool) -> SweepRecord:
+def search(plan: Plan, launch: Any, alone: bool, gpus: Sequence[str] = ()) -> SweepRecord:
     """Compute trials until `n_trials` have an end; a search that was cut off goes on where it was.
 
     Args:
         plan: what is to be done, in a folder that the caller holds.
         launch: of Hydra's launcher.
         alone: whether that launcher computes in this process.
+        gpus: that processes are spread over.
 
     Raises:
         BadInput: another search is in the folder, the objective is no score, or every trial failed.
     """
     study = _study(plan)
     record = SweepRecord(plan, study)
-    crew = Workers(launch, plan.n_jobs) if alone and plan.n_jobs > 1 else Launcher(launch, plan.n_jobs, alone)
+    crew = Workers(launch, plan.n_jobs, gpus) if alone and plan.n_jobs > 1 else Launcher(launch, plan.n_jobs, alone)
     _tell_start(plan, study)
     try:
         _loop(plan, study, crew, record)

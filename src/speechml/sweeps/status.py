@@ -119,7 +119,7 @@ def _unended(rows: list[Row]) -> list[str]:
             if (row.folder / "card.json").exists()
             else f"{row.shown}: refused before it began"
         )
-        lines += ["", f"{begun}{why}", f"  {printable(shlex.join(['speechml-train', *words]))}"]
+        lines += ["", f"{printable(begun)}{why}", f"  {printable(shlex.join(['speechml-train', *words]))}"]
     if len(found) > SHOWN:
         lines += ["", f"... and {len(found) - SHOWN} more; the sweep's command goes on with all of them"]
     return lines
@@ -147,8 +147,9 @@ class Progress:
         score = "" if row.score is None else f"{row.score_name} {shown(row.score, row.score_name.endswith('_db'))}  "
         took = "" if row.seconds is None or row.state != "done" else f"{duration(row.seconds)}  "
         state = row.state if not error or row.state in UNENDED else "failed"
-        why = f": {error[:300]}" if error and state != "stopped" else ""
-        print(f"{self.count}/{self.total}  {state}{why}  {score}{took}{what}  {folder}", file=sys.stderr, flush=True)
+        why = f": {error[:300]}" if error and error != "stopped" else ""
+        told = f"{self.count}/{self.total}  {state}{why}  {score}{took}{what}  {folder}"
+        print(printable(told), file=sys.stderr, flush=True)
 
 
 def runs_of(folder: Path) -> list[Named]:
@@ -168,15 +169,13 @@ def runs_of(folder: Path) -> list[Named]:
     try:
         content: Any = json.loads(path.read_text())
         if "runs" in content:
-            return [
-                Named(
-                    Path(r["folder"]),
-                    r["overrides"],
-                    " ".join(f"{k}={v}" for k, v in r["swept"].items()) or " ".join(r["overrides"]),
-                    r["error"] or "",
-                )
-                for r in content["runs"]
-            ]
+            return [_named(run) for run in content["runs"]]
         return [Named(Path(run)) for trial in content["trials"] for run in trial.get("runs", [])]
     except (OSError, *DAMAGE) as error:
         raise BadInput(f"{path} cannot be read ({error}); launch the sweep again to have it written anew") from error
+
+
+def _named(run: dict[str, Any]) -> Named:
+    overrides = [str(word) for word in run["overrides"]]
+    shown = " ".join(f"{key}={value}" for key, value in run["swept"].items()) or " ".join(overrides)
+    return Named(Path(run["folder"]), overrides, shown, str(run.get("error") or ""))

@@ -51,6 +51,10 @@ def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arg
     again = retraining(options["retrain"])
     if again is not None:
         composed(compose, [*space.fixed, *as_overrides(some_point(space)), *again])
+    gpus: list[str] = []
+    if hasattr(launcher, "alone"):
+        launcher, count, gpus = launcher.alone()
+        plan = plan._replace(n_jobs=max(plan.n_jobs, count))
     make_folder(plan.folder)
     if again is not None:
         told = f" ({' '.join(again)})" if again else ""
@@ -59,7 +63,7 @@ def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arg
         )
     try:
         with held(plan.folder):
-            record = search(plan, launcher.launch, alone=type(launcher).__name__ == "BasicLauncher")
+            record = search(plan, launcher.launch, alone=type(launcher).__name__ == "BasicLauncher", gpus=gpus)
             return _told(record, launcher, again, Path(str(first.paths.runs)) / plan.experiment)
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the one into the other
         print(f"\nstopped; the same command goes on with the search in {plan.folder}", file=sys.stderr)

@@ -17,7 +17,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from speechml.errors import BadInput, Busy, NoSuchScore, UnusableData
 from speechml.process import end_with
-from speechml.runs.stopping import RESUMABLE
+from speechml.runs.stopping import RESUMABLE, undisturbed
 
 BUSY_S = 1.0
 Job = list[str]  # the overrides of one run
@@ -129,7 +129,8 @@ class Workers:
 
     def __init__(self, launch: Launch, count: int, gpus: Sequence[str] = (), logs: Path | None = None) -> None:
         self.launch, self.count, self.gpus, self.logs = launch, count, gpus, logs
-        self.started = 0
+        self.places = list(range(count))  # that are free: a GPU and a log each
+        self.place_of: dict[Connection, int] = {}
         self.context = multiprocessing.get_context("fork")
         self.idle: list[tuple[Any, Connection]] = []
         self.busy: dict[Connection, tuple[Any, int]] = {}  # by pipe: process and number of the trial
@@ -144,16 +145,20 @@ class Workers:
     def submit(self, number: int, first: int, jobs: list[Job]) -> None:
         """Give trial `number`, whose first job has the number `first`, to a worker."""
         process, pipe = self.idle.pop() if self.idle else self._start()
-        pipe.send((first, jobs))
+        try:
+            pipe.send((first, jobs))
+        except OSError:  # it has died since its last job
+            self.places.append(self.place_of.pop(pipe))
+            process, pipe = self._start()
+            pipe.send((first, jobs))
         self.busy[pipe] = process, number
 
     def _start(self) -> tuple[Any, Connection]:
         ours, theirs = self.context.Pipe()
         strange = [ours, *self.busy, *(pipe for _, pipe in self.idle)]
-        place = self.started % self.count  # one that follows a dead one takes its place where all were busy
+        place = self.place_of[ours] = self.places.pop(0)
         process = self.context.Process(target=self._serve, args=(theirs, strange, place, os.getpid()))
         process.start()
-        self.started += 1
         theirs.close()
         return process, ours
 
@@ -179,6 +184,7 @@ class Workers:
                 self.idle.append((process, pipe))
             except (EOFError, OSError):
                 process.join()
+                self.places.append(self.place_of.pop(pipe))
                 if process.exitcode == RESUMABLE:
                     found.append((number, [Outcome(error="stopped", again=True, stopped="a signal")]))
                     continue
@@ -189,6 +195,10 @@ class Workers:
 
     def close(self) -> None:
         """End the workers: idle ones at once, busy ones when they have marked their runs stopped, or by force."""
+        with undisturbed():  # a second signal must not leave them alone
+            self._close()
+
+    def _close(self) -> None:
         for _, pipe in self.idle:
             pipe.close()
         everybody = [process for process, _ in [*self.idle, *self.busy.values()]]
@@ -205,12 +215,17 @@ class Workers:
         self.idle, self.busy = [], {}
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def serve(pipe: Connection, strange: list[Connection], launch: Launch, count: int, parent: int) -> None:
     """A worker's life: trials come, outcomes go, until the pipe ends."""
     for other in strange:  # else the pipes of the other workers would not end with the parent
         other.close()
     end_with(parent)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
     try:
         while True:
             first, jobs = pipe.recv()
