@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,33 @@ def command(*words: str, **options) -> subprocess.CompletedProcess[str]:
     """Run `speechml-train`, `speechml-evaluate` or `speechml` of this environment in a process of its own."""
     program = Path(sys.executable).with_name(words[0])
     return subprocess.run([str(program), *words[1:]], capture_output=True, text=True, timeout=300, **options)
+
+
+def trained(*words: str) -> subprocess.CompletedProcess[str]:
+    """`speechml-train` in a process that has the packages loaded already: tests with many trainings wait for them once."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["speechml.experiment"])
+    with tempfile.TemporaryDirectory() as folder:
+        texts = [Path(folder) / name for name in ("out", "err")]
+        process = server.Process(target=_train, args=(words, Path.cwd(), dict(os.environ), *texts))
+        process.start()
+        process.join(300)
+        assert process.exitcode is not None, words
+        return subprocess.CompletedProcess(words, process.exitcode, *(text.read_text() for text in texts))
+
+
+def _train(words: tuple[str, ...], place: Path, environment: dict[str, str], *texts: Path) -> None:
+    for number, text in enumerate(texts, 1):
+        with text.open("w") as file:
+            os.dup2(file.fileno(), number)
+    multiprocessing.set_start_method("fork", force=True)  # as in a process of its own
+    os.chdir(place)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["speechml-train", *words]
+    from speechml.train import main
+
+    main()
 
 
 def tone(seconds: float = 1.0, rate: int = 16000, hz: float = 440.0, level: float = 0.3) -> np.ndarray:
