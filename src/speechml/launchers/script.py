@@ -30,8 +30,9 @@ def submitted(options: dict[str, Any], trainer: dict[str, Any], path: Path, task
     from submitit.slurm.slurm import SlurmExecutor
 
     parameters = resources(options, trainer)
-    logs = Path(options["submitit_folder"] or path.parent / "logs")
-    make_folder(JobPaths.get_first_id_independent_folder(logs))
+    # Without what would be a folder for each job: Slurm makes none, and file names have the job's number.
+    logs = JobPaths.get_first_id_independent_folder(options["submitit_folder"] or path.parent / "logs")
+    make_folder(logs)
     program = options["python"] or shlex.quote(sys.executable)
     # A private method of submitit, hence the pin of its version: its public ones pickle what is to be computed.
     try:
