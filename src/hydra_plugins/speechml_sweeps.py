@@ -12,8 +12,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 
-class GridSweeper(Sweeper):
-    """Computes every combination that is not done; configured in conf/hydra/sweeper/grid.yaml."""
+class OurSweeper(Sweeper):
+    """What sweepers of ours have in common: Hydra's parts, and the keys of their config."""
 
     def __init__(self, **options: Any) -> None:
         self.options = options
@@ -28,6 +28,10 @@ class GridSweeper(Sweeper):
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+
+
+class GridSweeper(OurSweeper):
+    """Computes every combination that is not done; configured in conf/hydra/sweeper/grid.yaml."""
 
     def sweep(self, arguments: list[str]) -> Any:
         from speechml.sweeps.grid import sweep

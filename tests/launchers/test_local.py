@@ -150,7 +150,7 @@ def test_a_terminal_has_a_line_for_each_run_in_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    board = Board(2, None)
+    board = Board(2)
     for number in (0, 1):
         folder = tmp_path / str(number)
         folder.mkdir()

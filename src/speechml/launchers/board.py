@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from speechml.runs.catalogue import rows_of
 from speechml.runs.tables import duration
 from speechml.sweeps.status import Progress
 
@@ -16,12 +17,10 @@ class Board:
 
     Args:
         total: number of runs.
-        logs: where the processes write what they would print.
     """
 
-    def __init__(self, total: int, logs: Path | None) -> None:
+    def __init__(self, total: int) -> None:
         self.progress = Progress(total)
-        self.logs = logs
         self.live = sys.stderr.isatty()
         self.running: dict[int, tuple[Path, str, float]] = {}
         self.lines = 0  # on the screen now
@@ -45,8 +44,7 @@ class Board:
         self._wipe()
         width = shutil.get_terminal_size().columns - 1
         for folder, what, began in self.running.values():
-            epochs = _epochs(folder)
-            text = f"  {what}  epoch {epochs}  {duration(time.monotonic() - began)}"
+            text = f"  {what}  epoch {rows_of(folder) or 0}  {duration(time.monotonic() - began)}"
             print(text[:width], file=sys.stderr)
             self.lines += 1
         sys.stderr.flush()
@@ -59,11 +57,3 @@ class Board:
         if self.lines:
             sys.stderr.write(f"\x1b[{self.lines}F\x1b[J")
             self.lines = 0
-
-
-def _epochs(folder: Path) -> int:
-    """Epochs that a run's table has."""
-    try:
-        return max(0, (folder / "metrics.csv").read_bytes().count(b"\n") - 1)
-    except OSError:
-        return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,46 +76,60 @@ def compute(launcher: Any, runs: Sequence[PlannedRun], folder: Path) -> list[Job
         launcher: with Hydra's parts.
         runs: to be computed.
         folder: of the sweep, for what the processes print.
+
+    Raises:
+        BadInput: `n_jobs` is no number of processes, whether or not there is something to do.
     """
-    count, visible = jobs(launcher)  # what cannot be is refused, whether or not there is something to do
-    if not runs:
-        return []
-    crew = Workers(one_at_a_time(launcher).launch, min(count, len(runs)), visible, folder / "logs")
-    board = Board(len(runs), crew.logs)
-    waiting = list(enumerate(runs))
-    found: dict[int, Outcome] = {}
+    jobs(launcher)
+    board = Board(len(runs))
+
+    def ended(number: int, found: Outcome) -> None:
+        board.ended(number, "" if found.absent else found.error)
+
+    def begins(number: int) -> None:
+        board.begins(number, runs[number].folder, runs[number].shown)
+
     try:
-        while len(found) < len(runs):
-            while waiting and crew.free:
-                number, run = waiting.pop(0)
-                crew.submit(number, number, [run.overrides])
-                board.begins(number, run.folder, run.shown)
-            for number, outcomes in crew.results(REFRESH_S):
-                found[number] = outcomes[-1]
-                board.ended(number, "" if outcomes[-1].absent else outcomes[-1].error)
-            board.refresh()
+        return _computed(launcher, [run.overrides for run in runs], 0, folder / "logs", begins, ended, board.refresh)
     finally:
         board.close()
-        crew.close()
-    return [returned(found[number], run.overrides) for number, run in enumerate(runs)]
 
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-    """What became of jobs, for sweepers that are not ours."""
+    """What became of jobs, for sweepers that are not ours.
+
+    Raises:
+        BadInput: the jobs are no trainings, or `n_jobs` is no number of processes.
+    """
     refuse_other_apps(launcher)
+    return _computed(launcher, [list(words) for words in job_overrides], first)
+
+
+def _computed(
+    launcher: Any, given: list[list[str]], first: int, logs: Path | None = None,
+    begins: Callable[[int], None] = lambda _: None, ended: Callable[[int, Outcome], None] = lambda *_: None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> list[JobReturn]:  # fmt: skip
+    """Have jobs computed, as many at a time as there are processes; who watches is told by their place in `given`."""
+    if not given:
+        return []
     count, visible = jobs(launcher)
-    crew = Workers(one_at_a_time(launcher).launch, min(count, len(job_overrides)), visible)
-    waiting = [(first + i, list(words)) for i, words in enumerate(job_overrides)]
+    crew = Workers(one_at_a_time(launcher).launch, min(count, len(given)), visible, logs)
+    waiting = list(range(len(given)))
     found: dict[int, Outcome] = {}
     try:
-        while waiting or crew.busy:
+        while len(found) < len(given):
             while waiting and crew.free:
-                number, words = waiting.pop(0)
-                crew.submit(number, number, [words])
-            found |= {number: outcomes[-1] for number, outcomes in crew.results()}
+                place = waiting.pop(0)
+                crew.submit(place, first + place, [given[place]])
+                begins(place)
+            for place, outcomes in crew.results(REFRESH_S):
+                found[place] = outcomes[-1]
+                ended(place, outcomes[-1])
+            meanwhile()
     finally:
         crew.close()
-    return [returned(found[first + i], list(words)) for i, words in enumerate(job_overrides)]
+    return [returned(found[place], words) for place, words in enumerate(given)]
 
 
 def returned(found: Outcome, overrides: list[str]) -> JobReturn:

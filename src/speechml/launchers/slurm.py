@@ -21,10 +21,9 @@ from speechml.launchers.frozen import frozen
 from speechml.launchers.local import refuse_other_apps, returned
 from speechml.launchers.script import submitted
 from speechml.runs.catalogue import DAMAGE
-from speechml.runs.folder import read_card
 from speechml.runs.stopping import Stopped
 from speechml.sweeps.compose import Composed
-from speechml.sweeps.planning import PlannedRun
+from speechml.sweeps.planning import PlannedRun, condition
 from speechml.sweeps.status import Progress
 from speechml.sweeps.workers import Outcome
 
@@ -73,10 +72,7 @@ def compute(
     queue.refuse_without_slurm()
     place = _place(folder)
     known = {job.folder: job for job in still_queued(folder)}
-    loader = launcher.hydra_context.config_loader
-    composed = Composed(
-        lambda words: loader.load_sweep_config(launcher.config, words), lambda key: bool(loader.get_group_options(key))
-    )
+    composed = Composed.by(launcher.hydra_context.config_loader, launcher.config)
     given = [
         Given(run.id, frozen(composed.config(run.overrides), number), run.folder.absolute(), run.shown)
         for number, run in enumerate(runs) if run.folder.absolute() not in known
@@ -272,8 +268,7 @@ def outcome_in(path: Path) -> Outcome:
 def without_a_word(job: Submitted, place: Path) -> Outcome:
     """The outcome of a run whose job is gone and has told nothing: it was stopped, or died."""
     run = str(job.folder) if job.folder.is_absolute() else ""
-    card = read_card(job.folder) if run else None
-    if card and card["state"] == "stopped":
+    if run and condition(job.folder)[0] == "stopped":
         return Outcome(error="stopped", run=run, again=True, stopped="a signal")
     logs = ", ".join(str(path) for path in sorted((place / "logs").glob(f"{job.job}_*log.out")))
     told = f"its job {job.job} has ended before it ({queue.ended(job.job)}){'; see ' * bool(logs)}{logs}"

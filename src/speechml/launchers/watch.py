@@ -21,7 +21,6 @@ from speechml.sweeps.status import Named, Progress, Row, row_of, runs_of, status
 
 SHOWN = 5  # sweeps of a folder
 LOOK_S = 2.0  # between two looks at the cards
-GOING_ON = ("running", "queued", "in a job")
 
 
 def sweeps_below(folder: Path) -> Iterator[Path]:
@@ -85,7 +84,11 @@ def _command(sweep: Path) -> str:
 
 
 def wait_for(folder: Path) -> bool:
-    """Tell of each run as it ends, until nobody computes or queues one any more; whether all are done."""
+    """Tell of each run as it ends, until nobody computes or queues one any more; whether all are done.
+
+    Raises:
+        BadInput: there are no runs, or Slurm cannot be asked at first.
+    """
     jobs = jobs_of(folder)
     going = {run.folder: run for run in with_those_to_come(folder) if _goes_on(row_of(run), jobs)}
     progress, found = Progress(len(going)), bool(going or _client(folder))

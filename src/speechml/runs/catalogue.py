@@ -100,8 +100,11 @@ def entry(folder: Path) -> dict[str, Any]:
 
 def _epochs(folder: Path, card: dict[str, Any]) -> int | None:
     """Epochs that were trained; while a run is not done, those that its table has."""
-    if "epochs" in card:
-        return int(card["epochs"])
+    return int(card["epochs"]) if "epochs" in card else rows_of(folder)
+
+
+def rows_of(folder: Path) -> int | None:
+    """Epochs that a run's table of metrics has; None where there is no table."""
     try:
         return max(0, (folder / "metrics.csv").read_bytes().count(b"\n") - 1)
     except OSError:

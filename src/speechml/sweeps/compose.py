@@ -44,6 +44,13 @@ class Composed:
         self.parsed: dict[str, Override] = {}
         self.chosen: _Base | None = None
 
+    @classmethod
+    def by(cls, loader: Any, master: DictConfig) -> Composed:
+        """Those of a sweep, by Hydra's config loader and the config that Hydra has composed for the sweep."""
+        return cls(
+            lambda words: loader.load_sweep_config(master, words), lambda key: bool(loader.get_group_options(key))
+        )
+
     def of(self, overrides: list[str]) -> Found:
         """What a plan needs to know of a run."""
         base, values = self._base(overrides)
@@ -79,14 +86,8 @@ def _values(given: list[Override], is_group: Callable[[str], bool]) -> dict[str,
         others = [o.key_or_group for o in given if o is not override]
         alone = not any(o == key or o.startswith(f"{key}.") or key.startswith(f"{o}.") for o in others)
         placing = key == "name" or key.startswith("paths.")  # they say where a run is
-        if (
-            not placing
-            and override.package is None
-            and not override.is_delete()
-            and alone
-            and value is not ...
-            and not is_group(key)
-        ):
+        special = placing or is_group(key) or override.package is not None or override.is_delete()
+        if alone and not special and value is not ...:
             found[key] = value
     return found
 
@@ -127,11 +128,8 @@ class _Base:
             self.dependent = _dependent(self.interpolated, list(values))
         for path in self.dependent:
             found = OmegaConf.select(self.task, path)
-            _set(
-                self.resolved,
-                path.split("."),
-                OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found,
-            )
+            value = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+            _set(self.resolved, path.split("."), value)
         return digest(self.resolved)
 
     def config_with(self, values: dict[str, Any], overrides: list[str]) -> DictConfig:

@@ -40,9 +40,7 @@ def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arg
     """
     loader = context.config_loader
     words, retries = given(options, arguments)
-    composed = Composed(
-        lambda own: loader.load_sweep_config(config, own), lambda key: bool(loader.get_group_options(key))
-    )
+    composed = Composed.by(loader, config)
     runs = planned(composed, combinations(words, loader))
     folder = Path(str(config.hydra.sweep.dir))
     make_folder(folder)

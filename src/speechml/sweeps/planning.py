@@ -17,10 +17,11 @@ from hydra.core.override_parser.types import Override
 from speechml.errors import BadInput
 from speechml.runs.catalogue import DAMAGE, state_of
 from speechml.runs.folder import read_card
+from speechml.runs.tables import duration, table
 from speechml.sweeps.compose import Composed
 
 # What is done with a run of each state. One that another process has is left to it.
-TODO = {"new": "train", "stopped": "go on", "cut off": "go on", "failed": "try again", "damaged": "train"}
+ACTIONS = {"new": "train", "stopped": "go on", "cut off": "go on", "failed": "try again", "damaged": "train"}
 
 
 class PlannedRun(NamedTuple):
@@ -138,7 +139,7 @@ def todo(run: PlannedRun, max_retries: int) -> str:
         return "train"
     if run.state == "failed" and run.failures > max_retries:
         return ""
-    return TODO.get(run.state, "")
+    return ACTIONS.get(run.state, "")
 
 
 def counted(runs: list[PlannedRun], max_retries: int) -> str:
@@ -217,8 +218,6 @@ def plan_table(
     runs: list[PlannedRun], max_retries: int, seconds: Callable[[PlannedRun], tuple[float, int] | None]
 ) -> str:
     """The runs, what would be done with each, and how long that is likely to take."""
-    from speechml.runs.tables import duration, table
-
     rows, total, unknown, sources = [], 0.0, 0, 0
     for run in runs:
         what = todo(run, max_retries)
@@ -230,19 +229,14 @@ def plan_table(
     header = ["experiment", "id", "state", "to do", "time", "overrides"]
     lines = [table(header, rows, left=(0, 1, 2, 3, 5)), "", counted(runs, max_retries)]
     if total:
-        lines.append(f"About {duration(total)}, one after the other, by the cards of like runs that are done.")
-    if unknown:
-        few = "none" if unknown == len([r for r in runs if todo(r, max_retries)]) else f"{unknown} of them"
         lines.append(
-            "How long that takes is not known: no run of these experiments is done." if few == "none"
-            else f"For {few} no like run is done that would tell the time."
-        )  # fmt: skip
+            f"About {duration(total)}, one after the other, by the cards of like runs that are done (up to {sources})."
+        )
+    if unknown and not total:
+        lines.append("How long that takes is not known: no like run is done.")
+    elif unknown:
+        lines.append(f"For {unknown} of them no like run is done that would tell the time.")
     return "\n".join(lines)
-
-
-def swept_keys(runs: list[PlannedRun]) -> list[str]:
-    """The keys that are swept."""
-    return list(runs[0].swept) if runs else []
 
 
 def as_json(run: PlannedRun) -> dict[str, Any]:
