@@ -71,6 +71,34 @@ def export(
     print(f"{folder}: weights.safetensors, model.json")
 
 
+@commands.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of finished runs; differences are to the first.", metavar="RUN...")
+    ],
+    form: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare scores of different test sets, as unpaired items.")
+    ] = False,
+) -> None:
+    """Tell which run is better, by how much, and whether it may be chance; runs that differ by seed only are one setting."""
+    from speechml.reports.compare import compared
+    from speechml.reports.comparison_table import as_text
+
+    print(as_text(compared(runs, force), form), end="")
+
+
+@commands.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, of a sweep, or with runs.", metavar="RUN_OR_SWEEP")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+) -> None:
+    """Write a page that opens offline: scores, curves, sounds and confusions of a run; tables and plots of a sweep."""
+    from speechml.reports.report import write_report
+
+    print(write_report(folder, output))
+
+
 def app() -> None:
     """Entry point of `speechml`: errors that are the user's to mend are one sentence and exit code 2."""
     try:

@@ -15,10 +15,11 @@ from speechml.errors import BadInput
 from speechml.files import write_json
 from speechml.process import prepare, set_seed
 from speechml.runs.checkpoint import checkpoint_of, restored
-from speechml.runs.class_summary import class_table
+from speechml.runs.class_summary import class_cells, confused, remarks
 from speechml.runs.folder import provenance, read_card
 from speechml.runs.predictions import tested, write_predictions
-from speechml.runs.summary import score_table, scored_parts, undefined
+from speechml.runs.summary import score_cells, scored_parts, undefined
+from speechml.runs.tables import table
 from speechml.tasks.classification import Classification
 
 OWN_KEYS = {"run", "data", "paths", "seed", "threads"}
@@ -69,7 +70,14 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     write_json(out / f"{name}.json", content)
     known = data.known(record["heard"])
     if "test/acc" in scores:
-        print("", class_table(scores, {}, card["recordings"]["test"], out / f"{name}.npz", card["called"]), sep="\n")
+        print(
+            "",
+            table(*class_cells(scores, {})),
+            "",
+            *remarks(scores, card["recordings"]["test"], card["called"]),
+            sep="\n",
+        )
+        print(*confused(out / f"{name}.npz"), sep="\n")
     _tell(folder, own, name, card, scores, known)
     return scores
 
@@ -78,7 +86,7 @@ def _tell(
     folder: Path, own: dict[str, Any], name: str, card: dict[str, Any], scores: dict[str, Any], known: int
 ) -> None:
     for part in scored_parts(scores):
-        print("", score_table(scores, {}, part), *undefined(scores, part), sep="\n")
+        print("", table(*score_cells(scores, {}, part)), *undefined(scores, part), sep="\n")
     counts, every = card["recordings"]["test"], sum(card["recordings"].values())
     protocol = f"split protocol {card['protocol']}, test set {name.split('-')[-1]}"
     print(f"\nData: {card['data']}, {counts} test {card['called']} of {every}, {protocol}.")

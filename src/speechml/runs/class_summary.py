@@ -7,25 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from speechml.runs.tables import shown, table
+from speechml.runs.tables import shown
 
 ROWS = {"acc": "accuracy", "macro_f1": "macro F1", "loss": "loss (cross entropy)"}
 PARTS = {"train": "training part", "val": "validation", "test": "test part"}
 WEAKEST = 5  # classes, and pairs of classes, that are named
 
 
-def class_table(
-    scores: dict[str, Any], published: dict[str, Any], count: int, predictions: Path, called: str = "clips"
-) -> str:
-    """Scores of validation and test part beside the published ones, and what is said of them.
-
-    Args:
-        scores: by name.
-        published: of the card.
-        count: test clips that were scored.
-        predictions: predictions.npz, for the confusions.
-        called: what the items are.
-    """
+def class_cells(scores: dict[str, Any], published: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: the scores of each part, and the published ones where they are of such data."""
     given = published.get("scores", {})
     # A training loss and accuracy are known of every run; scores of the whole training part are told by the macro F1.
     parts = {part: title for part, title in PARTS.items() if f"{part}/macro_f1" in scores}
@@ -33,8 +23,7 @@ def class_table(
     for score, title in ROWS.items():
         cells = [shown(scores.get(f"{part}/{score}"), False) for part in parts]
         rows.append([title, *cells, *[shown(given.get(f"test/{score}"), False)] * bool(given)])
-    text = table(["", *parts.values(), *["published"] * bool(given)], rows)
-    return "\n".join([text, "", *remarks(scores, count, called), *confused(predictions)])
+    return ["", *parts.values(), *["published"] * bool(given)], rows
 
 
 def of_these_data(published: dict[str, Any], data: dict[str, Any]) -> bool:

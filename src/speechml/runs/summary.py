@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from speechml.runs.class_summary import class_table, of_these_data
+from speechml.runs.class_summary import class_cells, confused, of_these_data, remarks
 from speechml.runs.tables import shown, table
 
 # In a table: name, how it is shown.
@@ -20,8 +20,8 @@ COLUMNS = {
 PARTS = {"test": "test part", "heldout": "held-out part", "train": "training part"}
 
 
-def score_table(scores: dict[str, Any], published: dict[str, Any], part: str = "test") -> str:
-    """Input, output and references side by side, and the published figure where there is one."""
+def score_cells(scores: dict[str, Any], published: dict[str, Any], part: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: input, output and references side by side, and the published figure where there is one."""
     given = published.get("scores", {})
     columns = {what: title for what, title in COLUMNS.items() if f"{part}/snr{what}_db" in scores}
     shows_published = any(f"{part}/{score}" in given for score in ROWS)
@@ -32,8 +32,7 @@ def score_table(scores: dict[str, Any], published: dict[str, Any], part: str = "
         if any(c is not None for c in cells):
             last = [shown(given.get(f"{part}/{score}"), db)] * shows_published
             rows.append([title, *(shown(c, db) for c in cells), *last])
-    header = [f"{PARTS.get(part, part)}, mean", *columns.values(), *["published"] * shows_published]
-    return table(header, rows)
+    return [f"{PARTS.get(part, part)}, mean", *columns.values(), *["published"] * shows_published], rows
 
 
 def scored_parts(scores: dict[str, Any]) -> list[str]:
@@ -56,23 +55,37 @@ def undefined(scores: dict[str, Any], part: str) -> list[str]:
     return lines
 
 
-def summary(folder: Path, card: dict[str, Any]) -> str:
-    """The end of a run: its scores, what they were measured on, and where everything lies."""
+class Block(NamedTuple):
+    """A table of scores, and what is said of them."""
+
+    header: list[str]
+    rows: list[list[str]]
+    remarks: list[str]
+
+
+def blocks(folder: Path, card: dict[str, Any]) -> list[Block]:
+    """The scores of a run in tables, one for each part or kind."""
     scores, data, published = card.get("scores", {}), card["data"], card.get("published") or {}
-    lines = [""]
+    found = []
     if "test/acc" in scores:
         beside = published if of_these_data(published, data) else {}
-        lines += [class_table(scores, beside, card["scored"], folder / "predictions.npz", data["called"]), ""]
-    parts = scored_parts(scores)
-    # What was published of training data stands beside scores of the same protocol only.
-    same = data["protocol"] == "as_published"
-    for part in parts:
-        beside = published if same or part != "train" else {}
-        lines += [score_table(scores, beside, part), "", *undefined(scores, part)]
+        told = [*remarks(scores, card["scored"], data["called"]), *confused(folder / "predictions.npz")]
+        found.append(Block(*class_cells(scores, beside), told))
+    for part in scored_parts(scores):
+        # What was published of training data stands beside scores of the same protocol only.
+        beside = published if data["protocol"] == "as_published" or part != "train" else {}
+        found.append(Block(*score_cells(scores, beside, part), undefined(scores, part)))
+    return found
+
+
+def facts(card: dict[str, Any]) -> list[str]:
+    """What was published, what the scores were measured on, and how long it took; notes begin with two spaces."""
+    scores, data, published = card.get("scores", {}), card["data"], card.get("published") or {}
+    parts, lines = scored_parts(scores), []
     if published.get("source"):
         lines += [f"Published: {published['source']}. Note: {published.get('note', 'none')}."]
         for name, value in published.get("scores", {}).items():
-            if name.startswith("train/") and "train" in parts and not same:
+            if name.startswith("train/") and "train" in parts and data["protocol"] != "as_published":
                 lines += [f"  {name}: {value:.4g} published, where all of the recording was trained on"]
             elif name.split("/")[0] not in parts and not ("test/acc" in scores and of_these_data(published, data)):
                 where = " of other data or another division" if "test/acc" in scores else ""
@@ -88,9 +101,17 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
         lines += [f"Only {card['scored']} of the {data['recordings']['test']} test {data['called']} were scored."]
     lines += [f"  note: {note}" for note in data.get("notes", [])]
     if "training_s" in card:
-        lines += [
-            f"Training: {card['epochs']} epochs in {card['training_s']:.0f} s, {card['parameters']:,} parameters."
-        ]
+        epochs = f"{card['epochs']} epoch{'s' * (card['epochs'] != 1)}"
+        lines += [f"Training: {epochs} in {card['training_s']:.0f} s, {card['parameters']:,} parameters."]
+    return lines
+
+
+def summary(folder: Path, card: dict[str, Any]) -> str:
+    """The end of a run: its scores, what they were measured on, and where everything lies."""
+    lines = [""]
+    for block in blocks(folder, card):
+        lines += [table(block.header, block.rows), "", *block.remarks]
+        lines += [""] * ("test/acc" in card["scores"])
     there = [f"{name}/" for name in ("figures", "audio", "checkpoints") if (folder / name).is_dir()]
-    lines += [f"Run: {folder} ({', '.join(['card.json', *there])})", f"Look: tensorboard --logdir {folder}"]
-    return "\n".join(lines)
+    lines += [*facts(card), f"Run: {folder} ({', '.join(['card.json', *there])})"]
+    return "\n".join([*lines, f"Look: tensorboard --logdir {folder}"])

@@ -1,0 +1,154 @@
+"use strict";
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const data = id => { const found = document.getElementById(id); return found ? JSON.parse(found.textContent) : null; };
+const element = (name, text, attributes = {}) => {
+  const made = document.createElement(name);
+  if (text !== null) made.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+};
+
+// Players: the versions of a recording share one position.
+let playing = null;
+for (const player of all(".player")) {
+  const buttons = all("[data-show]", player), play = player.querySelector("[data-play]");
+  const stage = player.querySelector(".stage"), cursor = player.querySelector(".cursor"), clock = player.querySelector(".clock");
+  const seconds = Number(player.dataset.seconds);
+  const audio = name => player.querySelector(`audio[data-of="${name}"]`);
+  let shown = buttons[0].dataset.show, position = 0;
+  const draw = () => {
+    cursor.style.left = `${100 * position / seconds}%`;
+    clock.textContent = `${position.toFixed(1)} s of ${seconds.toFixed(1)} s`;
+  };
+  const stop = () => {
+    if (audio(shown)) { position = audio(shown).currentTime; audio(shown).pause(); }
+    if (play) { play.textContent = "▶ play"; play.setAttribute("aria-pressed", "false"); }
+    if (playing === stop) playing = null;
+  };
+  const step = () => {
+    if (playing !== stop) return;
+    position = audio(shown).currentTime;
+    draw();
+    requestAnimationFrame(step);
+  };
+  const begin = () => {
+    if (playing) playing();
+    const sound = audio(shown);
+    sound.currentTime = position >= seconds - 0.01 ? 0 : position;
+    sound.play();
+    playing = stop;
+    play.textContent = "❚❚ pause";
+    play.setAttribute("aria-pressed", "true");
+    requestAnimationFrame(step);
+  };
+  const show = name => {
+    const going = playing === stop;
+    if (going) stop();
+    shown = name;
+    for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.show === name));
+    for (const version of all("[data-version]", player)) version.hidden = version.dataset.version !== name;
+    if (going) begin();
+  };
+  for (const button of buttons) button.addEventListener("click", () => show(button.dataset.show));
+  if (play) play.addEventListener("click", () => playing === stop ? (stop(), draw()) : begin());
+  for (const sound of all("audio", player)) sound.addEventListener("ended", () => { stop(); position = 0; draw(); });
+  stage.addEventListener("click", event => {
+    const box = stage.getBoundingClientRect(), going = playing === stop;
+    if (going) stop();
+    position = seconds * Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+    draw();
+    if (going) begin();
+  });
+  show(shown);
+  draw();
+}
+
+// Confusions: the items behind a cell or a band.
+const confusions = data("confusions");
+if (confusions) {
+  const place = document.querySelector(".behind"), sound = new Audio();
+  const behind = cell => {
+    const [was, named] = cell.split(",").map(Number), items = confusions.cells[cell] || [];
+    const count = confusions.counts[was][named], more = count > items.length ? `, the surest ${items.length} of them` : "";
+    const list = element("ul", null);
+    for (const [name, sure, clip] of items) {
+      const row = element("li", `${name} (${Math.round(100 * sure)} %) `);
+      if (clip) {
+        const button = element("button", "▶", { type: "button", "aria-label": `play ${name}` });
+        button.addEventListener("click", () => { sound.src = confusions.sounds[clip]; sound.play(); });
+        row.append(button);
+      }
+      list.append(row);
+    }
+    const classes = confusions.classes;
+    place.replaceChildren(element("strong", `${classes[was]} taken for ${classes[named]}: ${count} ${confusions.called}${more}`), list);
+  };
+  for (const target of all("[data-cell]")) target.addEventListener("click", () => behind(target.dataset.cell));
+}
+
+// Tables that sort by a click on a column's head; figures by their value, the rest by their text.
+for (const table of all("table.sortable")) {
+  all("th", table).forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    for (const other of all("th", table)) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+    const compare = (a, b) => {
+      const [x, y] = [key(a), key(b)], [p, q] = [Number(x), Number(y)];
+      if (x === "" || y === "") return (x === "") - (y === "");  // what is not known comes last, either way
+      const order = Number.isNaN(p) || Number.isNaN(q) ? x.localeCompare(y) : p - q;
+      return up ? order : -order;
+    };
+    table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
+  }));
+}
+
+// A sweep: any key against any score.
+const runs = data("runs");
+if (runs) {
+  const across = document.getElementById("across"), up = document.getElementById("up"), place = document.getElementById("scatter");
+  const SVG = "http://www.w3.org/2000/svg", W = 640, H = 340, L = 70, R = 12, T = 12, B = 46;
+  const node = (name, attributes, text) => {
+    const made = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    if (text !== undefined) made.textContent = text;
+    return made;
+  };
+  const axis = (values, begin, end) => {
+    const numbers = values.every(value => typeof value === "number");
+    if (!numbers) {
+      const names = [...new Set(values.map(String))].sort();
+      const at = value => begin + (end - begin) * (names.indexOf(String(value)) + 0.5) / names.length;
+      return { at, ticks: names.map(name => [name, at(name)]) };
+    }
+    const least = Math.min(...values), most = Math.max(...values), log = least > 0 && most > 20 * least;
+    const f = log ? Math.log10 : value => value, room = 0.05 * (f(most) - f(least)) || 0.5 * Math.abs(f(most)) || 1;
+    const low = f(least) - room, high = f(most) + room, at = value => begin + (end - begin) * (f(value) - low) / (high - low);
+    const distinct = [...new Set(values)].sort((a, b) => a - b);
+    const even = Array.from({ length: 5 }, (_, i) => low + (high - low) * (i + 0.5) / 5).map(value => log ? 10 ** value : value);
+    return { at, ticks: (distinct.length <= 6 ? distinct : even).map(value => [String(Number(value.toPrecision(4))), at(value)]) };
+  };
+  const draw = () => {
+    const points = runs.rows.filter(row => row[across.value] !== null && row[up.value] !== null);
+    const svg = node("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${up.value} against ${across.value}` });
+    if (points.length) {
+      const x = axis(points.map(row => row[across.value]), L, W - R), y = axis(points.map(row => row[up.value]), H - B, T);
+      for (const [text, at] of y.ticks) {
+        svg.append(node("line", { class: "grid", x1: L, x2: W - R, y1: at, y2: at }));
+        svg.append(node("text", { x: L - 6, y: at + 4, "text-anchor": "end" }, text));
+      }
+      for (const [text, at] of x.ticks) svg.append(node("text", { x: at, y: H - B + 18, "text-anchor": "middle" }, text));
+      svg.append(node("text", { x: (L + W) / 2, y: H - 6, "text-anchor": "middle" }, across.value));
+      svg.append(node("text", { transform: `translate(14 ${H / 2}) rotate(-90)`, "text-anchor": "middle" }, up.value));
+      for (const row of points) {
+        const dot = node("circle", { class: `s${row.colour}`, cx: x.at(row[across.value]), cy: y.at(row[up.value]), r: 5 });
+        dot.append(node("title", {}, `${row.name}\n${across.value} ${row[across.value]}\n${up.value} ${row[up.value]}`));
+        svg.append(dot);
+      }
+    }
+    place.replaceChildren(points.length ? svg : element("p", "no run has both"));
+  };
+  across.addEventListener("change", draw);
+  up.addEventListener("change", draw);
+  draw();
+}
