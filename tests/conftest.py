@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -86,26 +87,29 @@ def composed(config_name: str, *overrides: str):
     return cfg
 
 
+PROGRAMS = {"speechml": "cli:app", "speechml-train": "train:main", "speechml-evaluate": "evaluate:main"}
+
+
 def command(*words: str, **options) -> subprocess.CompletedProcess[str]:
-    """Run `speechml-train`, `speechml-evaluate` or `speechml` of this environment in a process of its own."""
-    program = Path(sys.executable).with_name(words[0])
-    return subprocess.run([str(program), *words[1:]], capture_output=True, text=True, timeout=300, **options)
+    """Run `speechml-train`, `speechml-evaluate` or `speechml` of this environment in a process of its own.
 
-
-def trained(*words: str) -> subprocess.CompletedProcess[str]:
-    """`speechml-train` in a process that has the packages loaded already: tests with many trainings wait for them once."""
+    Without options of `subprocess.run` it is forked from one that has loaded the packages, which takes most of the time.
+    """
+    if options:
+        program = Path(sys.executable).with_name(words[0])
+        return subprocess.run([str(program), *words[1:]], capture_output=True, text=True, timeout=300, **options)
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["speechml.experiment"])
     with tempfile.TemporaryDirectory() as folder:
         texts = [Path(folder) / name for name in ("out", "err")]
-        process = server.Process(target=_train, args=(words, Path.cwd(), dict(os.environ), *texts))
+        process = server.Process(target=_run, args=(words, Path.cwd(), dict(os.environ), *texts))
         process.start()
         process.join(300)
         assert process.exitcode is not None, words
         return subprocess.CompletedProcess(words, process.exitcode, *(text.read_text() for text in texts))
 
 
-def _train(words: tuple[str, ...], place: Path, environment: dict[str, str], *texts: Path) -> None:
+def _run(words: tuple[str, ...], place: Path, environment: dict[str, str], *texts: Path) -> None:
     for number, text in enumerate(texts, 1):
         with text.open("w") as file:
             os.dup2(file.fileno(), number)
@@ -113,10 +117,9 @@ def _train(words: tuple[str, ...], place: Path, environment: dict[str, str], *te
     os.chdir(place)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = ["speechml-train", *words]
-    from speechml.train import main
-
-    main()
+    sys.argv = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
+    module, _, function = PROGRAMS[words[0]].partition(":")
+    getattr(importlib.import_module(f"speechml.{module}"), function)()
 
 
 @pytest.fixture(scope="session")
