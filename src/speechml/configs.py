@@ -19,7 +19,7 @@ from speechml.errors import BadInput
 READ: dict[str, set[str]] = {
     "": {
         "name", "seed", "threads", "redo", "test", "find_lr", "objective", "data", "model", "optimizer", "scheduler",
-        "trainer", "checkpoint", "callbacks", "logger", "paths", "published",
+        "trainer", "checkpoint", "callbacks", "logger", "paths", "published", "report",
     },
     "checkpoint": {"monitor", "mode", "test_weights", "every_n_steps", "every_s"},
     "logger": {"tensorboard", "csv"},

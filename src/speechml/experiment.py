@@ -19,6 +19,7 @@ from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
 from speechml.errors import BadInput, NoSuchScore, UnusableData
 from speechml.files import make_folder, write_text
 from speechml.process import prepare, set_seed
+from speechml.reports.report import report_on
 from speechml.runs.catalogue import checksums
 from speechml.runs.checkpoint import newest, read_checkpoint, refuse_other_weights, task_of
 from speechml.runs.folder import (
@@ -204,6 +205,8 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
         _close(folder, card, before)
         log.removeHandler(handler)
         handler.close()
+    if config["report"]:
+        text += f"\n{report_on(folder)}"
     if not quiet:
         print(text)
     if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow

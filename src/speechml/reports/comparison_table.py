@@ -10,16 +10,12 @@ from typing import Any
 
 from speechml.errors import BadInput
 from speechml.reports.compare import Comparison, Line
+from speechml.reports.results import TITLES
 from speechml.reports.statistics import Difference
 from speechml.runs.catalogue import printable
 from speechml.runs.tables import shown, table
 
 FORMATS = ("table", "markdown", "csv", "json")
-# How a person reads them; the units stand beside.
-TITLES = {
-    "snr_db": "SNR (dB)", "si_sdr_db": "SI-SDR (dB)", "pesq": "PESQ", "stoi": "STOI", "mse": "MSE", "l1": "L1",
-    "acc": "accuracy", "macro_f1": "macro F1", "loss": "loss (cross entropy)",
-}  # fmt: skip
 
 
 def as_text(comparison: Comparison, form: str) -> str:
@@ -46,7 +42,20 @@ def as_text(comparison: Comparison, form: str) -> str:
     if form == "markdown":
         lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *escaped(rows))]
         return "\n".join([*lines, "", *notes]) + "\n"
-    return "\n".join([*_legend(comparison), "", table(header, rows, left=(0, 1, len(header) - 1)), "", *notes]) + "\n"
+    return (
+        "\n".join(
+            [
+                *_legend(comparison),
+                "",
+                table(
+                    header, rows, left=[i for i, name in enumerate(header) if name in ("score", "setting", "verdict")]
+                ),
+                "",
+                *notes,
+            ]
+        )
+        + "\n"
+    )
 
 
 def escaped(rows: list[list[str]]) -> list[list[str]]:
@@ -59,8 +68,8 @@ def cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     first = comparison.settings[0]
     unit = _unit(comparison)
     columns: dict[str, list[str]] = {
-        "score": [], "setting": [], "mean": [], "its 95 % (seeds)": [], "difference": [], f"95 % ({unit})": [], "p": [],
-        "95 % (seeds)": [], "p (seeds)": [], "verdict": [],
+        "score": [], "setting": [], "mean": [], "its 95 % (seeds)": [], "difference": [], "verdict": [],
+        f"95 % ({unit})": [], "p": [], "95 % (seeds)": [], "p (seeds)": [],
     }  # fmt: skip
     previous = ""
     for line in comparison.lines:
@@ -69,8 +78,8 @@ def cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         previous = line.score
         said = [
             title, printable(line.setting.label), shown(line.seeds.mean, db), _interval(line.seeds, db),
-            "" if line.setting is first else _signed(_difference(line), db), _interval(line.items, db), _p(line.items),
-            _interval(line.across, db), _p(line.across), line.verdict,
+            "" if line.setting is first else _signed(_difference(line), db), line.verdict, _interval(line.items, db),
+            _p(line.items), _interval(line.across, db), _p(line.across),
         ]  # fmt: skip
         for column, cell in zip(columns.values(), said, strict=True):
             column.append(cell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     except OSError as error:
         raise BadInput(f"{page} cannot be written ({error.strerror})") from error
     return page
+
+
+def report_on(folder: Path) -> str:
+    """Write the page of a run that has just ended, and say where it is; the run is done without it, too."""
+    try:
+        return f"Report: {write_report(folder)}"
+    except Exception as error:  # whatever a page cannot show, the run has its scores
+        logging.getLogger("speechml").exception("no report was written")
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return f"Report: not written ({why}); speechml report {folder} tries it again"
 
 
 def place_of(folder: Path) -> Path:

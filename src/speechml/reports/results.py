@@ -19,6 +19,11 @@ from speechml.runs.identity import WITHOUT_EFFECT
 # Scores of a recording, whether more is better.
 HIGHER = {"snr_db": True, "si_sdr_db": True, "pesq": True, "stoi": True, "mse": False, "l1": False}
 HIGHER |= {"acc": True, "macro_f1": True, "loss": False}
+# How a person reads the scores; the units stand beside.
+TITLES = {
+    "snr_db": "SNR (dB)", "si_sdr_db": "SI-SDR (dB)", "pesq": "PESQ", "stoi": "STOI", "mse": "MSE", "l1": "L1",
+    "acc": "accuracy", "macro_f1": "macro F1", "loss": "loss",
+}  # fmt: skip
 WAVEFORM = ("snr_db", "si_sdr_db", "mse", "l1")  # defined on the same recordings: those whose input has all of them
 TRAINING = ("train/loss", "val/loss")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was compiled

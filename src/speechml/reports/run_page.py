@@ -10,7 +10,7 @@ import numpy as np
 
 from speechml.errors import BadInput
 from speechml.reports import media, svg
-from speechml.reports.results import TRAINING, Result, softmax
+from speechml.reports.results import TITLES, TRAINING, Result, softmax
 from speechml.runs.catalogue import DAMAGE, no_run, state_of
 from speechml.runs.folder import read_card
 from speechml.runs.summary import blocks, facts
@@ -91,12 +91,12 @@ def curves_of(folder: Path) -> list[tuple[str, str]]:
     groups = {"loss": {name: points for name, points in metrics.items() if name in TRAINING}}
     for name, points in metrics.items():
         score = name.partition("/")[2]
-        if name.startswith("val/") and score not in ("loss", "undefined") and not score.endswith("_undefined"):
+        if name.startswith("val/") and score in TITLES and score != "loss":
             mine = {name: points}
             if f"train/{score}" in metrics:
                 mine[f"train/{score}"] = metrics[f"train/{score}"]
             groups[score] = mine
-    drawn = [(title, svg.curves(series, "epoch", title)) for title, series in groups.items()]
+    drawn = [(TITLES[score], svg.curves(series, "epoch", TITLES[score])) for score, series in groups.items()]
     return [(title, drawing) for title, drawing in drawn if drawing]
 
 

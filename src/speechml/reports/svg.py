@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-WIDTH, HEIGHT = 640, 300  # of a drawing, in its own units; the page scales it
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 12, 40  # room for the axes
+WIDTH, HEIGHT = 440, 240  # of a drawing, in its own units; the page scales it
+LEFT, RIGHT, TOP, BOTTOM = 58, 10, 10, 36  # room for the axes
 COLOURS = 8  # classes s0 ... s7 of page.css
 HIDDEN = 1 / 1000  # pairs rarer than this share are not drawn, as in the R torch book, chapter 22
 
@@ -19,7 +19,10 @@ Points = list[tuple[float, float]]
 def curves(series: dict[str, Points], x: str, y: str, legend: bool = True) -> str:
     """Lines with their points; y is logarithmic where all values are positive and spread over more than a decade.
 
-    Values that are not finite break a line.
+    Args:
+        series: points by name; those that are not finite are left out.
+        x, y: what the axes are; y stands over the drawing, and is told to who cannot see it.
+        legend: whether the names stand below.
     """
     shown = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in series.items()}
     places = [p for points in shown.values() for p in points]
@@ -29,7 +32,7 @@ def curves(series: dict[str, Points], x: str, y: str, legend: bool = True) -> st
     log = min(values) > 0 and max(values) > 10 * min(values)
     across = _scale([p[0] for p in places], LEFT, WIDTH - RIGHT, False)
     up = _scale(values, HEIGHT - BOTTOM, TOP, log)
-    parts = [_axes(across, up, x, y)]
+    parts = [_axes(across, up, x)]
     for number, (name, points) in enumerate(shown.items()):
         line = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in points)
         style = f"s{number % COLOURS}"
@@ -80,18 +83,16 @@ def _scale(values: list[float], begin: float, end: float, log: bool) -> _Scale:
     return _Scale(low - room, high + room, begin, end, False)
 
 
-def _axes(across: _Scale, up: _Scale, x: str, y: str) -> str:
+def _axes(across: _Scale, up: _Scale, x: str) -> str:
     parts = []
     for value in up.ticks():
         at = up(value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:.4g}</text>')
-    for value in across.ticks():
+    for value in (tick for tick in across.ticks() if tick == round(tick)):  # epochs
         at = across(value)
         parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{value:.4g}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x)}</text>')
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle">{escape(y)}</text>')
     return "".join(parts)
 
 

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 # Keys that cannot change a number: where things lie, what is shown, what is said of others' results.
 WITHOUT_EFFECT = (
-    "hydra", "name", "paths", "logger", "redo", "find_lr", "objective", "published", "callbacks.progress", "callbacks.listening",
+    "hydra", "name", "paths", "logger", "redo", "find_lr", "objective", "published", "report",
+    "callbacks.progress", "callbacks.listening",
     "callbacks.figures", "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps",
     "trainer.profiler", "data.download", "checkpoint.every_n_steps", "checkpoint.every_s",
 )  # fmt: skip

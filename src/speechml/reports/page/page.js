@@ -114,7 +114,18 @@ if (runs) {
     if (text !== undefined) made.textContent = text;
     return made;
   };
-  const axis = (values, begin, end) => {
+  const round = (low, high) => {
+    const rough = (high - low) / 5, size = 10 ** Math.floor(Math.log10(rough)), step = size * [1, 2, 5, 10].find(m => size * m >= rough);
+    const first = Math.ceil(low / step);
+    return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => step * (first + i));
+  };
+  const decades = (low, high) => {
+    const found = [];
+    for (let power = Math.floor(low); power <= high; power++)
+      for (const m of high - low > 2 ? [1] : [1, 2, 5]) found.push(m * 10 ** power);
+    return found.filter(value => Math.log10(value) >= low && Math.log10(value) <= high);
+  };
+  const axis = (values, begin, end, own) => {
     const numbers = values.every(value => typeof value === "number");
     if (!numbers) {
       const names = [...new Set(values.map(String))].sort();
@@ -124,15 +135,15 @@ if (runs) {
     const least = Math.min(...values), most = Math.max(...values), log = least > 0 && most > 20 * least;
     const f = log ? Math.log10 : value => value, room = 0.05 * (f(most) - f(least)) || 0.5 * Math.abs(f(most)) || 1;
     const low = f(least) - room, high = f(most) + room, at = value => begin + (end - begin) * (f(value) - low) / (high - low);
-    const distinct = [...new Set(values)].sort((a, b) => a - b);
-    const even = Array.from({ length: 5 }, (_, i) => low + (high - low) * (i + 0.5) / 5).map(value => log ? 10 ** value : value);
-    return { at, ticks: (distinct.length <= 6 ? distinct : even).map(value => [String(Number(value.toPrecision(4))), at(value)]) };
+    const distinct = [...new Set(values)];
+    const ticks = own && distinct.length <= 6 ? distinct : log ? decades(low, high) : round(low, high);
+    return { at, ticks: ticks.map(value => [String(Number(value.toPrecision(4))), at(value)]) };
   };
   const draw = () => {
     const points = runs.rows.filter(row => row[across.value] !== null && row[up.value] !== null);
     const svg = node("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${up.value} against ${across.value}` });
     if (points.length) {
-      const x = axis(points.map(row => row[across.value]), L, W - R), y = axis(points.map(row => row[up.value]), H - B, T);
+      const x = axis(points.map(row => row[across.value]), L, W - R, true), y = axis(points.map(row => row[up.value]), H - B, T, false);
       for (const [text, at] of y.ticks) {
         svg.append(node("line", { class: "grid", x1: L, x2: W - R, y1: at, y2: at }));
         svg.append(node("text", { x: L - 6, y: at + 4, "text-anchor": "end" }, text));
