@@ -124,12 +124,13 @@ class Composition:
             return COMMAND_LINE
         if made is not None and made.containing_config_path:
             return self.file_of(made.containing_config_path)[0]
-        return HYDRA if group.startswith("hydra/") else f"conf/{self.config_name}.yaml"
+        return HYDRA if group.startswith("hydra/") else self.file_of(self.config_name)[0]
 
     @cached_property
     def default_choices(self) -> dict[str, str | None]:
         """The choices of the app's own file."""
-        lines = yaml.safe_load((Path(conf_dir()) / f"{self.config_name}.yaml").read_text())["defaults"]
+        file = self.file_of(self.config_name)[1]
+        lines = yaml.safe_load(file.read_text())["defaults"] if file else []
         return {group: choice for line in lines if isinstance(line, dict) for group, choice in line.items()}
 
     def group_of(self, key: str) -> str:

@@ -83,10 +83,7 @@ def _default(known: Entry, steps: list[Step]) -> str:
     """The last value before an experiment, a debug mode or the command line has a say."""
     defaults = [step for step in steps if step.is_default]
     if defaults:
-        last = defaults[-1]
-        return (
-            f"none: it must be given ({last.where})" if last.value == MISSING else f"{shown(last.value)} ({last.where})"
-        )
+        return f"{_brief(defaults[-1].value)} ({defaults[-1].where})"
     return "none" if known.unset is ... else f"{shown(known.unset)}, where no config sets it"
 
 
@@ -121,10 +118,9 @@ def _sources(made: Composition, text: str) -> Iterable[str]:
     for name in re.findall(r"\$\{hydra:runtime\.choices\.(\w+)\}", text):
         yield f"the choice of {name} ({made.chosen_by(name)})"
     for name in re.findall(r"\$\{([a-z]\w*(?:\.\w+)*)\}", text):
-        steps = made.steps(name)
-        value = made.value(name)
-        given = " (must be given)" if value is ABSENT or value == MISSING else f" = {shown(value)}"
-        yield name + given + (f" ({steps[-1].where})" if steps else "")
+        steps, value = made.steps(name), made.value(name)
+        told = "which is not there" if value is ABSENT else _brief(value)
+        yield f"{name} = {told}" + (f" ({steps[-1].where})" if steps else "")
 
 
 def _section(made: Composition, key: str, group: str) -> str:
@@ -136,7 +132,7 @@ def _section(made: Composition, key: str, group: str) -> str:
         choice, default = made.choices[group], made.default_choices.get(group, made.choices[group])
         title = f"{group} = {shown(choice)}"
         by = made.chosen_by(group)
-        before = f" (before: {shown(default)} by conf/{made.config_name}.yaml)" * (default != choice)
+        before = f" (before: {shown(default)} by {made.file_of(made.config_name)[0]})" * (default != choice)
         rows = [("from", by + before), *rows, *_options(made, group), *_sets(made, group)]
     elif steps:
         rows.insert(0, ("from", ", then ".join(dict.fromkeys(step.name for step in steps))))
@@ -149,7 +145,8 @@ def _options(made: Composition, group: str) -> Rows:
     lines = []
     for name in names:
         mark = " (chosen)" * (name == made.choices[group])
-        lines.append((f"{group}={name}{mark}", heading(made.file_of(f"{group}/{name}")[1])))
+        file = made.file_of(f"{group}/{name}")[1]
+        lines.append((f"{group}={name}{mark}", heading(file) if file else "Hydra's own, or a plugin's"))
     return _labelled("options", lines)
 
 
@@ -174,13 +171,8 @@ def _keys(made: Composition, key: str) -> Rows:
         known = _entry(made, name)
         if known is None or known.is_section or entry_of(name.rpartition(".")[0], []) is known:
             continue  # what a key of Hydra itself is, Hydra knows
-        value = made.value(name)
-        lines.append(
-            (
-                f"{name} = {'must be given' if value == MISSING else shown(value)}",
-                "" if name.endswith("_target_") else known.why,
-            )
-        )
+        why = "" if name.endswith("_target_") else known.why  # the same for all
+        lines.append((f"{name} = {_brief(made.value(name))}", why))
     if node is None:
         classes = made.classes(key)
         lines = [(f"{name} (not set)", known.why) for name in entries() if name.startswith(f"{key}.")
