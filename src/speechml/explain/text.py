@@ -15,8 +15,8 @@ from speechml.explain.origins import ABSENT, Composition, Step, heading, pick
 
 MISSING = "???"  # OmegaConf's mark of a value that must be given
 WHOLE = ("experiment", "debug", "hparams_search")  # groups whose files set keys of any section
-# Arguments that speechml itself gives to what a section builds.
-OURS = ("optimizer.params", "scheduler.optimizer", "model.optimizer", "model.scheduler", "model.net.classes",
+# Arguments that speechml itself gives to what a section builds; rows of features have no sample rate.
+OURS = ("data.sample_rate", "optimizer.params", "scheduler.optimizer", "model.optimizer", "model.scheduler", "model.net.classes",
         "model.net.inputs")  # fmt: skip
 Rows = list[tuple[str, str]]
 
@@ -119,8 +119,11 @@ def _sources(made: Composition, text: str) -> Iterable[str]:
         yield f"the choice of {name} ({made.chosen_by(name)})"
     for name in re.findall(r"\$\{([a-z]\w*(?:\.\w+)*)\}", text):
         steps, value = made.steps(name), made.value(name)
-        told = "which is not there" if value is ABSENT else _brief(value)
-        yield f"{name} = {told}" + (f" ({steps[-1].where})" if steps else "")
+        yield (
+            name
+            + (", which is not there" if value is ABSENT else f" = {_brief(value)}")
+            + (f" ({steps[-1].where})" if steps else "")
+        )
 
 
 def _section(made: Composition, key: str, group: str) -> str:
