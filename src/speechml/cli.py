@@ -99,6 +99,20 @@ def report(
     print(write_report(folder, output))
 
 
+@commands.command()
+def explain(
+    key: Annotated[str, typer.Argument(help="As in --help of speechml-train: optimizer.lr, model, hydra/launcher ...")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="As for speechml-train (with run=... for speechml-evaluate).", metavar="OVERRIDE"),
+    ] = None,
+) -> None:
+    """Tell what a key of the config is: type, unit, default, allowed values, and where its value came from."""
+    from speechml.explain.text import explain
+
+    print(explain(key, overrides or []))
+
+
 def app() -> None:
     """Entry point of `speechml`: errors that are the user's to mend are one sentence and exit code 2."""
     try:

@@ -1,0 +1,1 @@
+"""What a key of the config is, what it may be, and why it has the value it has."""
