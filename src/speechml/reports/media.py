@@ -91,10 +91,11 @@ def player(name: str, files: list[tuple[str, Path]], room: int) -> Recording:
     rate = next(iter(waves.values()))[1]
     levels = {version: spectrogram_db(wave) for version, (wave, _) in waves.items()}
     top = max(float(level.max()) for level in levels.values())
+    peak = max(float(np.abs(wave).max()) for wave, _ in waves.values())
     sources = {version: flac(wave, rate) for version, (wave, _) in waves.items()}
     fits = sum(map(len, sources.values())) <= room
     sounds = [
-        Sound(version, path.name, sources[version] if fits else "", svg.waveform(waves[version][0], WIDE, HIGH),
+        Sound(version, path.name, sources[version] if fits else "", svg.waveform(waves[version][0], WIDE, HIGH, peak),
               png(levels[version], top))
         for version, path in files
     ]  # fmt: skip

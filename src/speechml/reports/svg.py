@@ -96,24 +96,25 @@ def _axes(across: _Scale, up: _Scale, x: str) -> str:
     return "".join(parts)
 
 
-def waveform(samples: np.ndarray, width: int, height: int) -> str:
-    """The path of a waveform's envelope, least to greatest value in each of `width` stretches; 1 is half the height.
+def waveform(samples: np.ndarray, width: int, height: int, peak: float) -> str:
+    """The path of a waveform's envelope, least to greatest value in each of `width` stretches; `peak` is half the height.
 
     Shape: samples (time,).
     """
     edges = np.linspace(0, len(samples), min(width, len(samples)) + 1).astype(int)
     places = np.linspace(0, width, len(edges))
     middle = height / 2
-    top = [(x, middle - middle * float(samples[a:b].max())) for x, (a, b) in zip(places, pairwise(edges), strict=False)]
-    low = [(x, middle - middle * float(samples[a:b].min())) for x, (a, b) in zip(places, pairwise(edges), strict=False)]
+    scale = middle / (peak or 1.0)
+    top = [(x, middle - scale * float(samples[a:b].max())) for x, (a, b) in zip(places, pairwise(edges), strict=False)]
+    low = [(x, middle - scale * float(samples[a:b].min())) for x, (a, b) in zip(places, pairwise(edges), strict=False)]
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in [*top, *reversed(low)]) + "Z"
 
 
 def alluvial(counts: np.ndarray, classes: list[str]) -> str:
     """A band for each pair: what it was on the left, what it was taken for on the right. Shape: counts (classes, classes)."""
-    total, size = counts.sum(), max(260.0, 18.0 * len(classes))
-    gap = 0.25 * size / max(1, len(classes))
-    unit = (size - gap * len(classes)) / total
+    total, gap = counts.sum(), 13.0  # of a name's height, so that the names of rare classes do not meet
+    unit = max(240.0, 9.0 * len(classes)) / total
+    size = unit * total + gap * len(classes)
     begins = [np.concatenate([[0.0], np.cumsum(side * unit + gap)[:-1]]) for side in (counts.sum(1), counts.sum(0))]
     used = [b.copy() for b in begins]
     bands, labels = [], []
