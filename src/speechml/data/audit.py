@@ -47,8 +47,8 @@ def heard_before(data: Any, known: int) -> dict[str, Any]:
     findings = [
         Finding("identical audio", FLAGGED if known else PASSES, f"{told}train or validate the run", known, count)
     ]
-    if "speaker" in data.origins().sources:
-        findings.append(Finding("speakers", UNKNOWN, "a run keeps no list of the speakers that it has heard"))
+    what = "song" if "song" in data.origins().sources else "speaker"
+    findings.append(Finding(f"{what}s", UNKNOWN, f"a run keeps no list of the {what}s that it has heard"))
     return concluded(findings)
 
 
@@ -161,8 +161,8 @@ def moments(data: Any, places: np.ndarray) -> Finding:
     same, before, after = (np.isin(test + step, train) for step in (0, -1, 1))
     shared, total = int((same | before | after).sum()), len(test)
     told = (
-        f"of {_some(shared, total, data.called[:-1])} ({shared / total:.0%}) the other channel at that moment, or the block "
-        "before or after it, is in the training part"
+        f"{_some(shared, total, data.called[:-1])} ({shared / total:.0%}) have the other channel of their moment, or the "
+        "block before or after it, in the training part"
     )
     if same.any() or (before & after).any():
         return Finding("moments", FLAGGED, told, shared, total)

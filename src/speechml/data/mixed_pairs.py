@@ -56,7 +56,7 @@ class MixedPairs(PairsData):
         clean, noise = packs["clean"], packs["noise"]
         parts, protocol = by_speaker(clean.speakers, self.split_seed)
         if protocol == "random":
-            notes.append("one speaker only: the same voice is in all parts")
+            notes.append("one speaker only, as far as folders tell: the same voice is in all parts")
         elif len(set(clean.speakers)) == 2:
             notes.append("two speakers: one trains and validates on different recordings, the other tests")
         pack = clean.roles["samples"]
