@@ -336,6 +336,20 @@ def test_clean_speech_that_comes_back_under_other_noise_is_found(tmp_path: Path,
     assert "noisy" not in finding["found"]
 
 
+def test_a_copy_of_half_the_level_is_found(tmp_path: Path, common: dict[str, Any]) -> None:
+    root = tmp_path / "pairs"
+    for part, level in (("train", 1.0), ("val", 0.7), ("test", 0.5)):
+        make_pairs(root / part, 2)
+        for side in ("noisy", "clean"):
+            seed = 1 if part == "val" else 0
+            noise = level * np.random.default_rng([seed, side == "clean"]).uniform(-1, 1, (2, 16000)).astype(np.float32)
+            for i, waveform in enumerate(noise):
+                soundfile.write(root / part / side / f"item{i}.wav", waveform, 16000, subtype="FLOAT")
+    finding = found(WavPairs(str(root), **common))["identical audio"]
+    assert counts(finding) == (2, 2)
+    assert "validation" not in finding["found"]
+
+
 def test_a_pair_that_a_lab_file_holds_twice_is_found(tmp_path: Path, common: dict[str, Any]) -> None:
     torch.manual_seed(0)
     pairs = [(torch.randn(1, 8000), torch.randn(1, 8000)) for _ in range(10)]
