@@ -16,7 +16,8 @@ from speechml.sweeps.commands import sweep
 
 commands = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
-    help="Use trained models: denoise recordings, name words and genres. Training is speechml-train, scoring speechml-evaluate.",
+    help="Use trained models: denoise recordings, name words and genres; audit data. Training is speechml-train, scoring "
+    "speechml-evaluate.",
 )  # fmt: skip
 commands.add_typer(data, name="data")
 commands.add_typer(runs, name="runs")
@@ -56,6 +57,30 @@ def classify(
     from speechml.classify import classify_files
 
     classify_files(run, recordings, form)
+
+
+@commands.command()
+def audit(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="As for speechml-train: data=wav_pairs data.root=FOLDER, or experiment=words_tuned ...; "
+            "without any, the data of its default experiment.",
+            metavar="OVERRIDE",
+        ),
+    ] = None,
+) -> None:
+    """Say whether the test part is new: speakers, songs, noise and equal audio in several parts, what statistics are of.
+
+    The exit code is 1 where something is flagged. Every run does so by itself.
+    """
+    from speechml.data.audit import report
+    from speechml.data.prepare import composed, opened
+
+    told, flagged = report(opened(composed("train", overrides or [])))
+    print(told)
+    if flagged:
+        raise typer.Exit(1)
 
 
 @commands.command()

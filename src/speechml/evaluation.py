@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 
 from speechml.build import build
 from speechml.configs import plain, refuse_unknown_keys
+from speechml.data.audit import audited, heard_before
+from speechml.data.audit import lines as audit_lines
 from speechml.errors import BadInput
 from speechml.files import write_json
 from speechml.process import prepare, set_seed
@@ -66,30 +68,27 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
     write_predictions(out / f"{name}.npz", tested(task, data), data.corpus.names, **task.predicted())  # type: ignore[operator]
-    content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "scores": scores, **provenance()}
-    write_json(out / f"{name}.json", content)
     known = data.known(record["heard"])
+    audit = heard_before(data, known) if data.foreign else audited(data)
+    content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "audit": audit, "scores": scores}
+    write_json(out / f"{name}.json", content | provenance())
     if "test/acc" in scores:
-        print(
-            "",
-            table(*class_cells(scores, {})),
-            "",
-            *remarks(scores, card["recordings"]["test"], card["called"]),
-            sep="\n",
-        )
-        print(*confused(out / f"{name}.npz"), sep="\n")
-    _tell(folder, own, name, card, scores, known)
+        beside = remarks(scores, card["recordings"]["test"], card["called"])
+        print("", table(*class_cells(scores, {})), "", *beside, *confused(out / f"{name}.npz"), sep="\n")
+    _tell(folder, own, name, content, known)
     return scores
 
 
-def _tell(
-    folder: Path, own: dict[str, Any], name: str, card: dict[str, Any], scores: dict[str, Any], known: int
-) -> None:
+def _tell(folder: Path, own: dict[str, Any], name: str, content: dict[str, Any], known: int) -> None:
+    card, scores = content["data"], content["scores"]
     for part in scored_parts(scores):
         print("", table(*score_cells(scores, {}, part)), *undefined(scores, part), sep="\n")
     counts, every = card["recordings"]["test"], sum(card["recordings"].values())
     protocol = f"split protocol {card['protocol']}, test set {name.split('-')[-1]}"
-    print(f"\nData: {card['data']}, {counts} test {card['called']} of {every}, {protocol}.")
+    own_data = own["data"]["fingerprint"] == card["fingerprint"]
+    audit = audit_lines(content["audit"]) if own_data or not known else []  # what is known of other data is told below
+    print("", *audit, sep="\n")
+    print(f"Data: {card['data']}, {counts} test {card['called']} of {every}, {protocol}.")
     for note in card["notes"]:
         print(f"  note: {note}")
     if known:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from speechml.build import build
 from speechml.checks import refuse_other_data, refuse_unusable, with_classes
 from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
+from speechml.data.audit import audited
 from speechml.errors import BadInput, NoSuchScore, UnusableData
 from speechml.files import make_folder, write_text
 from speechml.process import prepare, set_seed
@@ -110,7 +111,7 @@ def _launch(config: dict[str, Any], folder: Path, identity: str) -> float | None
         card = {
             "id": identity, "experiment": config["name"], "state": "running", **provenance(),
             "overrides": overrides(), "seed": config["seed"], "test_weights": config["checkpoint"]["test_weights"],
-            "data": data_card, "published": config["published"], "scores": {},
+            "data": data_card, "audit": audited(data), "published": config["published"], "scores": {},
             "failures": 0 if config["redo"] else (card or {}).get("failures", 0),
         }  # fmt: skip
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from speechml.configs import nearest
+from speechml.data.origins import Origins, is_constant, samples_of
 from speechml.data.pack import Pack
-from speechml.data.parts import PARTS, PartsData, Picks, fits
+from speechml.data.parts import PARTS, PartsData, Picks, divided, fits
 from speechml.errors import BadInput
 
 CLIP_S = 1.0  # s, the length of a Speech Commands clip
 SPANS = {"train": (0, 8), "val": (8, 9), "test": (9, 10)}  # tenths of a background recording that a part hears
+SPLITS = ("official", "random")
+MIXED = "split by clip: the same speakers are in training and test part, so the scores are too good"  # of random ones
 
 
 class ClipBatch(NamedTuple):
@@ -120,6 +123,7 @@ class ClipsData(PartsData):
 
     Args:
         words: the classes, in the order of the network's outputs; all that have training clips where it is null.
+        split: `official`: by speaker, as each data module says; `random`: 60/20/20 by clip.
         common: what every data module takes.
     """
 
@@ -127,8 +131,10 @@ class ClipsData(PartsData):
     least = 2  # batch normalisation has no variance of a single clip
     limited_to: list[str] | None = None  # the words of the run that is scored on these data, where words is null
 
-    def __init__(self, words: list[str] | None = None, **common: Any) -> None:
+    def __init__(self, words: list[str] | None = None, split: str = "official", **common: Any) -> None:
         super().__init__(**common)
+        if split not in SPLITS:
+            raise ValueError(f"split is {split!r}; it can be {' or '.join(SPLITS)}")
         if isinstance(words, str):
             raise ValueError(f"words is {words!r}; it is a list, as in data.words=[yes,no]")
         if words is not None:
@@ -139,7 +145,7 @@ class ClipsData(PartsData):
                 raise ValueError(f"words is {words}; give at least two different ones")
         if self.batch_size < self.least:
             raise ValueError(f"batch_size is {self.batch_size}; it must be at least {self.least} for words")
-        self.words = words
+        self.words, self.split = words, split
         self.row = round(CLIP_S * self.sample_rate)
         self._resident: Resident | None = None
 
@@ -180,6 +186,19 @@ class ClipsData(PartsData):
     def card(self) -> dict[str, Any]:
         return super().card() | {"classes": self.classes}
 
+    def speakers(self) -> list[str | None]:
+        """Who speaks in each clip; empty where nobody does, None where it is not known."""
+        raise TypeError(f"{type(self).__name__} does not say who speaks")
+
+    def origins(self) -> Origins:
+        c: ClipCorpus = self.corpus
+        files = c.pack.row_file
+
+        def silent(_: str, item: int) -> bool:
+            return is_constant(samples_of(c.pack, int(files[c.rows[item]])))
+
+        return Origins(marks={"": c.sums}, silent=silent, fitted=c.parts["train"], sources={"speaker": self.speakers()})
+
     def _marks(self, item: int) -> tuple[Any, ...]:
         return (*super()._marks(item), self.corpus.labels_by_name[item])
 
@@ -212,6 +231,15 @@ class ClipsData(PartsData):
         here = self._on(numbers.device)
         waveform = here.pack.gather_rows(here.rows[numbers.to(here.rows.device)]).to(numbers.device)
         return ClipBatch(waveform, here.labels[numbers], numbers, picks.epoch, self)
+
+
+def at_random(count: int, used: list[int], split_seed: int) -> list[str]:
+    """The part of each of `count` clips, 60/20/20 of those in `used`, by clip; what is not used is called train."""
+    parts = ["train"] * count
+    for part, places in divided(len(used), split_seed).items():
+        for place in places:
+            parts[used[place]] = part
+    return parts
 
 
 def corpus_of(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from speechml.data.genre_split import Split, as_published, honest
 from speechml.data.music import BLOCK_S, Music
+from speechml.data.origins import Origins
 from speechml.data.parts import PARTS, PartsData, Picks
 from speechml.errors import BadInput
 
@@ -69,6 +70,8 @@ class GenreFeatures(PartsData):
             f"{music.songs[song]}/{channel}/{block}"
             for song, channel, block in zip(music.song, music.channel, music.block, strict=True)
         ]
+        self._songs = [music.songs[song] for song in music.song.tolist()]
+        self._moments = np.stack([music.song, music.channel, music.block], axis=1)
         sums = [
             hashlib.sha256(row.tobytes() + bytes([label])).hexdigest()
             for row, label in zip(music.features, music.label.tolist(), strict=True)
@@ -87,10 +90,23 @@ class GenreFeatures(PartsData):
         """Names of the genres, in the order of the network's outputs."""
         return list(self.corpus.classes)
 
-    def rows_to_fit(self) -> Tensor:
+    def fitted(self) -> list[int]:
         """The rows whose mean and standard deviation normalise the features: all as published, else those of training."""
-        c = self.corpus
-        return c.features if self.asked == "as_published" else c.features[c.parts["train"]]
+        c: FeatureCorpus = self.corpus
+        return list(range(len(c.names))) if self.asked == "as_published" else c.parts["train"]
+
+    def rows_to_fit(self) -> Tensor:
+        """The features of `fitted`. Shape: (rows, 12)."""
+        features: Tensor = self.corpus.features[self.fitted()]
+        return features
+
+    def origins(self) -> Origins:
+        c: FeatureCorpus = self.corpus
+        equal = np.unique(c.features.numpy(), axis=0, return_inverse=True)[1].reshape(-1).tolist()
+        return Origins(
+            marks={"": equal}, silent=lambda *_: False, fitted=self.fitted(), in_time=c.protocol == "time",
+            statistics="mean and deviation of the features", sources={"song": self._songs}, moments=self._moments,
+        )  # fmt: skip
 
     def heard(self) -> list[str]:
         """As the base, in one string: every checkpoint holds it, and thousands of strings would take longer to save."""

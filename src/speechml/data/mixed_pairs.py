@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from speechml.data import audio
+from speechml.data.origins import Noise, Origins, is_constant, samples_of, speaker_in
 from speechml.data.pack import Pack, PackedCorpus, PackWriter, is_whole, open_pack
-from speechml.data.pairs import Corpus, PairsData
+from speechml.data.pairs import STATISTICS, Corpus, PairsData
 from speechml.data.parts import PARTS, Picks, divided
 from speechml.data.progress import progress
 from speechml.data.wav_pairs import stamp
@@ -55,15 +56,29 @@ class MixedPairs(PairsData):
         clean, noise = packs["clean"], packs["noise"]
         parts, protocol = by_speaker(clean.speakers, self.split_seed)
         if protocol == "random":
-            notes.append("one speaker only: the same voice is in all parts")
+            notes.append("one speaker only, as far as folders tell: the same voice is in all parts")
         elif len(set(clean.speakers)) == 2:
             notes.append("two speakers: one trains and validates on different recordings, the other tests")
         pack = clean.roles["samples"]
-        self._noise_sums = noise.sums
+        self._noise_sums, self._speakers = noise.sums, clean.speakers
         return Corpus(
             source=Mixer(pack, noise.roles["samples"], self.snr_db, self.seed, self.split_seed), names=clean.names,
             lengths=pack.lengths.tolist(), sums=clean.sums, parts=parts, clips=pack.training_rows(parts["train"]),
             protocol=protocol, notes=notes,
+        )  # fmt: skip
+
+    def origins(self) -> Origins:
+        """Speakers as file names carry them, else by their folders."""
+        c = self.corpus
+        mixer: Mixer = c.source
+        stretches = {part: span_of(mixer.noise, part) for part in PARTS}
+        count = len(mixer.noise.lengths)
+        cut = {part: torch.stack([torch.arange(count), first, first + length], 1).numpy()
+               for part, (first, length) in stretches.items()}  # fmt: skip
+        named = [speaker_in(name) or folder or None for name, folder in zip(c.names, self._speakers, strict=True)]
+        return Origins(
+            marks={"": c.sums}, silent=lambda _, i: is_constant(samples_of(mixer.clean, i)), fitted=c.parts["train"],
+            statistics=STATISTICS, sources={"speaker": named}, noise=Noise(count, cut),
         )  # fmt: skip
 
     def _draws(self) -> object:
@@ -125,15 +140,19 @@ class Mixer:
 
     def _noise(self, part: str, time: int, which: Tensor, where: Tensor) -> Tensor:
         """Stretches of `time` samples out of the part's span of random recordings, repeated where the span is shorter."""
-        begin, end = NOISE_SPANS[part]
         file = (which * len(self.noise.lengths)).long()
-        lengths = self.noise.lengths[file]
-        first = lengths * begin // 10
-        span = (lengths * end // 10 - first).clamp(min=1)
+        first, span = (column[file] for column in span_of(self.noise, part))
         offset = (where * (span - time).clamp(min=1)).long()
         step = torch.arange(time, device=which.device)
         index = self.noise.starts[file][:, None] + first[:, None] + (offset[:, None] + step) % span[:, None]
         return (self.noise.samples[index].float() * self.noise.gains[file][:, None])[:, None]
+
+
+def span_of(noise: Pack, part: str) -> tuple[Tensor, Tensor]:
+    """What a part hears of each recording of noise: its first sample and how many. Shape: (recordings,) twice."""
+    begin, end = NOISE_SPANS[part]
+    first = noise.lengths * begin // 10
+    return first, (noise.lengths * end // 10 - first).clamp(min=1)
 
 
 def speakers_of(paths: list[Path]) -> list[str]:

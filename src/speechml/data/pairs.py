@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from speechml.data.frames import FrameBatch, Framing, Runs, Windows
+from speechml.data.origins import Noise, Origins, is_constant, marks, samples_of, speaker_in
 from speechml.data.parts import PartsData, Picks, fits
-from speechml.data.sources import PairBatch, PairSource
+from speechml.data.sources import PackedPairs, PairBatch, PairSource
 from speechml.errors import BadInput
 
+STATISTICS = "level, mean and deviation"  # which tasks fit in their `prepare`, of `batches("train")`
 SCORED_S = 120.0  # seconds of recordings that are scored together, at most, where they are several
 
 
@@ -47,6 +49,18 @@ class PairsData(PartsData):
         self.row = round(self.sample_rate * clip_s)
         self._resident: tuple[torch.device, PairSource] | None = None
         self.frames: Windows | Runs | None = None  # what an epoch consists of, where it is not of clips
+
+    def origins(self) -> Origins:
+        """Of packed pairs: noisy and clean waveforms are compared, each by itself; speakers are known where names carry them."""
+        c: Corpus = self.corpus
+        assert isinstance(c.source, PackedPairs)
+        packs = {"noisy waveform": c.source.noisy, "clean waveform": c.source.clean}
+        return Origins(
+            marks={of: marks(pack) for of, pack in packs.items()},
+            silent=lambda of, i: is_constant(samples_of(packs[of], i)),
+            fitted=c.parts["train"], statistics=STATISTICS, noise=Noise(None, {}),
+            sources={"speaker": [speaker_in(name) for name in c.names]},
+        )  # fmt: skip
 
     def unpaired(self) -> list[tuple[str, np.ndarray]]:
         """Names and waveforms (time,) of noisy recordings without a clean one: they can only be listened to."""

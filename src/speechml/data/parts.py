@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from speechml.data.origins import Origins
 from speechml.data.pack import fingerprint
 from speechml.errors import BadInput
 from speechml.signal.random import key, permutation
@@ -155,6 +156,10 @@ class PartsData(pl.LightningDataModule):
     def _draws(self) -> object:
         """What else decides the test items, beside the recordings."""
         return None
+
+    def origins(self) -> Origins:
+        """What is known of the items, for an audit of the parts; each data module's own."""
+        raise TypeError(f"{type(self).__name__} does not say where its {self.called} come from")
 
     def heard(self) -> list[str]:
         """Short checksums of the recordings of training and validation: in a later test they would be old acquaintances."""

@@ -1,4 +1,4 @@
-"""Packing ahead of time: what a run would build in the cache, without the run."""
+"""The data of a run without the run: packed ahead of time, or looked into."""
 
 from __future__ import annotations
 
@@ -34,16 +34,29 @@ def prepare(cfg: DictConfig) -> str:
     Raises:
         BadInput: an unknown key, or data that cannot be used.
     """
+    begun = time.perf_counter()
+    with builds() as folders:
+        card = opened(cfg).card()  # of all parts: their recordings lie in the same packs
+    return report(card, folders, time.perf_counter() - begun)
+
+
+def opened(cfg: DictConfig) -> Any:
+    """The data module that a run of `cfg` would have.
+
+    Args:
+        cfg: as `composed` gives it; its model is left out, which may ask of the data what other kinds of them have.
+
+    Raises:
+        BadInput: an unknown key, or data that cannot be used.
+    """
+    with open_dict(cfg):
+        cfg.pop("model", None)
     with in_words("train"):
         config = plain(cfg)
     refuse_unknown_keys(config)
     config = with_absolute_paths(config)
     prepare_process(config)
-    begun = time.perf_counter()
-    with builds() as folders:
-        data = build(config["data"], where="data")
-        card = data.card()  # of all parts: their recordings lie in the same packs
-    return report(card, folders, time.perf_counter() - begun)
+    return build(config["data"], where="data")
 
 
 def report(card: dict[str, Any], folders: dict[Path, bool], seconds: float) -> str:
@@ -80,7 +93,7 @@ def composed(config_name: str, overrides: list[str]) -> DictConfig:
     with _asked(config_name, overrides), initialize_config_dir(conf_dir(), version_base="1.3"):
         for override in OverridesParser.create().parse_overrides(overrides):
             if override.is_sweep_override():
-                raise BadInput(f"{override.input_line} describes several data sets; prepare them one after the other")
+                raise BadInput(f"{override.input_line} describes several data sets; name one at a time")
         cfg = compose(config_name, overrides=overrides, return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):

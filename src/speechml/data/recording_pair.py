@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from speechml.data import audio
+from speechml.data.origins import Origins
 from speechml.data.pack import Pack, is_whole, open_pack
-from speechml.data.pairs import Corpus, PairsData
+from speechml.data.pairs import STATISTICS, Corpus, PairsData
 from speechml.data.sources import PackedPairs
 from speechml.data.wav_pairs import pack_pairs, stamp
 from speechml.errors import BadInput
@@ -73,6 +74,7 @@ class RecordingPair(PairsData):
         sections = self._sections(total)
         packs = [section(found.roles[role], sections) for role in ("noisy", "clean")]
         clips = torch.arange(sections["train"][1] // self.row)  # the training part is the first
+        self._spans = sections | ({} if self.heldout else {"heldout": sections["train"]})
         names, numbers = list(sections), dict(zip(sections, range(len(sections)), strict=True))
         test = numbers["heldout"] if self.heldout else numbers["train"]
         return Corpus(
@@ -81,6 +83,14 @@ class RecordingPair(PairsData):
             parts={"train": [numbers["train"]], "val": [numbers["val"]], "test": [test]}, clips=clips,
             protocol="time" if self.heldout else "as_published",
             notes=[*self._notes(sections, noisy_path), *([note] if note else []), *swapped(*packs)],
+        )  # fmt: skip
+
+    def origins(self) -> Origins:
+        c = self.corpus
+        spans = {"train": self._spans["train"], "val": self._spans["val"], "test": self._spans["heldout"]}
+        return Origins(
+            marks={}, silent=lambda *_: False, fitted=c.parts["train"], statistics=STATISTICS, stretches=spans,
+            rate=self.sample_rate, sources={"recording": ["the pair"] * len(c.names)}, in_time=bool(self.heldout),
         )  # fmt: skip
 
     def heard(self) -> list[str]:

@@ -9,26 +9,38 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from speechml.data import audio, word_folders
-from speechml.data.clips import Background, ClipCorpus, ClipsData, Items, chosen, coloured_noise, corpus_of
+from speechml.data.clips import (
+    MIXED,
+    Background,
+    ClipCorpus,
+    ClipsData,
+    Items,
+    at_random,
+    chosen,
+    coloured_noise,
+    corpus_of,
+)
+from speechml.data.origins import Noise, Origins, speaker_in
 from speechml.data.pack import fingerprint, is_whole, open_pack
-from speechml.data.parts import PARTS, divided
+from speechml.data.parts import PARTS
 from speechml.data.word_folders import word_of
 from speechml.errors import BadInput
 from speechml.files import built_once
 
-SPLITS = ("official", "random")
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # as the data set calls them
 
 
 class SpeechCommands(ClipsData):
     """Clips of single words, a folder for each: Speech Commands (v0.01, v0.02, the mini set) or anybody's recordings.
 
+    `split=official` goes by speaker: by the list files, or by the data set's hash.
+
     Args:
         root: folder of the word folders, or the one that torchaudio was given.
-        split: `official`: by speaker, with the list files or the data set's hash; `random`: 60/20/20 by clip.
         unknown: a class of other words, as many clips as the mean of the words has; the same ones whatever the seed.
         silence: a class of background noise, of whole seconds of `_background_noise_/`.
         download: `v0.01` or `v0.02`: fetched into a folder below `root` unless it is there; null: nothing is fetched.
@@ -36,15 +48,13 @@ class SpeechCommands(ClipsData):
     """
 
     def __init__(
-        self, root: str, split: str = "official", unknown: bool = False, silence: bool = False,
+        self, root: str, unknown: bool = False, silence: bool = False,
         download: str | None = None, stereo: str = "mix", **common: Any,
     ) -> None:  # fmt: skip
         super().__init__(**common)
-        if split not in SPLITS:
-            raise ValueError(f"split is {split!r}; it can be {' or '.join(SPLITS)}")
         if unknown and self.words is None:
             raise ValueError("unknown=true is the class of the words that are not in words; set words as well")
-        self.root, self.split, self.stereo = Path(root).expanduser(), split, audio.checked(stereo)
+        self.root, self.stereo = Path(root).expanduser(), audio.checked(stereo)
         self.unknown, self.silence, self.download = unknown, silence, download
 
     def remedy(self, part: str) -> str:
@@ -87,6 +97,24 @@ class SpeechCommands(ClipsData):
         heard = background if len(background.files) else coloured_noise(self.row)
         return corpus_of(items, classes, pack, heard, protocol, [*notes, *told, *absent, *found.notes])
 
+    def speakers(self) -> list[str | None]:
+        own = f"{word_folders.BACKGROUND}/"
+        return ["" if name.startswith(own) else speaker_in(name) for name in self.corpus.names]
+
+    def origins(self) -> Origins:
+        """Noise is in the test where `silence` makes clips of it; training hears all of its part of every recording."""
+        known = super().origins()
+        return known._replace(noise=self._noise()) if self.silence else known
+
+    def _noise(self) -> Noise:
+        c = self.corpus
+        files = c.background.files.tolist()
+        seconds = {part: [row for i in c.parts[part] if c.labels_by_name[i] == SILENCE for row in (int(c.rows[i]),)]
+                   for part in ("val", "test")}  # fmt: skip
+        seconds["train"] = [row for file in files for row in c.background.rows(file)["train"]]
+        cut = {part: np.array([(0, row, row + 1) for row in rows]).reshape(-1, 3) for part, rows in seconds.items()}
+        return Noise(len(files), cut)
+
     def _parts(self, root: Path, names: list[str], used: set[str]) -> tuple[list[str], str, list[str]]:
         """The part of each clip, the protocol, and what a reader of the scores should know of it."""
         marked = any("_nohash_" in name for name in names)
@@ -96,13 +124,10 @@ class SpeechCommands(ClipsData):
                 said = "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several parts"
                 return parts, "file", [said]
             return parts, self.split, []
-        mine = [i for i, name in enumerate(names) if word_of(name) in used]  # other words beside them change nothing
-        parts = ["train"] * len(names)
-        for part, places in divided(len(mine), self.split_seed).items():
-            for place in places:
-                parts[mine[place]] = part
-        leak = "split by clip: the same speakers are in training and test part, so the scores are too good"
-        return parts, self.split, [leak]
+        used_here = [
+            i for i, name in enumerate(names) if word_of(name) in used
+        ]  # other words beside them change nothing
+        return at_random(len(names), used_here, self.split_seed), self.split, [MIXED]
 
     def _trainable(self, words: list[str], all_words: list[str], parts: list[str]) -> tuple[list[str], list[str]]:
         """The words that can be learned, and a sentence on those that cannot."""

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from speechml.data.origins import Noise, Origins
 from speechml.data.pack import PackWriter, fingerprint, is_whole, open_pack
 from speechml.data.pairs import Corpus, PairsData
 from speechml.data.sources import PackedPairs
@@ -41,11 +42,18 @@ class SpokenPairs(PairsData):
         found = open_pack(built_once(self.cache / "packs" / name, is_whole, self._pack))
         parts = {part: index.tolist() for part, index in split_by_voice(found.speakers, seed=self.split_seed).items()}
         noisy, clean = found.roles["noisy"], found.roles["clean"]
+        self._voices = found.speakers
         return Corpus(
             source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums, parts=parts,
             clips=clean.training_rows(parts["train"]), protocol="speaker",
             notes=["synthetic speech: says how well a method works on this stand-in, not on the labs' recordings"],
         )  # fmt: skip
+
+    def origins(self) -> Origins:
+        from speechml.data.spoken import speaker
+
+        known = super().origins()
+        return known._replace(sources={"speaker": [speaker(voice) for voice in self._voices]}, noise=Noise(0, {}))
 
     def _pack(self, part: Path) -> None:
         from tqdm import tqdm

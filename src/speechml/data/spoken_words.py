@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 import soxr
 
-from speechml.data.clips import CLIP_S, ClipCorpus, ClipsData, Items, chosen, coloured_noise, corpus_of
-from speechml.data.pack import PackWriter, fingerprint, is_whole, open_pack
+from speechml.data.clips import (
+    CLIP_S,
+    MIXED,
+    ClipCorpus,
+    ClipsData,
+    Items,
+    at_random,
+    chosen,
+    coloured_noise,
+    corpus_of,
+)
+from speechml.data.pack import PackedCorpus, PackWriter, fingerprint, is_whole, open_pack
 from speechml.data.parts import PARTS
 from speechml.data.progress import progress
 from speechml.data.word_folders import word_of
@@ -27,9 +37,9 @@ SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # of the clips, by speaker
 
 
 class SpokenWords(ClipsData):
-    """The 30 words of Speech Commands v0.01, each spoken once by each of espeak-ng's voices; split by speaker.
+    """The 30 words of Speech Commands v0.01, each spoken once by each of espeak-ng's voices.
 
-    Made once, in seconds, and cached.
+    Made once, in seconds, and cached. `split=official` keeps every speaker in one part.
 
     Args:
         voices: how many voices speak; all where it is null.
@@ -42,21 +52,37 @@ class SpokenWords(ClipsData):
         self.voices = voices
 
     def find(self) -> ClipCorpus:
-        from speechml.data.spoken import split_by_voice
-
         words, told = self.asked(list(WORDS), "spoken_words")
         made = (RECIPE, self.voices, self.sample_rate, version("espeakng-loader"), version("numpy"), version("soxr"))
         found = open_pack(built_once(self.cache / "packs" / f"spoken-words-{fingerprint(made)}", is_whole, self._pack))
+        labels = [word_of(name) for name in found.names]
+        numbers = [i for i, label in enumerate(labels) if label in words]
+        every = Items(found.names, found.sums, list(range(len(labels))), self._parts(found, numbers), labels)
+        notes = ["synthetic speech: says how well a method works on this stand-in, not on people"]
+        notes += [MIXED] * (self.split == "random")
+        protocol = "speaker" if self.split == "official" else self.split
+        background = coloured_noise(self.row)
+        return corpus_of(
+            chosen(every, numbers), list(words), found.roles["clip"], background, protocol, [*notes, *told]
+        )
+
+    def speakers(self) -> list[str | None]:
+        from speechml.data.spoken import speaker
+
+        return [speaker(Path(name).stem.replace("_", "+", 1)) for name in self.corpus.names]
+
+    def _parts(self, found: PackedCorpus, used: list[int]) -> list[str]:
+        """The part of each clip: by speaker, whichever words are used, or at random by clip."""
+        from speechml.data.spoken import split_by_voice
+
+        if self.split == "random":
+            return at_random(len(found.names), used, self.split_seed)
         try:
             split = split_by_voice(found.speakers, SHARES, self.split_seed)
         except ValueError as error:
             raise BadInput(f"data.voices={self.voices}: {error}") from error
         part = {int(i): name for name in PARTS for i in split[name]}
-        every = Items(found.names, found.sums, list(range(len(part))), [part[i] for i in range(len(part))],
-                      [word_of(name) for name in found.names])  # fmt: skip
-        items = chosen(every, [i for i, label in enumerate(every.labels) if label in words])
-        notes = ["synthetic speech: says how well a method works on this stand-in, not on people"]
-        return corpus_of(items, list(words), found.roles["clip"], coloured_noise(self.row), "speaker", [*notes, *told])
+        return [part[i] for i in range(len(part))]
 
     def _pack(self, part: Path) -> None:
         from speechml.data.spoken import one_voice_a_speaker

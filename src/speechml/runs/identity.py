@@ -16,6 +16,8 @@ WITHOUT_EFFECT = (
     "callbacks.figures", "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps",
     "trainer.profiler", "data.download", "checkpoint.every_n_steps", "checkpoint.every_s",
 )  # fmt: skip
+# Keys that what a `_target_` names has got since, each with what held before there was a choice: runs of then keep their ids.
+LATER: dict[str, dict[str, Any]] = {"speechml.data.SpokenWords": {"split": "official"}}
 
 
 def run_id(cfg: DictConfig) -> str:
@@ -38,11 +40,21 @@ def with_paths_as_text(cfg: DictConfig) -> DictConfig:
 
 def digest(config: Any) -> str:
     """The id of a resolved config, whose keys without effect do not count."""
-    counted = dict(config)
+    counted = _without_later_keys(config)
     for key in WITHOUT_EFFECT:
         _leave_out(counted, key.split("."))
     text = json.dumps(counted, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _without_later_keys(node: Any) -> Any:
+    """A copy of a config without the keys of LATER that have the value which held before."""
+    if isinstance(node, list):
+        return [_without_later_keys(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    later = LATER.get(str(node.get("_target_")), {})
+    return {k: _without_later_keys(v) for k, v in node.items() if k not in later or v != later[k]}
 
 
 def _leave_out(node: dict[str, Any], words: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from speechml.data.audit import lines as audit_lines
 from speechml.runs.class_summary import class_cells, confused, of_these_data, remarks
 from speechml.runs.tables import shown, table
 
@@ -94,6 +95,7 @@ def facts(card: dict[str, Any]) -> list[str]:
         counts = ", ".join(f"{n} {part}" for part, n in data["recordings"].items()) + f" {data['called']}"
     else:
         counts = ", ".join(f"{n} s {part}" for part, n in data["seconds"].items())
+    lines += audit_lines(card.get("audit"))
     lines += [
         f"Data: {data['data']}, {counts}, split protocol {data['protocol']}, test set {data['test_fingerprint']}."
     ]
