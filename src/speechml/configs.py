@@ -24,7 +24,7 @@ READ: dict[str, set[str]] = {
     "checkpoint": {"monitor", "mode", "test_weights", "every_n_steps", "every_s"},
     "logger": {"tensorboard", "csv"},
     "paths": {"runs", "cache"},
-    "published": {"source", "note", "scores", "of"},
+    "published": {"source", "note", "scores", "of", "tolerance"},
 }  # fmt: skip
 # Given by the user as file or folder names: kept as typed in the identity, made absolute in the frozen config.
 PATH_KEYS = ("root", "clean", "noise", "clean_file", "noisy_file")

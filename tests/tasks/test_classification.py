@@ -233,9 +233,20 @@ def test_a_bad_clip_is_one_sentence_and_exit_code_2(words: Path, workplace: Path
 
 def test_published_figures_stand_beside_such_data_only() -> None:
     published = {"of": {"data": "SpeechCommands", "protocol": "random", "classes": 3}}
-    card = {"data": "SpeechCommands", "protocol": "random", "classes": ["a", "b", "c"]}
+    published["of"]["least"] = 10
+    card = {
+        "data": "SpeechCommands",
+        "protocol": "random",
+        "classes": ["a", "b", "c"],
+        "recordings": {"train": 7, "test": 3},
+    }
     assert of_these_data(published, card)
-    for other in ({"data": "SpokenWords"}, {"protocol": "official"}, {"classes": ["a", "b"]}):
+    for other in (
+        {"data": "SpokenWords"},
+        {"protocol": "official"},
+        {"classes": ["a", "b"]},
+        {"recordings": {"test": 9}},
+    ):
         assert not of_these_data(published, card | other)
 
 

@@ -28,8 +28,9 @@ def class_cells(scores: dict[str, Any], published: dict[str, Any]) -> tuple[list
 
 def of_these_data(published: dict[str, Any], data: dict[str, Any]) -> bool:
     """Whether published figures are of such data: the card of the data has all that `published.of` says."""
-    wanted = published.get("of") or {}
-    return all(
+    wanted = dict(published.get("of") or {})
+    enough = sum(data["recordings"].values()) >= wanted.pop("least", 0)
+    return enough and all(
         len(data.get(key, ())) == value if key == "classes" else data.get(key) == value for key, value in wanted.items()
     )
 

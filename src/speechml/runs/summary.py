@@ -67,11 +67,10 @@ class Block(NamedTuple):
 def blocks(folder: Path, card: dict[str, Any]) -> list[Block]:
     """The scores of a run in tables, one for each part or kind."""
     scores, data, published = card.get("scores", {}), card["data"], card.get("published") or {}
-    found = []
+    published, found = published if of_these_data(published, data) else {}, []
     if "test/acc" in scores:
-        beside = published if of_these_data(published, data) else {}
         told = [*remarks(scores, card["scored"], data["called"]), *confused(folder / "predictions.npz")]
-        found.append(Block(*class_cells(scores, beside), told))
+        found.append(Block(*class_cells(scores, published), told))
     for part in scored_parts(scores):
         # What was published of training data stands beside scores of the same protocol only.
         beside = published if data["protocol"] == "as_published" or part != "train" else {}
@@ -85,11 +84,13 @@ def facts(card: dict[str, Any]) -> list[str]:
     parts, lines = scored_parts(scores), []
     if published.get("source"):
         lines += [f"Published: {published['source']}. Note: {published.get('note', 'none')}."]
+        same = of_these_data(published, data)
         for name, value in published.get("scores", {}).items():
-            if name.startswith("train/") and "train" in parts and data["protocol"] != "as_published":
+            part = name.split("/")[0]
+            if part == "train" and "train" in parts and data["protocol"] != "as_published":
                 lines += [f"  {name}: {value:.4g} published, where all of the recording was trained on"]
-            elif name.split("/")[0] not in parts and not ("test/acc" in scores and of_these_data(published, data)):
-                where = " of other data or another division" if "test/acc" in scores else ""
+            elif not same or (part not in parts and "test/acc" not in scores):
+                where = "" if same else " of other data or another division"
                 lines += [f"  {name}: {value:.4g} published{where}, {shown(scores.get(name), False)} here"]
     if max(data["recordings"].values()) > 1:
         counts = ", ".join(f"{n} {part}" for part, n in data["recordings"].items()) + f" {data['called']}"
