@@ -219,9 +219,9 @@ def _macro(one: Setting, other: Setting, common: np.ndarray) -> Difference:
     run = one.runs[0]
     groups = np.arange(len(common)) if run.groups is None else run.groups[_rows(run, common)]
     units = int(groups.max()) + 1
-    random = np.random.default_rng(0)
-    draws = max(200, min(RESAMPLES, 20_000_000 // len(common)))
-    weights = random.multinomial(units, np.full(units, 1 / units), size=draws)[:, groups].astype(np.float32)
+    draws = max(200, min(RESAMPLES, 10_000_000 // units))
+    drawn = np.random.default_rng(0).integers(units, size=(draws, units)) + units * np.arange(draws)[:, None]
+    weights = np.bincount(drawn.ravel(), minlength=draws * units).reshape(draws, units)[:, groups].astype(np.float32)
     weights = np.concatenate([np.ones((1, len(common)), np.float32), weights])
     means = []
     for setting in (one, other):

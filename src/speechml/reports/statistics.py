@@ -43,12 +43,13 @@ def mean_difference(differences: np.ndarray, groups: np.ndarray | None = None) -
     if _none(scale, sums):
         return _certain(mean, units)
     ratios = np.concatenate([_studentised(sums[rows], counts[rows], mean) for rows in _resampled(units)])
-    ratios = np.sort(ratios[np.isfinite(ratios)])
+    ratios = ratios[np.isfinite(ratios)]
     low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    beyond = int((np.abs(ratios) >= abs(mean) / scale).sum())
-    return Difference(
-        mean, float(mean - high * scale), float(mean - low * scale), (beyond + 1) / (len(ratios) + 1), units
-    )
+    beyond = min(
+        (ratios >= mean / scale).sum(), (ratios <= mean / scale).sum()
+    )  # of the tail that the interval leaves out
+    p = min(1.0, 2 * (int(beyond) + 1) / (len(ratios) + 1))
+    return Difference(mean, float(mean - high * scale), float(mean - low * scale), p, units)
 
 
 def unpaired_difference(one: np.ndarray, other: np.ndarray) -> Difference:
