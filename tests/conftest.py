@@ -93,7 +93,8 @@ PROGRAMS = {"speechml": "cli:app", "speechml-train": "train:main", "speechml-eva
 def command(*words: str, **options) -> subprocess.CompletedProcess[str]:
     """Run `speechml-train`, `speechml-evaluate` or `speechml` of this environment in a process of its own.
 
-    Without options of `subprocess.run` it is forked from one that has loaded the packages, which takes most of the time.
+    Without options of `subprocess.run` it is forked from one that has loaded the packages, which takes most of the time;
+    joblib, whose processes are not made for that, needs `env=os.environ`.
     """
     if options:
         program = Path(sys.executable).with_name(words[0])
@@ -105,7 +106,9 @@ def command(*words: str, **options) -> subprocess.CompletedProcess[str]:
         process = server.Process(target=_run, args=(words, Path.cwd(), dict(os.environ), *texts))
         process.start()
         process.join(300)
-        assert process.exitcode is not None, words
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(list(words), 300, texts[0].read_text(), texts[1].read_text())
         return subprocess.CompletedProcess(words, process.exitcode, *(text.read_text() for text in texts))
 
 

@@ -125,6 +125,24 @@ def report(
 
 
 @commands.command()
+def reproduce(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Experiments (none: those of the labs) and overrides.", metavar="[EXPERIMENT|OVERRIDE]..."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder with the labs' own data sets; else stand-ins.")
+    ] = None,
+    launcher: Annotated[str, typer.Option("--launcher", help="basic, local or slurm.")] = "basic",
+    read: Annotated[bool, typer.Option("--read", help="Run nothing: read the runs that are done.")] = False,
+) -> None:
+    """Run the labs' experiments where they are not done, and show their figures beside the published ones."""
+    from speechml.reports.reproduce import reproduce
+
+    print(reproduce(words or [], data, launcher, read))
+
+
+@commands.command()
 def explain(
     key: Annotated[str, typer.Argument(help="As in --help of speechml-train: optimizer.lr, model, hydra/launcher ...")],
     overrides: Annotated[

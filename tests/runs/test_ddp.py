@@ -183,7 +183,7 @@ def test_ranks_with_different_configs_are_stopped_before_the_first_step(
 def test_every_launcher_gives_each_run_of_two_ranks_its_own_folder_and_config(
     launcher: tuple[str, ...], workplace: Path
 ) -> None:
-    done = command("speechml-train", "-m", *TWO, "trainer.max_epochs=1", *launcher)
+    done = command("speechml-train", "-m", *TWO, "trainer.max_epochs=1", *launcher, env=os.environ)
     assert done.returncode == 0, done.stderr
     rates = set()
     for path in workplace.glob("runs/lab2b_mimo_cnn/*/card.json"):

@@ -10,11 +10,18 @@ from speechml.command import in_words
 from speechml.configs import conf_dir
 from speechml.errors import BadInput
 from speechml.sweeps.compose import Composed
-from speechml.sweeps.planning import Estimate, combinations, given, plan_table, planned
+from speechml.sweeps.planning import Estimate, PlannedRun, combinations, given, plan_table, planned
 
 
 def dry(arguments: list[str]) -> str:
-    """The table of a sweep's runs, none of which is computed.
+    """The table of a sweep's runs, none of which is computed; see `plan`."""
+    runs, retries = plan(arguments)
+    estimate = Estimate({Path(run.folder.parent) for run in runs})
+    return plan_table(runs, retries, estimate.seconds)
+
+
+def plan(arguments: list[str]) -> tuple[list[PlannedRun], int]:
+    """The runs of a sweep, and how often what failed is launched again.
 
     Args:
         arguments: what would follow `speechml-train -m`.
@@ -45,6 +52,4 @@ def dry(arguments: list[str]) -> str:
                 "a search draws its values as it goes, so there is no plan of it; hydra.sweeper.n_trials says how many runs"
             )
         words, retries = given(sweeper, task)
-        runs = planned(composed, combinations(words, loader))
-    estimate = Estimate({Path(run.folder.parent) for run in runs})
-    return plan_table(runs, retries, estimate.seconds)
+        return planned(composed, combinations(words, loader)), retries
