@@ -1,8 +1,14 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 
+from conftest import TINY
 from speechml.build import build, target
 from speechml.errors import BadInput
+from speechml.runs.folder import read_card
 
 
 @pytest.mark.parametrize(
@@ -38,8 +44,6 @@ def test_a_name_of_nothing_is_one_sentence(name: str) -> None:
 
 
 def test_a_refused_package_is_not_even_imported() -> None:
-    import sys
-
     with pytest.raises(BadInput):
         target("antigravity.x")
     assert "antigravity" not in sys.modules
@@ -50,3 +54,69 @@ def test_wrong_arguments_are_told_in_the_words_of_the_class() -> None:
         build({"_target_": "speechml.models.MIMOCNN", "taps": [40], "features": [1, 5, 1]}, where="model.net")
     with pytest.raises(BadInput, match="Invalid learning rate: -1"):
         build({"_target_": "torch.optim.SGD", "lr": -1.0}, [torch.nn.Parameter(torch.zeros(1))], where="optimizer")
+
+
+OWN = """
+import torch
+class Mine(torch.nn.Module):
+    receptive_field = 1
+    def __init__(self, gain: float = 1.0):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(gain))
+    def forward(self, noisy):
+        return self.gain * noisy
+class Lengthless(torch.nn.Conv1d):
+    pass
+def function():
+    pass
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the user's own, with a module in it."""
+    (tmp_path / "mine_of_test.py").write_text(OWN)
+    (tmp_path / "torch.py").write_text("raise SystemExit")
+    (tmp_path / "broken_of_test.py").write_text("1 / 0")
+    monkeypatch.setenv("SPEECHML_CONF", str(tmp_path))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+def test_networks_of_the_users_own_are_built_where_the_environment_names_their_folder(own: Path, monkeypatch) -> None:
+    assert build({"_target_": "mine_of_test.Mine", "gain": 2.0}).gain.item() == 2
+    assert target("torch.nn.Conv1d") is torch.nn.Conv1d  # whatever else is called torch
+    with pytest.raises(BadInput, match="is refused"):
+        target("mine_of_test.function")
+    with pytest.raises(BadInput, match="is refused"):
+        target("mine_of_test.torch.hub.load")
+    with pytest.raises(BadInput, match=r"names nothing .*ZeroDivisionError"):
+        target("broken_of_test.Net")
+    task = {"_target_": "speechml.tasks.WaveformDenoiser", "sample_rate": 16000}
+    with pytest.raises(BadInput, match="says neither receptive_field"):
+        build(
+            {
+                **task,
+                "net": {"_target_": "mine_of_test.Lengthless", "in_channels": 1, "out_channels": 1, "kernel_size": 3},
+            }
+        )
+    monkeypatch.delenv("SPEECHML_CONF")
+    with pytest.raises(BadInput, match=r"is refused.*SPEECHML_CONF"):
+        target("mine_of_test.Mine")
+
+
+def test_a_run_tells_that_the_users_own_code_has_changed_since(own: Path, train: Callable[..., Path], capsys) -> None:
+    words = (
+        "~model.net",
+        "+model.net={_target_: mine_of_test.Mine}",
+        "trainer.max_epochs=1",
+        "callbacks.figures=null",
+        *TINY,
+    )
+    run = train(*words)
+    assert set(read_card(run)["code"]["own"]) == {"mine_of_test", "broken_of_test"}
+    assert train(*words) == run
+    assert "Your own code" not in capsys.readouterr().out
+    (own / "mine_of_test.py").write_text(OWN + "# changed")
+    train(*words)
+    assert "Your own code has changed since (mine_of_test); redo=true" in capsys.readouterr().out

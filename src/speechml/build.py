@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from speechml.errors import BadInput
 
 PACKAGES = ("speechml", "torch", "torchmetrics", "lightning")
+
+
+def own_modules() -> dict[str, Path]:
+    """The user's own modules by name: Python files in the folders of $SPEECHML_CONF, which no config can set."""
+    folders = [Path(folder).absolute() for folder in os.environ.get("SPEECHML_CONF", "").split(os.pathsep) if folder]
+    found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.py"))}
+    return {name: path for name, path in found.items() if name not in PACKAGES}
+
+
+def own_code() -> dict[str, str]:
+    """A short checksum of each of the user's own modules."""
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in own_modules().items()}
 
 
 def kinds() -> tuple[type, ...]:
@@ -27,7 +43,8 @@ def kinds() -> tuple[type, ...]:
 def target(name: Any, where: str = "") -> type:
     """The class that a `_target_` names.
 
-    Judged by what the name resolves to, not by how it is written: a class of PACKAGES that is one of `kinds()`.
+    Judged by what the name resolves to, not by how it is written: a class of PACKAGES, or of a module of the user's own,
+    that is one of `kinds()`.
 
     Args:
         name: dotted name.
@@ -37,21 +54,27 @@ def target(name: Any, where: str = "") -> type:
         BadInput: the name resolves to nothing, or to something that configs may not build.
     """
     words = name.split(".") if isinstance(name, str) and len(name) <= 200 and name.isascii() else [""]
-    refusal = f"{where}_target_={name} is refused: a config may only build modules, optimisers, schedules, metrics, data modules, callbacks, loggers, trainers and strategies of {', '.join(PACKAGES)}"  # noqa: E501
-    if words[0] not in PACKAGES:
+    where = f"{where.rstrip('.')}." if where else ""
+    refusal = f"{where}_target_={name} is refused: a config may only build modules, optimisers, schedules, metrics, data modules, callbacks, loggers, trainers and strategies of {', '.join(PACKAGES)}, or of your own modules in a folder of $SPEECHML_CONF"  # noqa: E501
+    own = own_modules()
+    packages = (*PACKAGES, *own)
+    if words[0] not in packages:
         raise BadInput(refusal)
-    found: Any = None
+    if words[0] in own and (folder := str(own[words[0]].parent)) not in sys.path:
+        sys.path.insert(0, folder)
+    found, failed = None, ""
     for split in range(len(words), 0, -1):
         try:
             found = importlib.import_module(".".join(words[:split]))
-        except Exception:  # whatever it is that a module says at its import
+        except Exception as error:  # whatever it is that a module says at its import
+            failed = f" ({type(error).__name__}: {' '.join(str(error).split())})" if words[0] in own else ""
             continue
         for word in words[split:]:
             found = getattr(found, word, None)
         break
     if found is None:
-        raise BadInput(f"{where}_target_={name} names nothing that can be imported")
-    if not isinstance(found, type) or not issubclass(found, kinds()) or found.__module__.split(".")[0] not in PACKAGES:
+        raise BadInput(f"{where}_target_={name} names nothing that can be imported{failed}")
+    if not isinstance(found, type) or not issubclass(found, kinds()) or found.__module__.split(".")[0] not in packages:
         raise BadInput(refusal)
     return found
 

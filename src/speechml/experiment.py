@@ -153,6 +153,9 @@ def _already_done(config: dict[str, Any], folder: Path, card: dict[str, Any]) ->
     if (now.get("commit"), now.get("dirty")) != (then.get("commit"), then.get("dirty")):
         versions = [f"{code.get('commit')}{' with changes' * bool(code.get('dirty'))}" for code in (then, now)]
         print(f"It was made by another version of the code (commit {versions[0]}, now {versions[1]}).")
+    mine, before = now.get("own", {}), then.get("own", {})
+    if changed := [name for name in mine if name in before and mine[name] != before[name]]:
+        print(f"Your own code has changed since ({', '.join(changed)}); redo=true trains with it as it is now.")
     print(summary(folder, card))
     return _value(config, card)
 

@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from speechml.build import own_code
 from speechml.errors import BadInput, Busy
 from speechml.files import write_json
 
@@ -188,8 +189,14 @@ def _version(package: str) -> str:
         return "absent"
 
 
-@cache
 def code_version() -> dict[str, Any]:
+    """Version, commit, and a checksum of each module of the user's own."""
+    own = own_code()
+    return {**_version_of_checkout(), **({"own": own} if own else {})}
+
+
+@cache
+def _version_of_checkout() -> dict[str, Any]:
     """Commit of the checkout that speechml runs from, and whether it was changed since; nothing for an installed wheel."""
     here = Path(__file__).resolve().parent
     try:

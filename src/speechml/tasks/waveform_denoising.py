@@ -62,6 +62,11 @@ class WaveformDenoiser(DenoisingTask):
         if loss not in LOSSES:
             raise ValueError(f"loss is {loss!r}; it can be {', '.join(LOSSES)}")
         self.net = build(net, where="model.net")
+        if self.receptive_field is None and not hasattr(self.net, "samples"):
+            raise ValueError(
+                f"{type(self.net).__name__} says neither receptive_field (samples of input behind one of output) nor samples "
+                "(the one length that it takes)"
+            )
         self.loss_name, self.normalize = loss, normalize
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the noisy training waveforms

@@ -1,0 +1,78 @@
+"""The README's table of published and obtained figures, made from the cards in scripts/results/.
+
+speechml reproduce --data FOLDER          # runs the labs, and keeps their cards in runs/.sweeps/reproduction/cards/
+python scripts/results_table.py --take runs/.sweeps/reproduction/cards
+python scripts/results_table.py           # writes the table into README.md
+python scripts/results_table.py --check   # exit code 1 where README.md says something else than the cards
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from speechml.reports.published import LABS, Figure, absent, as_markdown, figures
+
+ROOT = Path(__file__).resolve().parents[1]
+README, CARDS = ROOT / "README.md", ROOT / "scripts" / "results"
+BEGIN, END = "<!-- results: made by scripts/results_table.py -->", "<!-- end of results -->"
+
+
+def results() -> str:
+    """The table of all cards, in the order of the labs, as Markdown."""
+    found: list[Figure] = []
+    for experiment in LABS:
+        mine = [card for card in cards() if card["experiment"] == experiment]
+        found += figures(experiment, mine) if mine else absent(experiment, "no card")
+    return as_markdown(found)
+
+
+def cards() -> list[dict[str, Any]]:
+    """What is kept of the runs, by experiment and seed."""
+    found = [json.loads(path.read_text()) for path in CARDS.glob("*.json")]
+    return sorted(found, key=lambda card: (card["experiment"], card["seed"]))
+
+
+def take(folder: Path) -> None:
+    """Keep the cards of a reproduction instead of those that were there of the same experiments."""
+    new = {path: json.loads(path.read_text())["experiment"] for path in sorted(folder.glob("*.json"))}
+    CARDS.mkdir(exist_ok=True)
+    for old in CARDS.glob("*.json"):
+        if json.loads(old.read_text())["experiment"] in new.values():
+            old.unlink()
+    for path in new:
+        shutil.copy(path, CARDS / path.name)
+    print(f"{len(new)} cards in {CARDS.relative_to(ROOT)}")
+
+
+def with_table(text: str) -> str:
+    """A README with the table in its place."""
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise SystemExit(f"README.md has no place for the table: {BEGIN} ... {END}")
+    return f"{before}{BEGIN}\n{results()}\n{END}{after}"
+
+
+def main() -> None:
+    """Write the table, or say whether it is the one that stands there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--take", type=Path, metavar="FOLDER", help="keep the cards of this folder first")
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    options = parser.parse_args()
+    if options.take:
+        take(options.take)
+    old = README.read_text()
+    new = with_table(old)
+    if options.check and new != old:
+        sys.exit("README.md does not show what the cards in scripts/results/ say: run python scripts/results_table.py")
+    if not options.check:
+        README.write_text(new)
+
+
+if __name__ == "__main__":
+    main()
