@@ -83,7 +83,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_networks_of_the_users_own_are_built_where_the_environment_names_their_folder(own: Path, monkeypatch) -> None:
+@pytest.mark.usefixtures("own")
+def test_networks_of_the_users_own_are_built_where_the_environment_names_their_folder(monkeypatch) -> None:
     assert build({"_target_": "mine_of_test.Mine", "gain": 2.0}).gain.item() == 2
     assert target("torch.nn.Conv1d") is torch.nn.Conv1d  # whatever else is called torch
     with pytest.raises(BadInput, match="is refused"):
