@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,22 @@ def _train(words: tuple[str, ...], place: Path, environment: dict[str, str], *te
     from speechml.train import main
 
     main()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One headless Chromium for all tests of a process; `browser.opened` opens pages in it."""
+    from playwright.sync_api import sync_playwright
+
+    from browser import OPTIONS, PROGRAMS
+
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip("no Chromium is installed here (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
+        yield browser
+        browser.close()
 
 
 def tone(seconds: float = 1.0, rate: int = 16000, hz: float = 440.0, level: float = 0.3) -> np.ndarray:
