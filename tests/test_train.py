@@ -57,6 +57,12 @@ def test_a_run_leaves_what_the_readme_says(train: Callable[..., Path]) -> None:
     figures = {p.stem.partition("_")[0] for p in (folder / "figures").iterdir()}
     assert figures == {"waveforms", "loss", "spectra", "response", "spectrogram"}
     assert len(list((folder / "audio").glob("*_denoised.wav"))) == 3
+    index = json.loads((folder / "audio" / "index.json").read_text())
+    assert {line["file"] for line in index} == {path.name for path in (folder / "audio").glob("*.wav")}
+    with np.load(folder / "predictions.npz") as predictions:
+        for name in {line["name"] for line in index}:
+            assert name in predictions["name"]
+            assert [line["version"] for line in index if line["name"] == name] == ["noisy", "clean", "denoised"]
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1"]

@@ -1,6 +1,7 @@
 """Word classifiers from command to scores: what a run leaves, what it is scored on, what it refuses."""
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import speechml
 from conftest import TINY, add_background, command, composed, make_words
 from speechml.callbacks.alluvial import drawn_pairs
 from speechml.callbacks.word_figures import mistakes
-from speechml.data import SpeechCommands
+from speechml.data import SpeechCommands, audio
 from speechml.data.parts import Picks
 from speechml.errors import BadInput
 from speechml.runs.checkpoint import read_checkpoint
@@ -59,6 +60,19 @@ def test_a_run_leaves_scores_figures_and_predictions(train: Callable[..., Path],
     text = (folder / "scores.txt").read_text()
     assert "95 % interval" in text
     assert card["data"]["test_fingerprint"] in text
+
+
+def test_the_clips_of_mistakes_are_those_of_their_items(train: Callable[..., Path], words: Path) -> None:
+    folder = train("experiment=words_mel", f"data.root={words}", "optimizer.lr=1e-12", "trainer.max_epochs=1")
+    with np.load(folder / "predictions.npz") as found:
+        named = {str(n): found["classes"][row.argmax()] for n, row in zip(found["name"], found["logits"], strict=True)}
+    wrong = {name: word for name, word in named.items() if word != name.split("/")[0]}
+    index = json.loads((folder / "audio" / "index.json").read_text())
+    assert len(index) == min(40, len(wrong)) > 0
+    for line in index:
+        assert line["version"] == "clip"
+        assert line["file"].endswith(f"_{line['name'].split('/')[0]}_taken_for_{wrong[line['name']]}.wav")
+        np.testing.assert_array_equal(audio.load(folder / "audio" / line["file"]), audio.load(words / line["name"]))
 
 
 def test_a_run_learns_and_its_model_is_loaded_whole(train: Callable[..., Path], words: Path) -> None:
@@ -242,6 +256,14 @@ def test_a_denoiser_is_not_scored_on_words(train: Callable[..., Path], words: Pa
 def test_the_surest_mistakes_come_first() -> None:
     logits = torch.tensor([[5.0, 0.0], [0.0, 1.0], [9.0, 0.0], [0.0, 3.0]])
     assert mistakes(logits, torch.tensor([1, 0, 1, 1])) == [2, 0, 1]
+
+
+def test_after_the_surest_mistakes_every_confused_pair_is_heard() -> None:
+    """Three of 0 for 1, the surest; then one of 2 for 1, and the next of 0 for 1."""
+    logits = torch.tensor([[0.0, 9.0, 0.0], [0.0, 8.0, 0.0], [0.0, 7.0, 0.0], [0.0, 6.0, 0.0], [0.0, 9.0, 0.0]])
+    labels = torch.tensor([0, 0, 0, 2, 1])
+    assert mistakes(logits, labels, first=1) == [0, 3, 1, 2]
+    assert mistakes(logits, labels, first=1, most=3) == [0, 3, 1]
 
 
 def test_rare_pairs_are_hidden_in_the_alluvial_plot() -> None:

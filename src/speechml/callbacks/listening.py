@@ -11,6 +11,7 @@ from torch import Tensor
 
 from speechml.data import audio
 from speechml.data.parts import Picks
+from speechml.files import write_json
 
 
 class Listening(pl.Callback):
@@ -37,16 +38,29 @@ class Listening(pl.Callback):
             return
         folder = Path(trainer.default_root_dir) / "audio"
         shown = examples(trainer, pl_module, "test", self.recordings) + unpaired(trainer, pl_module)
+        written = []
         for name, versions in shown:
             self._show(trainer, pl_module, f"test/{name}", versions)
             for version, waveform in audible(versions).items():
                 file = f"{name.replace('/', '_')}_{version}.wav"
                 audio.save(folder / file, waveform.numpy(), int(pl_module.sample_rate))  # type: ignore[arg-type]
+                written.append((file, name, version))
+        write_index(folder, written)
 
     def _show(self, trainer: pl.Trainer, module: Any, title: str, versions: dict[str, Tensor]) -> None:
         for writer in writers(trainer):
             for version, waveform in audible(versions).items():
                 writer.add_audio(f"{title}/{version}", waveform, trainer.global_step, module.sample_rate)
+
+
+def write_index(folder: Path, files: list[tuple[str, str, str]]) -> None:
+    """Write `index.json` beside audio files: which item of predictions.npz each is of, and in which version.
+
+    Args:
+        folder: of the files.
+        files: name of the file, name of the item, and noisy, clean, denoised or clip.
+    """
+    write_json(folder / "index.json", [{"file": file, "name": name, "version": v} for file, name, v in files])
 
 
 def writers(trainer: Any) -> list[Any]:

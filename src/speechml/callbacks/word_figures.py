@@ -13,13 +13,14 @@ from torch import Tensor
 
 from speechml.callbacks.alluvial import alluvial
 from speechml.callbacks.drawing import Drawings, canvas, confusion_matrix, per_epoch
-from speechml.callbacks.listening import writers
+from speechml.callbacks.listening import write_index, writers
 from speechml.data import audio
 from speechml.data.parts import Picks
 from speechml.signal.class_scores import confusion
 from speechml.signal.front_ends import FrontEnd
 
-MISTAKES = 12  # clips
+MISTAKES = 12  # clips that are drawn and in TensorBoard
+CLIPS = 40  # that are written
 
 
 class WordFigures(Drawings):
@@ -39,7 +40,7 @@ class WordFigures(Drawings):
         accuracies = {name: curve for name, curve in self.curves.items() if name.endswith("acc")}
         if any(accuracies.values()):
             figures["accuracy"] = per_epoch(accuracies, "accuracy")
-        name, waveform = clip(trainer, module, numbers[0])
+        name, waveform = clips(trainer, module, numbers[:1])[0]
         figures |= {
             "sample": sample(waveform, module.sample_rate, name),
             "spectrogram": spectrogram(waveform, module, name),
@@ -48,39 +49,55 @@ class WordFigures(Drawings):
         figures["mel_bands"] = mel_filter_bank(module.sample_rate)
         wrong = mistakes(logits, labels)
         if wrong:
-            figures["mistakes"] = self._mistakes(trainer, module, [(numbers[i], i) for i in wrong], logits, labels)
+            heard = clips(trainer, module, [numbers[i] for i in wrong])
+            figures["mistakes"] = self._mistakes(trainer, module, heard, logits[wrong], labels[wrong])
         return figures
 
     def _mistakes(
-        self, trainer: pl.Trainer, module: Any, wrong: list[tuple[int, int]], logits: Tensor, labels: Tensor
+        self, trainer: pl.Trainer, module: Any, heard: list[tuple[str, Tensor]], logits: Tensor, labels: Tensor
     ) -> Any:
-        """Writes the clips into `audio/` and TensorBoard, and draws their spectrograms."""
+        """Writes the clips into `audio/`, and the first of them into TensorBoard, whose spectrograms it draws."""
         folder = Path(trainer.default_root_dir) / "audio"
-        shown = []
-        for rank, (number, i) in enumerate(wrong, 1):
-            name, waveform = clip(trainer, module, number)
-            share = float(logits[i].softmax(0).max())
-            was, named = module.classes[int(labels[i])], module.classes[int(logits[i].argmax())]
+        shown, written = [], []
+        for rank, ((name, waveform), row, label) in enumerate(zip(heard, logits, labels.tolist(), strict=True), 1):
+            was, named = module.classes[label], module.classes[int(row.argmax())]
             title = f"mistake{rank:02d}_{was}_taken_for_{named}"
             audio.save(folder / f"{title}.wav", waveform.numpy(), int(module.sample_rate))
-            for writer in writers(trainer):
-                writer.add_audio(f"test/{title}", waveform.clamp(-1, 1), trainer.global_step, module.sample_rate)
-            shown.append((f"{was} as {named} ({share:.0%})\n{name}", waveform))
+            written.append((f"{title}.wav", name, "clip"))
+            if rank <= MISTAKES:
+                for writer in writers(trainer):
+                    writer.add_audio(f"test/{title}", waveform.clamp(-1, 1), trainer.global_step, module.sample_rate)
+                shown.append((f"{was} as {named} ({float(row.softmax(0).max()):.0%})\n{name}", waveform))
+        write_index(folder, written)
         return spectrogram_grid(shown, module.sample_rate)
 
 
-def clip(trainer: pl.Trainer, module: Any, number: int) -> tuple[str, Tensor]:
-    """Name and waveform (time,) of a clip."""
+def clips(trainer: pl.Trainer, module: Any, numbers: list[int]) -> list[tuple[str, Tensor]]:
+    """Names and waveforms (time,) of test clips."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    batch = data.gather(Picks("test", 0, torch.tensor([number], device=module.device)))
-    return data.corpus.names[number], batch.waveform[0, 0].float().cpu()
+    batch = data.gather(Picks("test", 0, torch.tensor(numbers, device=module.device)))
+    waveforms = batch.waveform[:, 0].float().cpu()
+    return [(data.corpus.names[number], waveform) for number, waveform in zip(numbers, waveforms, strict=True)]
 
 
-def mistakes(logits: Tensor, labels: Tensor, most: int = MISTAKES) -> list[int]:
-    """Items that were named wrongly, the surest first. Shape: logits (items, classes), labels (items,)."""
+def mistakes(logits: Tensor, labels: Tensor, first: int = MISTAKES, most: int = CLIPS) -> list[int]:
+    """Items that were named wrongly: the surest, then the surest of each confused pair without one, then the next.
+
+    Shape: logits (items, classes), labels (items,).
+
+    Args:
+        first: number of those that are chosen by sureness alone.
+        most: number of all.
+    """
     sure, named = logits.softmax(1).max(1)
     wrong = torch.nonzero(named != labels)[:, 0]
-    return [int(i) for i in wrong[sure[wrong].argsort(descending=True, stable=True)][:most]]
+    order: list[int] = wrong[sure[wrong].argsort(descending=True, stable=True)].tolist()
+    pair = {i: (int(labels[i]), int(named[i])) for i in order}
+    surest_of = {pair[i]: i for i in reversed(order)}
+    covered = {pair[i] for i in order[:first]}
+    of_pairs = [i for i in order[first:] if pair[i] not in covered and surest_of[pair[i]] == i]
+    rest = [i for i in order[first:] if i not in of_pairs]
+    return (order[:first] + of_pairs + rest)[:most]
 
 
 def sample(waveform: Tensor, sample_rate: int, name: str) -> Any:
