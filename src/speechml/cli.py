@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +70,24 @@ def export(
 
     export(run, folder, overwrite)
     print(f"{folder}: weights.safetensors, model.json")
+
+
+@commands.command()
+def tensorboard(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of runs, of a sweep (runs/.sweeps/EXPERIMENT/ID), or single runs; without any, $SPEECHML_RUNS or "
+            "runs.",
+            metavar="[FOLDER]...",
+        ),
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 6006.")] = None,
+) -> None:
+    """Show runs in TensorBoard, on this machine only, by names that say how they differ; Ctrl-C ends it."""
+    from speechml.runs.tensorboard import show
+
+    show(folders or [Path(os.environ.get("SPEECHML_RUNS", "runs"))], port)
 
 
 def app() -> None:

@@ -92,5 +92,5 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
             f"Training: {card['epochs']} epochs in {card['training_s']:.0f} s, {card['parameters']:,} parameters."
         ]
     there = [f"{name}/" for name in ("figures", "audio", "checkpoints") if (folder / name).is_dir()]
-    lines += [f"Run: {folder} ({', '.join(['card.json', *there])})", f"Look: tensorboard --logdir {folder}"]
+    lines += [f"Run: {folder} ({', '.join(['card.json', *there])})", f"Look: speechml tensorboard {folder}"]
     return "\n".join(lines)
