@@ -284,7 +284,7 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     known = found["scores"] | {config["checkpoint"]["monitor"]: found["monitored"]}
     found["headlines"] = [name for name in headlines(config, task, data) if known.get(name) is not None]
     for logger in trainer.loggers:
-        logger.end({name: known[name] for name in found["headlines"]})  # type: ignore[attr-defined]
+        logger.end({name: known[name] for name in found["headlines"]}, trainer.global_step)  # type: ignore[attr-defined]
     return found
 
 

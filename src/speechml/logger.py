@@ -30,9 +30,9 @@ class Events(TensorBoardLogger):
         self.experiment._get_file_writer().add_summary(hparams.begun(settings))
 
     @rank_zero_only
-    def end(self, scores: dict[str, float]) -> None:
-        """Tell of the final scores, and that the run is done."""
-        self.log_metrics({hparams.FINAL + name: value for name, value in scores.items()})
+    def end(self, scores: dict[str, float], step: int) -> None:
+        """Tell of the final scores after `step` steps, and that the run is done."""
+        self.log_metrics({hparams.FINAL + name: value for name, value in scores.items()}, step)
         self.experiment._get_file_writer().add_summary(hparams.ended())
         self.finalize("success")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,6 +33,10 @@ class _Run(NamedTuple):
     card: dict[str, Any]
     config: dict[str, Any]
     typed: dict[str, str]
+
+    def values(self, keys: Iterable[str]) -> dict[str, Any]:
+        found = {key: value_of(self.config, key, self.typed.get(key)) for key in keys}
+        return {key: value for key, value in found.items() if value is not None}
 
 
 def typed(overrides: Sequence[str]) -> dict[str, str]:
@@ -70,33 +75,35 @@ def shown(folders: Iterable[Path]) -> dict[str, Shown]:
     Where there are several experiments, theirs stands before it, as `lab2a_fir/lr=0.2 seed=1`. Runs that cannot be read
     are left out.
     """
-    groups: dict[str, list[_Run]] = defaultdict(list)
-    for folder in folders:
-        try:
-            card = read_card(folder) or {}
-            config = yaml.load((folder / "config.yaml").read_text(), Loader)
-            groups[str(card["experiment"])].append(_Run(folder, card, dict(config), typed(card["overrides"])))
-        except (BadInput, OSError, yaml.YAMLError, *DAMAGE):
-            continue
+    groups = _by_experiment(folders)
+    differing = {experiment: _differing(runs) for experiment, runs in groups.items()}
+    columns = dict.fromkeys(key for keys in differing.values() for key in keys if key != "seed")
     found: dict[str, Shown] = {}
     for experiment, runs in groups.items():
-        differing = _differing(runs)
-        own = [named(values) for values in differing]
+        own = [named(run.values(differing[experiment])) for run in runs]
         often = Counter(own)
-        for run, values, name in zip(runs, differing, own, strict=True):
+        for run, name in zip(runs, own, strict=True):
             told = name if often[name] == 1 else f"{name} {run.folder.name}".strip()
             whole = told if told and len(groups) == 1 else f"{experiment}/{told}" if told else experiment
-            known = {"experiment": experiment, **values} if len(groups) > 1 else values
-            found[whole] = Shown(run.folder, {**known, "seed": run.config.get("seed")}, run.card)
+            first = {"experiment": experiment} if len(groups) > 1 else {}
+            found[whole] = Shown(run.folder, {**first, **run.values([*columns, "seed"])}, run.card)
     return found
 
 
-def _differing(runs: list[_Run]) -> list[dict[str, Any]]:
-    """Of each run the values of those keys whose values differ among them; the seed last."""
+def _by_experiment(folders: Iterable[Path]) -> dict[str, list[_Run]]:
+    groups: dict[str, list[_Run]] = defaultdict(list)
+    for folder in folders:
+        with contextlib.suppress(BadInput, OSError, yaml.YAMLError, *DAMAGE):
+            card = read_card(folder) or {}
+            config = yaml.load((folder / "config.yaml").read_text(), Loader)
+            groups[str(card["experiment"])].append(_Run(folder, card, dict(config), typed(card["overrides"])))
+    return groups
+
+
+def _differing(runs: list[_Run]) -> list[str]:
+    """The keys of which the runs have several values; the seed last."""
     keys = dict.fromkeys(key for run in runs for key in run.typed if key != "seed")
-    table = {key: [value_of(run.config, key, run.typed.get(key)) for run in runs] for key in (*keys, "seed")}
-    differing = {key: values for key, values in table.items() if len(set(map(str, values))) > 1}
-    return [{key: values[i] for key, values in differing.items() if values[i] is not None} for i in range(len(runs))]
+    return [key for key in (*keys, "seed") if len({str(run.values([key])) for run in runs}) > 1]
 
 
 def named(values: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -121,7 +122,7 @@ def _started(place: Path, port: int) -> subprocess.Popen[bytes]:
     with (place / "said.txt").open("wb") as said:
         server = subprocess.Popen(
             [sys.executable, "-m", "tensorboard.main", *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
-            start_new_session=True,
+            start_new_session=True, env={**os.environ, "TMPDIR": str(place)},
         )  # fmt: skip  # a Ctrl-C is for this process, which ends it
     end = time.monotonic() + START_S
     while server.poll() is None and time.monotonic() < end:
