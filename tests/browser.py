@@ -60,8 +60,8 @@ def opened(
         page.close()
 
 
-def until(page: Page, asked: Callable[[], Any], seconds: float = 20) -> Any:
-    """The first answer that is not empty or false, while the page goes on.
+def until(asked: Callable[[], Any], seconds: float = 20) -> Any:
+    """The first answer that is not empty or false.
 
     Raises:
         AssertionError: there was none in time; it tells the last.
@@ -69,5 +69,5 @@ def until(page: Page, asked: Callable[[], Any], seconds: float = 20) -> Any:
     end = time.monotonic() + seconds
     while not (answer := asked()):
         assert time.monotonic() < end, f"still {answer!r} after {seconds} s"
-        page.wait_for_timeout(50)
+        time.sleep(0.05)
     return answer

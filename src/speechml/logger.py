@@ -34,7 +34,7 @@ class Events(TensorBoardLogger):
         """Tell of the final scores after `step` steps, and that the run is done."""
         self.log_metrics({hparams.FINAL + name: value for name, value in scores.items()}, step)
         self.experiment._get_file_writer().add_summary(hparams.ended())
-        self.finalize("success")
+        super().finalize("success")
 
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
@@ -42,4 +42,17 @@ class Events(TensorBoardLogger):
 
     @rank_zero_only
     def save(self) -> None:
-        self.experiment.flush()
+        if self._experiment is not None:
+            self._experiment.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the file where a run was stopped or failed; where a stage was a success, the next goes on in it.
+
+        A further file of the same second might be read before the first, and TensorBoard would take the steps in the
+        first for those of a run that began again.
+        """
+        if status == "success":
+            self.save()
+        else:
+            super().finalize(status)

@@ -4,15 +4,16 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from speechml.runs.settings import shortened, shown, typed
 
 RATES, SEEDS = (0.02, 0.5), (0, 1)  # the second is too high: its best epoch is not its last
 NAMES = [f"lr={rate} seed={seed}" for rate in RATES for seed in SEEDS]
+LAST = "hp/test/snr_db"  # among what a run tells TensorBoard at its end
 README = (Path(__file__).parents[2] / "README.md").read_text()
 COMMANDS = [line.split("  ")[0] for line in README.splitlines() if line.startswith("speechml tensorboard")]
 
@@ -83,7 +85,15 @@ def served(place: Path, words: list[str], temporary: Path, end: signal.Signals =
 def address(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the first command of the README serves."""
     with served(place, shlex.split(COMMANDS[0]), tmp_path_factory.mktemp("served") / "tmp", signal.SIGINT) as address:
+        until(
+            lambda: {run for run, tags in asked(address, "plugin/scalars/tags").items() if LAST in tags} == set(NAMES)
+        )
         yield address
+
+
+def asked(address: str, what: str) -> Any:
+    """An answer of TensorBoard's to its own page."""
+    return json.load(urllib.request.urlopen(f"{address}data/{what}"))
 
 
 def rows(page: Page) -> list[list[str]]:
@@ -136,7 +146,7 @@ def test_hparams_lists_every_run_with_swept_keys_and_test_scores_and_sorts(
         for direction in ("Descending", "Ascending"):
             choose(seen.page, "Direction", direction)
             wanted = sorted(scores, key=lambda name: scores[name], reverse=direction == "Descending")
-            until(seen.page, lambda wanted=wanted: [line[0] for line in rows(seen.page)[1:]] == wanted)
+            until(lambda wanted=wanted: [line[0] for line in rows(seen.page)[1:]] == wanted)
         assert (seen.errors, seen.elsewhere) == ([], [])
 
 
@@ -150,7 +160,7 @@ def cards(page: Page, kind: str) -> list[dict[str, Any]]:
         found = page.locator(kind).evaluate_all(script)
         return found if all(card["step"] >= 0 for card in found) else []
 
-    return list(until(page, complete))
+    return list(until(complete))
 
 
 def test_scalars_compare_runs_by_short_names(browser: Browser, address: str) -> None:
@@ -163,7 +173,7 @@ def test_scalars_compare_runs_by_short_names(browser: Browser, address: str) -> 
         assert "epoch" not in tags
         seen.page.get_by_placeholder("Filter tags").or_(seen.page.get_by_label("Filter tags")).first.fill("val/loss")
         drawn = "cards => cards.some(card => card.tag == 'val/loss' && card.dataToLoad.length == 4)"
-        until(seen.page, lambda: seen.page.locator("tf-scalar-card").evaluate_all(drawn))
+        until(lambda: seen.page.locator("tf-scalar-card").evaluate_all(drawn))
         assert (seen.errors, seen.elsewhere) == ([], [])
 
 
@@ -176,15 +186,18 @@ def test_audio_plays_first_last_and_best(browser: Browser, address: str, place: 
         seen.page.locator("tf-audio-loader").first.wait_for(state="attached")
         seen.page.get_by_label("Filter tags").first.fill("val/.*denoised")
         seen.page.get_by_text("denoised_best").first.wait_for()
-        found = [card for card in cards(seen.page, "tf-audio-loader") if card["tag"].startswith("val/")]
-        heard = {(card["run"], card["tag"].rpartition("/")[2]): card["step"] for card in found}
-        for name in NAMES:
-            assert heard[name, "clean"] == steps[name]["last"] // 3  # the first of three epochs
-            assert heard[name, "denoised"] == steps[name]["last"]
-            assert heard[name, "denoised_best"] == steps[name]["best"]
+        wanted = {(name, "clean", steps[name]["last"] // 3) for name in NAMES}  # the first of three epochs
+        wanted |= {(name, "denoised", steps[name]["last"]) for name in NAMES}
+        wanted |= {(name, "denoised_best", steps[name]["best"]) for name in NAMES}
+
+        def heard() -> set[tuple[str, str, int]]:
+            found = [card for card in cards(seen.page, "tf-audio-loader") if card["tag"].startswith("val/")]
+            return {(card["run"], card["tag"].rpartition("/")[2], card["step"]) for card in found}
+
+        until(lambda: wanted <= heard())
         assert any(step["best"] != step["last"] for step in steps.values())
         playable = "all => all.length > 0 && all.every(a => a.readyState > 0 && Math.abs(a.duration - 1) < 0.01)"
-        until(seen.page, lambda: seen.page.locator("audio").evaluate_all(playable))
+        until(lambda: seen.page.locator("audio").evaluate_all(playable))
         seen.page.locator("audio").first.evaluate("audio => audio.play()")  # an error if it cannot be decoded
         assert (seen.errors, seen.elsewhere) == ([], [])
 
@@ -203,10 +216,7 @@ def test_images_show_spectrograms_response_and_filters(browser: Browser, address
 @pytest.mark.parametrize("line", COMMANDS[1:])
 def test_the_readmes_other_commands_show_the_sweep(line: str, place: Path, tmp_path: Path) -> None:
     with served(place, shlex.split(line), tmp_path / "tmp") as address:
-        end = time.monotonic() + 20
-        while set(names := json.load(urllib.request.urlopen(f"{address}data/runs"))) != set(NAMES):
-            assert time.monotonic() < end, names
-            time.sleep(0.1)
+        until(lambda: set(asked(address, "runs")) == set(NAMES))
 
 
 def test_what_cannot_be_shown_is_a_sentence(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -224,6 +234,45 @@ def test_what_cannot_be_shown_is_a_sentence(place: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(tensorboard, "PORTS", range(port, port + 1))
         with pytest.raises(BadInput, match="all taken"):
             tensorboard.free(None)
+
+
+def test_runs_that_begin_meanwhile_are_shown(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where names change TensorBoard is started anew; where a run goes on, its further files are linked, and no more."""
+    ids = [run.folder.name for _, run in sorted(shown(place.glob("runs/lab2a_fir/*")).items())]
+    folder, links = tmp_path / "runs", tmp_path / "links"
+    links.mkdir()
+    starts: list[list[str]] = []
+    later: list[Any] = [
+        lambda: [add(one) for one in ids[1:]],
+        lambda: (folder / ids[0] / "events.out.tfevents.9.further").touch(),
+        lambda: None,
+    ]
+
+    def add(one: str) -> None:
+        shutil.copytree(place / "runs" / "lab2a_fir" / one, folder / one)
+
+    def pause(seconds: float) -> None:  # noqa: ARG001 (as time.sleep is called)
+        if not later:
+            raise KeyboardInterrupt
+        later.pop(0)()
+
+    def start(where: Path, port: int) -> Any:  # noqa: ARG001
+        starts.append(sorted(path.name for path in (where / "runs").iterdir()))
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+
+    add(ids[0])
+    monkeypatch.setattr(tensorboard, "_started", start)
+    monkeypatch.setattr(tensorboard, "time", SimpleNamespace(sleep=pause))
+    with pytest.raises(KeyboardInterrupt):
+        tensorboard._serve([folder], tensorboard.below([folder]), 6006, links)
+    assert starts == [["lab2a_fir"], NAMES]
+    assert (links / "runs" / NAMES[0] / "events.out.tfevents.9.further").exists()
+    assert capsys.readouterr().out.splitlines() == [
+        "TensorBoard shows 1 run: http://127.0.0.1:6006/ (Ctrl-C ends it)",
+        "TensorBoard shows 4 runs now: reload the page",
+    ]
 
 
 def test_names_say_what_differs_and_nothing_else(place: Path, made: Path) -> None:

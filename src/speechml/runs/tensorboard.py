@@ -67,8 +67,9 @@ def _serve(folders: list[Path], runs: list[Path], port: int, place: Path) -> Non
                     shutil.rmtree(place / "runs", ignore_errors=True)
                     link(known, place / "runs")
                     server = _started(place, port)
-                    again = "again, for there are others now" if before else "(Ctrl-C ends it)"
-                    print(f"TensorBoard shows {len(known)} runs: http://{HOST}:{port}/ {again}", flush=True)
+                    said = "now: reload the page" if before else f"http://{HOST}:{port}/ (Ctrl-C ends it)"
+                    count = f"{len(known)} run{'s' * (len(known) != 1)}"
+                    print(f"TensorBoard shows {count}{' ' if before else ': '}{said}", flush=True)
                 else:
                     link(known, place / "runs")
             time.sleep(LOOK_S)
@@ -167,7 +168,9 @@ def free(port: int | None) -> int:
 @contextlib.contextmanager
 def _until_a_signal() -> Iterator[None]:
     """Inside, Ctrl-C, TERM and the end of the terminal lead to the end of the block, and a second one does nothing."""
-    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    asked = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which nohup asks for
+        asked.append(signal.SIGHUP)
 
     def leave(number: int, frame: Any) -> None:  # noqa: ARG001 (as signal handlers are called)
         for each in asked:
