@@ -29,7 +29,7 @@ lint: .venv/installed  ## ruff and mypy
 	$(BIN)/mypy
 
 tensorboard: .venv/installed  ## show all runs in a browser, on this machine only
-	$(BIN)/tensorboard --logdir runs --host 127.0.0.1
+	$(BIN)/speechml tensorboard
 
 bench: .venv/installed  ## time the library against what people use now
 	$(BIN)/python scripts/benchmark.py convolution

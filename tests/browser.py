@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, Request
@@ -56,3 +58,16 @@ def opened(
         yield seen
     finally:
         page.close()
+
+
+def until(asked: Callable[[], Any], seconds: float = 20) -> Any:
+    """The first answer that is not empty or false.
+
+    Raises:
+        AssertionError: there was none in time; it tells the last.
+    """
+    end = time.monotonic() + seconds
+    while not (answer := asked()):
+        assert time.monotonic() < end, f"still {answer!r} after {seconds} s"
+        time.sleep(0.05)
+    return answer

@@ -55,7 +55,7 @@ def test_a_run_leaves_what_the_readme_says(train: Callable[..., Path]) -> None:
     ):
         assert (folder / name).stat().st_size > 0
     figures = {p.stem.partition("_")[0] for p in (folder / "figures").iterdir()}
-    assert figures == {"waveforms", "loss", "spectra", "response", "spectrogram"}
+    assert figures == {"waveforms", "loss", "spectra", "response", "filters", "spectrogram"}
     assert len(list((folder / "audio").glob("*_denoised.wav"))) == 3
     index = json.loads((folder / "audio" / "index.json").read_text())
     assert {line["file"] for line in index} == {path.name for path in (folder / "audio").glob("*.wav")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,8 +17,7 @@ from speechml.sweeps.commands import sweep
 
 commands = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
-    help="Use trained models: denoise recordings, name words and genres; audit data. Training is speechml-train, scoring "
-    "speechml-evaluate.",
+    help="Everything beside training (speechml-train) and scoring (speechml-evaluate): use models, look at runs, compare them.",
 )  # fmt: skip
 commands.add_typer(data, name="data")
 commands.add_typer(runs, name="runs")
@@ -154,6 +154,24 @@ def explain(
     from speechml.explain.text import explain
 
     print(explain(key, overrides or []))
+
+
+@commands.command()
+def tensorboard(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of runs, of a sweep (runs/.sweeps/EXPERIMENT/ID), or single runs; without any, $SPEECHML_RUNS or "
+            "runs.",
+            metavar="[FOLDER]...",
+        ),
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 6006.")] = None,
+) -> None:
+    """Show runs in TensorBoard, on this machine only, by names that say how they differ; Ctrl-C ends it."""
+    from speechml.runs.tensorboard import show
+
+    show(folders or [Path(os.environ.get("SPEECHML_RUNS", "runs"))], port)
 
 
 def app() -> None:

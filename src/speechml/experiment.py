@@ -39,7 +39,8 @@ from speechml.runs.folder import (
 from speechml.runs.identity import run_id
 from speechml.runs.nodes import led, refuse_other_numbers, started
 from speechml.runs.ranks import ended_ranks, join, leave_group, processes
-from speechml.runs.state import cut_logs, machine
+from speechml.runs.settings import settings_of
+from speechml.runs.state import EVENTS, cut_logs, machine
 from speechml.runs.stopping import Stop, Stopped
 from speechml.runs.summary import summary
 from speechml.scoring import scored
@@ -259,9 +260,12 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     place = trial.current()
     watched = config["objective"] or config["checkpoint"]["monitor"]
     pruners = pruning(place, watched, processes(config["trainer"]))
-    trainer, saving, best = trainer_for(config, folder, data, task, pruners, resume, stop)
+    trainer, saving, best = trainer_for(config, folder, data, pruners, resume, stop)
     if trainer.is_global_zero and not in_sweep():
         print(task.describe(), file=sys.stderr, flush=True)
+    if not list(folder.glob(EVENTS)):  # a run that goes on has told of its settings
+        for logger in trainer.loggers:
+            logger.begin(settings_of(config, overrides()))  # type: ignore[attr-defined] # speechml.logger.Events
     try:
         trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -284,11 +288,10 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
         "monitored": None if value is None else float(value),
         **scored(trainer, task, data, config, folder, best),
     }
+    known = found["scores"] | {config["checkpoint"]["monitor"]: found["monitored"]}
+    found["headlines"] = [name for name in headlines(config, task, data) if known.get(name) is not None]
     for logger in trainer.loggers:
-        known = found["scores"] | {config["checkpoint"]["monitor"]: found["monitored"]}
-        final = {name: known.get(name) for name in headlines(config, task, data)}
-        logger.log_metrics({f"hp/{k}": v for k, v in final.items() if v is not None})
-        logger.finalize("success")
+        logger.end({name: known[name] for name in found["headlines"]}, trainer.global_step)  # type: ignore[attr-defined]
     return found
 
 

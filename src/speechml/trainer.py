@@ -12,17 +12,15 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from speechml import __version__
 from speechml.build import build
 from speechml.callbacks import EpochTable
-from speechml.configs import flat
 from speechml.runs.checkpoint import FORMAT, AtomicIO
 from speechml.runs.nodes import started
 from speechml.runs.ranks import FrozenDDP, processes
 from speechml.runs.saving import Best, Saving
-from speechml.runs.state import EVENTS
 from speechml.runs.stopping import Stop
 
 
 def trainer_for(
-    config: dict[str, Any], folder: Path, data: Any, task: Any, more: list[pl.Callback], resume: Path | None, stop: Stop
+    config: dict[str, Any], folder: Path, data: Any, more: list[pl.Callback], resume: Path | None, stop: Stop
 ) -> tuple[pl.Trainer, Saving, Best | None]:
     """The trainer of a run, with what watches it (`more` besides), and the callbacks that save it and keep its best.
 
@@ -30,12 +28,11 @@ def trainer_for(
         config: of the run.
         folder: of the run.
         data: the data module.
-        task: to be trained.
         more: callbacks beside those of the config.
         resume: the checkpoint that it goes on from.
         stop: whether a signal has asked for a stop.
     """
-    from lightning.pytorch.loggers import TensorBoardLogger
+    from speechml.logger import Events
 
     keep = config["checkpoint"]
     record = {
@@ -46,9 +43,7 @@ def trainer_for(
     callbacks: list[Any] = [saving, best]
     callbacks += [build(node, where=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
     callbacks += more
-    loggers = []
-    if config["logger"]["tensorboard"]:
-        loggers.append(TensorBoardLogger(folder, name="", version="", default_hp_metric=False))
+    loggers = [Events(folder)] if config["logger"]["tensorboard"] else []
     callbacks.append(EpochTable(str(folder / "metrics.csv"), config["logger"]["csv"]))
     fixed = {
         "default_root_dir": folder, "logger": loggers, "callbacks": callbacks, "num_sanity_val_steps": 0,
@@ -67,17 +62,6 @@ def trainer_for(
         if config["threads"] is None and not started():  # a cluster gives each process cores of its own
             torch.set_num_threads(max(1, torch.get_num_threads() // processes({**node, "num_nodes": 1})))
     trainer = build(node, where="trainer")
-    hyperparameters = {
-        **flat({k: config[k] for k in ("model", "optimizer", "scheduler", "data")}),
-        "seed": config["seed"],
-    }
-    for logger in loggers:
-        if not list(folder.glob(EVENTS)):
-            # TensorBoard's HPARAMS tab lists a run only if it knows its metrics from the start.
-            finals = {f"hp/{name}": float("nan") for name in headlines(config, task, data)}
-            logger.log_hyperparams(hyperparameters, finals)
-        else:  # a resumed run has them in its files
-            logger.hparams.update(hyperparameters)
     return trainer, saving, None if trainer.fast_dev_run else best
 
 

@@ -48,6 +48,17 @@ def test_runs_of_every_task_go_on_within_an_epoch(task: str) -> None:
         assert differences(whole, run_in(f"stopped{step}", *OTHERS[task])) == []
 
 
+def test_what_is_heard_and_seen_in_tensorboard_is_there_once_wherever_a_run_was_stopped() -> None:
+    words = [word for word in OTHERS["waveform"] if not word.startswith("callbacks.listening")]
+    whole = run_in("whole", *words, "callbacks.listening.recordings=1")
+    heard = [tag.rpartition("/")[2] for tag, _, _ in events(whole) if tag.startswith("val/") and tag.count("/") > 1]
+    assert sorted(heard) == ["clean", "denoised", "denoised", "denoised_best", "noisy"]
+    for step in (1, steps_of(whole) // 2 + 1, steps_of(whole)):
+        with at_step(step, ask(signal.SIGTERM)), pytest.raises(Stopped):
+            run_in(f"stopped{step}", *words, "callbacks.listening.recordings=1")
+        assert differences(whole, run_in(f"stopped{step}", *words, "callbacks.listening.recordings=1")) == []
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -80,15 +80,19 @@ def test_a_search_leaves_runs_a_record_a_table_and_figures(search: Callable[...,
 def _hparams_are_side_by_side(workplace: Path, found: dict[str, Any]) -> None:
     """What TensorBoard's HPARAMS tab reads: the swept values, and the final scores."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
 
+    BEGUN = metadata.SESSION_START_INFO_TAG
     for trial in found["trials"]:
         for run in trial["runs"]:
             scores = json.loads((workplace / run / "card.json").read_text())["scores"]
-            assert "optimizer.lr" in (workplace / run / "hparams.yaml").read_text()
+            accumulators = [EventAccumulator(str(path)).Reload() for path in (workplace / run).glob("events*")]
+            (told,) = [a.SummaryMetadata(BEGUN) for a in accumulators if BEGUN in a.Tags()["tensors"]]
+            settings = metadata.parse_session_start_info_plugin_data(told.plugin_data.content).hparams
+            assert settings["optimizer.lr"].number_value == pytest.approx(trial["params"]["optimizer.lr"])
             last = [
                 event.value
-                for path in (workplace / run).glob("events*")
-                for accumulator in [EventAccumulator(str(path)).Reload()]
+                for accumulator in accumulators
                 for name in ("hp/test/acc", "hp/val/acc")
                 if name in accumulator.Tags()["scalars"]
                 for event in accumulator.Scalars(name)

@@ -10,6 +10,7 @@ import torch
 
 from speechml.callbacks.drawing import Drawings, canvas
 from speechml.callbacks.listening import examples, unpaired
+from speechml.models import FIR, MIMOCNN
 from speechml.signal.stft import STFT
 
 COLUMNS = 1000  # about as many pixels as a figure is wide
@@ -29,6 +30,8 @@ class Figures(Drawings):
             figures[f"spectrogram_{title.replace('/', '_')}"] = spectrograms(given, module.sample_rate, title)
         if getattr(module, "wiener", None) is not None and module.receptive_field is not None:
             figures["response"] = response(module)
+        if layers := layers_of(module.net):
+            figures["filters"] = filters(layers, module.sample_rate)
         return figures
 
 
@@ -92,6 +95,38 @@ def spectrograms(versions: dict[str, torch.Tensor], sample_rate: int, name: str)
     axes[-1].set_xlabel("time (s)")
     figure.colorbar(image, ax=list(axes), label="dB")
     return figure
+
+
+def layers_of(net: Any) -> list[np.ndarray]:
+    """The learned filters of each layer of a network that is made of them, (tap, feature out, feature in) each."""
+    found = list(net.filters) if isinstance(net, MIMOCNN) else [net.taps] if isinstance(net, FIR) else []
+    return [taps.detach().float().cpu().numpy() for taps in found]
+
+
+def filters(layers: list[np.ndarray], sample_rate: int) -> Any:
+    """Gain against frequency of every filter, a panel for each layer. Shape: (tap, feature out, feature in) each.
+
+    A feature between two layers has one colour, in front of the filters that it goes through and behind those it comes from.
+    """
+    figure, axes = canvas(len(layers), sharex=True)
+    axes = np.atleast_1d(axes)
+    for number, (axis, taps) in enumerate(zip(axes, layers, strict=True), 1):
+        last = number == len(layers) and number > 1
+        for out, into in np.ndindex(*taps.shape[1:]):
+            hertz, gain = gain_db(taps[:, out, into], sample_rate)
+            axis.plot(hertz / 1000, gain, linewidth=0.8, color=f"C{into if last else out}")
+        count = taps.shape[1] * taps.shape[2]
+        what = "1 filter" if count == 1 else f"{count} filters (a colour for each feature)"
+        axis.set(ylabel="gain (dB)", title=f"layer {number}: {what} of {len(taps)} taps")
+    axes[-1].set(xlabel="frequency (kHz)", xlim=(0, sample_rate / 2000))
+    return figure
+
+
+def gain_db(taps: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies in Hz up to half the sample rate, and the gain in dB of a filter at each. Shape: (tap,) -> (bins,) twice."""
+    size = max(1024, 1 << (len(taps) - 1).bit_length() + 2)
+    gain = 20 * np.log10(np.abs(np.fft.rfft(taps, size)) + 1e-6)
+    return np.fft.rfftfreq(size, 1 / sample_rate), gain
 
 
 def response(module: Any) -> Any:

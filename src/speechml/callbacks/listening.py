@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,14 @@ from torch import Tensor
 from speechml.data import audio
 from speechml.data.parts import Picks
 from speechml.files import write_json
+from speechml.runs.checkpoint import read_checkpoint
+
+KEPT = {"last.ckpt": "denoised", "best.ckpt": "denoised_best"}  # what is heard of the weights in each
 
 
 class Listening(pl.Callback):
-    """Puts validation recordings into TensorBoard at the first and the last epoch, and test recordings into `audio/`.
+    """Puts validation recordings into TensorBoard as the first, the last and the best epoch leave them, and test recordings
+    there and into `audio/`.
 
     Recordings without a clean version are written as well. The versions of a recording share one gain, so that they
     compare; recordings too quiet to hear, as the labs' are, are raised until the loudest of them peaks at 0.9.
@@ -28,14 +34,34 @@ class Listening(pl.Callback):
         self.recordings = recordings
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
-        if trainer.is_global_zero and not trainer.sanity_checking and (trainer.current_epoch == 0 or last):
-            for name, versions in examples(trainer, pl_module, "val", self.recordings):
-                self._show(trainer, pl_module, f"val/{name}", versions)
+        first = trainer.current_epoch + 1 == (trainer.check_val_every_n_epoch or 1)
+        if trainer.is_global_zero and not trainer.sanity_checking and first:
+            self._show_validation(trainer, pl_module, ("noisy", "clean", "denoised"), trainer.global_step)
+
+    def _show_kept(self, trainer: pl.Trainer, module: Any) -> None:
+        """What the last epoch's weights and the best do, from the checkpoints that hold them: steps show which they are."""
+        folder = Path(trainer.default_root_dir) / "checkpoints"
+        for file, version in KEPT.items():
+            if (folder / file).is_file():
+                content = read_checkpoint(folder / file)
+                with weights(module, content["state_dict"]):
+                    self._show_validation(trainer, module, (version,), content["global_step"])
+
+    def _show_validation(self, trainer: Any, module: Any, wanted: tuple[str, ...], step: int) -> None:
+        for name, versions in examples(trainer, module, "val", self.recordings):
+            # One gain for all epochs: that of the recording, whatever a network makes of it.
+            gain = gain_of([versions["noisy"], versions["clean"]])
+            heard = {"denoised_best": versions["denoised"], **versions}
+            for writer in writers(trainer):
+                for version in wanted:
+                    waveform = (gain * heard[version]).clamp(-1, 1)
+                    writer.add_audio(f"val/{name}/{version}", waveform, step, module.sample_rate)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        if writers(trainer):
+            self._show_kept(trainer, pl_module)
         folder = Path(trainer.default_root_dir) / "audio"
         shown = examples(trainer, pl_module, "test", self.recordings) + unpaired(trainer, pl_module)
         written = []
@@ -69,10 +95,26 @@ def writers(trainer: Any) -> list[Any]:
 
 
 def audible(versions: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Waveforms at one common gain: as they are where they can be heard and do not clip, else raised or lowered."""
-    peak = max(float(w.abs().max()) for w in versions.values())
-    gain = 1.0 if 0.1 <= peak <= 1.0 or peak == 0 else 0.9 / peak
+    """Waveforms at one common gain."""
+    gain = gain_of(list(versions.values()))
     return {version: waveform * gain for version, waveform in versions.items()}
+
+
+def gain_of(waveforms: list[Tensor]) -> float:
+    """The gain by which waveforms can be heard and do not clip: 1 where that is so already."""
+    peak = max(float(w.abs().max()) for w in waveforms)
+    return 1.0 if 0.1 <= peak <= 1.0 or peak == 0 else 0.9 / peak
+
+
+@contextmanager
+def weights(module: Any, state: dict[str, Tensor]) -> Iterator[None]:
+    """Inside, a module has other weights."""
+    own = {name: value.clone() for name, value in module.state_dict().items()}
+    module.load_state_dict(state)
+    try:
+        yield
+    finally:
+        module.load_state_dict(own)
 
 
 def examples(trainer: Any, module: Any, part: str, count: int) -> list[tuple[str, dict[str, Tensor]]]:

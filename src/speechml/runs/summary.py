@@ -117,4 +117,5 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
         lines += [""] * ("test/acc" in card["scores"])
     there = [f"{name}/" for name in ("figures", "audio", "checkpoints") if (folder / name).is_dir()]
     lines += [*facts(card), f"Run: {folder} ({', '.join(['card.json', *there])})"]
-    return "\n".join([*lines, f"Look: tensorboard --logdir {folder}"])
+    return "
+".join([*lines, f"Look: speechml tensorboard {folder}"])

@@ -14,6 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from speechml.files import write_json
+from speechml.runs.settings import shortened
 from speechml.runs.tables import table
 from speechml.sweeps.space import as_overrides
 from speechml.sweeps.study import finished, replaced
@@ -167,18 +168,6 @@ def executions(trial: FrozenTrial) -> list[float]:
 def figure(value: Any) -> str:
     """A value as the table shows it."""
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def shortened(keys: list[str]) -> dict[str, str]:
-    """Each key's last word, or as much of its end as tells it from the others."""
-    found = {}
-    for key in keys:
-        words = key.split(".")
-        tails = (".".join(words[-n:]) for n in range(1, len(words) + 1))
-        found[key] = next(
-            tail for tail in tails if tail == key or sum(k == tail or k.endswith(f".{tail}") for k in keys) == 1
-        )
-    return found
 
 
 def line(study: optuna.Study, trial: FrozenTrial, total: int) -> str:

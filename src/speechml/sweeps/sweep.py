@@ -79,7 +79,7 @@ def _told(record: SweepRecord, launcher: Any, again: list[str] | None, runs: Pat
         _retrain(record, launcher, again)
     drawings = "".join(f", figures/{path.name}" for path in figures)
     print(f"Search: {record.plan.folder} (sweep.json{drawings})")
-    print(f"Side by side: tensorboard --logdir {runs}  (HPARAMS)")
+    print(f"Side by side: speechml tensorboard {runs}  (HPARAMS)")
     return None if best is None else best.value
 
 

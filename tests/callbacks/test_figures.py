@@ -1,0 +1,30 @@
+"""What the figures show, against closed forms."""
+
+import numpy as np
+import pytest
+
+from speechml.callbacks.figures import filters, gain_db, layers_of
+from speechml.models import CNN, FCNN, FIR, MIMOCNN
+
+
+def test_the_gain_of_a_filter_is_that_of_its_formula() -> None:
+    """A mean of two samples: |cos(w / 2)|; a difference: 2 |sin(w / 2)|."""
+    for taps, formula in (([0.5, 0.5], np.cos), ([1.0, -1.0], lambda half: 2 * np.sin(half))):
+        hertz, gain = gain_db(np.array(taps), 16000)
+        assert (hertz[0], hertz[-1]) == (0, 8000)
+        np.testing.assert_allclose(gain, 20 * np.log10(np.abs(formula(np.pi * hertz / 16000)) + 1e-6), atol=1e-4)
+
+
+def test_every_filter_of_every_layer_is_drawn() -> None:
+    net = MIMOCNN(taps=[7, 5, 3], features=[1, 4, 2, 1])
+    layers = layers_of(net)
+    axes = filters(layers, 32000).axes
+    assert [len(axis.lines) for axis in axes] == [4, 8, 2]
+    for axis, taps in zip(axes, layers, strict=True):
+        drawn = {tuple(np.round(line.get_ydata(), 6)) for line in axis.lines}
+        assert drawn == {
+            tuple(np.round(20 * np.log10(np.abs(np.fft.rfft(taps[:, out, into], 1024)) + 1e-6), 6))
+            for out in range(taps.shape[1]) for into in range(taps.shape[2])
+        }  # fmt: skip
+        assert axis.lines[0].get_xdata()[-1] == pytest.approx(16)  # kHz
+    assert [len(layers_of(net)) for net in (FIR(9), CNN(), FCNN(8, 2))] == [1, 2, 0]
