@@ -141,22 +141,6 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """One headless Chromium for all tests of a process; `browser.opened` opens pages in it."""
-    from playwright.sync_api import sync_playwright
-
-    from browser import OPTIONS, PROGRAMS
-
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.skip("no Chromium is installed here (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
-        yield browser
-        browser.close()
-
-
 def tone(seconds: float = 1.0, rate: int = 16000, hz: float = 440.0, level: float = 0.3) -> np.ndarray:
     """A sine (time,), float32."""
     return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)

@@ -117,5 +117,4 @@ def summary(folder: Path, card: dict[str, Any]) -> str:
         lines += [""] * ("test/acc" in card["scores"])
     there = [f"{name}/" for name in ("figures", "audio", "checkpoints") if (folder / name).is_dir()]
     lines += [*facts(card), f"Run: {folder} ({', '.join(['card.json', *there])})"]
-    return "
-".join([*lines, f"Look: speechml tensorboard {folder}"])
+    return "\n".join([*lines, f"Look: speechml tensorboard {folder}"])
