@@ -59,9 +59,21 @@ def test_make_alone_prints_help() -> None:
 def readme_commands() -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    mine = [line for line in lines if line and not line.startswith(("make", "export"))]
+    mine = [line for line in lines if line and not line.startswith(("make", "export SPEECHML_RUNS"))]
     # tests/launchers/test_slurm.py and tests/runs/test_tensorboard.py run these.
     return [line for line in mine if "hydra/launcher=slurm" not in line and "speechml tensorboard" not in line]
+
+
+def files_of_the_readme() -> dict[str, str]:
+    """What stands below a file's name: `my-lab/x.py`:"""
+    return dict(re.findall(r"`(my-lab/[\w./]+)`:\n\n```\w+\n(.*?)```", README, re.DOTALL))
+
+
+def expanded(words: list[str]) -> list[str]:
+    """As a shell would: folders for `*`, in the order of their names."""
+    return [
+        found for word in words for found in (sorted(map(str, Path().glob(word))) if word.endswith("/*") else [word])
+    ]
 
 
 def searched(words: list[str]) -> list[str]:
@@ -70,7 +82,7 @@ def searched(words: list[str]) -> list[str]:
     return ["hydra.sweeper.n_trials=2"] if searches else []
 
 
-def test_the_readmes_commands_run(workplace: Path) -> None:
+def test_the_readmes_commands_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each as it stands, but for short trainings on few spoken pairs."""
     make_pairs(workplace / "my-recordings")
     random = np.random.default_rng(0)
@@ -87,14 +99,23 @@ def test_the_readmes_commands_run(workplace: Path) -> None:
     for genre in range(3):
         noise = np.random.default_rng(genre).standard_normal(16 * 8000) * np.linspace(0.01, 0.1, 16 * 8000)
         soundfile.write(workplace / "my-music" / f"song_{genre}.wav", noise + tone(16, 8000, 200 * 3**genre), 8000)
+    for name, text in files_of_the_readme().items():
+        (workplace / name).parent.mkdir(parents=True, exist_ok=True)
+        (workplace / name).write_text(text)
     done_with = []
     for line in readme_commands():
         words = shlex.split(line)
+        if words[0] == "export":
+            monkeypatch.setenv(*words[1].split("="))
+            continue
+        words = expanded(words)
         if words[0] == "speechml-train" and "--help" not in words:
             spoken = not any(w.startswith(("data=", "data.root=")) or "hw2" in w for w in words)
             short = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1", *searched(words)]
             few = list(TINY) if spoken else ["data.voices=6"] if "data=spoken_words" in words else []
             words += ([] if "find_lr=true" in words else short) + few
+        if words[:2] == ["speechml", "reproduce"] and "--read" not in words:
+            words += [*TINY, "trainer.max_epochs=1"]
         if words[:3] == ["speechml", "data", "prepare"]:
             words += TINY
         for experiment, place in (
@@ -117,3 +138,8 @@ def test_the_readme_names_every_experiment_and_place() -> None:
         assert f"`{experiment.stem}`" in README
     for place in re.findall(r"\| `((?:src|conf|scripts)[^`]*)`", README):
         assert (ROOT / place).exists(), place
+
+
+def test_a_network_of_ones_own_takes_less_than_forty_lines() -> None:
+    assert sum(text.count("\n") for text in files_of_the_readme().values()) < 40
+    assert set(files_of_the_readme()) == {"my-lab/gated.py", "my-lab/model/gated.yaml"}
