@@ -38,6 +38,7 @@ bench: .venv/installed  ## time the library against what people use now
 	$(BIN)/python scripts/benchmark.py features
 	$(BIN)/python scripts/benchmark.py saving
 	$(BIN)/python scripts/benchmark.py sweeps
+	$(BIN)/python scripts/benchmark.py reports
 
 .PHONY: help install train test test-slurm lint tensorboard bench
 .DEFAULT_GOAL := help

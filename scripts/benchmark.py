@@ -50,6 +50,14 @@ def words(
 
 
 @app.command()
+def reports(quick: Annotated[bool, typer.Option(help="A short run, each command once.")] = False) -> None:
+    """Comparisons and pages: `speechml compare` of two runs, `speechml report` of a run and of a sweep of 50."""
+    import report_benchmark
+
+    report_benchmark.run(quick)
+
+
+@app.command()
 def saving(quick: Annotated[bool, typer.Option(help="One small run.")] = False) -> None:
     """Checkpoints: the share of a training that goes into writing them."""
     import saving_benchmark
