@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from speechml import __version__
-from speechml.data.commands import data
+from speechml.data.commands import OfData, data
 from speechml.errors import BadInput
 from speechml.runs.commands import runs
 from speechml.sweeps.commands import sweep
@@ -61,14 +61,7 @@ def classify(
 
 @commands.command()
 def audit(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="As for speechml-train: data=wav_pairs data.root=FOLDER, or experiment=words_tuned ...; "
-            "without any, the data of its default experiment.",
-            metavar="OVERRIDE",
-        ),
-    ] = None,
+    overrides: OfData = None,
 ) -> None:
     """Say whether the test part is new: speakers, songs, noise and equal audio in several parts, what statistics are of.
 

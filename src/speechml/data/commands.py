@@ -6,6 +6,14 @@ from typing import Annotated
 
 import typer
 
+OfData = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="As for speechml-train: data=wav_pairs data.root=FOLDER, or experiment=words_tuned ...; "
+        "without any, the data of its default experiment.",
+        metavar="OVERRIDE",
+    ),
+]
 data = typer.Typer(no_args_is_help=True, help="Pack data sets ahead of their runs.")
 
 
@@ -16,14 +24,7 @@ def group() -> None:
 
 @data.command()
 def prepare(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="As for speechml-train: data=wav_pairs data.root=FOLDER, or experiment=words_tuned ...; "
-            "without any, the data of its default experiment.",
-            metavar="OVERRIDE",
-        ),
-    ] = None,
+    overrides: OfData = None,
 ) -> None:
     """Read, resample and pack the data that a run with these overrides would need; nothing is trained.
 
