@@ -74,7 +74,7 @@ def _tell(
     except BadInput:  # Slurm does not answer; the cards tell enough
         queued = {}
     named = [Named(run.folder, run.overrides, run.shown, (errors or {}).get(run.folder, "")) for run in runs]
-    print(f"\n{status_table(named, queued)}\nSweep: {folder}", flush=True)
+    print(f"\n{status_table(named, queued)}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
     if state == "stopped":
         print("stopped; the same command goes on with what is left", file=sys.stderr)
 
