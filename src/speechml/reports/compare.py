@@ -129,7 +129,7 @@ def settings_of(results: Sequence[Result]) -> list[Setting]:
     for runs in found.values():
         alike = len({run.seed for run in runs}) == len(runs)
         groups += [runs] if alike else [[run] for run in runs]  # the same run twice, of two versions of the code
-    return [Setting(_label(group, groups), group) for group in groups]
+    return [Setting(_label(group, groups), sorted(group, key=lambda run: run.seed)) for group in groups]
 
 
 def _label(group: list[Result], groups: list[list[Result]]) -> str:

@@ -132,9 +132,9 @@ def sentences(comparison: Comparison) -> list[str]:
         lines = [f"FORCED: {comparison.forced}; the items are taken as unpaired."]
     else:
         lines = [f"On the same {what}, split protocol {run.data['protocol']}, test set {run.data['test_fingerprint']}."]
-    lines.append(
-        f"Differences are to {comparison.settings[0].label}. Intervals over {_unit(comparison)}: {_methods(comparison)}."
-    )
+    if len(comparison.settings) > 1:
+        lines.append(f"Differences are to {comparison.settings[0].label}.")
+    lines.append(f"Intervals over {_unit(comparison)}: {_methods(comparison)}.")
     return [printable(line) for line in [*lines, *(f"note: {note}" for note in comparison.notes)]]
 
 
