@@ -78,6 +78,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine_of_test.py").write_text(OWN)
     (tmp_path / "torch.py").write_text("raise SystemExit")
     (tmp_path / "broken_of_test.py").write_text("1 / 0")
+    (tmp_path / ".#mine_of_test.py").symlink_to("nowhere")  # as editors leave them
+    (tmp_path / "folder_of_test.py").mkdir()
     monkeypatch.setenv("SPEECHML_CONF", str(tmp_path))
     monkeypatch.setattr(sys, "path", list(sys.path))
     return tmp_path

@@ -145,4 +145,4 @@ def test_the_readme_names_every_experiment_and_place() -> None:
 
 def test_a_network_of_ones_own_takes_less_than_forty_lines() -> None:
     assert sum(text.count("\n") for text in files_of_the_readme().values()) < 40
-    assert set(files_of_the_readme()) == {"my-lab/gated.py", "my-lab/model/gated.yaml"}
+    assert set(files_of_the_readme()) == {"my-lab/gated.py", "my-lab/model/gated.yaml", "my-lab/experiment/gated.yaml"}

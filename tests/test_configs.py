@@ -170,6 +170,9 @@ def test_an_added_key_that_is_read_is_accepted() -> None:
         (["paths.runs=/proc/nowhere"], 2, "cannot be written to"),
         (["model.loss=l3"], 2, "loss is 'l3'; it can be l1, mse"),
         (["model._target_=os.system"], 2, "is refused"),
+        (["seed=a"], 2, "seed is a; it must be a whole number"),
+        (["threads=0.5"], 2, "threads is 0.5; it must be a whole number"),
+        (["report=maybe"], 2, "report is maybe; it can be true or false"),
     ],
 )
 def test_a_wrong_command_is_one_sentence_and_leaves_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import os
@@ -17,13 +18,17 @@ PACKAGES = ("speechml", "torch", "torchmetrics", "lightning")
 def own_modules() -> dict[str, Path]:
     """The user's own modules by name: Python files in the folders of $SPEECHML_CONF, which no config can set."""
     folders = [Path(folder).absolute() for folder in os.environ.get("SPEECHML_CONF", "").split(os.pathsep) if folder]
-    found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.py"))}
-    return {name: path for name, path in found.items() if name not in PACKAGES}
+    found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.py")) if path.is_file()}
+    return {name: path for name, path in found.items() if name.isidentifier() and name not in PACKAGES}
 
 
 def own_code() -> dict[str, str]:
     """A short checksum of each of the user's own modules."""
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in own_modules().items()}
+    found = {}
+    for name, path in own_modules().items():
+        with contextlib.suppress(OSError):  # what cannot be read cannot be used either, and then says so
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return found
 
 
 def kinds() -> tuple[type, ...]:
@@ -55,13 +60,17 @@ def target(name: Any, where: str = "") -> type:
     """
     words = name.split(".") if isinstance(name, str) and len(name) <= 200 and name.isascii() else [""]
     where = f"{where.rstrip('.')}." if where else ""
-    refusal = f"{where}_target_={name} is refused: a config may only build modules, optimisers, schedules, metrics, data modules, callbacks, loggers, trainers and strategies of {', '.join(PACKAGES)}, or of your own modules in a folder of $SPEECHML_CONF"  # noqa: E501
+    refusal = (
+        f"{where}_target_={name} is refused: a config may only build modules, optimisers, schedules, metrics, data modules, "
+        f"callbacks, loggers, trainers and strategies of {', '.join(PACKAGES)}; is it your own, "
+        "set SPEECHML_CONF to the folder of its file"
+    )
     own = own_modules()
     packages = (*PACKAGES, *own)
     if words[0] not in packages:
         raise BadInput(refusal)
     if words[0] in own and (folder := str(own[words[0]].parent)) not in sys.path:
-        sys.path.insert(0, folder)
+        sys.path.append(folder)  # after all else: a file of theirs stands for nothing that others import
     found, failed = None, ""
     for split in range(len(words), 0, -1):
         try:

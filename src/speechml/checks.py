@@ -30,6 +30,18 @@ def refuse_other_data(folder: Path, card: dict[str, Any], data_card: dict[str, A
         )
 
 
+def refuse_wrong_kinds(config: dict[str, Any]) -> None:
+    """Refuse values of another kind in the keys of train.yaml itself, before anything is read."""
+    seed, threads = config["seed"], config["threads"]
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise BadInput(f"seed is {seed}; it must be a whole number")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise BadInput(f"threads is {threads}; it must be a whole number above 0, or null for all cores")
+    for key in ("test", "report", "redo", "find_lr"):
+        if not isinstance(config[key], bool):
+            raise BadInput(f"{key} is {config[key]}; it can be true or false")
+
+
 def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]) -> None:
     """Refuse before a folder exists what would otherwise fail, or hang, in the middle of the run."""
     kind: Any = target(config["model"].get("_target_"), "model.")

@@ -132,7 +132,10 @@ def reproduce(
     """Run the labs' experiments where they are not done, and show their figures beside the published ones."""
     from speechml.reports.reproduce import reproduce
 
-    print(reproduce(words or [], data, launcher, read))
+    told, well = reproduce(words or [], data, launcher, read)
+    print(told)
+    if not well:
+        raise typer.Exit(1)
 
 
 @commands.command()

@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from speechml.build import build
-from speechml.checks import refuse_other_data, refuse_unusable, with_classes
+from speechml.checks import refuse_other_data, refuse_unusable, refuse_wrong_kinds, with_classes
 from speechml.configs import plain, refuse_unknown_keys, with_absolute_paths
 from speechml.data.audit import audited
 from speechml.errors import BadInput, NoSuchScore, UnusableData
@@ -65,6 +65,7 @@ def launch(cfg: DictConfig) -> float | None:
     """
     config = plain(cfg)
     refuse_unknown_keys(config)
+    refuse_wrong_kinds(config)
     trial.refuse_search_alone()
     identity = run_id(cfg)
     config = with_absolute_paths(config)
@@ -155,8 +156,8 @@ def _already_done(config: dict[str, Any], folder: Path, card: dict[str, Any]) ->
         versions = [f"{code.get('commit')}{' with changes' * bool(code.get('dirty'))}" for code in (then, now)]
         print(f"It was made by another version of the code (commit {versions[0]}, now {versions[1]}).")
     mine, before = now.get("own", {}), then.get("own", {})
-    if changed := [name for name in mine if name in before and mine[name] != before[name]]:
-        print(f"Your own code has changed since ({', '.join(changed)}); redo=true trains with it as it is now.")
+    if changed := ", ".join(name for name in mine.keys() & before if mine[name] != before[name]):
+        print(f"Your own code has changed since ({changed}); redo=true trains with it as it is now.")
     print(summary(folder, card))
     return _value(config, card)
 

@@ -27,7 +27,7 @@ def test_a_small_difference_on_the_same_recordings_is_found(workplace: Path) -> 
     assert line.items.p < 0.001
     assert line.verdict == "better"
     assert next(line for line in found.lines if line.score == "mse" and line.items).verdict == "worse"  # less is better
-    assert [setting.label for setting in found.settings] == ["optimizer.lr=0.1", "optimizer.lr=0.2"]
+    assert [setting.label for setting in found.settings] == ["lr=0.1", "lr=0.2"]
 
 
 def test_chance_is_not_called_a_difference(workplace: Path) -> None:
@@ -80,6 +80,52 @@ def test_classifiers_are_compared_by_mcnemars_test_whatever_the_order_of_their_c
     assert found["macro_f1"].items.mean == pytest.approx(0.1, abs=0.01)
 
 
+def test_five_items_are_no_difference_though_all_five_favour_one(workplace: Path) -> None:
+    one = np.ones(100, bool)
+    one[:5] = False
+    runs = [classifier(workplace / "runs", one), classifier(workplace / "runs", np.ones(100, bool), lr=0.2)]
+    line = next(line for line in compared(runs).lines if line.score == "acc" and line.items)
+    assert line.items.p == pytest.approx(2 * 0.5**5)
+    assert line.verdict == "no difference shown"
+
+
+def test_what_is_compared_is_what_all_have_scored(workplace: Path) -> None:
+    names = [f"item{i:04d}" for i in range(80)]
+    whole = [make_run(workplace / "runs", seed=seed, snr=HARD + seed) for seed in (0, 1)]
+    part = [make_run(workplace / "runs", seed=seed, snr=HARD[:40] + seed, names=names[:40], lr=0.2) for seed in (0, 1)]
+    found = compared([*whole, *part])
+    assert found.items == 40
+    line = next(line for line in found.lines if line.score == "snr_db" and line.items)
+    assert line.items.mean == pytest.approx(0)
+    assert line.across.mean == pytest.approx(0)  # the cards' means are of other items
+    assert any("only the 40 test recordings" in note for note in found.notes)
+
+
+def test_items_on_which_a_score_is_not_defined_are_left_out_and_told(workplace: Path) -> None:
+    silent = HARD.copy()
+    silent[3] = np.nan
+    found = compared([make_run(workplace / "runs", snr=silent), make_run(workplace / "runs", snr=HARD + 1, lr=0.2)])
+    line = next(line for line in found.lines if line.score == "snr_db" and line.items)
+    assert line.items.units == 79
+    assert line.items.mean == pytest.approx(1)
+    assert any("SNR (dB): 1 recordings" in note for note in found.notes)
+
+
+def test_few_items_are_called_that(workplace: Path, monkeypatch, capsys) -> None:
+    runs = [str(make_run(workplace / "runs", snr=HARD[:4] + shift, lr=shift)) for shift in (0.1, 0.2)]
+    assert speechml(monkeypatch, "compare", *runs) == 0
+    assert "Student's t, as they are 4 only" in capsys.readouterr().out
+
+
+def test_other_networks_have_short_names(workplace: Path) -> None:
+    nets = (
+        {"_target_": "speechml.models.FIR", "taps": 9},
+        {"_target_": "speechml.models.MIMOCNN", "features": [1, 5, 1], "taps": 9},
+    )
+    runs = [make_run(workplace / "runs", snr=HARD, net=net) for net in nets]
+    assert [setting.label for setting in compared(runs).settings] == ["net=FIR", "net=MIMOCNN"]
+
+
 def test_both_channels_of_a_moment_count_once(workplace: Path) -> None:
     names = [f"song{block % 2}/{channel}/{block:04d}" for block in range(50) for channel in (0, 1)]
     right = np.repeat(np.arange(50) % 5 > 0, 2)
@@ -110,6 +156,7 @@ def test_what_does_not_compare_is_one_sentence(workplace: Path, monkeypatch, cap
         ([good, workplace / "link"], "given twice"),
         ([good, workplace / "nowhere"], "there is no such folder"),
         ([good, runs], "no card.json"),
+        ([good, runs / "made_up"], "a folder of runs"),
         ([good, make_run(runs)], "no predictions.npz"),
         ([good, make_run(runs, snr=HARD, state="stopped")], "not done but stopped"),
         ([good, make_run(runs, snr=HARD, data={"test_fingerprint": "cc"})], "different test sets (aa and cc); --force"),
@@ -120,8 +167,21 @@ def test_what_does_not_compare_is_one_sentence(workplace: Path, monkeypatch, cap
         ([good, other, "--format", "html"], "--format is html"),
     ):  # fmt: skip
         assert told in refused(monkeypatch, capsys, *words), words
-    (good / "predictions.npz").write_bytes(b"PK rubbish")
-    assert "predictions.npz is damaged" in refused(monkeypatch, capsys, good, other)
+    for rubbish in (b"PK rubbish", b"", (other / "predictions.npz").read_bytes()[:500]):
+        (good / "predictions.npz").write_bytes(rubbish)
+        assert "predictions.npz is damaged" in refused(monkeypatch, capsys, good, other)
+    for columns in (
+        {"logits": np.eye(3), "label": np.arange(3)},
+        {"logits": np.eye(3), "label": np.arange(2), "classes": ["a", "b", "c"]},
+    ):
+        np.savez(good / "predictions.npz", name=["x", "y", "z"], **columns)
+        assert "predictions.npz is damaged" in refused(monkeypatch, capsys, good, other)
+    np.savez(good / "predictions.npz", name=np.array([], str), snr_db=np.array([]))
+    assert "holds no test item" in refused(monkeypatch, capsys, good, other)
+    third = make_run(runs, snr=HARD)
+    (third / "config.yaml").write_text("[" * 200_000)
+    assert "config.yaml cannot be read" in refused(monkeypatch, capsys, other, third)
+    assert "it is a file" in refused(monkeypatch, capsys, other, third / "card.json")
 
 
 def test_forced_runs_of_different_tests_are_compared_as_unpaired(workplace: Path, monkeypatch, capsys) -> None:

@@ -14,6 +14,7 @@ from made_up import make_run
 
 from browser import opened
 from conftest import TINY, change, make_words, run_of, speechml, tone
+from speechml.errors import BadInput
 from speechml.reports import media, svg
 from speechml.reports.report import write_report
 
@@ -124,7 +125,8 @@ def test_the_page_of_a_sweep_sorts_plots_and_compares(workplace: Path, browser: 
         seen.page.locator("#across").select_option("seed")
         seen.page.locator("#up").select_option("test/mse")
         assert "test/mse" in (seen.page.locator("#scatter circle title").first.text_content() or "")
-        assert "optimizer.lr=0.2" in seen.page.locator("table").nth(1).inner_text()
+        assert "lr=0.2" in seen.page.locator("table").nth(1).inner_text()
+        assert seen.page.locator(".legend li").all_inner_texts() == ["lr=0.1", "lr=0.2"]
         assert seen.page.evaluate(WIDTH) <= PHONE
         assert seen.errors == []
         assert seen.elsewhere == []
@@ -172,7 +174,7 @@ def test_sounds_are_kept_without_loss_and_long_ones_are_left_beside_the_page(
     monkeypatch.setattr(media, "BUDGET", 1000)
     told = write_report(run).read_text()
     assert "<audio" not in told
-    assert "Too long for this page" in told
+    assert "No room in this page" in told
 
 
 def test_a_spectrogram_shows_a_tone_where_it_is() -> None:
@@ -219,3 +221,37 @@ def test_a_run_is_done_without_its_page_too(train: Callable[..., Path], monkeypa
     assert train(*words, "redo=true") == run
     assert json.loads((run / "card.json").read_text())["state"] == "done"
     assert "Report: not written (ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_what_is_damaged_beside_the_card_is_left_out_of_the_page(runs: Path) -> None:
+    run = run_of(runs)
+    (run / "metrics.csv").write_bytes(b"epoch,val/loss\n0,1e308\n1,-1e308\n2,\xff\n")
+    (run / "audio" / "index.json").write_text("[" * 100_000)
+    next((run / "audio").glob("*.wav")).write_bytes(b"RIFF....")
+    (run / "report.html").unlink(missing_ok=True)
+    assert "Scores" in write_report(run).read_text()
+    (run / "predictions.npz").write_bytes(b"PK")
+    with pytest.raises(BadInput, match=r"predictions\.npz is damaged"):
+        write_report(run)
+
+
+def test_many_recordings_do_not_make_a_page_too_large(runs: Path) -> None:
+    run = run_of(runs)
+    noise = np.random.default_rng(0).normal(0, 0.1, 5 * 16000)
+    rows = [{"file": f"{i}.wav", "name": f"recording {i}", "version": "noisy"} for i in range(60)]
+    for row in rows:
+        soundfile.write(run / "audio" / row["file"], noise, 16000)
+    (run / "audio" / "index.json").write_text(json.dumps(rows))
+    page = write_report(run)
+    assert page.stat().st_size < 10_000_000
+    assert "No room in this page for" in page.read_text()
+
+
+def test_links_of_a_sweep_lead_to_its_runs_whatever_they_are_called(workplace: Path, browser: Any) -> None:
+    run = make_run(workplace / "runs", snr=np.arange(5.0))
+    strange = run.rename(run.with_name("a#b%41 javascript:x"))
+    (strange / "report.html").write_text("<title>here</title>")
+    with opened(browser, write_report(workplace / "runs" / "made_up")) as seen:
+        seen.page.locator("table a").first.click()
+        seen.page.wait_for_load_state()
+        assert seen.page.title() == "here"

@@ -65,6 +65,8 @@ def test_what_is_missing_is_run(workplace: Path, monkeypatch, capfd) -> None:
     assert speechml(monkeypatch, "reproduce", "lab2a_fir", *words) == 0
     assert "2 seeds" in capfd.readouterr().out
     assert len(list((workplace / "runs" / "lab2a_fir").iterdir())) == 2
+    assert speechml(monkeypatch, "reproduce", "lab2a_fir", *words, "optimizer.lr=-1") == 1
+    assert "no finished run" in capfd.readouterr().out
 
 
 def test_the_labs_own_data_are_found_in_a_folder(workplace: Path) -> None:
@@ -85,6 +87,7 @@ def test_the_labs_own_data_are_found_in_a_folder(workplace: Path) -> None:
     assert source_of("words_mel", place).overrides[0] == f"data.root={place}/commands"
     assert source_of("words_mel", None).overrides == ["data=spoken_words", "data.split=random"]
     assert source_of("genre_mlp", None).missing
+    assert source_of("words_tuned", None).overrides == []  # ours, and divided by speaker
 
 
 def test_bad_input_is_one_sentence(workplace: Path, monkeypatch, capsys) -> None:
@@ -93,6 +96,8 @@ def test_bad_input_is_one_sentence(workplace: Path, monkeypatch, capsys) -> None
         (["lab2a_fir", "--launcher", "pbs"], "--launcher is pbs"),
         (["--data", "nowhere"], "nowhere is no folder"),
         (["lab2a_fir", "optimizer.lrr=1"], "optimizer.lrr"),
+        (["lab2a_fir", "experiment=lab2b_cnn"], "without experiment="),
+        (["lab2a_fir", "optimizer.lr=0.1,0.2"], "only seed may have"),
     ):
         assert speechml(monkeypatch, "reproduce", "--read", *words) == 2
         said = capsys.readouterr().err

@@ -52,6 +52,20 @@ def test_intervals_of_accuracies_hold_the_truth_in_93_to_97_of_100_trials(
     assert 0.93 <= held / TRIALS <= 0.97
 
 
+@pytest.mark.parametrize(("items", "seeds"), [(100, 3), (461, 2)])
+def test_intervals_of_accuracies_of_several_seeds_hold_the_truth_as_well(items: int, seeds: int, monkeypatch) -> None:
+    monkeypatch.setattr(statistics, "DRAWS", 1000)
+    random = np.random.default_rng(7)
+    held = called = 0
+    for _ in range(TRIALS):
+        chance = np.where(random.random(items) < 0.15, 0.6, 0.97)  # most items are easy for both
+        found = share_difference(*((random.random((seeds, items)) < chance).mean(1 - 1) for _ in range(2)))
+        held += found.low <= 0 <= found.high
+        called += found.p < 0.05
+    assert 0.93 <= held / TRIALS <= 0.98
+    assert called / TRIALS <= 0.07
+
+
 def test_chance_alone_is_called_a_difference_in_5_of_100_trials(monkeypatch) -> None:
     monkeypatch.setattr(statistics, "DRAWS", 1000)
     random = np.random.default_rng(3)

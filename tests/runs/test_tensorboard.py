@@ -20,7 +20,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from browser import opened, until
-from conftest import TINY, composed, speechml
+from conftest import TINY, change, composed, run_of, speechml
 from speechml.errors import BadInput
 from speechml.experiment import launch
 from speechml.runs import tensorboard
@@ -294,3 +294,19 @@ def test_overrides_that_change_no_number_are_in_no_name() -> None:
     assert shortened(["optimizer.lr", "model.net.taps", "data.net.taps"]) == {
         "optimizer.lr": "lr", "model.net.taps": "model.net.taps", "data.net.taps": "data.net.taps",
     }  # fmt: skip
+
+
+def test_a_strangers_card_makes_no_folder_elsewhere_and_keeps_no_other_run_from_being_shown(
+    runs: Path, tmp_path: Path
+) -> None:
+    change(run_of(runs), experiment="../../up")
+    for number, damage in enumerate(({"headlines": 5}, {"scores": None}, {"scores": {"test/snr_db": "x"}})):
+        copy = runs / "lab2a_fir" / f"copy{number}"
+        shutil.copytree(run_of(runs, "genre_mlp"), copy)
+        change(copy, **damage)
+    found = shown(sorted(runs.glob("*/*")))
+    assert len(found) == 2
+    tensorboard.link(found, tmp_path / "shown" / "runs")
+    inside = {path.resolve() for path in (tmp_path / "shown" / "runs").rglob("*") if not path.is_symlink()}
+    assert all(path.is_relative_to(tmp_path / "shown" / "runs") for path in inside)
+    assert {path.name for path in (tmp_path / "shown").iterdir()} == {"runs"}

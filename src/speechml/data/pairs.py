@@ -53,7 +53,8 @@ class PairsData(PartsData):
     def origins(self) -> Origins:
         """Of packed pairs: noisy and clean waveforms are compared, each by itself; speakers are known where names carry them."""
         c: Corpus = self.corpus
-        assert isinstance(c.source, PackedPairs)
+        if not isinstance(c.source, PackedPairs):
+            return super().origins()
         packs = {"noisy waveform": c.source.noisy, "clean waveform": c.source.clean}
         return Origins(
             marks={of: marks(pack) for of, pack in packs.items()},

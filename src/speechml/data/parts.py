@@ -158,8 +158,12 @@ class PartsData(pl.LightningDataModule):
         return None
 
     def origins(self) -> Origins:
-        """What is known of the items, for an audit of the parts; each data module's own."""
-        raise TypeError(f"{type(self).__name__} does not say where its {self.called} come from")
+        """What is known of the items, for an audit of the parts; here that equal checksums are equal items, and no more."""
+        c: Divided = self.corpus
+        nobody: list[str | None] = [None] * len(c.names)
+        return Origins(
+            marks={"": c.sums}, silent=lambda *_: False, fitted=c.parts["train"], sources={"speaker": nobody}
+        )
 
     def heard(self) -> list[str]:
         """Short checksums of the recordings of training and validation: in a later test they would be old acquaintances."""

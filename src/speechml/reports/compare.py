@@ -10,17 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from speechml.errors import BadInput
-from speechml.reports.results import HIGHER, Result, macro_f1
+from speechml.reports.results import HIGHER, TITLES, Result, macro_f1
 from speechml.reports.statistics import (
+    LEVEL,
     Difference,
     mean_difference,
     over_seeds,
     resampled_difference,
+    resamples,
     share_difference,
     unpaired_difference,
 )
+from speechml.runs.settings import told
 
-RESAMPLES = 2_000  # for scores that are no means: a whole confusion matrix is counted for each
+RESAMPLES = 1_000  # for macro F1: a whole confusion matrix is counted for each
 
 
 class Setting(NamedTuple):
@@ -124,7 +127,7 @@ def settings_of(results: Sequence[Result]) -> list[Setting]:
     """Runs gathered by what they differ in beside the seed, named by it; in the order in which they were given."""
     found: dict[Any, list[Result]] = {}
     for run in results:
-        found.setdefault((run.experiment, repr(sorted(run.config.items()))), []).append(run)
+        found.setdefault((run.experiment, run.test_set, repr(sorted(run.config.items()))), []).append(run)
     groups: list[list[Result]] = []
     for runs in found.values():
         alike = len({run.seed for run in runs}) == len(runs)
@@ -137,18 +140,10 @@ def _label(group: list[Result], groups: list[list[Result]]) -> str:
     own = group[0]
     others = [g[0] for g in groups if g[0].experiment == own.experiment and g is not group]
     several = len({g[0].experiment for g in groups}) > 1
-    absent = object()
-    keys = sorted(
-        key for key in {k for run in (own, *others) for k in run.config}
-        if any(run.config.get(key, absent) != own.config.get(key, absent) for run in others)
-    )  # fmt: skip
-    words = [own.experiment] * (several or not others) + [f"{key}={own.config.get(key, '-')}" for key in keys]
-    same = any(not _differs(own, other) for other in others)
-    return " ".join([*words, *[own.folder.name] * (same or not words)])
-
-
-def _differs(one: Result, other: Result) -> bool:
-    return one.config != other.config
+    keys = told(own.config, [run.config for run in others])
+    same = any(run.config == own.config for run in others)
+    words = [*[own.experiment] * (several or not others), *[keys] * bool(keys), *[own.folder.name] * same]
+    return " ".join(words) or own.folder.name
 
 
 def _common(names: list[np.ndarray]) -> np.ndarray:
@@ -170,12 +165,17 @@ def _rows(run: Result, common: np.ndarray) -> np.ndarray:
 
 def _lines(score: str, settings: list[Setting], common: np.ndarray, paired: bool) -> list[Line]:
     tables = [_table(score, setting, common, paired) for setting in settings]
-    each = [_of_each_run(score, setting, table) for setting, table in zip(settings, tables, strict=True)]
+    whole = not paired or all(len(run.names) == len(common) for setting in settings for run in setting.runs)
+    each = [_of_each_run(score, setting, table, whole) for setting, table in zip(settings, tables, strict=True)]
     lines = [Line(score, settings[0], over_seeds(each[0]), None, None, "")]
+    first = settings[0].runs[0]
+    macro = [_macro(setting, first, common) for setting in settings] if score == "macro_f1" and paired else []
+    units = len(common) if first.groups is None else len(np.unique(first.groups))
     for number in range(1, len(settings)):
-        if score == "macro_f1":
-            items = _macro(settings[0], settings[number], common) if paired else None
-        else:
+        items: Difference | None = None
+        if macro:
+            items = resampled_difference(macro[0][1:], macro[number][1:], (macro[0][0], macro[number][0]), units)
+        elif score != "macro_f1":
             items = _over_items(score, settings[0], tables[0], tables[number], common, paired)
         across = _across(settings[0], settings[number], each[0], each[number])
         verdict = _verdict(HIGHER[score], items, across)
@@ -193,10 +193,16 @@ def _table(score: str, setting: Setting, common: np.ndarray, paired: bool) -> np
     )
 
 
-def _of_each_run(score: str, setting: Setting, table: np.ndarray) -> np.ndarray:
-    """The score of each run of a setting: of its card where that tells it, which counts all its items. Shape: (runs,)."""
-    found = [run.scores.get(f"{run.part}/{score}") for run in setting.runs]
-    return np.array([float(np.nanmean(row)) if v is None else float(v) for v, row in zip(found, table, strict=True)])
+def _of_each_run(score: str, setting: Setting, table: np.ndarray, whole: bool) -> np.ndarray:
+    """The score of each run of a setting on the items compared: its card's where those are all its items. Shape: (runs,)."""
+    found = [run.scores.get(f"{run.part}/{score}") if whole else None for run in setting.runs]
+    rows = table if len(table[0]) else np.full((len(table), 1), np.nan)
+    return np.array([_mean(row) if v is None else float(v) for v, row in zip(found, rows, strict=True)])
+
+
+def _mean(row: np.ndarray) -> float:
+    defined = row[np.isfinite(row)]
+    return float(defined.mean()) if len(defined) else math.nan
 
 
 def _over_items(
@@ -207,32 +213,25 @@ def _over_items(
         return unpaired_difference(*(x[np.isfinite(x)] for x in (one.mean(0), other.mean(0))))
     run = setting.runs[0]
     groups = None if run.groups is None else run.groups[_rows(run, common)]
-    if score == "acc" and len(one) == len(other) == 1:
-        return share_difference(one[0], other[0], groups)
+    if score == "acc":
+        return share_difference(one.mean(0), other.mean(0), groups)
     difference = other.mean(0) - one.mean(0)
     defined = np.isfinite(difference)
     return mean_difference(difference[defined], None if groups is None else groups[defined])
 
 
-def _macro(one: Setting, other: Setting, common: np.ndarray) -> Difference:
-    """Macro F1 on resamples of the items, the mean over the runs of each setting."""
-    run = one.runs[0]
-    groups = np.arange(len(common)) if run.groups is None else run.groups[_rows(run, common)]
-    units = int(groups.max()) + 1
-    draws = max(200, min(RESAMPLES, 10_000_000 // units))
-    drawn = np.random.default_rng(0).integers(units, size=(draws, units)) + units * np.arange(draws)[:, None]
-    weights = np.bincount(drawn.ravel(), minlength=draws * units).reshape(draws, units)[:, groups].astype(np.float32)
-    weights = np.concatenate([np.ones((1, len(common)), np.float32), weights])
-    means = []
-    for setting in (one, other):
-        found = []
-        for r in setting.runs:
-            rows, columns = _rows(r, common), r.predictions
-            order = [(r.classes or []).index(name) for name in run.classes or []]
-            label = np.argsort(order)[columns["label"][rows]]
-            found.append(macro_f1(columns["logits"][rows][:, order], label, weights))
-        means.append(np.mean(found, axis=0))
-    return resampled_difference(means[0][1:], means[1][1:], (float(means[0][0]), float(means[1][0])), units)
+def _macro(setting: Setting, first: Result, common: np.ndarray) -> np.ndarray:
+    """Macro F1 on all items, then on resamples of them, the mean over the runs of a setting. Shape: (1 + draws,)."""
+    groups = np.arange(len(common)) if first.groups is None else first.groups[_rows(first, common)]
+    drawn = resamples(int(groups.max()) + 1, RESAMPLES)[:RESAMPLES, groups]
+    weights = np.concatenate([np.ones((1, len(common)), np.float32), drawn])
+    found = []
+    for run in setting.runs:
+        rows, columns = _rows(run, common), run.predictions
+        order = [(run.classes or []).index(name) for name in first.classes or []]
+        label = np.argsort(order)[columns["label"][rows]]
+        found.append(macro_f1(columns["logits"][rows][:, order], label, weights))
+    return np.asarray(np.mean(found, axis=0))
 
 
 def _across(one: Setting, other: Setting, ones: np.ndarray, others: np.ndarray) -> Difference | None:
@@ -249,7 +248,8 @@ def _verdict(higher: bool, items: Difference | None, across: Difference | None) 
     found = [d for d in (items, across) if d is not None and not math.isnan(d.low)]
     if not found:
         return "not known"
-    if all(d.low > 0 for d in found) or all(d.high < 0 for d in found):
+    sure = all(d.low > 0 for d in found) or all(d.high < 0 for d in found)
+    if sure and not any(d.p >= 1 - LEVEL for d in found):  # an exact test may be stricter than an interval
         return "better" if (found[0].mean > 0) == higher else "worse"
     return "no difference shown"
 
@@ -261,6 +261,13 @@ def _notes(results: list[Result], settings: list[Setting], common: np.ndarray, p
         notes.append(f"only the {len(common)} test {run.called} that all runs have scored are compared")
     if paired and len(common) < 2:
         notes.append(f"the test is one recording ({run.part} part), so only seeds tell whether a difference is chance")
+    if paired and run.classes is None:
+        for score in (score for score in HIGHER if all(_has(r, score) for r in results)):
+            columns = np.stack([_table(score, Setting("", [r]), common, True)[0] for r in results])
+            if gone := int((~np.isfinite(columns).all(0)).sum()):
+                notes.append(
+                    f"{TITLES[score]}: {gone} {run.called} on which it is not defined for every run are left out"
+                )
     if run.groups is not None:
         notes.append("the two channels of a moment count as one; moments that follow one another are alike all the same, "
                      "so the intervals are somewhat narrow")  # fmt: skip

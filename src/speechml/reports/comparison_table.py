@@ -11,7 +11,7 @@ from typing import Any
 from speechml.errors import BadInput
 from speechml.reports.compare import Comparison, Line
 from speechml.reports.results import TITLES
-from speechml.reports.statistics import Difference
+from speechml.reports.statistics import FEW, Difference
 from speechml.runs.catalogue import printable
 from speechml.runs.tables import shown, table
 
@@ -139,11 +139,16 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def _methods(comparison: Comparison) -> str:
+    """How the intervals and p-values were computed."""
     if comparison.forced:
         return "Welch's t"
+    across = "; over seeds: Student's t"
+    units = max([line.items.units for line in comparison.lines if line.items], default=0)
     if comparison.settings[0].runs[0].classes is None:
-        return "paired bootstrap (studentised); over seeds: Student's t"
-    return "paired bootstrap; p of accuracy: McNemar's exact test; over seeds: Student's t"
+        return (f"Student's t, as they are {units} only" if units < FEW else "paired bootstrap, studentised") + across
+    alone = all(len(setting.runs) == 1 for setting in comparison.settings)
+    p = "p of accuracy: McNemar's exact test" if alone else "p of accuracy: of the same resamples"
+    return f"paired bootstrap (of macro F1 somewhat narrow); {p}{across}"
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

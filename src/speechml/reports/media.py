@@ -13,7 +13,9 @@ import numpy as np
 
 from speechml.reports import svg
 
-BUDGET = 6_500_000  # characters of sound in a page, which has to stay below 10 MB
+BUDGET = 6_500_000  # characters of sounds and their pictures in a page, which has to stay below 10 MB
+DRAWN = 250_000  # characters that the pictures of a recording take at most
+LONGEST = 4_800_000  # samples of a version, 5 min at 16 kHz: more is left beside the page, unread
 VERSIONS = ("noisy", "denoised", "clean")
 N_FFT = 512  # samples of a spectrogram's frame
 COLUMNS, ROWS = 600, 128  # pixels of a spectrogram
@@ -22,7 +24,7 @@ RANGE_DB = 80.0
 
 
 class Sound(NamedTuple):
-    """A version of a recording: its sound, empty where the page has no room left, and its pictures."""
+    """A version of a recording: its sound and its pictures."""
 
     version: str
     file: str
@@ -53,7 +55,7 @@ def listed(folder: Path) -> list[dict[str, str]]:
     try:
         found = json.loads((folder / "audio" / "index.json").read_text())
         return [{key: str(row[key]) for key in ("file", "name", "version")} for row in found]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # runs of before the index
     rows = []
     for path in sorted((folder / "audio").glob("*.wav")):
@@ -62,40 +64,63 @@ def listed(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-def embedded(folder: Path) -> tuple[list[Recording], list[Clip]]:
-    """What there is to listen to of a run, as far as the page has room; the first come first."""
+class Left(NamedTuple):
+    """A recording that the page has no room for."""
+
+    name: str
+    files: list[str]
+
+
+def embedded(folder: Path) -> tuple[list[Recording], list[Clip], list[Left]]:
+    """What there is to listen to of a run, as far as the page has room; files that cannot be read are left out."""
     room = BUDGET
     versions: dict[str, list[tuple[str, Path]]] = {}
     clips: list[Clip] = []
     for row in listed(folder):
         path = folder / "audio" / Path(row["file"]).name  # never outside the folder, whatever the index says
-        if not path.is_file():
+        if samples_in(path) == 0:
             continue
         if row["version"] in VERSIONS:
             versions.setdefault(row["name"], []).append((row["version"], path))
-            continue
-        source = flac(*_read(path))
-        room -= len(source)
-        clips.append(Clip(row["name"], path.name, source if room > 0 else ""))
-    recordings = []
+        elif samples_in(path) <= LONGEST and len(source := flac(*_read(path))) <= room:
+            room -= len(source)
+            clips.append(Clip(row["name"], path.name, source))
+    recordings, left = [], []
     for name, files in versions.items():
-        recording = player(name, sorted(files, key=lambda item: VERSIONS.index(item[0])), room)
-        room -= sum(len(sound.source) for sound in recording.sounds)
+        files.sort(key=lambda item: VERSIONS.index(item[0]))
+        recording = None
+        if max(samples_in(path) for _, path in files) <= LONGEST and room > DRAWN:
+            recording = player(name, files, room)
+        if recording is None:
+            left.append(Left(name, [path.name for _, path in files]))
+            continue
+        room -= sum(len(sound.source) + len(sound.wave) + len(sound.spectrogram) for sound in recording.sounds)
         recordings.append(recording)
-    return recordings, clips
+    return recordings, clips, left
 
 
-def player(name: str, files: list[tuple[str, Path]], room: int) -> Recording:
-    """A recording in its versions, whose spectrograms share one scale; without sound where that needs more than `room`."""
+def samples_in(path: Path) -> int:
+    """Length of a recording; 0 where there is none."""
+    import soundfile
+
+    try:
+        return int(soundfile.info(path).frames)
+    except (OSError, RuntimeError):  # libsndfile's errors are the latter
+        return 0
+
+
+def player(name: str, files: list[tuple[str, Path]], room: int) -> Recording | None:
+    """A recording in its versions, whose pictures share one scale; None where that takes more than `room`."""
     waves = {version: _read(path) for version, path in files}
     rate = next(iter(waves.values()))[1]
+    sources = {version: flac(wave, rate) for version, (wave, _) in waves.items()}
+    if sum(map(len, sources.values())) + DRAWN > room:
+        return None
     levels = {version: spectrogram_db(wave) for version, (wave, _) in waves.items()}
     top = max(float(level.max()) for level in levels.values())
     peak = max(float(np.abs(wave).max()) for wave, _ in waves.values())
-    sources = {version: flac(wave, rate) for version, (wave, _) in waves.items()}
-    fits = sum(map(len, sources.values())) <= room
     sounds = [
-        Sound(version, path.name, sources[version] if fits else "", svg.waveform(waves[version][0], WIDE, HIGH, peak),
+        Sound(version, path.name, sources[version], svg.waveform(waves[version][0], WIDE, HIGH, peak),
               png(levels[version], top))
         for version, path in files
     ]  # fmt: skip
@@ -106,7 +131,7 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
     import soundfile
 
     wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return wave.mean(1), int(rate)
+    return np.nan_to_num(wave.mean(1)), int(rate)
 
 
 def flac(wave: np.ndarray, rate: int) -> str:
@@ -119,7 +144,7 @@ def flac(wave: np.ndarray, rate: int) -> str:
 
 
 def spectrogram_db(wave: np.ndarray) -> np.ndarray:
-    """Power of Hann frames in dB, pooled to the pixels of a page. Shape: (time,) -> (rows, columns), low frequencies last."""
+    """Power of Hann frames in dB, a frame a column, pooled in frequency. Shape: (time,) -> (rows, columns), low ones last."""
     hop = max(N_FFT // 4, -(-len(wave) // COLUMNS))
     padded = np.pad(wave, (0, max(0, N_FFT - len(wave))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::hop]

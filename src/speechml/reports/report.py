@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,8 @@ def report_on(folder: Path) -> str:
     try:
         return f"Report: {write_report(folder)}"
     except Exception as error:  # whatever a page cannot show, the run has its scores
-        logging.getLogger("speechml").exception("no report was written")
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return f"Report: not written ({why}); speechml report {folder} tries it again"
+        why = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+        return f"Report: not written ({' '.join(why.split())}); speechml report {folder} tries it again"
 
 
 def place_of(folder: Path) -> Path:
@@ -55,8 +54,11 @@ def place_of(folder: Path) -> Path:
     if is_run(folder) or (folder / "sweep.json").is_file():
         return folder / "report.html"
     holds_runs = any(is_run(place) for place in folder.iterdir() if place.is_dir())
+    if not holds_runs:
+        return folder / ".sweeps" / "report.html"
     path = folder.absolute()
-    return (path.parent / ".sweeps" / path.name if holds_runs else path / ".sweeps") / "report.html"
+    place = path.parent / ".sweeps" / path.name / "report.html"
+    return Path(os.path.relpath(place)) if place.is_relative_to(Path.cwd()) else place
 
 
 def run_page(folder: Path) -> str:

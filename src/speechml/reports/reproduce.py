@@ -30,8 +30,8 @@ class Source(NamedTuple):
     missing: str = ""
 
 
-def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: bool) -> str:
-    """Run what is missing of the experiments, and give the table, which is written beside the sweeps, too.
+def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: bool) -> tuple[str, bool]:
+    """Run what is missing of the experiments; the table, which is written beside the sweeps, too, and whether all were done.
 
     Args:
         words: experiments (none: those of the labs) and overrides for all of them.
@@ -48,15 +48,21 @@ def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: b
         raise BadInput(f"--launcher is {launcher}; it can be {', '.join(LAUNCHERS)}")
     if folder is not None and not folder.is_dir():
         raise BadInput(f"{folder} is no folder; give one that holds the labs' data sets")
-    sources = {name: source_of(name, folder) for name in dict.fromkeys(experiments)}
+    keys = {word.lstrip("+").partition("=")[0] for word in overrides}
+    if "experiment" in keys:
+        raise BadInput("experiments are given by their names, without experiment=")
+    sources = {name: Source([]) if "data" in keys else source_of(name, folder) for name in dict.fromkeys(experiments)}
     commands = {
         name: [f"experiment={name}", *source.overrides, *overrides]
         for name, source in sources.items()
         if not source.missing
     }
     plans = {name: plan(command)[0] for name, command in commands.items()}
+    if swept := sorted({key for runs in plans.values() for run in runs for key in run.swept} - {"seed"}):
+        raise BadInput(f"{swept[0]} has several values; a figure is the mean over seeds, so only seed may have")
+    well = True
     if not read_only:
-        _run(
+        well = _run(
             {name: commands[name] for name, runs in plans.items() if any(run.state != "done" for run in runs)}, launcher
         )
     found: list[Figure] = []
@@ -66,11 +72,11 @@ def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: b
         found += figures(name, mine) if mine else absent(name, source.missing or _unfinished(plans[name]))
         cards += mine
     place = _written(plans.values(), found, cards)
-    return f"{as_table(found)}\nWritten: {place}/table.md, cards/" if place else as_table(found)
+    return (f"{as_table(found)}\nWritten: {place}/table.md, cards/" if place else as_table(found)), well
 
 
-def _run(commands: dict[str, list[str]], launcher: str) -> None:
-    """Each experiment as a sweep; a cluster is given all of them at once."""
+def _run(commands: dict[str, list[str]], launcher: str) -> bool:
+    """Each experiment as a sweep; a cluster is given all of them at once. Whether none failed."""
     hydra = [] if launcher == "basic" else [f"hydra/launcher={launcher}"]
     started = []
     for number, (name, words) in enumerate(commands.items(), 1):
@@ -81,6 +87,7 @@ def _run(commands: dict[str, list[str]], launcher: str) -> None:
         if launcher != "slurm":
             _end(started)
     _end(started)
+    return all(process.returncode == 0 for process in started)
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
@@ -95,8 +102,12 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
 
 
 def _done(runs: list[PlannedRun]) -> list[dict[str, Any]]:
-    cards = [(run.folder, read_card(run.folder)) for run in runs]
-    return [card for folder, card in cards if card is not None and state_of(folder, card) == "done"]
+    return [card for run in runs if (card := _done_one(run.folder)) is not None]
+
+
+def _done_one(folder: Path) -> dict[str, Any] | None:
+    card = read_card(folder)
+    return card if card is not None and state_of(folder, card) == "done" else None
 
 
 def _unfinished(runs: list[PlannedRun]) -> str:
@@ -117,17 +128,18 @@ def _written(plans: Iterable[list[PlannedRun]], found: list[Figure], cards: list
     place = folders[0].parents[1] / PLACE
     place.mkdir(parents=True, exist_ok=True)
     write_text(place / "table.md", as_markdown(found) + "\n")
-    for card in cards:
-        (place / "cards").mkdir(exist_ok=True)
-        write_json(place / "cards" / f"{card['experiment']}-{card['id']}.json", without_places(card))
+    (place / "cards").mkdir(exist_ok=True)
+    for folder in folders:
+        if kept := _done_one(folder):
+            write_json(place / "cards" / f"{folder.parent.name}-{folder.name}.json", without_places(kept))
     return place
 
 
 def source_of(experiment: str, folder: Path | None) -> Source:
     """The labs' own data where they are in a folder, else their stand-in, else none."""
-    lab = next((lab for lab in FINDERS if experiment.startswith(lab)), None)
-    if lab is None:
+    if experiment not in LABS:  # ours, which choose their data themselves
         return Source([])
+    lab = next(lab for lab in FINDERS if experiment.startswith(lab))
     places = [] if folder is None else sorted(_below(folder, DEPTH))
     return FINDERS[lab](places)
 

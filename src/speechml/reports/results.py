@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from speechml.configs import flat
 from speechml.errors import BadInput
 from speechml.runs.catalogue import DAMAGE, no_run, state_of
 from speechml.runs.folder import read_card
-from speechml.runs.identity import WITHOUT_EFFECT
+from speechml.runs.identity import WITHOUT_EFFECT, without_later_keys
+from speechml.runs.settings import config_of
 
 # Scores of a recording, whether more is better.
 HIGHER = {"snr_db": True, "si_sdr_db": True, "pesq": True, "stoi": True, "mse": False, "l1": False}
@@ -26,7 +26,6 @@ TITLES = {
 }  # fmt: skip
 WAVEFORM = ("snr_db", "si_sdr_db", "mse", "l1")  # defined on the same recordings: those whose input has all of them
 TRAINING = ("train/loss", "val/loss")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was compiled
 
 
 class Result:
@@ -59,11 +58,7 @@ class Result:
     @cached_property
     def config(self) -> dict[str, Any]:
         """Dotted keys that can change a result, without the seed."""
-        path = self.folder / "config.yaml"
-        try:
-            found = flat(yaml.load(path.read_text(), LOADER))
-        except (OSError, yaml.YAMLError, *DAMAGE) as error:
-            raise BadInput(f"{path} cannot be read ({' '.join(str(error).split())}); train the run again") from error
+        found = flat(without_later_keys(config_of(self.folder)))
         without = (*WITHOUT_EFFECT, "seed", "data.seed", "model.seed", "data.cache")
         return {key: value for key, value in found.items() if not f"{key}.".startswith(tuple(f"{w}." for w in without))}
 
@@ -77,11 +72,25 @@ class Result:
             with np.load(path, allow_pickle=False) as found:
                 columns = {name: found[name] for name in found.files}
             rows = np.argsort(columns["name"], kind="stable")
+            if "heldout" in columns["name"]:  # of a recording in parts, the one that was not trained on
+                rows = rows[columns["name"][rows] == "heldout"]
+            ordered = {name: column[rows] for name, column in columns.items() if name != "classes"}
+            if "logits" in columns:
+                ordered["classes"] = columns["classes"]
+                if columns["logits"].shape != (len(columns["name"]), len(columns["classes"])):
+                    raise ValueError("logits of another shape")
+                if (
+                    not 0
+                    <= columns["label"].min(initial=0)
+                    <= columns["label"].max(initial=0)
+                    < len(columns["classes"])
+                ):
+                    raise ValueError("labels of no class")
         except (OSError, zipfile.BadZipFile, EOFError, *DAMAGE) as error:
             raise BadInput(f"{path} is damaged ({error}); train the run again") from error
-        if "heldout" in columns["name"]:  # of a recording in parts, the one that was not trained on
-            rows = rows[columns["name"][rows] == "heldout"]
-        return {name: column[rows] if name != "classes" else column for name, column in columns.items()}
+        if not len(rows):
+            raise BadInput(f"{path} holds no test item; train the run again, with a test")
+        return ordered
 
     @property
     def names(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,22 @@ def run_context(folder: Path) -> dict[str, Any]:
     state = state_of(folder, card)
     if state != "done":
         raise BadInput(f"{folder} is not done but {state}; a report is written of finished runs")
+    recordings, clips, left = media.embedded(folder)
+    confusions = confusions_of(folder, clips)
+    shown = {"recordings": recordings, "left": left, "confusions": confusions, "curves": curves_of(folder),
+             "figures": figures_of(folder, bool(recordings)), "config": _text(folder / "config.yaml")}  # fmt: skip
     try:
-        recordings, clips = media.embedded(folder)
-        confusions = confusions_of(folder, clips)
-        return {
-            "title": f"{card['experiment']} {card['id']}", "card": card, "folder": str(folder),
-            "blocks": blocks(folder, card), "facts": facts(card), "curves": curves_of(folder),
-            "recordings": recordings, "confusions": confusions, "figures": figures_of(folder, bool(recordings)),
-            "about": about(folder, card), "config": _text(folder / "config.yaml"),
-        }  # fmt: skip
+        known = {
+            "experiment": str(card["experiment"]),
+            "id": str(card["id"]),
+            "overrides": list(card.get("overrides", [])),
+        }
+        said = {"blocks": blocks(folder, card), "facts": facts(card), "about": about(folder, card)}
     except DAMAGE as error:
         raise BadInput(
             f"{folder / 'card.json'} is damaged ({type(error).__name__}: {error}); train it again"
         ) from error
+    return {"title": f"{known['experiment']} {known['id']}", "card": known, "folder": str(folder), **said, **shown}
 
 
 def about(folder: Path, card: dict[str, Any]) -> list[tuple[str, str]]:
@@ -71,7 +75,7 @@ def metrics_of(folder: Path) -> dict[str, svg.Points]:
     try:
         with (folder / "metrics.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, csv.Error):
+    except (OSError, csv.Error, ValueError):
         return {}
     found: dict[str, svg.Points] = {}
     for number, row in enumerate(rows, 1):
@@ -116,7 +120,9 @@ def confusions_of(folder: Path, clips: list[media.Clip]) -> dict[str, Any] | Non
     for item in np.argsort(-sure.max(1), kind="stable"):
         behind = cells.setdefault(f"{label[item]},{named[item]}", [])
         name = str(run.names[item])
-        entry = [name, round(float(sure[item].max()), 3), name if name in sound and sound[name].source else ""]
+        share = float(sure[item].max())  # of logits that are not finite it is not known
+        heard = name if name in sound and sound[name].source else ""
+        entry = [name, round(share, 3) if math.isfinite(share) else None, heard]
         if len(behind) < BEHIND:
             behind.append(entry)
         elif entry[2]:  # what can be heard is shown in any case

@@ -11,20 +11,21 @@ import numpy as np
 WIDTH, HEIGHT = 440, 240  # of a drawing, in its own units; the page scales it
 LEFT, RIGHT, TOP, BOTTOM = 58, 10, 10, 36  # room for the axes
 COLOURS = 8  # classes s0 ... s7 of page.css
+MOST = 1e100  # beyond, and NaN, is no value of a curve
 HIDDEN = 1 / 1000  # pairs rarer than this share are not drawn, as in the R torch book, chapter 22
 
 Points = list[tuple[float, float]]
 
 
-def curves(series: dict[str, Points], x: str, y: str, legend: bool = True) -> str:
+def curves(series: dict[str, Points], x: str, y: str, colours: list[int] | None = None) -> str:
     """Lines with their points; y is logarithmic where all values are positive and spread over more than a decade.
 
     Args:
         series: points by name; those that are not finite are left out.
         x, y: what the axes are; y stands over the drawing, and is told to who cannot see it.
-        legend: whether the names stand below.
+        colours: of the series, where something else tells of their names; null: one each, with the names below.
     """
-    shown = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in series.items()}
+    shown = {name: [p for p in points if abs(p[1]) < MOST] for name, points in series.items()}
     places = [p for points in shown.values() for p in points]
     if not places:
         return ""
@@ -35,14 +36,14 @@ def curves(series: dict[str, Points], x: str, y: str, legend: bool = True) -> st
     parts = [_axes(across, up, x)]
     for number, (name, points) in enumerate(shown.items()):
         line = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in points)
-        style = f"s{number % COLOURS}"
+        style = f"s{(colours[number] if colours else number) % COLOURS}"
         dots = "".join(_dot(name, x, point, across, up) for point in points) if len(points) <= 200 else ""
         parts.append(f'<g class="{style}"><polyline points="{line}"><title>{escape(name)}</title></polyline>{dots}</g>')
     drawing = (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y)}">{"".join(parts)}</svg>'
     )
     names = "".join(f'<li class="s{i % COLOURS}">{escape(name)}</li>' for i, name in enumerate(shown))
-    return drawing + (f'<ul class="legend">{names}</ul>' if legend and len(shown) > 1 else "")
+    return drawing + (f'<ul class="legend">{names}</ul>' if colours is None and len(shown) > 1 else "")
 
 
 def _dot(name: str, x: str, point: tuple[float, float], across: _Scale, up: _Scale) -> str:
@@ -74,6 +75,11 @@ class _Scale:
         first = math.ceil(self.low / step - 1e-9)
         return [step * i for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
+    def told(self, value: float) -> str:
+        """A tick in as many digits as tell it from the next."""
+        spread = 1.0 if self.log else abs(value) / ((self.high - self.low) / 5)
+        return f"{value:.{max(4, 2 + math.ceil(math.log10(max(spread, 1))))}g}"
+
 
 def _scale(values: list[float], begin: float, end: float, log: bool) -> _Scale:
     low, high = min(values), max(values)
@@ -88,11 +94,12 @@ def _axes(across: _Scale, up: _Scale, x: str) -> str:
     for value in up.ticks():
         at = up(value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:.4g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{up.told(value)}</text>')
     for value in (tick for tick in across.ticks() if tick == round(tick)):  # epochs
         at = across(value)
         parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{value:.4g}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x)}</text>')
+    under = f"{escape(x)}{' (logarithmic scale upwards)' if up.log else ''}"
+    parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{under}</text>')
     return "".join(parts)
 
 
@@ -112,7 +119,7 @@ def waveform(samples: np.ndarray, width: int, height: int, peak: float) -> str:
 
 def alluvial(counts: np.ndarray, classes: list[str]) -> str:
     """A band for each pair: what it was on the left, what it was taken for on the right. Shape: counts (classes, classes)."""
-    total, gap = counts.sum(), 13.0  # of a name's height, so that the names of rare classes do not meet
+    total, gap = max(1, counts.sum()), 13.0  # of a name's height, so that the names of rare classes do not meet
     unit = max(240.0, 9.0 * len(classes)) / total
     size = unit * total + gap * len(classes)
     begins = [np.concatenate([[0.0], np.cumsum(side * unit + gap)[:-1]]) for side in (counts.sum(1), counts.sum(0))]

@@ -8,8 +8,7 @@ import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import yaml
+from urllib.parse import quote
 
 from speechml.configs import flat
 from speechml.errors import BadInput
@@ -17,11 +16,12 @@ from speechml.reports import svg
 from speechml.reports.compare import compared
 from speechml.reports.comparison_table import cells, sentences
 from speechml.reports.media import as_json
-from speechml.reports.results import LOADER, TRAINING
+from speechml.reports.results import TRAINING
 from speechml.reports.run_page import metrics_of
 from speechml.runs.catalogue import DAMAGE, HEADLINES, state_of
 from speechml.runs.folder import read_card
-from speechml.runs.identity import WITHOUT_EFFECT
+from speechml.runs.identity import WITHOUT_EFFECT, without_later_keys
+from speechml.runs.settings import config_of, named
 from speechml.sweeps.status import runs_of
 
 COMPARED = 60  # runs, at most
@@ -71,6 +71,7 @@ def sweep_context(folder: Path, page: Path) -> dict[str, Any]:
         "title": _title(folder), "command": _command(folder), "columns": columns, "runs": rows,
         "states": ", ".join(f"{count} {state}" for state, count in states.most_common()), "notes": notes(done),
         "plotted": plotted(done, keys, scores) if done else "", "across": [*(keys or ["run"]), *FACTS], "up": [*scores, *FACTS],
+        "settings": legend(colours(done, keys)),
         "comparison": comparison(done), "curves": curves(done, keys),
     }  # fmt: skip
 
@@ -81,12 +82,12 @@ def entry(folder: Path) -> Entry | None:
         card = read_card(folder)
         if card is None:
             return None
-        config = flat(yaml.load((folder / "config.yaml").read_text(), LOADER))
+        config = flat(without_later_keys(config_of(folder)))
         scores = {str(k): float(v) for k, v in card["scores"].items() if v is not None and math.isfinite(v)}
         facts = {name: float(card[name]) for name in FACTS if name in card}
         return Entry(folder, state_of(folder, card), str(card["experiment"]), config, scores, facts,
                      str(card["data"]["test_fingerprint"]))  # fmt: skip
-    except (OSError, BadInput, yaml.YAMLError, *DAMAGE):
+    except (OSError, BadInput, *DAMAGE):
         return None
 
 
@@ -140,56 +141,82 @@ def _row(one: Entry, keys: list[str], scores: list[str], beside: Path) -> dict[s
         Cell("-", "") if v is None else Cell(f"{v:.4g}", v) if isinstance(v, float) else Cell(str(v), v) for v in values
     ]
     page = one.folder / "report.html"
-    link = Path(os.path.relpath(page.absolute(), beside.absolute())).as_posix() if page.is_file() else ""
+    there = Path(os.path.relpath(page.absolute(), beside.absolute())).as_posix()
+    link = f"./{quote(there)}" if page.is_file() else ""
     return {"link": link, "cells": [Cell(one.folder.name, None), Cell(one.state, None), *shown]}
 
 
+def colours(entries: list[Entry], keys: list[str]) -> dict[str, int]:
+    """A number for each setting, by its name: runs that differ by seed only have one."""
+    found: dict[str, int] = {}
+    for one in entries:
+        found.setdefault(setting(one, keys), len(found))
+    return found
+
+
+def legend(colour: dict[str, int]) -> list[tuple[str, int]]:
+    """Names and colours, where there are as many colours as settings; else a touch on a dot or line tells its name."""
+    return list(colour.items()) if 1 < len(colour) <= svg.COLOURS else []
+
+
+def setting(one: Entry, keys: list[str]) -> str:
+    """The keys of a run, but for its seed, as a name; the run's own where there are none."""
+    values = {key: _value(one, key) for key in keys if key != "seed"}
+    return named({key: "null" if value is None else value for key, value in values.items()}) or one.experiment
+
+
 def plotted(entries: list[Entry], keys: list[str], scores: list[str]) -> str:
-    """Every run's keys, scores and facts as JSON; runs with equal keys but for the seed have one colour."""
-    settings: dict[str, int] = {}
+    """Every run's keys, scores and facts as JSON, and the colour of its setting."""
+    colour = colours(entries, keys)
     rows = []
     for one in entries:
         own = {key: _value(one, key) for key in (*(keys or ["run"]), *scores, *FACTS)}
-        same = json.dumps([own[key] for key in keys if key != "seed"])
-        colour = settings.setdefault(same, len(settings)) % svg.COLOURS
-        rows.append({**own, "name": one.folder.name, "colour": colour})
+        rows.append({**own, "name": one.folder.name, "colour": colour[setting(one, keys)] % svg.COLOURS})
     return as_json({"rows": rows})
 
 
 def comparison(entries: list[Entry]) -> dict[str, Any] | None:
     """Each setting against the first, or why there is no comparison; None where there is one run only."""
-    if not 2 <= len(entries) <= COMPARED:
+    tested = [one for one in entries if (one.folder / "predictions.npz").is_file()]
+    tested = [one for one in tested if one.test_set == tested[0].test_set]
+    if len(tested) < 2:
         return None
+    if len(tested) > COMPARED:
+        told = f"No comparison of {len(tested)} runs: speechml compare takes those that you name"
+        return {"header": [], "rows": [], "sentences": [f"{told}."]}
     try:
-        found = compared([one.folder for one in entries])
+        found = compared([one.folder for one in tested])
     except BadInput as error:
         return {"header": [], "rows": [], "sentences": [f"No comparison: {error}."]}
-    if len(found.settings) < 2 and len(found.settings[0].runs) < 2:
-        return None
     header, rows = cells(found)
-    return {"header": header, "rows": rows, "sentences": sentences(found)}
+    absent = [one.folder.name for one in entries if one not in tested]
+    left_out = [f"Left out, for another test set or none: {', '.join(absent)}."] if absent else []
+    return {"header": header, "rows": rows, "sentences": [*sentences(found), *left_out]}
 
 
 def curves(entries: list[Entry], keys: list[str]) -> list[tuple[str, str]]:
-    """The losses of the first runs over each other."""
+    """The losses of the first runs over each other, in the colours of their settings."""
     tables = {one.folder: metrics_of(one.folder) for one in entries[:DRAWN]}
-    drawn = []
-    for name in (*reversed(TRAINING), *HEADLINES, "val/snr_db", "val/acc"):
-        series = {}
+    colour, drawn = colours(entries, keys), []
+    for name in (*reversed(TRAINING), "val/snr_db", "val/acc"):
+        series, own = {}, []
         for one in entries[:DRAWN]:
             if points := tables[one.folder].get(name):
-                what = " ".join(f"{key}={_value(one, key)}" for key in keys) or one.folder.name
-                series[what if what not in series else f"{what} {one.folder.name}"] = points
-        if drawing := svg.curves(series, "epoch", name, legend=len(series) <= svg.COLOURS):
+                series[f"{setting(one, keys)} seed={_value(one, 'seed')} ({one.folder.name})"] = points
+                own.append(colour[setting(one, keys)])
+        if drawing := svg.curves(series, "epoch", name, own):
             drawn.append((name, drawing))
     return drawn
 
 
 def notes(entries: list[Entry]) -> list[str]:
     """What a reader of the table should know."""
+    told = []
     if len({one.test_set for one in entries}) > 1:
-        return ["The runs were scored on different test sets, so their scores do not all compare."]
-    return []
+        told.append("The runs were scored on different test sets, so their scores do not all compare.")
+    if len(entries) > DRAWN:
+        told.append(f"Curves are drawn of the first {DRAWN} of the {len(entries)} runs that are done.")
+    return told
 
 
 def _title(folder: Path) -> str:

@@ -230,7 +230,9 @@ def what_next(folder: Path, card: dict[str, Any], state: str) -> str:
 
 def no_run(folder: Path) -> str:
     """The refusal of a folder that is none of a run."""
-    why = "it has no card.json" if folder.is_dir() else "there is no such folder"
+    if folder.is_dir() and any((place / "card.json").is_file() for place in folder.iterdir() if place.is_dir()):
+        return f"{folder} is no run but a folder of runs; name runs in it, or all of them as {folder}/*"
+    why = "it has no card.json" if folder.is_dir() else "it is a file" if folder.exists() else "there is no such folder"
     return f"{folder} is no run ({why}); give one as in runs/words_tuned/ID, which speechml runs list names"
 
 

@@ -40,21 +40,21 @@ def with_paths_as_text(cfg: DictConfig) -> DictConfig:
 
 def digest(config: Any) -> str:
     """The id of a resolved config, whose keys without effect do not count."""
-    counted = _without_later_keys(config)
+    counted = without_later_keys(config)
     for key in WITHOUT_EFFECT:
         _leave_out(counted, key.split("."))
     text = json.dumps(counted, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def _without_later_keys(node: Any) -> Any:
+def without_later_keys(node: Any) -> Any:
     """A copy of a config without the keys of LATER that have the value which held before."""
     if isinstance(node, list):
-        return [_without_later_keys(value) for value in node]
+        return [without_later_keys(value) for value in node]
     if not isinstance(node, dict):
         return node
     later = LATER.get(str(node.get("_target_")), {})
-    return {k: _without_later_keys(v) for k, v in node.items() if k not in later or v != later[k]}
+    return {k: without_later_keys(v) for k, v in node.items() if k not in later or v != later[k]}
 
 
 def _leave_out(node: dict[str, Any], words: list[str]) -> None:

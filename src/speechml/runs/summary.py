@@ -89,7 +89,7 @@ def facts(card: dict[str, Any]) -> list[str]:
             part = name.split("/")[0]
             if part == "train" and "train" in parts and data["protocol"] != "as_published":
                 lines += [f"  {name}: {value:.4g} published, where all of the recording was trained on"]
-            elif not same or (part not in parts and "test/acc" not in scores):
+            elif name in scores and (not same or (part not in parts and "test/acc" not in scores)):
                 where = "" if same else " of other data or another division"
                 lines += [f"  {name}: {value:.4g} published{where}, {shown(scores.get(name), False)} here"]
     if max(data["recordings"].values()) > 1:

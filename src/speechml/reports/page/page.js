@@ -21,8 +21,10 @@ for (const player of all(".player")) {
     clock.textContent = `${position.toFixed(1)} s of ${seconds.toFixed(1)} s`;
   };
   const stop = () => {
-    if (audio(shown)) { position = audio(shown).currentTime; audio(shown).pause(); }
-    if (play) { play.textContent = "▶ play"; play.setAttribute("aria-pressed", "false"); }
+    position = audio(shown).currentTime;
+    audio(shown).pause();
+    play.textContent = "▶ play";
+    play.setAttribute("aria-pressed", "false");
     if (playing === stop) playing = null;
   };
   const step = () => {
@@ -35,7 +37,7 @@ for (const player of all(".player")) {
     if (playing) playing();
     const sound = audio(shown);
     sound.currentTime = position >= seconds - 0.01 ? 0 : position;
-    sound.play();
+    sound.play().catch(() => {});  // a pause that comes at once interrupts it
     playing = stop;
     play.textContent = "❚❚ pause";
     play.setAttribute("aria-pressed", "true");
@@ -50,7 +52,7 @@ for (const player of all(".player")) {
     if (going) begin();
   };
   for (const button of buttons) button.addEventListener("click", () => show(button.dataset.show));
-  if (play) play.addEventListener("click", () => playing === stop ? (stop(), draw()) : begin());
+  play.addEventListener("click", () => playing === stop ? (stop(), draw()) : begin());
   for (const sound of all("audio", player)) sound.addEventListener("ended", () => { stop(); position = 0; draw(); });
   stage.addEventListener("click", event => {
     const box = stage.getBoundingClientRect(), going = playing === stop;
@@ -72,18 +74,22 @@ if (confusions) {
     const count = confusions.counts[was][named], more = count > items.length ? `, the surest ${items.length} of them` : "";
     const list = element("ul", null);
     for (const [name, sure, clip] of items) {
-      const row = element("li", `${name} (${Math.round(100 * sure)} %) `);
+      const row = element("li", sure === null ? `${name} ` : `${name} (${Math.round(100 * sure)} %) `);
       if (clip) {
         const button = element("button", "▶", { type: "button", "aria-label": `play ${name}` });
-        button.addEventListener("click", () => { sound.src = confusions.sounds[clip]; sound.play(); });
+        button.addEventListener("click", () => { sound.src = confusions.sounds[clip]; sound.play().catch(() => {}); });
         row.append(button);
       }
       list.append(row);
     }
     const classes = confusions.classes;
-    place.replaceChildren(element("strong", `${classes[was]} taken for ${classes[named]}: ${count} ${confusions.called}${more}`), list);
+    place.replaceChildren(element("strong", `${classes[was]} taken for ${classes[named]}: ${count} ${count === 1 ? confusions.called.replace(/s$/, "") : confusions.called}${more}`), list);
   };
-  for (const target of all("[data-cell]")) target.addEventListener("click", () => behind(target.dataset.cell));
+  for (const target of all("[data-cell]")) target.addEventListener("click", () => {
+    behind(target.dataset.cell);
+    for (const other of all("[data-cell]")) other.classList.toggle("chosen", other.dataset.cell === target.dataset.cell);
+    place.scrollIntoView({ block: "nearest" });
+  });
 }
 
 // Tables that sort by a click on a column's head; figures by their value, the rest by their text.
@@ -107,7 +113,7 @@ for (const table of all("table.sortable")) {
 const runs = data("runs");
 if (runs) {
   const across = document.getElementById("across"), up = document.getElementById("up"), place = document.getElementById("scatter");
-  const SVG = "http://www.w3.org/2000/svg", W = 640, H = 340, L = 70, R = 12, T = 12, B = 46;
+  const SVG = "http://www.w3.org/2000/svg", W = 440, H = 260, L = 62, R = 10, T = 10, B = 40;
   const node = (name, attributes, text) => {
     const made = document.createElementNS(SVG, name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -137,7 +143,8 @@ if (runs) {
     const low = f(least) - room, high = f(most) + room, at = value => begin + (end - begin) * (f(value) - low) / (high - low);
     const distinct = [...new Set(values)];
     const ticks = own && distinct.length <= 6 ? distinct : log ? decades(low, high) : round(low, high);
-    return { at, ticks: ticks.map(value => [String(Number(value.toPrecision(4))), at(value)]) };
+    const digits = log ? 4 : Math.max(4, 2 + Math.ceil(Math.log10(Math.max(1, 5 * Math.max(Math.abs(least), Math.abs(most)) / (high - low)))));
+    return { at, ticks: ticks.map(value => [String(Number(value.toPrecision(digits))), at(value)]) };
   };
   const draw = () => {
     const points = runs.rows.filter(row => row[across.value] !== null && row[up.value] !== null);
