@@ -38,6 +38,20 @@ class Figure(NamedTuple):
     missing: str  # why there is no run
 
 
+def stated(experiment: str) -> dict[str, Any]:
+    """What the config of an experiment says of its published figures; a card has what it said when the run was launched.
+
+    Raises:
+        BadInput: no such experiment.
+    """
+    from omegaconf import OmegaConf
+
+    from speechml.data.prepare import composed
+
+    found: Any = OmegaConf.to_container(composed("train", [f"experiment={experiment}"]).published)
+    return dict(found)
+
+
 def absent(experiment: str, why: str) -> list[Figure]:
     """The row of an experiment without a finished run."""
     return [Figure(experiment, "", None, None, [], "not run", (), why)]
@@ -49,9 +63,10 @@ def figures(experiment: str, cards: Sequence[dict[str, Any]]) -> list[Figure]:
     Raises:
         BadInput: a card lacks what every card has.
     """
+    published = stated(experiment)
+    cards = [{**card, "published": published} for card in cards]
     try:
         first = cards[0]
-        published = first.get("published") or {}
         given, tolerances = published.get("scores") or {}, published.get("tolerance") or {}
         same = all(of_these_data(published, card["data"]) for card in cards)
         names = list(given)
@@ -129,10 +144,9 @@ def data_of(card: dict[str, Any]) -> str:
     """The data, and how much there is of them."""
     data = card["data"]
     counts = data["recordings"]
+    several = max(counts.values()) > 1
     amount = (
-        f"{sum(counts.values()):,} {data['called']}"
-        if max(counts.values()) > 1
-        else f"{sum(data['seconds'].values()):.0f} s"
+        f"{sum(counts.values()):,} {data['called']}" if several else f"{data['seconds']['train']:.0f} s to train on"
     )
     return f"{data['data']}, {amount}"
 
