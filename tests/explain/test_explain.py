@@ -123,7 +123,7 @@ def choices(key: str, of: str = "") -> set[Any]:
 
 def test_the_choices_are_those_that_the_code_knows() -> None:
     from speechml.checks import PRECISIONS
-    from speechml.data import genre_features, speech_commands
+    from speechml.data import clips, genre_features
     from speechml.data.download import ARCHIVES
     from speechml.data.frames import TARGETS
     from speechml.models import mlp, stft_cnn
@@ -140,7 +140,7 @@ def test_the_choices_are_those_that_the_code_knows() -> None:
     assert choices("model.net.output") == set(stft_cnn.OUTPUTS)
     assert choices("model.net.inputs") == set(stft_cnn.INPUTS)
     assert choices("model.net.activation", "MLP") == set(mlp.ACTIVATIONS)
-    assert choices("data.split") == set(speech_commands.SPLITS)
+    assert choices("data.split") == set(clips.SPLITS)
     assert choices("data.protocol") == set(genre_features.PROTOCOLS)
     assert choices("data.download") == set(ARCHIVES)
     assert {str(value) for value in choices("trainer.precision")} == set(PRECISIONS)
