@@ -211,10 +211,11 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
         _close(folder, card, before)
         log.removeHandler(handler)
         handler.close()
-    if config["report"]:
-        text += f"\n{report_on(folder)}"
     if not quiet:
         print(text)
+    told = report_on(folder) if config["report"] else ""
+    if told and not quiet:
+        print(told)
     if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
         raise Stopped(stop.asked_by, None)
     return _value(config, card)
