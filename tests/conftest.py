@@ -6,6 +6,7 @@ import importlib
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ import torch
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: a thread each, or they wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, what the tests start would be deaf to it, too
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real recordings of ../shared/data are not here")
