@@ -103,7 +103,9 @@ def command(*words: str, **options) -> subprocess.CompletedProcess[str]:
         program = Path(sys.executable).with_name(words[0])
         return subprocess.run([str(program), *words[1:]], capture_output=True, text=True, timeout=300, **options)
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["speechml.experiment"])
+    server.set_forkserver_preload(
+        ["speechml.experiment", "speechml.reports.run_page", "torch.utils.tensorboard", "pystoi", "pesq"]
+    )
     with tempfile.TemporaryDirectory() as folder:
         texts = [Path(folder) / name for name in ("out", "err")]
         process = server.Process(target=_run, args=(words, Path.cwd(), dict(os.environ), *texts))
