@@ -9,21 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from speechml.configs import flat
 from speechml.errors import BadInput
+from speechml.runs import class_summary, summary
 from speechml.runs.catalogue import DAMAGE, no_run, state_of
 from speechml.runs.folder import read_card
-from speechml.runs.identity import WITHOUT_EFFECT, without_later_keys
-from speechml.runs.settings import config_of
+from speechml.runs.settings import config_of, counted
 
 # Scores of a recording, whether more is better.
 HIGHER = {"snr_db": True, "si_sdr_db": True, "pesq": True, "stoi": True, "mse": False, "l1": False}
 HIGHER |= {"acc": True, "macro_f1": True, "loss": False}
 # How a person reads the scores; the units stand beside.
-TITLES = {
-    "snr_db": "SNR (dB)", "si_sdr_db": "SI-SDR (dB)", "pesq": "PESQ", "stoi": "STOI", "mse": "MSE", "l1": "L1",
-    "acc": "accuracy", "macro_f1": "macro F1", "loss": "loss",
-}  # fmt: skip
+TITLES = {**summary.ROWS, **class_summary.ROWS, "loss": "loss"}  # a denoiser's is another than a classifier's
 WAVEFORM = ("snr_db", "si_sdr_db", "mse", "l1")  # defined on the same recordings: those whose input has all of them
 TRAINING = ("train/loss", "val/loss")
 
@@ -58,9 +54,7 @@ class Result:
     @cached_property
     def config(self) -> dict[str, Any]:
         """Dotted keys that can change a result, without the seed."""
-        found = flat(without_later_keys(config_of(self.folder)))
-        without = (*WITHOUT_EFFECT, "seed", "data.seed", "model.seed", "data.cache")
-        return {key: value for key, value in found.items() if not f"{key}.".startswith(tuple(f"{w}." for w in without))}
+        return counted(config_of(self.folder))
 
     @cached_property
     def predictions(self) -> dict[str, np.ndarray]:

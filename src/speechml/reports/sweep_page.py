@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from speechml.configs import flat
 from speechml.errors import BadInput
 from speechml.reports import svg
 from speechml.reports.compare import compared
@@ -20,8 +19,7 @@ from speechml.reports.results import TRAINING
 from speechml.reports.run_page import metrics_of
 from speechml.runs.catalogue import DAMAGE, HEADLINES, state_of
 from speechml.runs.folder import read_card
-from speechml.runs.identity import WITHOUT_EFFECT, without_later_keys
-from speechml.runs.settings import config_of, named
+from speechml.runs.settings import config_of, counted, named
 from speechml.sweeps.status import runs_of
 
 COMPARED = 60  # runs, at most
@@ -82,7 +80,8 @@ def entry(folder: Path) -> Entry | None:
         card = read_card(folder)
         if card is None:
             return None
-        config = flat(without_later_keys(config_of(folder)))
+        whole = config_of(folder)
+        config = {**counted(whole), "seed": whole.get("seed")}
         scores = {str(k): float(v) for k, v in card["scores"].items() if v is not None and math.isfinite(v)}
         facts = {name: float(card[name]) for name in FACTS if name in card}
         return Entry(folder, state_of(folder, card), str(card["experiment"]), config, scores, facts,
@@ -93,17 +92,13 @@ def entry(folder: Path) -> Entry | None:
 
 def differing(entries: list[Entry]) -> list[str]:
     """Keys in which the runs differ, the experiment first and the seed last; those that only repeat another are left out."""
-    names = {key for one in entries for key in one.config} - {"seed", "data.seed", "model.seed", "data.cache"}
-    hidden = tuple(f"{key}." for key in WITHOUT_EFFECT)
     found: dict[str, str] = {}
     if len({one.experiment for one in entries}) > 1:
         return ["experiment", *_seed(entries)]
-    for key in sorted(names):
-        column = json.dumps([one.config.get(key) for one in entries], default=str)
-        if len({json.dumps(one.config.get(key), default=str) for one in entries}) > 1 and not f"{key}.".startswith(
-            hidden
-        ):
-            found.setdefault(column, key)
+    for key in sorted({key for one in entries for key in one.config} - {"seed"}):
+        values = [json.dumps(one.config.get(key), default=str) for one in entries]
+        if len(set(values)) > 1:
+            found.setdefault(" ".join(values), key)
     return [*found.values(), *_seed(entries)]
 
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from speechml.configs import PATH_KEYS
+from speechml.configs import PATH_KEYS, flat
 from speechml.errors import BadInput
 from speechml.runs.catalogue import DAMAGE, printable
 from speechml.runs.folder import read_card
-from speechml.runs.identity import WITHOUT_EFFECT
+from speechml.runs.identity import WITHOUT_EFFECT, without_later_keys
 
 LONGEST = 120  # letters of a name
 LARGEST = 1_000_000  # letters of a config, and
@@ -36,6 +36,13 @@ def config_of(folder: Path) -> dict[str, Any]:
         return {str(key): value for key, value in dict(yaml.load(text, Loader)).items()}
     except (OSError, yaml.YAMLError, *DAMAGE) as error:
         raise BadInput(f"{path} cannot be read ({' '.join(str(error).split())}); train the run again") from error
+
+
+def counted(config: dict[str, Any]) -> dict[str, Any]:
+    """The dotted keys of a config that can change a result, without the seed."""
+    without = tuple(f"{key}." for key in (*WITHOUT_EFFECT, "seed", "data.seed", "model.seed", "data.cache"))
+    found = flat(without_later_keys(config))
+    return {key: value for key, value in found.items() if not f"{key}.".startswith(without)}
 
 
 class Shown(NamedTuple):
