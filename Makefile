@@ -21,7 +21,7 @@ test: .venv/installed  ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-slurm: .venv/installed  ## run the tests that need a Slurm: scripts/slurm_sandbox.sh up, before
-	eval "$$(scripts/slurm_sandbox.sh env)" && $(BIN)/python -m pytest --durations=5 tests/launchers/test_slurm.py
+	eval "$$(scripts/slurm_sandbox.sh env)" && $(BIN)/python -m pytest --durations=5 tests/sweep/test_slurm.py
 
 lint: .venv/installed  ## ruff and mypy
 	$(BIN)/ruff check .

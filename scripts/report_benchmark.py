@@ -34,7 +34,7 @@ def run(quick: bool) -> None:
 
 def _timed(words: list[str]) -> float:
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "speechml.cli", *words], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "speechml.cli.main", *words], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from speechml.reports.published import LABS, Figure, absent, as_markdown, figures
+from speechml.report.published import LABS, Figure, absent, as_markdown, figures
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CARDS = ROOT / "README.md", ROOT / "scripts" / "results"

@@ -10,10 +10,10 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-import speechml.resolvers  # noqa: F401 (registers them)
-from speechml import experiment
-from speechml.configs import conf_dir
-from speechml.runs.saving import Best, Saving
+import speechml.config.resolvers  # noqa: F401 (registers them)
+from speechml.config.compose import conf_dir
+from speechml.engine import train as experiment
+from speechml.engine.saving import Best, Saving
 from stress_resume import make_features
 
 QUIET = ("callbacks.progress=null", "callbacks.figures=null")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechml.data.progress import progress
+from speechml.storage.progress import progress
 from stress_damage import KINDS as DAMAGES
 from stress_payloads import KINDS as PAYLOADS
 from stress_reader import LIMIT_MB, LIMIT_S, Reader

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from speechml.runs.seal import SEAL_BYTES, sealed
+from speechml.storage.seal import SEAL_BYTES, sealed
 
 Originals = list[bytes]
 Damage = Callable[[Originals, Random, Path, Path], None]  # originals, draws, where to put the file, the canary's place
@@ -211,9 +211,10 @@ RECORDS: Changes = {
 }
 OUTSIDE = (
     "os.system", "posix.system", "torch.hub.load", "subprocess.Popen", "builtins.eval", "builtins.exec", "torch.load",
-    "torch.os.system", "torch.utils.cpp_extension.load_inline", "torch.jit.load", "speechml.data.audio.os.system",
+    "torch.os.system", "torch.utils.cpp_extension.load_inline", "torch.jit.load", "speechml.storage.audio.os.system",
     "lightning.pytorch.cli.LightningCLI", "numpy.load", "pickle.loads", "torch._dynamo.config", "torch.nn.Module",
-    "speechml.build.importlib.import_module", "torch", "torch.", ".", "", "torch..nn", "torch.\0", "torch.nn.\nLinear",
+    "speechml.config.instantiate.importlib.import_module", "torch", "torch.", ".", "", "torch..nn", "torch.\0",
+    "torch.nn.\nLinear",
     "torch." + 4000 * "a.", "torch." + 5000 * "a", "torch.\ud800", "speechml.nothing.Here", "torch.multiprocessing.Process",
     "torch.distributed.nn.api.remote_module.RemoteModule", "torch.jit.ScriptModule", "lightning.pytorch.Trainer",
     "torch.ao.nn.quantized.Linear",

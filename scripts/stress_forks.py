@@ -16,10 +16,11 @@ from pathlib import Path
 LIMIT_S = 240  # a launch that takes longer hangs
 # What a launch imports on its way, so that the server has it before it forks.
 MODULES = (
-    "speechml.train", "speechml.experiment", "speechml.trainer", "speechml.models", "speechml.tasks", "speechml.callbacks",
-    "speechml.data", "speechml.data.spoken_pairs", "speechml.data.espeak", "speechml.runs.predictions", "soundfile", "soxr",
-    "lightning.pytorch", "lightning.pytorch.loggers", "tensorboard", "torch.utils.tensorboard", "torchmetrics", "pystoi",
-    "scipy.signal", "pesq", "tqdm", "hydra.core.hydra_config", "hydra._internal.core_plugins.basic_launcher", "torch._dynamo",
+    "speechml.train", "speechml.engine.train", "speechml.engine.trainer", "speechml.models", "speechml.tasks",
+    "speechml.callbacks", "speechml.data", "speechml.data.spoken_pairs", "speechml.data.synthetic.espeak",
+    "speechml.runs.predictions", "soundfile", "soxr", "lightning.pytorch", "lightning.pytorch.loggers", "tensorboard",
+    "torch.utils.tensorboard", "torchmetrics", "pystoi", "scipy.signal", "pesq", "tqdm", "hydra.core.hydra_config",
+    "hydra._internal.core_plugins.basic_launcher", "torch._dynamo",
 )  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def fork_server(place: Path, processes: int) -> Iterator[subprocess.Popen[str]]:
 
 def forked(server: subprocess.Popen[str], commands: list[list[str]], outputs: list[Path]) -> list[int]:
     """The exit codes of commands that the server runs, each saying what it says into its output."""
-    from speechml.data.progress import progress
+    from speechml.storage.progress import progress
 
     assert server.stdin is not None
     assert server.stdout is not None

@@ -164,7 +164,7 @@ def content(run: Path) -> dict[str, str]:
 
 def weights(run: Path) -> str:
     """The sum of the weights of a run."""
-    from speechml.runs.checkpoint import read_checkpoint
+    from speechml.engine.checkpoint import read_checkpoint
 
     state = read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
     return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()

@@ -75,7 +75,7 @@ class Reader:
 def serve(runs: list[str]) -> None:
     """The reader: load each path that is read, write what happened, and note what a file should not be able to do."""
     import speechml
-    from speechml.errors import BadInput
+    from speechml.errors import UserError
 
     for run in runs:
         speechml.load(run)  # imports what is needed
@@ -97,7 +97,7 @@ def serve(runs: list[str]) -> None:
         seen.clear()
         try:
             speechml.load(line.rstrip("\n"))
-        except BadInput as error:
+        except UserError as error:
             answer["refused"] = str(error)
         except BaseException as error:
             answer["fault"] = f"raised {type(error).__name__}: {error}"

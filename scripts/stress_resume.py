@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from speechml.data.progress import progress
+from speechml.storage.progress import progress
 
 PROGRAM = str(Path(sys.executable).with_name("speechml-train"))
 # A tiny run of each task, with what has a state: dropout, augmentation, momentum, a schedule, early stopping.

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from side_by_side import Times, agree, interleave, ratio
-from speechml.data import audio
+from speechml.storage import audio
 
 
 def run(quick: bool, threads: int) -> None:
@@ -73,8 +73,8 @@ def _window_times(model: str, frames: int, repeats: int) -> dict[str, Times]:
 def _composed(group: str, option: str) -> Any:
     from hydra import compose, initialize_config_dir
 
-    import speechml.resolvers  # noqa: F401
-    from speechml.configs import conf_dir
+    import speechml.config.resolvers  # noqa: F401
+    from speechml.config.compose import conf_dir
 
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         return compose("train", overrides=[f"{group}={option}", "+n_fft=1024"])[group]

@@ -16,9 +16,9 @@ import torchaudio
 from torch import Tensor
 
 from speechml.data import SpeechCommands
-from speechml.data.parts import Picks
+from speechml.data.base import Picks
+from speechml.engine.process import keep_memory
 from speechml.models import SpectrogramCNN
-from speechml.process import keep_memory
 from speechml.signal.front_ends import FrontEnd
 from speechml.tasks import Classifier
 

@@ -63,7 +63,7 @@ def train(workplace: Path) -> Callable[..., Path]:
     """train("experiment=...", ...) composes and launches as speechml-train does, and gives the folder of the run."""
 
     def launch_with(*overrides: str) -> Path:
-        from speechml.experiment import launch
+        from speechml.engine.train import launch
         from speechml.runs.identity import run_id
 
         cfg = composed("train", *overrides)
@@ -79,8 +79,8 @@ def composed(config_name: str, *overrides: str):
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import open_dict
 
-    import speechml.resolvers  # noqa: F401
-    from speechml.configs import conf_dir
+    import speechml.config.resolvers  # noqa: F401
+    from speechml.config.compose import conf_dir
 
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         cfg = compose(config_name, overrides=list(overrides), return_hydra_config=True)
@@ -104,7 +104,7 @@ def command(*words: str, **options) -> subprocess.CompletedProcess[str]:
         return subprocess.run([str(program), *words[1:]], capture_output=True, text=True, timeout=300, **options)
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(
-        ["speechml.experiment", "speechml.reports.run_page", "torch.utils.tensorboard", "pystoi", "pesq"]
+        ["speechml.engine.train", "speechml.report.run_page", "torch.utils.tensorboard", "pystoi", "pesq"]
     )
     with tempfile.TemporaryDirectory() as folder:
         texts = [Path(folder) / name for name in ("out", "err")]
@@ -237,7 +237,7 @@ def make_features(
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa: ARG001
     """A folder with two runs that are done, a denoiser and a classifier; not to be changed."""
-    from speechml.experiment import launch
+    from speechml.engine.train import launch
 
     place = tmp_path_factory.mktemp("made")
     base = (f"paths.runs={place / 'runs'}", "callbacks.figures=null", "trainer.max_epochs=2")
@@ -271,7 +271,7 @@ def change(run: Path, **keys: Any) -> None:
 
 def speechml(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """The exit code of `speechml ...`, run in this process."""
-    from speechml import cli
+    from speechml.cli.main import main as cli
 
     monkeypatch.setattr(sys, "argv", ["speechml", *words])
     with pytest.raises(SystemExit) as end:

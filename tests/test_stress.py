@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from speechml.errors import Busy
-from speechml.files import make_folder
+from speechml.storage.files import make_folder
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

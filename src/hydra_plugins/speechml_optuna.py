@@ -12,6 +12,6 @@ class OptunaSweeper(OurSweeper):
     """Searches with Optuna."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from speechml.sweeps.sweep import sweep
+        from speechml.sweep.sweep import sweep
 
         return sweep(self.options, self.config, self.launcher, self.hydra_context, arguments)

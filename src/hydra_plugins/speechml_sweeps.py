@@ -34,7 +34,7 @@ class GridSweeper(OurSweeper):
     """Computes every combination that is not done; configured in conf/hydra/sweeper/grid.yaml."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from speechml.sweeps.grid import sweep
+        from speechml.sweep.grid import sweep
 
         return sweep(self.options, self.config, self.launcher, self.hydra_context, arguments)
 
@@ -57,18 +57,18 @@ class LocalLauncher(_OurLauncher):
 
     def compute(self, runs: Sequence[Any], folder: Any, elsewhere: Sequence[Any] = ()) -> Sequence[Any]:  # noqa: ARG002
         """What became of the runs of a sweep, in its folder; those that others compute are left to them."""
-        from speechml.launchers.local import compute
+        from speechml.sweep.local import compute
 
         return compute(self, runs, folder)
 
     def alone(self) -> Any:
         """For searches, which have processes of their own: what computes in one, how many there are, and their GPUs."""
-        from speechml.launchers.local import jobs, one_at_a_time
+        from speechml.sweep.local import jobs, one_at_a_time
 
         return one_at_a_time(self), *jobs(self)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
-        from speechml.launchers.local import launch
+        from speechml.sweep.local import launch
 
         return launch(self, job_overrides, initial_job_idx)
 
@@ -78,17 +78,17 @@ class SlurmLauncher(_OurLauncher):
 
     def compute(self, runs: Sequence[Any], folder: Any, elsewhere: Sequence[Any] = ()) -> Sequence[Any]:
         """What became of the runs of a sweep, in its folder, and of those that were launched before."""
-        from speechml.launchers.slurm import compute
+        from speechml.sweep.slurm import compute
 
         return compute(self, runs, folder, elsewhere)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
-        from speechml.launchers.slurm import launch
+        from speechml.sweep.slurm import launch
 
         return launch(self, job_overrides, initial_job_idx)
 
     def queued(self, folder: Any) -> Any:
         """What Slurm says of the runs of a sweep that it has."""
-        from speechml.launchers.slurm import queued
+        from speechml.sweep.slurm import queued
 
         return queued(folder)

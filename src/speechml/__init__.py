@@ -14,8 +14,8 @@ __version__ = "0.1.0"
 def load(run: str | Path) -> LightningModule:
     """The trained model of a run, a checkpoint file or an exported folder: `load(run)(noisy)` gives the denoised waveforms.
 
-    Nothing in the file is executed. Raises errors.BadInput where it is damaged or of another model.
+    Nothing in the file is executed. Raises errors.UserError where it is damaged or of another model.
     """
-    from speechml.runs.exchange import model_of
+    from speechml.inference.export import model_of
 
     return model_of(Path(run))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-import speechml.resolvers  # noqa: F401 (registers them)
-from speechml.command import guarded, plainly
-from speechml.configs import conf_dir
+import speechml.config.resolvers  # noqa: F401 (registers them)
+from speechml.cli.hydra_app import guarded, plainly
+from speechml.config.compose import conf_dir
 
 
 @hydra.main(config_path=conf_dir(), config_name="evaluate", version_base="1.3")
 def app(cfg: DictConfig) -> None:
-    from speechml.evaluation import evaluate
+    from speechml.engine.evaluate import evaluate
 
     guarded(evaluate, cfg)
 

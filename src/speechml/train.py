@@ -5,14 +5,14 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-import speechml.resolvers  # noqa: F401 (registers them)
-from speechml.command import guarded, plainly
-from speechml.configs import conf_dir
+import speechml.config.resolvers  # noqa: F401 (registers them)
+from speechml.cli.hydra_app import guarded, plainly
+from speechml.config.compose import conf_dir
 
 
 @hydra.main(config_path=conf_dir(), config_name="train", version_base="1.3")
 def app(cfg: DictConfig) -> float | None:
-    from speechml.experiment import launch  # torch and lightning are loaded only when something is to be computed
+    from speechml.engine.train import launch  # torch and lightning are loaded only when something is to be computed
 
     return guarded(launch, cfg)
 

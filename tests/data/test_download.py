@@ -13,7 +13,7 @@ import pytest
 from conftest import make_words
 from speechml.data import SpeechCommands, download
 from speechml.data.download import Archive, fetch
-from speechml.errors import BadInput
+from speechml.errors import UserError
 
 
 @pytest.fixture
@@ -102,12 +102,12 @@ def test_a_bad_archive_leaves_nothing(
     if name == "absent":
         (folder / "a.tar.gz").unlink()
     monkeypatch.setitem(download.ARCHIVES, "v0.01", Archive(f"{address}/a.tar.gz", total))
-    with pytest.raises(BadInput, match=says):
+    with pytest.raises(UserError, match=says):
         fetch("v0.01", tmp_path / "root")
     assert [p.name for p in (tmp_path / "root").iterdir()] == [".download.lock"]  # others may be waiting for it
     assert not (tmp_path / "outside.txt").exists()
 
 
 def test_an_unknown_version_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"it can be v0.01 or v0.02"):
+    with pytest.raises(UserError, match=r"it can be v0.01 or v0.02"):
         fetch("v3", tmp_path / "root")

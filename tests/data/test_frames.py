@@ -11,10 +11,10 @@ import torch
 from conftest import make_pairs, tone
 from speechml.data import MixedPairs, WavPairs
 from speechml.data import frames as frames_module
+from speechml.data.base import Picks
 from speechml.data.frames import Augment, FrameBatch, Framing, target_of
 from speechml.data.pairs import PairsData
-from speechml.data.parts import Picks
-from speechml.errors import BadInput
+from speechml.errors import UserError
 from speechml.signal.random import uniform
 from speechml.signal.stft import STFT, num_frames
 
@@ -205,7 +205,7 @@ def test_the_best_magnitude_for_the_noisy_phase_is_the_phase_sensitive_one() -> 
 @pytest.mark.parametrize("sampling", ["windows", "runs"])
 def test_recordings_shorter_than_a_window_are_refused_where_nothing_is_padded(sampling: str, tmp_path: Path) -> None:
     data = pairs(tmp_path, seconds=0.02)
-    with pytest.raises(BadInput, match="shorter than one window of 5 frames"):
+    with pytest.raises(UserError, match="shorter than one window of 5 frames"):
         data.cut_into(framing(sampling, padding=False))
     data.cut_into(framing(sampling))
     assert data.items > 0

@@ -10,9 +10,9 @@ import torch
 
 from conftest import SHARED, mixed_folders, needs_shared
 from speechml.data import MixedPairs
+from speechml.data.base import Picks
 from speechml.data.mixed_pairs import by_speaker, speakers_of
-from speechml.data.parts import Picks
-from speechml.signal.scores import snr_db
+from speechml.metrics.waveform import snr_db
 
 
 def test_mixtures_have_the_snr_that_was_asked_for(tmp_path: Path, common: dict[str, Any]) -> None:

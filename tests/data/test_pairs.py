@@ -12,7 +12,7 @@ import torch
 from conftest import make_pairs, mixed_folders, tone
 from speechml.data import LabPairs, MixedPairs, SpokenPairs, WavPairs
 from speechml.data.pairs import PairsData
-from speechml.errors import BadInput
+from speechml.errors import UserError
 
 
 def lab_file(path: Path, pairs: object) -> Path:
@@ -133,7 +133,7 @@ def test_wav_pairs_refuse_what_is_wrong_and_leave_no_cache(case: str, tmp_path: 
         broken.write_bytes(broken.read_bytes()[:1000])
     else:
         soundfile.write(root / "noisy" / "item1.flac", tone(1.5), 16000)
-    with pytest.raises(BadInput, match=words) as refused:
+    with pytest.raises(UserError, match=words) as refused:
         WavPairs(str(root), **common, **extra).card()
     assert "\n" not in str(refused.value)
     if case != "few":
@@ -153,7 +153,7 @@ class Trap:
 
 def test_a_lab_file_that_carries_code_is_refused_and_the_code_not_run(tmp_path: Path, common: dict[str, Any]) -> None:
     file = lab_file(tmp_path / "trap.pt", [Trap(tmp_path / "sprung")])
-    with pytest.raises(BadInput, match=r"trap\.pt is refused"):
+    with pytest.raises(UserError, match=r"trap\.pt is refused"):
         LabPairs(str(file), **common).card()
     assert not (tmp_path / "sprung").exists()
 
@@ -183,7 +183,7 @@ def test_lab_pairs_are_the_tensors_themselves(tmp_path: Path, common: dict[str, 
 def test_lab_pairs_refuse_what_is_no_list_of_pairs(
     content: object, words: str, tmp_path: Path, common: dict[str, Any]
 ) -> None:
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(UserError, match=words):
         LabPairs(str(lab_file(tmp_path / "lab.pt", content)), **common).card()
 
 
@@ -191,10 +191,10 @@ def test_a_lab_file_cut_short_or_of_text_is_refused(tmp_path: Path, common: dict
     whole = lab_file(tmp_path / "lab.pt", [lab_pair(seed=i) for i in range(30)]).read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"not a torch file"):
         (tmp_path / "part.pt").write_bytes(content)
-        with pytest.raises(BadInput, match=r"part\.pt"):
+        with pytest.raises(UserError, match=r"part\.pt"):
             LabPairs(str(tmp_path / "part.pt"), **common).card()
 
 
 def test_spoken_pairs_refuse_another_rate(common: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match="made at 32000 Hz"):
+    with pytest.raises(UserError, match="made at 32000 Hz"):
         SpokenPairs(**common).card()

@@ -10,8 +10,8 @@ import torch
 
 from conftest import SHARED, make_pairs, needs_shared, tone
 from speechml.data import RecordingPair
-from speechml.errors import BadInput
-from speechml.signal.scores import snr_db
+from speechml.errors import UserError
+from speechml.metrics.waveform import snr_db
 
 RATE = 16000
 
@@ -69,7 +69,7 @@ def test_a_training_part_shorter_than_a_clip_is_refused_by_waveform_networks(
     tmp_path: Path, common: dict[str, Any]
 ) -> None:
     data = RecordingPair(str(course_folder(tmp_path / "course", seconds=8.0)), **{**common, "clip_s": 6.0})
-    with pytest.raises(BadInput, match=r"shorter than one clip of 6\.0 s"):
+    with pytest.raises(UserError, match=r"shorter than one clip of 6\.0 s"):
         data.cut_into(None)
 
 
@@ -101,7 +101,7 @@ def test_another_sample_rate_is_resampled_and_said_once(tmp_path: Path, common: 
 def test_clean_and_noisy_of_different_length_are_refused_with_both(tmp_path: Path, common: dict[str, Any]) -> None:
     root = course_folder(tmp_path / "course")
     soundfile.write(root / "train_clean_male.wav", tone(19.0), RATE)
-    with pytest.raises(BadInput, match=r"dirty_male\.wav has 320000 samples, .*clean_male\.wav has 304000 samples"):
+    with pytest.raises(UserError, match=r"dirty_male\.wav has 320000 samples, .*clean_male\.wav has 304000 samples"):
         RecordingPair(str(root), **common).card()
 
 
@@ -125,13 +125,13 @@ def test_what_is_no_pair_is_one_sentence(
     course_folder(workplace / "course")
     course_folder(workplace / "short", seconds=2.0)
     (workplace / "empty").mkdir()
-    with pytest.raises((BadInput, ValueError), match=words):
+    with pytest.raises((UserError, ValueError), match=words):
         RecordingPair(**{**common, **given}).card()
 
 
 def test_a_folder_of_pairs_is_told_where_to_go(workplace: Path, common: dict[str, Any]) -> None:
     make_pairs(workplace / "pairs")
-    with pytest.raises(BadInput, match=r"\(data=wav_pairs takes its folders noisy/ and clean/\)"):
+    with pytest.raises(UserError, match=r"\(data=wav_pairs takes its folders noisy/ and clean/\)"):
         RecordingPair("pairs", **common).card()
 
 
@@ -146,7 +146,7 @@ def test_two_candidates_are_named(tmp_path: Path, common: dict[str, Any]) -> Non
     root = course_folder(tmp_path / "course")
     soundfile.write(root / "train_clean_female.wav", tone(20.0), RATE)
     with pytest.raises(
-        BadInput, match=r"2 files train_clean\*\.wav \(train_clean_female\.wav, train_clean_male\.wav\)"
+        UserError, match=r"2 files train_clean\*\.wav \(train_clean_female\.wav, train_clean_male\.wav\)"
     ):
         RecordingPair(str(root), **common).card()
 

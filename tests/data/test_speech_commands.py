@@ -11,9 +11,9 @@ import torch
 
 from conftest import SHARED, add_background, make_words, needs_shared, tone
 from speechml.data import SpeechCommands
+from speechml.data.base import PARTS, Picks
 from speechml.data.clips import coloured_noise
-from speechml.data.parts import PARTS, Picks
-from speechml.errors import BadInput
+from speechml.errors import UserError
 
 EIGHT = ["yes", "no", "up", "down", "left", "right", "stop", "go"]
 
@@ -132,7 +132,7 @@ def test_a_changed_or_torn_folder_is_packed_anew(opened, tmp_path: Path) -> None
 def test_a_bad_clip_leaves_no_half_cache(opened, tmp_path: Path) -> None:
     root = make_words(tmp_path / "words")
     (root / "middle" / "bbbbbbbb_nohash_0.wav").write_bytes(b"junk")
-    with pytest.raises(BadInput, match=r"bbbbbbbb_nohash_0.wav cannot be read as audio"):
+    with pytest.raises(UserError, match=r"bbbbbbbb_nohash_0.wav cannot be read as audio"):
         opened(root).card()
     left = [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.suffix != ".lock"]
     assert not left
@@ -155,12 +155,12 @@ def test_a_bad_clip_leaves_no_half_cache(opened, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_is_refused(keys: dict[str, Any], says: str, opened, tmp_path: Path) -> None:
     root = make_words(tmp_path / "words")
-    with pytest.raises((BadInput, ValueError), match=says):
+    with pytest.raises((UserError, ValueError), match=says):
         opened(root, **keys).card()
 
 
 def test_a_part_without_clips_is_refused_with_a_remedy(opened, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"too few for a (train|val|test) part; .*data.split=random"):
+    with pytest.raises(UserError, match=r"too few for a (train|val|test) part; .*data.split=random"):
         opened(make_words(tmp_path / "words", speakers=1)).card()
 
 
@@ -197,7 +197,7 @@ def test_short_background_recordings_are_not_heard_as_noise(opened, tmp_path: Pa
     data = opened(root, words=["high", "low"])
     assert any("shorter than 2 s are not used" in note for note in data.card()["notes"])
     assert data.corpus.background.pack is not data.corpus.pack
-    with pytest.raises(BadInput, match="of 2 s or more"):
+    with pytest.raises(UserError, match="of 2 s or more"):
         opened(root, words=["high", "low"], silence=True).card()
 
 
@@ -210,7 +210,7 @@ def test_other_words_beside_them_do_not_change_a_random_split(opened, tmp_path: 
 
 
 def test_a_single_word_is_refused(opened, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="at least two"):
+    with pytest.raises(UserError, match="at least two"):
         opened(make_words(tmp_path / "words", words=("low",))).card()
 
 

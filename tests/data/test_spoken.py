@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from scipy import linalg, signal
 
-from speechml.data import espeak
-from speechml.data.spoken import SpokenPairs, speaker, split_by_voice, spoken_pairs
+from speechml.data.synthetic import espeak
+from speechml.data.synthetic.pairs import SpokenPairs, speaker, split_by_voice, spoken_pairs
 
 COUNT = 208  # two clips a voice
 EVERY_TIMBRE = [voice for voice in espeak.voices() if voice.startswith("en-us+")]
@@ -59,7 +59,7 @@ def test_the_same_call_says_the_same_whatever_was_said_before():
 def test_another_process_says_the_same_in_another_order():
     code = """
 import hashlib
-from speechml.data import espeak
+from speechml.data.synthetic import espeak
 voices = [v for v in espeak.voices() if v.startswith("en-us+")]
 said = {v: espeak.say("an old kettle", v).tobytes() for v in reversed(voices)}
 print(hashlib.sha256(b"".join(said[v] for v in voices)).hexdigest())
@@ -208,7 +208,7 @@ def test_the_same_clip_whatever_the_count(pairs):
 def test_another_process_makes_the_same_clips(pairs):
     code = """
 import hashlib
-from speechml.data.spoken import spoken_pairs
+from speechml.data.synthetic.pairs import spoken_pairs
 pairs = spoken_pairs(60)
 print(hashlib.sha256(pairs.noisy.tobytes() + pairs.clean.tobytes()).hexdigest())
 """

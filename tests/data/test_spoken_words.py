@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from speechml.data import SpokenWords
-from speechml.data.parts import PARTS, Picks
-from speechml.data.spoken import speaker
+from speechml.data.base import PARTS, Picks
 from speechml.data.spoken_words import WORDS, word
-from speechml.errors import BadInput
+from speechml.data.synthetic.pairs import speaker
+from speechml.errors import UserError
 
 
 def opened(cache: Path, **keys) -> SpokenWords:
@@ -41,7 +41,7 @@ def test_some_of_the_words_may_be_asked_for(cache: Path) -> None:
     data = opened(cache, words=["yes", "no"])
     assert len(data.corpus.names) == 16
     assert data.gather(Picks("train", 0, torch.tensor([0, 1]))).label.tolist() in ([0, 1], [1, 0])
-    with pytest.raises(BadInput, match="no clips of the word maybe"):
+    with pytest.raises(UserError, match="no clips of the word maybe"):
         opened(cache, words=["yes", "maybe"]).card()
 
 

@@ -7,9 +7,9 @@ import pytest
 import soundfile
 
 from conftest import SHARED, make_words, needs_shared, tone
-from speechml.data import audio
 from speechml.data.word_folders import decode, find, official_parts, part_by_speaker, speaker
-from speechml.errors import BadInput
+from speechml.errors import UserError
+from speechml.storage import audio
 
 SPEECH_COMMANDS = SHARED / "speech-commands"
 
@@ -65,7 +65,7 @@ def test_any_clip_becomes_at_most_a_second_at_the_rate(
 )
 def test_a_clip_that_is_none_is_refused_in_a_sentence(content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(content)
-    with pytest.raises(BadInput, match=says):
+    with pytest.raises(UserError, match=says):
         decode(tmp_path / "bad.wav", 16000, "mix")
 
 
@@ -73,7 +73,7 @@ def test_a_clip_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(0.9), 16000)
     whole = (tmp_path / "a.wav").read_bytes()
     (tmp_path / "a.wav").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BadInput, match="cut short"):
+    with pytest.raises(UserError, match="cut short"):
         decode(tmp_path / "a.wav", 16000, "mix")
 
 
@@ -93,7 +93,7 @@ def test_a_folder_without_word_folders_is_refused(what: str, tmp_path: Path) -> 
         root.mkdir()
     if what == "flat":
         soundfile.write(root / "0_anna_0.wav", tone(), 16000)
-    with pytest.raises(BadInput, match=r"is no folder|holds no word folders"):
+    with pytest.raises(UserError, match=r"is no folder|holds no word folders"):
         find(root)
 
 
@@ -102,7 +102,7 @@ def test_a_list_that_names_a_missing_clip_is_refused(tmp_path: Path) -> None:
     (root / "testing_list.txt").write_text("high/00000000_nohash_0.wav\nlow/ffffffff_nohash_0.wav\n")
     (root / "validation_list.txt").write_text("high/00000001_nohash_0.wav\n")
     names = find(root)[1].names
-    with pytest.raises(BadInput, match=r"testing_list.txt names low/ffffffff_nohash_0.wav, which is not there"):
+    with pytest.raises(UserError, match=r"testing_list.txt names low/ffffffff_nohash_0.wav, which is not there"):
         official_parts(root, names, {"high", "low", "middle"})
     parts = official_parts(root, names, {"high", "middle"})  # lists of the whole data set serve some of its words
     assert parts[:3] == ["test", "val", "train"]
@@ -112,17 +112,19 @@ def test_one_list_without_the_other_or_a_clip_in_both_is_refused(tmp_path: Path)
     root = make_words(tmp_path, speakers=3)
     names = find(root)[1].names
     (root / "testing_list.txt").write_text("high/00000000_nohash_0.wav\n")
-    with pytest.raises(BadInput, match="give both, or none"):
+    with pytest.raises(UserError, match="give both, or none"):
         official_parts(root, names, {"high"})
     (root / "validation_list.txt").write_text("high/00000000_nohash_0.wav\n")
-    with pytest.raises(BadInput, match=r"high/00000000_nohash_0.wav is in testing_list.txt and in validation_list.txt"):
+    with pytest.raises(
+        UserError, match=r"high/00000000_nohash_0.wav is in testing_list.txt and in validation_list.txt"
+    ):
         official_parts(root, names, {"high"})
 
 
 def test_a_link_to_nowhere_is_refused_by_its_path(tmp_path: Path) -> None:
     root = make_words(tmp_path, speakers=2)
     (root / "low" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
-    with pytest.raises(BadInput, match=r"low/gone.wav cannot be read"):
+    with pytest.raises(UserError, match=r"low/gone.wav cannot be read"):
         find(root)
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from conftest import change, command, run_of, speechml
-from speechml.errors import BadInput, Busy
+from speechml.errors import Busy, UserError
+from speechml.inference.verify import verified
 from speechml.runs.catalogue import checksums, entry, listed, remove, runs_below
 from speechml.runs.folder import claimed, read_card, write_card
-from speechml.runs.verification import verified
 
 
 def test_every_run_is_listed_with_its_score_and_hidden_folders_are_not(runs: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_thousand_runs_are_listed_in_two_seconds_without_torch(runs: Path, wor
         run = workplace / "many" / f"experiment{i % 7}" / f"{i:010x}"
         (run / "figures").mkdir(parents=True)
         (run / "card.json").write_bytes(card)
-    program = "import sys; from speechml.cli import app; sys.argv = ['speechml', 'runs', 'list', 'many']; app()"
+    program = "import sys; from speechml.cli.main import app; sys.argv = ['speechml', 'runs', 'list', 'many']; app()"
     heavy = (
         "import atexit, sys; atexit.register(lambda: print({'torch', 'numpy'} & set(sys.modules), file=sys.stderr)); "
     )
@@ -154,7 +154,7 @@ def test_a_run_that_another_process_holds_is_not_removed_nor_those_beside_it(
         words = ("runs", "remove", str(run_of(runs, "genre_mlp")), str(run_of(runs)), "--yes")
         assert speechml(monkeypatch, *words) == 2
         assert "is held by process" in capsys.readouterr().err
-        with pytest.raises(BadInput, match="is being trained by"):
+        with pytest.raises(UserError, match="is being trained by"):
             remove(run_of(runs))
     assert len(list(runs_below(runs))) == 2
     assert all(verified(run).problems == [] for run in runs_below(runs))
@@ -193,7 +193,7 @@ def test_launches_and_removals_at_once_never_meet_in_one_folder(workplace: Path)
         try:
             remove(run)
             removed += 1
-        except BadInput as refused:
+        except UserError as refused:
             strange += [] if isinstance(refused, Busy) or "is no run" in str(refused) else [refused]
     enough.set()
     for thread in launching:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import SHARED, needs_shared
-from speechml.data import audio
 from speechml.signal.stft import ISTFT, STFT, num_frames, overlap_add, phase, valid_length, windows
+from speechml.storage import audio
 
 SIZES = [(1024, 512), (1024, 256), (512, 128), (400, 160), (64, 20)]
 

@@ -14,12 +14,13 @@ import speechml
 from conftest import TINY, add_background, command, composed, make_words
 from speechml.callbacks.alluvial import drawn_pairs
 from speechml.callbacks.word_figures import mistakes
-from speechml.data import SpeechCommands, audio
-from speechml.data.parts import Picks
-from speechml.errors import BadInput
-from speechml.runs.checkpoint import read_checkpoint
-from speechml.runs.class_summary import of_these_data
+from speechml.data import SpeechCommands
+from speechml.data.base import Picks
+from speechml.engine.checkpoint import read_checkpoint
+from speechml.errors import UserError
+from speechml.report.class_summary import of_these_data
 from speechml.runs.folder import read_card
+from speechml.storage import audio
 from speechml.tasks import Classifier
 
 QUICK = (
@@ -130,7 +131,7 @@ def test_precision_is_part_of_a_runs_identity() -> None:
 def test_a_run_is_scored_again_on_its_own_and_on_other_words(
     train: Callable[..., Path], words: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from speechml.evaluation import evaluate
+    from speechml.engine.evaluate import evaluate
 
     folder = train(*QUICK, f"data.root={words}")
     card = read_card(folder)
@@ -144,12 +145,12 @@ def test_a_run_is_scored_again_on_its_own_and_on_other_words(
     assert "This is the test set of the run itself." in said
     assert "This is not the test set of the run" in said
     make_words(workplace / "strange", words=("low", "ship"))
-    with pytest.raises(BadInput, match="clips of 1 of the words wanted"):
+    with pytest.raises(UserError, match="clips of 1 of the words wanted"):
         evaluate(composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=strange"))
     make_words(workplace / "fewer", words=("low", "high"))
     few = evaluate(composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=fewer"))
     assert {name for name in few if "recall" in name} == {"test/recall_low", "test/recall_high"}
-    with pytest.raises(BadInput, match="knows no class ship"):
+    with pytest.raises(UserError, match="knows no class ship"):
         evaluate(
             composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=strange", "data.words=[low,ship]")
         )
@@ -218,7 +219,7 @@ def test_what_does_not_fit_is_refused_before_a_folder_exists(
     spoken = list(TINY) if "data=spoken_pairs" in keys else []
     if "data=spoken_words" in keys and "data.voices=1" not in keys:
         spoken = ["data.voices=6"]
-    with pytest.raises(BadInput, match=says):
+    with pytest.raises(UserError, match=says):
         train(*keys, *spoken)
     assert not (workplace / "runs").exists()
 
@@ -257,10 +258,10 @@ def test_every_debug_mode_takes_word_experiments(mode: str, train: Callable[...,
 
 
 def test_a_denoiser_is_not_scored_on_words(train: Callable[..., Path], words: Path) -> None:
-    from speechml.evaluation import evaluate
+    from speechml.engine.evaluate import evaluate
 
     folder = train(*TINY, "experiment=lab2a_fir", "model.net.taps=8", "trainer.max_epochs=1")
-    with pytest.raises(BadInput, match="learns from pairs"):
+    with pytest.raises(UserError, match="learns from pairs"):
         evaluate(composed("evaluate", f"run={folder}", "data=speech_commands", f"data.root={words}"))
 
 

@@ -10,9 +10,10 @@ import torch
 
 from conftest import SHARED, needs_shared
 from data.test_recording_pair import course_folder
-from speechml.data import RecordingPair, audio
+from speechml.data import RecordingPair
 from speechml.data.sources import PairBatch
-from speechml.signal.scores import snr_db
+from speechml.metrics.waveform import snr_db
+from speechml.storage import audio
 from speechml.tasks import MagnitudeDenoiser
 
 NET_1D = {"_target_": "speechml.models.STFTCNN1d"}
@@ -150,5 +151,5 @@ def test_long_recordings_are_computed_in_blocks_that_join(monkeypatch: pytest.Mo
     denoiser = task(NET_2D)
     waveform = torch.randn(1, 1, 60000)
     whole = denoiser(waveform)
-    monkeypatch.setattr("speechml.tasks.magnitude_denoising.BLOCK_FRAMES", 11)
+    monkeypatch.setattr("speechml.tasks.stft_denoising.BLOCK_FRAMES", 11)
     torch.testing.assert_close(denoiser(waveform), whole, atol=1e-6, rtol=0)

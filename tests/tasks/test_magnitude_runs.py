@@ -11,11 +11,11 @@ import torch
 
 from conftest import composed, make_pairs, tone
 from data.test_recording_pair import course_folder
-from speechml.data import audio
-from speechml.errors import BadInput
-from speechml.runs.checkpoint import AtomicIO, read_checkpoint
+from speechml.engine.checkpoint import AtomicIO, read_checkpoint
+from speechml.errors import UserError
+from speechml.metrics.waveform import snr_db
 from speechml.runs.folder import read_card
-from speechml.signal.scores import snr_db
+from speechml.storage import audio
 from speechml.tasks import MagnitudeDenoiser
 
 SMALL = ("trainer.max_epochs=2", "model.net.channels=[4,4,4]")
@@ -75,7 +75,7 @@ def test_inputs_are_standardised_by_the_training_part_alone(train: Callable[...,
 
 def test_a_file_of_several_blocks_is_denoised_as_a_whole(train: Callable[..., Path], workplace: Path) -> None:
     import speechml
-    from speechml.denoising import BLOCK_S, denoise_files
+    from speechml.inference.denoise import BLOCK_S, denoise_files
 
     course_folder(workplace / "course", seconds=8.0)
     run = train("experiment=hw2_cnn2d", "data.root=course", "trainer.max_epochs=1", "model.net.channels=[4,4,4]")
@@ -146,7 +146,7 @@ def test_the_training_loss_is_not_replaced_by_that_of_the_test(train: Callable[.
 def test_scoring_again_what_was_trained_on_is_called_that(
     train: Callable[..., Path], workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from speechml.evaluation import evaluate
+    from speechml.engine.evaluate import evaluate
 
     course_folder(workplace / "course", seconds=12.0)
     common = ("data=recording_pair", "data.root=course", "trainer.max_epochs=1")
@@ -160,7 +160,7 @@ def test_scoring_again_what_was_trained_on_is_called_that(
 
 
 def test_a_foreign_pair_is_scored_whole_and_as_a_test(train: Callable[..., Path], workplace: Path) -> None:
-    from speechml.evaluation import evaluate
+    from speechml.engine.evaluate import evaluate
 
     course_folder(workplace / "course", seconds=8.0)
     folder = train("experiment=hw2_cnn1d", "data.root=course", "trainer.max_epochs=1")
@@ -175,7 +175,7 @@ def test_a_foreign_pair_is_scored_whole_and_as_a_test(train: Callable[..., Path]
 
 def test_scores_of_the_run_are_those_of_the_network_that_is_kept(train: Callable[..., Path], workplace: Path) -> None:
     """Although it was trained in bfloat16."""
-    from speechml.evaluation import evaluate
+    from speechml.engine.evaluate import evaluate
 
     course_folder(workplace / "course", seconds=8.0)
     folder = train("experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=1", "model.passes=1")
@@ -191,7 +191,7 @@ def test_an_unreadable_recording_to_listen_to_is_told_before_the_training(
 ) -> None:
     root = course_folder(workplace / "course", seconds=8.0)
     (root / "test_x_02.wav").write_bytes((root / "test_x_01.wav").read_bytes()[:3000])
-    with pytest.raises(BadInput, match=r"test_x_02\.wav is cut short"):
+    with pytest.raises(UserError, match=r"test_x_02\.wav is cut short"):
         train("experiment=hw2_cnn1d", "data.root=course")
     assert not (workplace / "runs").exists()
 
@@ -220,7 +220,7 @@ def test_other_pairs_are_one_override_away(train: Callable[..., Path], workplace
 
 def test_recordings_too_short_for_a_window_leave_nothing(train: Callable[..., Path], workplace: Path) -> None:
     make_pairs(workplace / "pairs", seconds=0.3)
-    with pytest.raises(BadInput, match=r"shorter than one window of 20 frames \(0\.67 s\)"):
+    with pytest.raises(UserError, match=r"shorter than one window of 20 frames \(0\.67 s\)"):
         train("experiment=hw2_cnn2d", "data=wav_pairs", "data.root=pairs", "model.padding=none")
     assert not (workplace / "runs").exists()
 
@@ -235,7 +235,7 @@ def test_a_checkpoint_of_other_frames_is_refused(train: Callable[..., Path], wor
         content["speechml"]["config"]["model"]["net"][key] = value
         AtomicIO().save_checkpoint(content, workplace / "other.ckpt")
         with pytest.raises(
-            BadInput, match=r"checkpoint of another model|the network has 257 bins and n_fft 1024 gives 513"
+            UserError, match=r"checkpoint of another model|the network has 257 bins and n_fft 1024 gives 513"
         ):
             speechml.load(workplace / "other.ckpt")
 

@@ -1,11 +1,33 @@
-"""What watches a run: progress, curves, figures, listening."""
+"""What watches a run: progress, curves, figures, listening; each loaded when a config names it."""
 
-from speechml.callbacks.early_stopping import EarlyStopping
-from speechml.callbacks.epoch_table import EpochTable
-from speechml.callbacks.figures import Figures
-from speechml.callbacks.genre_figures import GenreFigures
-from speechml.callbacks.listening import Listening
-from speechml.callbacks.progress import Progress
-from speechml.callbacks.word_figures import WordFigures
+from __future__ import annotations
 
-__all__ = ["EarlyStopping", "EpochTable", "Figures", "GenreFigures", "Listening", "Progress", "WordFigures"]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from speechml.callbacks.early_stopping import EarlyStopping as EarlyStopping
+    from speechml.callbacks.epoch_table import EpochTable as EpochTable
+    from speechml.callbacks.figures import Figures as Figures
+    from speechml.callbacks.listening import Listening as Listening
+    from speechml.callbacks.progress import Progress as Progress
+    from speechml.callbacks.word_figures import WordFigures as WordFigures
+
+# The names that configs build, and where each lies.
+PLACES = {
+    "EarlyStopping": "speechml.callbacks.early_stopping",
+    "EpochTable": "speechml.callbacks.epoch_table",
+    "Figures": "speechml.callbacks.figures",
+    "GenreFigures": "speechml.music.figures",
+    "Listening": "speechml.callbacks.listening",
+    "Progress": "speechml.callbacks.progress",
+    "WordFigures": "speechml.callbacks.word_figures",
+}
+__all__ = list(PLACES)
+
+
+def __getattr__(name: str) -> type:
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: type = getattr(import_module(PLACES[name]), name)
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from speechml.files import write_text
+from speechml.storage.files import write_text
 
 
 class EpochTable(pl.Callback):

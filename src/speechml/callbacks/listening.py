@@ -11,10 +11,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from speechml.data import audio
-from speechml.data.parts import Picks
-from speechml.files import write_json
-from speechml.runs.checkpoint import read_checkpoint
+from speechml.data.base import Picks
+from speechml.engine.checkpoint import read_checkpoint
+from speechml.storage import audio
+from speechml.storage.files import write_json
 
 KEPT = {"last.ckpt": "denoised", "best.ckpt": "denoised_best"}  # what is heard of the weights in each
 

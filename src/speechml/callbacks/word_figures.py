@@ -14,10 +14,10 @@ from torch import Tensor
 from speechml.callbacks.alluvial import alluvial
 from speechml.callbacks.drawing import Drawings, canvas, confusion_matrix, per_epoch
 from speechml.callbacks.listening import write_index, writers
-from speechml.data import audio
-from speechml.data.parts import Picks
-from speechml.signal.class_scores import confusion
+from speechml.data.base import Picks
+from speechml.metrics.classification import confusion
 from speechml.signal.front_ends import FrontEnd
+from speechml.storage import audio
 
 MISTAKES = 12  # clips that are drawn and in TensorBoard
 CLIPS = 40  # that are written

@@ -1,4 +1,4 @@
-"""Data modules and the corpora they read, loaded when they are asked for: `speechml data --help` needs none of them."""
+"""Data modules and the corpora they read; each loaded when a config names it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from speechml.data.genre_features import GenreFeatures
-    from speechml.data.lab_pairs import LabPairs
-    from speechml.data.mixed_pairs import MixedPairs
-    from speechml.data.recording_pair import RecordingPair
-    from speechml.data.speech_commands import SpeechCommands
-    from speechml.data.spoken_pairs import SpokenPairs
-    from speechml.data.spoken_words import SpokenWords
-    from speechml.data.wav_pairs import WavPairs
+    from speechml.data.lab_pairs import LabPairs as LabPairs
+    from speechml.data.mixed_pairs import MixedPairs as MixedPairs
+    from speechml.data.recording_pair import RecordingPair as RecordingPair
+    from speechml.data.speech_commands import SpeechCommands as SpeechCommands
+    from speechml.data.spoken_pairs import SpokenPairs as SpokenPairs
+    from speechml.data.spoken_words import SpokenWords as SpokenWords
+    from speechml.data.wav_pairs import WavPairs as WavPairs
 
-__all__ = [
-    "GenreFeatures", "LabPairs", "MixedPairs", "RecordingPair", "SpeechCommands", "SpokenPairs", "SpokenWords", "WavPairs",
-]  # fmt: skip
+# The names that configs build, and where each lies.
 PLACES = {
-    "GenreFeatures": "genre_features", "LabPairs": "lab_pairs", "MixedPairs": "mixed_pairs",
-    "RecordingPair": "recording_pair", "SpeechCommands": "speech_commands", "SpokenPairs": "spoken_pairs",
-    "SpokenWords": "spoken_words", "WavPairs": "wav_pairs",
-}  # fmt: skip
+    "GenreFeatures": "speechml.music.data",
+    "LabPairs": "speechml.data.lab_pairs",
+    "MixedPairs": "speechml.data.mixed_pairs",
+    "RecordingPair": "speechml.data.recording_pair",
+    "SpeechCommands": "speechml.data.speech_commands",
+    "SpokenPairs": "speechml.data.spoken_pairs",
+    "SpokenWords": "speechml.data.spoken_words",
+    "WavPairs": "speechml.data.wav_pairs",
+}
+__all__ = list(PLACES)
 
 
 def __getattr__(name: str) -> type:
     if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: type = getattr(import_module(f"{__name__}.{PLACES[name]}"), name)
+    found: type = getattr(import_module(PLACES[name]), name)
     return found

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.configs import nearest
-from speechml.data.origins import Origins, is_constant, samples_of
-from speechml.data.pack import Pack
-from speechml.data.parts import PARTS, PartsData, Picks, divided, fits
-from speechml.errors import BadInput
+from speechml.config.compose import nearest
+from speechml.data.base import PARTS, PartsData, Picks, divided, fits
+from speechml.data.provenance import Origins, is_constant, samples_of
+from speechml.errors import UserError
+from speechml.storage.pack import Pack
 
 CLIP_S = 1.0  # s, the length of a Speech Commands clip
 SPANS = {"train": (0, 8), "val": (8, 9), "test": (9, 10)}  # tenths of a background recording that a part hears
@@ -153,12 +153,12 @@ class ClipsData(PartsData):
         """The words asked for, or all that are there, and a sentence on those that a run knows besides.
 
         Raises:
-            BadInput: a word is not there, or there is only one.
+            UserError: a word is not there, or there is only one.
         """
         for word in self.words or []:
             if word not in there:
                 near = nearest(word, there) or f" (there are: {', '.join(there)})"
-                raise BadInput(f"{where} has no clips of the word {word}{near}")
+                raise UserError(f"{where} has no clips of the word {word}{near}")
         words, notes = list(self.words or there), []
         if self.words is None and self.limited_to is not None:
             words = [word for word in self.limited_to if word in there]
@@ -167,7 +167,7 @@ class ClipsData(PartsData):
             if len(words) < len(there):
                 notes += [f"only the words that the run knows are scored: {', '.join(words)}"]
         if len(words) < 2:
-            raise BadInput(f"{where} has clips of {len(words)} of the words wanted; there must be at least two")
+            raise UserError(f"{where} has clips of {len(words)} of the words wanted; there must be at least two")
         return words, notes
 
     @property

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechml.data import word_folders
-from speechml.errors import BadInput
-from speechml.files import locked, make_folder
+from speechml.errors import UserError
+from speechml.storage.files import locked, make_folder
 
 
 class Archive(NamedTuple):
@@ -39,11 +39,11 @@ def fetch(version: str, root: Path) -> Path:
     Clips that lie in `root` itself are taken as they are: nothing says which version they are.
 
     Raises:
-        BadInput: unknown version, no connection, a wrong sum, or an archive with anything outside its folder; nothing of it
+        UserError: unknown version, no connection, a wrong sum, or an archive with anything outside its folder; nothing of it
             is then kept.
     """
     if version not in ARCHIVES:
-        raise BadInput(f"data.download is {version}; it can be {' or '.join(ARCHIVES)}")
+        raise UserError(f"data.download is {version}; it can be {' or '.join(ARCHIVES)}")
     folder = root / f"speech_commands_{version}"
     for place in (folder, root / "SpeechCommands" / folder.name):  # ours, torchaudio's
         if place.is_dir():
@@ -65,13 +65,13 @@ def _fetch(archive: Archive, root: Path, folder: Path) -> None:
         try:
             download_url_to_file(archive.url, str(part), progress=sys.stderr.isatty())
         except (OSError, ValueError) as error:
-            raise BadInput(
+            raise UserError(
                 f"{archive.url} cannot be fetched ({error}); fetch it elsewhere, unpack it, and give its folder as data.root"
             ) from error
         with part.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != archive.sha256:
-            raise BadInput(
+            raise UserError(
                 f"{archive.url} has SHA-256 {found} instead of {archive.sha256}; it was thrown away: try again"
             )
         _unpack(part, unpacked, archive.url)
@@ -88,4 +88,4 @@ def _unpack(archive: Path, folder: Path, url: str) -> None:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise BadInput(f"{url} cannot be unpacked safely ({error}); nothing of it was kept") from error
+        raise UserError(f"{url} cannot be unpacked safely ({error}); nothing of it was kept") from error

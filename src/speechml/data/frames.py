@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechml.data.parts import Picks
+from speechml.data.base import Picks
 from speechml.data.sources import PairSource
 from speechml.signal.random import key, permutation, uniform
 from speechml.signal.stft import STFT, num_frames

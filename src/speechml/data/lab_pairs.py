@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechml.data.pack import Pack, fingerprint
+from speechml.data.base import divided
 from speechml.data.pairs import Corpus, PairsData
-from speechml.data.parts import divided
 from speechml.data.sources import PackedPairs
-from speechml.errors import BadInput
+from speechml.errors import UserError
+from speechml.storage.pack import Pack, fingerprint
 
 
 class LabPairs(PairsData):
@@ -50,13 +50,13 @@ class LabPairs(PairsData):
 
     def _file(self) -> Path:
         if not self.root.exists():
-            raise BadInput(f"{self.root} does not exist; give the labs' .pt file with data.root=FILE")
+            raise UserError(f"{self.root} does not exist; give the labs' .pt file with data.root=FILE")
         if self.root.is_file():
             return self.root
         found = sorted(self.root.glob("*.pt"))
         if len(found) != 1:
             named = ", ".join(p.name for p in found) or "none"
-            raise BadInput(f"{self.root} holds {len(found)} .pt files ({named}); name one with data.root=FILE")
+            raise UserError(f"{self.root} holds {len(found)} .pt files ({named}); name one with data.root=FILE")
         return found[0]
 
 
@@ -66,35 +66,35 @@ def pairs_of(path: Path) -> tuple[Tensor, Tensor]:
     Shape: (pairs, time) twice, float32.
 
     Raises:
-        BadInput: no list of pairs, code instead of tensors, unequal lengths, NaN or Inf; the message names the pair.
+        UserError: no list of pairs, code instead of tensors, unequal lengths, NaN or Inf; the message names the pair.
     """
     try:
         pairs = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise BadInput(
+        raise UserError(
             f"{path} is refused: it holds more than tensors, or is no torch file; nothing in it was run"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
-        raise BadInput(f"{path} cannot be read as a torch file; copy it again (it may be cut short)") from error
+        raise UserError(f"{path} cannot be read as a torch file; copy it again (it may be cut short)") from error
     if not isinstance(pairs, (list, tuple)) or not pairs:
-        raise BadInput(f"{path} holds {type(pairs).__name__}, not the labs' list of (noisy, clean) pairs")
+        raise UserError(f"{path} holds {type(pairs).__name__}, not the labs' list of (noisy, clean) pairs")
     columns: tuple[list[Tensor], list[Tensor]] = ([], [])
     for i, pair in enumerate(pairs):
         good = isinstance(pair, (list, tuple)) and len(pair) == 2
         if not good or not all(
             isinstance(w, Tensor) and w.is_floating_point() and w.numel() > 0 and w.shape[-1] == w.numel() for w in pair
         ):
-            raise BadInput(f"{path}: item {i} is not a pair (noisy, clean) of float tensors (1, samples)")
+            raise UserError(f"{path}: item {i} is not a pair (noisy, clean) of float tensors (1, samples)")
         for column, waveform in zip(columns, pair, strict=True):
             column.append(waveform.detach().float().reshape(-1))
         lengths = {len(columns[0][0]), len(columns[0][i]), len(columns[1][i])}
         if len(lengths) > 1:
-            raise BadInput(
+            raise UserError(
                 f"{path}: pair {i} has {len(columns[0][i])} noisy and {len(columns[1][i])} clean samples, but all "
                 f"waveforms must have {len(columns[0][0])}, as in pair 0; cut them to one length"
             )
         if not all(bool(torch.isfinite(column[i]).all()) for column in columns):
-            raise BadInput(f"{path}: pair {i} holds NaN or infinite samples; leave it out")
+            raise UserError(f"{path}: pair {i} holds NaN or infinite samples; leave it out")
     return torch.stack(columns[0]), torch.stack(columns[1])
 
 

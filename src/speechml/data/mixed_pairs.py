@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechml.data import audio
-from speechml.data.origins import Noise, Origins, is_constant, samples_of, speaker_in
-from speechml.data.pack import Pack, PackedCorpus, PackWriter, is_whole, open_pack
+from speechml.data.base import PARTS, Picks, divided
 from speechml.data.pairs import STATISTICS, Corpus, PairsData
-from speechml.data.parts import PARTS, Picks, divided
-from speechml.data.progress import progress
+from speechml.data.provenance import Noise, Origins, is_constant, samples_of, speaker_in
 from speechml.data.wav_pairs import stamp
-from speechml.files import built_once
 from speechml.signal.random import key, permutation, uniform
+from speechml.storage import audio
+from speechml.storage.files import built_once
+from speechml.storage.pack import Pack, PackedCorpus, PackWriter, is_whole, open_pack
+from speechml.storage.progress import progress
 
 # Every noise recording is cut in time, so that no noise heard in training comes back in a score.
 NOISE_SPANS = {"train": (0, 6), "val": (6, 8), "test": (8, 10)}  # tenths of each recording

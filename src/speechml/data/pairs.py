@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechml.data.base import PartsData, Picks, fits
 from speechml.data.frames import FrameBatch, Framing, Runs, Windows
-from speechml.data.origins import Noise, Origins, is_constant, marks, samples_of, speaker_in
-from speechml.data.parts import PartsData, Picks, fits
+from speechml.data.provenance import Noise, Origins, is_constant, marks, samples_of, speaker_in
 from speechml.data.sources import PackedPairs, PairBatch, PairSource
-from speechml.errors import BadInput
+from speechml.errors import UserError
 
 STATISTICS = "level, mean and deviation"  # which tasks fit in their `prepare`, of `batches("train")`
 SCORED_S = 120.0  # seconds of recordings that are scored together, at most, where they are several
@@ -71,11 +71,11 @@ class PairsData(PartsData):
         """Train on windows or runs of frames from now on, or on clips where `framing` is None.
 
         Raises:
-            BadInput: the training recordings are shorter than one window.
+            UserError: the training recordings are shorter than one window.
         """
         self.frames = None
         if framing is None and len(self.corpus.clips) == 0:
-            raise BadInput(
+            raise UserError(
                 f"the training part is shorter than one clip of {self.clip_s} s; set data.clip_s, or give more"
             )
         if framing is not None:
@@ -85,7 +85,7 @@ class PairsData(PartsData):
             if len(self.frames) == 0:
                 window = ((framing.frames - 1) * framing.stft.hop + framing.stft.n_fft) / self.sample_rate
                 longest = max(lengths.values()) / self.sample_rate
-                raise BadInput(
+                raise UserError(
                     f"the training recordings (the longest has {longest:.2f} s) are shorter than one window of "
                     f"{framing.frames} frames ({window:.2f} s); give longer ones, or model.padding=silent"
                 )

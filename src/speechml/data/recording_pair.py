@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.data import audio
-from speechml.data.origins import Origins
-from speechml.data.pack import Pack, is_whole, open_pack
 from speechml.data.pairs import STATISTICS, Corpus, PairsData
+from speechml.data.provenance import Origins
 from speechml.data.sources import PackedPairs
 from speechml.data.wav_pairs import pack_pairs, stamp
-from speechml.errors import BadInput
-from speechml.files import built_once
+from speechml.errors import UserError
+from speechml.storage import audio
+from speechml.storage.files import built_once
+from speechml.storage.pack import Pack, is_whole, open_pack
 
 # The course's file names.
 CLEAN, NOISY, UNPAIRED = "train_clean*.wav", "train_dirty*.wav", "test_x*.wav"
@@ -50,9 +50,9 @@ class RecordingPair(PairsData):
         if not 0 <= heldout < 0.9:
             raise ValueError(f"heldout is {heldout}; it must be from 0 (train on the whole recording) to below 0.9")
         if (clean_file is None) != (noisy_file is None):
-            raise BadInput("a pair has two files: give both data.clean_file=FILE and data.noisy_file=FILE")
+            raise UserError("a pair has two files: give both data.clean_file=FILE and data.noisy_file=FILE")
         if root is not None and clean_file is not None:
-            raise BadInput("data.root and data.clean_file name two recordings; give one of them")
+            raise UserError("data.root and data.clean_file name two recordings; give one of them")
         self.root, self.heldout, self.stereo = root, heldout, audio.checked(stereo)
         self.files = (
             None
@@ -123,7 +123,7 @@ class RecordingPair(PairsData):
             sections["heldout"] = (test, total)
         shortest = min(end - begin for begin, end in sections.values()) / self.sample_rate
         if shortest < LEAST_S:
-            raise BadInput(
+            raise UserError(
                 f"{self._paths()[0]} holds {total / self.sample_rate:.2f} s, so that its shortest part has {shortest:.3f} s; "
                 f"each needs at least {LEAST_S:g} s: give a longer recording"
             )
@@ -142,25 +142,25 @@ class RecordingPair(PairsData):
         if self.files is not None:
             return (*self.files, [])
         if self.root is None:
-            from speechml.data.spoken_recording import stand_in  # scipy's filters take half a second to load
+            from speechml.data.synthetic.recording import stand_in  # scipy's filters take half a second to load
 
             root = stand_in(self.cache)
         else:
             root = Path(self.root).expanduser()
         if not root.is_dir():
-            raise BadInput(
+            raise UserError(
                 f"{root} is no folder; give one with {CLEAN} and {NOISY}, or data.clean_file and data.noisy_file"
             )
         found = {pattern: sorted(root.glob(pattern)) for pattern in (NOISY, CLEAN)}
         for pattern, paths in found.items():
             if not paths:
                 folders = " (data=wav_pairs takes its folders noisy/ and clean/)" if (root / "noisy").is_dir() else ""
-                raise BadInput(
+                raise UserError(
                     f"{root} holds no file {pattern}{folders}; give one, or the pair with data.clean_file and data.noisy_file"
                 )
             if len(paths) > 1:
                 named = ", ".join(p.name for p in paths)
-                raise BadInput(
+                raise UserError(
                     f"{root} holds {len(paths)} files {pattern} ({named}); give one, or data.clean_file and data.noisy_file"
                 )
         return found[NOISY][0], found[CLEAN][0], sorted(root.glob(UNPAIRED))

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from speechml.data.pack import Pack
-from speechml.data.parts import Picks
+from speechml.data.base import Picks
+from speechml.storage.pack import Pack
 
 
 class PairBatch(NamedTuple):

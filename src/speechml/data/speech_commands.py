@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechml.data import audio, word_folders
+from speechml.data import word_folders
+from speechml.data.base import PARTS
 from speechml.data.clips import (
     MIXED,
     Background,
@@ -24,12 +25,12 @@ from speechml.data.clips import (
     coloured_noise,
     corpus_of,
 )
-from speechml.data.origins import Noise, Origins, speaker_in
-from speechml.data.pack import fingerprint, is_whole, open_pack
-from speechml.data.parts import PARTS
+from speechml.data.provenance import Noise, Origins, speaker_in
 from speechml.data.word_folders import word_of
-from speechml.errors import BadInput
-from speechml.files import built_once
+from speechml.errors import UserError
+from speechml.storage import audio
+from speechml.storage.files import built_once
+from speechml.storage.pack import fingerprint, is_whole, open_pack
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # as the data set calls them
 
@@ -89,7 +90,7 @@ class SpeechCommands(ClipsData):
             told += [f"{word_folders.BACKGROUND}: recordings shorter than 2 s are not used"]
         if self.silence:
             if not len(background.files):
-                raise BadInput(
+                raise UserError(
                     f"silence=true needs {root}/{word_folders.BACKGROUND}/ with recordings of noise of 2 s or more"
                 )
             items = items.and_also(seconds(background, found.names, found.sums, each))
@@ -149,7 +150,7 @@ def others(every: Items, words: set[str], each: dict[str, int]) -> Items:
         candidates = [i for i in ranked if every.parts[i] == part and every.labels[i] not in words]
         found += sorted(candidates[: each.get(part, 0)])
     if not found:
-        raise BadInput("unknown=true needs words beside those in words, and there are none")
+        raise UserError("unknown=true needs words beside those in words, and there are none")
     return chosen(every, found, UNKNOWN)
 
 

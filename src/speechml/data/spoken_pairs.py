@@ -7,14 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from speechml.data.origins import Noise, Origins
-from speechml.data.pack import PackWriter, fingerprint, is_whole, open_pack
 from speechml.data.pairs import Corpus, PairsData
+from speechml.data.provenance import Noise, Origins
 from speechml.data.sources import PackedPairs
-from speechml.errors import BadInput
-from speechml.files import built_once
+from speechml.errors import UserError
+from speechml.storage.files import built_once
+from speechml.storage.pack import PackWriter, fingerprint, is_whole, open_pack
 
-RECIPE = 1  # raise it when speechml.data.spoken makes other samples
+RECIPE = 1  # raise it when speechml.data.synthetic.pairs makes other samples
 
 
 class SpokenPairs(PairsData):
@@ -31,10 +31,10 @@ class SpokenPairs(PairsData):
         self.count = count
 
     def find(self) -> Corpus:
-        from speechml.data.spoken import SAMPLE_RATE, SAMPLES, split_by_voice
+        from speechml.data.synthetic.pairs import SAMPLE_RATE, SAMPLES, split_by_voice
 
         if self.sample_rate != SAMPLE_RATE or self.row != SAMPLES:
-            raise BadInput(
+            raise UserError(
                 f"spoken_pairs are made at {SAMPLE_RATE} Hz in clips of {SAMPLES / SAMPLE_RATE:g} s; leave "
                 f"data.sample_rate and data.clip_s as they are (they are {self.sample_rate} and {self.clip_s})"
             )
@@ -50,7 +50,7 @@ class SpokenPairs(PairsData):
         )  # fmt: skip
 
     def origins(self) -> Origins:
-        from speechml.data.spoken import speaker
+        from speechml.data.synthetic.pairs import speaker
 
         known = super().origins()
         return known._replace(sources={"speaker": [speaker(voice) for voice in self._voices]}, noise=Noise(0, {}))
@@ -58,7 +58,7 @@ class SpokenPairs(PairsData):
     def _pack(self, part: Path) -> None:
         from tqdm import tqdm
 
-        from speechml.data.spoken import spoken_pairs
+        from speechml.data.synthetic.pairs import spoken_pairs
 
         with tqdm(total=self.count, desc="speaking pairs", disable=not sys.stderr.isatty(), leave=False) as bar:
             made = spoken_pairs(self.count, progress=lambda done, _: bar.update(done - bar.n))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import soxr
 
+from speechml.data.base import PARTS
 from speechml.data.clips import (
     CLIP_S,
     MIXED,
@@ -20,12 +21,11 @@ from speechml.data.clips import (
     coloured_noise,
     corpus_of,
 )
-from speechml.data.pack import PackedCorpus, PackWriter, fingerprint, is_whole, open_pack
-from speechml.data.parts import PARTS
-from speechml.data.progress import progress
 from speechml.data.word_folders import word_of
-from speechml.errors import BadInput
-from speechml.files import built_once
+from speechml.errors import UserError
+from speechml.storage.files import built_once
+from speechml.storage.pack import PackedCorpus, PackWriter, fingerprint, is_whole, open_pack
+from speechml.storage.progress import progress
 
 RECIPE = 1  # raise it when `word` makes other samples
 # Of Speech Commands v0.01.
@@ -67,25 +67,25 @@ class SpokenWords(ClipsData):
         )
 
     def speakers(self) -> list[str | None]:
-        from speechml.data.spoken import speaker
+        from speechml.data.synthetic.pairs import speaker
 
         return [speaker(Path(name).stem.replace("_", "+", 1)) for name in self.corpus.names]
 
     def _parts(self, found: PackedCorpus, used: list[int]) -> list[str]:
         """The part of each clip: by speaker, whichever words are used, or at random by clip."""
-        from speechml.data.spoken import split_by_voice
+        from speechml.data.synthetic.pairs import split_by_voice
 
         if self.split == "random":
             return at_random(len(found.names), used, self.split_seed)
         try:
             split = split_by_voice(found.speakers, SHARES, self.split_seed)
         except ValueError as error:
-            raise BadInput(f"data.voices={self.voices}: {error}") from error
+            raise UserError(f"data.voices={self.voices}: {error}") from error
         part = {int(i): name for name in PARTS for i in split[name]}
         return [part[i] for i in range(len(part))]
 
     def _pack(self, part: Path) -> None:
-        from speechml.data.spoken import one_voice_a_speaker
+        from speechml.data.synthetic.pairs import one_voice_a_speaker
 
         voices = one_voice_a_speaker()[: self.voices]
         writer = PackWriter(part, ("clip",), self.row)
@@ -103,7 +103,7 @@ def word(text: str, voice: str, number: int, rate: int) -> np.ndarray:
 
     Manner and level are within what sounds natural, chosen here: espeak-ng's defaults are 175 words a minute, 50, 50.
     """
-    from speechml.data import espeak
+    from speechml.data.synthetic import espeak
 
     random = np.random.default_rng([1, number])
     pace, pitch, pitch_range = (int(random.integers(low, high)) for low, high in ((120, 201), (30, 71), (30, 71)))

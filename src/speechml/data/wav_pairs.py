@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from speechml.data import audio
-from speechml.data.pack import PackWriter, fingerprint, is_whole, open_pack
+from speechml.data.base import PARTS, divided
 from speechml.data.pairs import Corpus, PairsData
-from speechml.data.parts import PARTS, divided
-from speechml.data.progress import progress
 from speechml.data.sources import PackedPairs
-from speechml.errors import BadInput
-from speechml.files import built_once
+from speechml.errors import UserError
+from speechml.storage import audio
+from speechml.storage.files import built_once
+from speechml.storage.pack import PackWriter, fingerprint, is_whole, open_pack
+from speechml.storage.progress import progress
 
 
 class WavPairs(PairsData):
@@ -51,7 +51,7 @@ class WavPairs(PairsData):
             return divided(len(names), self.split_seed), "random"
         if not given["train"] or not given["test"]:
             absent = "train" if not given["train"] else "test"
-            raise BadInput(f"{self.root} has no pairs in {absent}/; give train/ and test/ (and val/), or none of them")
+            raise UserError(f"{self.root} has no pairs in {absent}/; give train/ and test/ (and val/), or none of them")
         if not given["val"]:
             kept = divided(len(given["train"]), self.split_seed, (0.2, 0.0))
             train = given["train"]
@@ -69,14 +69,14 @@ def pack_pairs(part: Path, pairs: dict[str, tuple[Path, Path]], row: int, sample
         stereo: as in `audio.load`.
 
     Raises:
-        BadInput: a file cannot be read, or the two of a pair differ in length.
+        UserError: a file cannot be read, or the two of a pair differ in length.
     """
     writer = PackWriter(part, ("noisy", "clean"), row)
     for name, (noisy, clean) in progress(pairs.items(), len(pairs), "reading pairs"):
         waveforms = {side: audio.load(path, sample_rate, stereo) for side, path in (("noisy", noisy), ("clean", clean))}
         if len(waveforms["noisy"]) != len(waveforms["clean"]):
             counts = ", ".join(f"{path} has {audio.info(path).frames} samples" for path in (noisy, clean))
-            raise BadInput(f"{counts}; a pair must have equal lengths: cut or align them")
+            raise UserError(f"{counts}; a pair must have equal lengths: cut or align them")
         writer.add(name, "", waveforms)
     writer.close()
 
@@ -85,10 +85,10 @@ def matched(root: Path) -> dict[str, tuple[Path, Path]]:
     """Name -> (noisy file, clean file), by name; names start with `train/`, `val/` or `test/` where there are such folders.
 
     Raises:
-        BadInput: a folder is missing or empty, or a file has no partner, or two.
+        UserError: a folder is missing or empty, or a file has no partner, or two.
     """
     if not root.is_dir():
-        raise BadInput(f"{root} is no folder; give one that holds noisy/ and clean/ with data.root=FOLDER")
+        raise UserError(f"{root} is no folder; give one that holds noisy/ and clean/ with data.root=FOLDER")
     divisions = [part for part in PARTS if (root / part).is_dir()] or [""]
     pairs: dict[str, tuple[Path, Path]] = {}
     for division in divisions:
@@ -97,7 +97,7 @@ def matched(root: Path) -> dict[str, tuple[Path, Path]]:
         if alone:
             side, other = ("noisy", "clean") if alone[0] in sides[0] else ("clean", "noisy")
             more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-            raise BadInput(
+            raise UserError(
                 f"{root / division}: {alone[0]} is in {side}/ but not in {other}/{more}; a pair has equal names in both"
             )
         pairs |= {name: (sides[0][name], sides[1][name]) for name in sides[0]}
@@ -109,7 +109,7 @@ def _by_name(folder: Path, prefix: str) -> dict[str, Path]:
     for path in audio.find(folder):
         name = prefix + path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
-            raise BadInput(f"{found[name]} and {path} have one name; keep one of them")
+            raise UserError(f"{found[name]} and {path} have one name; keep one of them")
         found[name] = path
     return found
 

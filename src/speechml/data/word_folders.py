@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechml.data import audio
 from speechml.data.clips import CLIP_S
-from speechml.data.pack import PackWriter
-from speechml.data.progress import progress
-from speechml.errors import BadInput
+from speechml.errors import UserError
+from speechml.storage import audio
+from speechml.storage.pack import PackWriter
+from speechml.storage.progress import progress
 
 BACKGROUND = "_background_noise_"
 LISTS = {"test": "testing_list.txt", "val": "validation_list.txt"}
@@ -46,10 +46,12 @@ def find(root: Path) -> tuple[Path, Listing, Listing]:
     """The folder that holds the word folders, all clips by name, and the recordings of background noise.
 
     Raises:
-        BadInput: no such folder, or none that looks like a word's.
+        UserError: no such folder, or none that looks like a word's.
     """
     if not root.is_dir():
-        raise BadInput(f"{root} is no folder; give one that holds a folder of clips for each word, as data.root=FOLDER")
+        raise UserError(
+            f"{root} is no folder; give one that holds a folder of clips for each word, as data.root=FOLDER"
+        )
     for layout in LAYOUTS:
         place = root / layout
         if not place.is_dir():
@@ -57,7 +59,7 @@ def find(root: Path) -> tuple[Path, Listing, Listing]:
         clips = listed(place, candidates(place))
         if clips.names:
             return place, clips, listed(place, [BACKGROUND] if (place / BACKGROUND).is_dir() else [])
-    raise BadInput(
+    raise UserError(
         f"{root} holds no word folders; it should hold a folder for each word with its clips in it, as in "
         "yes/0a7c2a8d_nohash_0.wav"
     )
@@ -67,12 +69,12 @@ def candidates(place: Path) -> list[str]:
     """Folders that may hold the clips of a word, by name.
 
     Raises:
-        BadInput: the folder cannot be looked into.
+        UserError: the folder cannot be looked into.
     """
     try:
         return sorted(e.name for e in os.scandir(place) if e.is_dir() and not e.name.startswith((".", "_")))
     except OSError as error:
-        raise BadInput(f"{place} cannot be looked into ({error.strerror})") from error
+        raise UserError(f"{place} cannot be looked into ({error.strerror})") from error
 
 
 def holds_words(root: Path) -> bool:
@@ -87,7 +89,7 @@ def listed(root: Path, folders: list[str]) -> Listing:
         try:
             place = os.open(root / folder, os.O_RDONLY)
         except OSError as error:
-            raise BadInput(f"{root / folder} cannot be looked into ({error.strerror})") from error
+            raise UserError(f"{root / folder} cannot be looked into ({error.strerror})") from error
         try:
             for file in sorted(os.listdir(place)):  # noqa: PTH208 (of an open folder, so that each file is found at once)
                 if file.lower().endswith(audio.EXTENSIONS) and not file.startswith("."):
@@ -98,7 +100,7 @@ def listed(root: Path, folders: list[str]) -> Listing:
                         found.times.append(status.st_mtime_ns)
         except OSError as error:
             where = root / folder / str(error.filename or "")
-            raise BadInput(f"{where} cannot be read ({error.strerror}); bring it back or remove it") from error
+            raise UserError(f"{where} cannot be read ({error.strerror}); bring it back or remove it") from error
         finally:
             os.close(place)
     return found
@@ -139,14 +141,14 @@ def official_parts(root: Path, names: list[str], words: set[str]) -> list[str]:
     """The part of each clip, by the list files where they are there, else by the speaker's hash.
 
     Raises:
-        BadInput: a list names clips of the given words that are not there, or clips of the other list, or is alone.
+        UserError: a list names clips of the given words that are not there, or clips of the other list, or is alone.
     """
     paths = {part: root / name for part, name in LISTS.items()}
     there_are = [path.is_file() for path in paths.values()]
     if not any(there_are):
         return [part_by_speaker(name) for name in names]
     if not all(there_are):
-        raise BadInput(
+        raise UserError(
             f"{root} holds one of {' and '.join(LISTS.values())}; give both, or none (speakers are then divided by their hash)"
         )
     there = set(names)
@@ -155,17 +157,17 @@ def official_parts(root: Path, names: list[str], words: set[str]) -> list[str]:
         try:
             listed_here = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path} cannot be read as a list of clips ({error})") from error
+            raise UserError(f"{path} cannot be read as a list of clips ({error})") from error
         missing = [name for name in listed_here if name not in there and word_of(name) in words]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise BadInput(
+            raise UserError(
                 f"{path} names {missing[0]}{more}, which {'are' if more else 'is'} not there; "
                 "bring the clips back, correct the list, or remove both lists (speakers are then divided by their hash)"
             )
         twice = [name for name in listed_here if name in parts]
         if twice:
-            raise BadInput(f"{twice[0]} is in {LISTS['test']} and in {LISTS['val']} of {root}; take it out of one")
+            raise UserError(f"{twice[0]} is in {LISTS['test']} and in {LISTS['val']} of {root}; take it out of one")
         parts |= dict.fromkeys(listed_here, part)
     return [parts.get(name, "train") for name in names]
 
@@ -174,7 +176,7 @@ def decode(path: Path, rate: int, stereo: str) -> tuple[np.ndarray, str]:
     """The first CLIP_S of a clip (time,), int16 or float32, and what was done to it: `cut`, `padded`, `changed` or nothing.
 
     Raises:
-        BadInput: as `audio.load`.
+        UserError: as `audio.load`.
     """
     length = round(CLIP_S * rate)
     try:  # most clips are 16-bit mono wav at the rate wanted: three times faster than through libsndfile

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from speechml.errors import BadInput
+from speechml.errors import UserError
 from speechml.runs.folder import PREVIOUS, claimed, read_card
 from speechml.runs.tables import shown, table
 
@@ -50,10 +50,10 @@ def runs_below(folder: Path) -> Iterator[Path]:
     """The folders of runs in `folder`, itself included, in the order of their names; hidden folders are passed over.
 
     Raises:
-        BadInput: no such folder.
+        UserError: no such folder.
     """
     if not folder.is_dir():
-        raise BadInput(f"there is no folder {folder}; speechml-train makes runs/, and a folder in it for each run")
+        raise UserError(f"there is no folder {folder}; speechml-train makes runs/, and a folder in it for each run")
     for place, folders, files in os.walk(folder):
         folders[:] = [] if "card.json" in files else sorted(name for name in folders if not name.startswith("."))
         if "card.json" in files:
@@ -93,7 +93,7 @@ def entry(folder: Path) -> dict[str, Any]:
             "started": str(card["started"]), "epochs": _epochs(folder, card), "score_name": name,
             "score": score, "overrides": " ".join(map(str, card["overrides"])),
         }  # fmt: skip
-    except (BadInput, *DAMAGE):
+    except (UserError, *DAMAGE):
         known = {"experiment": folder.resolve().parent.name, "id": folder.resolve().name, "state": "damaged"}
         return {**dict.fromkeys(COLUMNS), **known, "overrides": ""}
 
@@ -120,11 +120,11 @@ def listed(folder: Path, state: str | None, form: str) -> str:
         form: one of FORMATS.
 
     Raises:
-        BadInput: no such folder, state or form.
+        UserError: no such folder, state or form.
     """
     for option, given, allowed in (("--format", form, FORMATS), ("--state", state or "done", STATES)):
         if given not in allowed:
-            raise BadInput(f"{option} is {given}; it can be {', '.join(allowed)}")
+            raise UserError(f"{option} is {given}; it can be {', '.join(allowed)}")
     entries = [line for line in map(entry, runs_below(folder)) if state in (None, line["state"])]
     entries.sort(key=lambda line: (line["experiment"], line["started"] or ""))
     if form == "json":
@@ -186,13 +186,13 @@ def description(folder: Path) -> str:
     """What is known of a run: facts of its card, scores, files, and what can be done next.
 
     Raises:
-        BadInput: no run, or one whose card is damaged.
+        UserError: no run, or one whose card is damaged.
     """
-    from speechml.runs.summary import summary
+    from speechml.report.summary import summary
 
     card = read_card(folder) if folder.is_dir() else None
     if card is None:
-        raise BadInput(no_run(folder))
+        raise UserError(no_run(folder))
     try:
         state = state_of(folder, card)
         scores = summary(folder, card) if card["scores"] else "\nno scores yet"
@@ -204,7 +204,7 @@ def description(folder: Path) -> str:
         more = {name: card.get(name) for name in ("ended", "stopped", "pruned", "error", "command")}
         next_step = what_next(folder, card, state)
     except DAMAGE as error:
-        raise BadInput(
+        raise UserError(
             f"{folder / 'card.json'} is damaged ({type(error).__name__}: {error}); train it again"
         ) from error
     facts |= {name: value for name, value in more.items() if value}
@@ -240,19 +240,19 @@ def removable(folders: list[Path]) -> dict[Path, int]:
     """The folders of runs that can be removed, without their repetitions, and the bytes in each.
 
     Raises:
-        BadInput: no run, a link, a folder with further runs in it, or one that another process holds.
+        UserError: no run, a link, a folder with further runs in it, or one that another process holds.
     """
     found: dict[Path, int] = {}
     for folder in folders:
         if not is_run(folder):
-            raise BadInput(no_run(folder))
+            raise UserError(no_run(folder))
         if folder.is_symlink():
-            raise BadInput(f"{folder} is a link; give the folder that it leads to, {folder.resolve()}")
+            raise UserError(f"{folder} is a link; give the folder that it leads to, {folder.resolve()}")
         others = [card.parent for card in folder.rglob("card.json") if card.parent != folder]
         if others:
-            raise BadInput(f"{folder} holds other runs, as {others[0]}; give one run")
+            raise UserError(f"{folder} holds other runs, as {others[0]}; give one run")
         if name := holder(folder):
-            raise BadInput(f"{folder} is held by {name}; stop it, or wait for it, and then remove it")
+            raise UserError(f"{folder} is held by {name}; stop it, or wait for it, and then remove it")
         found[folder.resolve()] = sum(sizes(folder).values())
     return found
 
@@ -265,7 +265,7 @@ def remove(folder: Path) -> None:
 
     Raises:
         Busy: another process has it.
-        BadInput: it is gone already, or cannot be deleted.
+        UserError: it is gone already, or cannot be deleted.
     """
     aside = folder.with_name(f".{folder.name}.removed-{os.getpid()}")
     try:
@@ -274,9 +274,9 @@ def remove(folder: Path) -> None:
                 (folder / ".lock").unlink()
                 with contextlib.suppress(OSError):
                     folder.rmdir()
-                raise BadInput(no_run(folder))
+                raise UserError(no_run(folder))
             folder.rename(aside)
             shutil.rmtree(aside)
     except OSError as error:
         left = aside if aside.exists() else folder
-        raise BadInput(f"{left} cannot be deleted ({error.strerror}); make it writable") from error
+        raise UserError(f"{left} cannot be deleted ({error.strerror}); make it writable") from error

@@ -21,9 +21,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from speechml.build import own_code
-from speechml.errors import BadInput, Busy
-from speechml.files import write_json
+from speechml.config.instantiate import own_code
+from speechml.errors import Busy, UserError
+from speechml.storage.files import write_json
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk or its share is full, or closed for writing
 BLOCK = 4096  # bytes: with less, a file system is full
@@ -81,18 +81,18 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     """The card of a run, or None where the folder holds no run.
 
     Raises:
-        BadInput: there is a card, but it is damaged.
+        UserError: there is a card, but it is damaged.
     """
     try:
         card = json.loads((folder / "card.json").read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(
+        raise UserError(
             f"{folder / 'card.json'} cannot be read ({error}); move {folder} away and train again"
         ) from error
     if not isinstance(card, dict) or "state" not in card:
-        raise BadInput(f"{folder / 'card.json'} is no card of a run; move {folder} away and train again")
+        raise UserError(f"{folder / 'card.json'} is no card of a run; move {folder} away and train again")
     return card
 
 
@@ -138,7 +138,7 @@ def room_in(folder: Path) -> Iterator[None]:
     threading.excepthook = lambda failure: None if _no_room(failure.exc_value) else told(failure)
     try:
         yield
-    except BadInput:
+    except UserError:
         raise
     except Exception as error:
         chain: BaseException | None = error
@@ -147,7 +147,7 @@ def room_in(folder: Path) -> Iterator[None]:
         if chain is None and shutil.disk_usage(folder.parent).free >= BLOCK:
             raise
         why = chain.strerror if isinstance(chain, OSError) else "no space is left"
-        raise BadInput(f"{folder} cannot be written to ({why}); make room, and the same command goes on") from error
+        raise UserError(f"{folder} cannot be written to ({why}); make room, and the same command goes on") from error
     finally:
         threading.excepthook = told
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from speechml.configs import PATH_KEYS, flat
-from speechml.errors import BadInput
+from speechml.config.compose import PATH_KEYS, flat
+from speechml.errors import UserError
 from speechml.runs.catalogue import DAMAGE, printable
 from speechml.runs.folder import read_card
 from speechml.runs.identity import WITHOUT_EFFECT, without_later_keys
@@ -26,7 +26,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     """The config of a run, read ten times faster than OmegaConf does.
 
     Raises:
-        BadInput: it is not there, or is none.
+        UserError: it is not there, or is none.
     """
     path = folder / "config.yaml"
     try:
@@ -35,7 +35,7 @@ def config_of(folder: Path) -> dict[str, Any]:
             raise ValueError("it is no config of a run")
         return {str(key): value for key, value in dict(yaml.load(text, Loader)).items()}
     except (OSError, yaml.YAMLError, *DAMAGE) as error:
-        raise BadInput(f"{path} cannot be read ({' '.join(str(error).split())}); train the run again") from error
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}); train the run again") from error
 
 
 def counted(config: dict[str, Any]) -> dict[str, Any]:
@@ -118,11 +118,11 @@ def shown(folders: Iterable[Path]) -> dict[str, Shown]:
 def _by_experiment(folders: Iterable[Path]) -> dict[str, list[_Run]]:
     groups: dict[str, list[_Run]] = defaultdict(list)
     for folder in folders:
-        with contextlib.suppress(BadInput, OSError, yaml.YAMLError, *DAMAGE):
+        with contextlib.suppress(UserError, OSError, yaml.YAMLError, *DAMAGE):
             card = read_card(folder) or {}
             scores, headlines = dict(card["scores"]), card.get("headlines") or []
             if not isinstance(headlines, list) or not all(isinstance(value, (int, float)) for value in scores.values()):
-                raise BadInput(f"{folder / 'card.json'} is damaged")
+                raise UserError(f"{folder / 'card.json'} is damaged")
             name = (
                 printable(str(card["experiment"])).replace("/", "_").lstrip(".")
             )  # of a folder, never of one elsewhere

@@ -1,8 +1,27 @@
-"""How networks are trained and scored."""
+"""How networks are trained and scored; each loaded when a config names it."""
 
-from speechml.tasks.clip_classification import Classifier
-from speechml.tasks.feature_classification import FeatureClassifier
-from speechml.tasks.magnitude_denoising import MagnitudeDenoiser
-from speechml.tasks.waveform_denoising import WaveformDenoiser
+from __future__ import annotations
 
-__all__ = ["Classifier", "FeatureClassifier", "MagnitudeDenoiser", "WaveformDenoiser"]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from speechml.tasks.stft_denoising import MagnitudeDenoiser as MagnitudeDenoiser
+    from speechml.tasks.waveform_denoising import WaveformDenoiser as WaveformDenoiser
+    from speechml.tasks.word_classification import Classifier as Classifier
+
+# The names that configs build, and where each lies.
+PLACES = {
+    "Classifier": "speechml.tasks.word_classification",
+    "FeatureClassifier": "speechml.music.task",
+    "MagnitudeDenoiser": "speechml.tasks.stft_denoising",
+    "WaveformDenoiser": "speechml.tasks.waveform_denoising",
+}
+__all__ = list(PLACES)
+
+
+def __getattr__(name: str) -> type:
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: type = getattr(import_module(PLACES[name]), name)
+    return found

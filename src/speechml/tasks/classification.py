@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.errors import BadInput
-from speechml.signal.class_scores import class_scores
-from speechml.tasks.task import Task, of_all_ranks
+from speechml.errors import UserError
+from speechml.metrics.classification import class_scores
+from speechml.tasks.base import Task, of_all_ranks
 
 
 class Classification(Task):
@@ -41,7 +41,7 @@ class Classification(Task):
         self.refuse_strange(data)
         strange = [name for name in data.classes if name not in self.classes]
         if strange:
-            raise BadInput(f"the model knows no class {', '.join(strange)}; it knows {', '.join(self.classes)}")
+            raise UserError(f"the model knows no class {', '.join(strange)}; it knows {', '.join(self.classes)}")
         self.outputs = torch.tensor([self.classes.index(name) for name in data.classes], device=self.outputs.device)
 
     def describe(self) -> str:

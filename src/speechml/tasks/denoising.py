@@ -10,10 +10,10 @@ from torch import Tensor
 
 from speechml.data.frames import Framing
 from speechml.data.pairs import PairsData
-from speechml.errors import BadInput
-from speechml.signal.perceptual_scores import perceptual_scores
-from speechml.signal.scores import WAVEFORM_SCORES
-from speechml.tasks.task import Task, of_all_ranks
+from speechml.errors import UserError
+from speechml.metrics.perceptual import perceptual_scores
+from speechml.metrics.waveform import WAVEFORM_SCORES
+from speechml.tasks.base import Task, of_all_ranks
 
 PERCEPTUAL = ("pesq", "stoi")
 PERCEIVED_IN_VALIDATION = 4  # recordings, about: both scores take more time than the network
@@ -41,7 +41,7 @@ class DenoisingTask(Task):
     @classmethod
     def refuse_strange(cls, data: Any) -> None:
         if not isinstance(data, PairsData):
-            raise BadInput(
+            raise UserError(
                 f"{cls.__name__} learns from pairs of noisy and clean recordings, which {type(data).__name__} has "
                 "not; choose data=spoken_pairs, wav_pairs or another of pairs"
             )

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechml.build import build
+from speechml.config.instantiate import build
 from speechml.signal.convolution import causal_convolution
 from speechml.signal.wiener import Wiener
 from speechml.tasks.denoising import DenoisingTask
-from speechml.tasks.streams import CausalStream, RecordStream, Stream
+from speechml.tasks.streaming import CausalStream, RecordStream, Stream
 
 # Compared with the Wiener filter of this many taps where the network has no receptive field of its own: lab 2A's FIR.
 LAB_TAPS = 81

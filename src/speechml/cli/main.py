@@ -1,0 +1,183 @@
+"""`speechml`: everything that is not training. Heavy imports stay inside the commands, so that --help is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechml import __version__
+from speechml.cli.data import OfData, data
+from speechml.cli.runs import runs
+from speechml.cli.sweep import sweep
+from speechml.errors import UserError
+
+commands = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Everything beside training (speechml-train) and scoring (speechml-evaluate): use models, look at runs, compare them.",
+)  # fmt: skip
+commands.add_typer(data, name="data")
+commands.add_typer(runs, name="runs")
+commands.add_typer(sweep, name="sweep")
+Model = Annotated[Path, typer.Argument(help="Folder of a run or an exported model, or a checkpoint file.")]
+
+
+@commands.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@commands.command()
+def denoise(
+    run: Model,
+    recordings: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the denoised recordings.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
+) -> None:
+    """Denoise recordings with a trained model; length, rate, channels and names stay as they are."""
+    from speechml.inference.denoise import denoise_files
+
+    denoise_files(run, recordings, output, overwrite)
+
+
+@commands.command()
+def classify(
+    run: Model,
+    recordings: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")],
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Name the words of recordings (windows of 1 s every 0.25 s where one is longer), or the genre of music."""
+    from speechml.inference.classify import classify_files
+
+    classify_files(run, recordings, form)
+
+
+@commands.command()
+def audit(
+    overrides: OfData = None,
+) -> None:
+    """Say whether the test part is new: speakers, songs, noise and equal audio in several parts, what statistics are of.
+
+    The exit code is 1 where something is flagged. Every run does so by itself.
+    """
+    from speechml.cli.prepare import composed, opened
+    from speechml.report.audit import report
+
+    told, flagged = report(opened(composed("train", overrides or [])))
+    print(told)
+    if flagged:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.", metavar="RUN_OR_CHECKPOINT")],
+    folder: Annotated[Path, typer.Argument(help="Folder for weights.safetensors and model.json.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there already.")] = False,
+) -> None:
+    """Write a trained model as safetensors and JSON, for other programs; denoise and classify take it, too."""
+    from speechml.inference.export import export
+
+    export(run, folder, overwrite)
+    print(f"{folder}: weights.safetensors, model.json")
+
+
+@commands.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of finished runs; differences are to the first.", metavar="RUN...")
+    ],
+    form: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare scores of different test sets, as unpaired items.")
+    ] = False,
+) -> None:
+    """Tell which run is better, by how much, and whether it may be chance; runs that differ by seed only are one setting."""
+    from speechml.report.compare import compared
+    from speechml.report.comparison_table import as_text
+
+    print(as_text(compared(runs, force), form), end="")
+
+
+@commands.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, of a sweep, or with runs.", metavar="RUN_OR_SWEEP")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+) -> None:
+    """Write a page that opens offline: scores, curves, sounds and confusions of a run; tables and plots of a sweep."""
+    from speechml.report.report import write_report
+
+    print(write_report(folder, output))
+
+
+@commands.command()
+def reproduce(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Experiments (none: those of the labs) and overrides.", metavar="[EXPERIMENT|OVERRIDE]..."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder with the labs' own data sets; else stand-ins.")
+    ] = None,
+    launcher: Annotated[str, typer.Option("--launcher", help="basic, local or slurm.")] = "basic",
+    read: Annotated[bool, typer.Option("--read", help="Run nothing: read the runs that are done.")] = False,
+) -> None:
+    """Run the labs' experiments where they are not done, and show their figures beside the published ones."""
+    from speechml.report.reproduce import reproduce
+
+    told, well = reproduce(words or [], data, launcher, read)
+    print(told)
+    if not well:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def explain(
+    key: Annotated[str, typer.Argument(help="As in --help of speechml-train: optimizer.lr, model, hydra/launcher ...")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="As for speechml-train (with run=... for speechml-evaluate).", metavar="OVERRIDE"),
+    ] = None,
+) -> None:
+    """Tell what a key of the config is: type, unit, default, allowed values, and where its value came from."""
+    from speechml.config.explain import explain
+
+    print(explain(key, overrides or []))
+
+
+@commands.command()
+def tensorboard(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of runs, of a sweep (runs/.sweeps/EXPERIMENT/ID), or single runs; without any, $SPEECHML_RUNS or "
+            "runs.",
+            metavar="[FOLDER]...",
+        ),
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 6006.")] = None,
+) -> None:
+    """Show runs in TensorBoard, on this machine only, by names that say how they differ; Ctrl-C ends it."""
+    from speechml.report.tensorboard import show
+
+    show(folders or [Path(os.environ.get("SPEECHML_RUNS", "runs"))], port)
+
+
+def app() -> None:
+    """Entry point of `speechml`: errors that are the user's to mend are one sentence and exit code 2."""
+    try:
+        commands()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,99 @@
+"""Where the items of a data set come from, as far as their data module knows: what an audit of the parts goes by."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from speechml.storage.pack import Pack
+
+COMPARED = 64  # samples in the middle of a recording, by which those are found that may be equal
+# How published corpora write the speaker into their file names; anybody else's names are not interpreted.
+NAMED_SPEAKERS = (
+    re.compile(r"(p\d{3}|s5)_\d{3}(?!\d)"),  # VCTK and VoiceBank: p225_001
+    re.compile(r"(\d{2,5})-\d{3,6}-\d{4}$"),  # LibriSpeech: 84-121123-0000
+)
+
+
+class Noise(NamedTuple):
+    """Recordings of noise that are mixed in.
+
+    recordings: how many; 0 where every item's noise is drawn anew; None where it is not known which they are.
+    stretches: what each part hears of them, (stretches, 3): recording, first sample, first one after it.
+    """
+
+    recordings: int | None
+    stretches: dict[str, np.ndarray]
+
+
+class Origins(NamedTuple):
+    """What a data module knows of its items. Sequences have one entry an item; what does not apply is None.
+
+    marks: equal for items that are equal, and for no others, each by what of the item it is of (`` where that is all).
+    silent: whether that of an item is of one value throughout, so that it is equal to others by its nature.
+    sources: what an item is a piece of, by its kind (speaker, song, recording); empty where there is none, None where it is
+        not known. in_time: whether the parts are other moments of the same sources.
+    moments: (items, 3): song, channel, block in time.
+    stretches: of each part within one recording: first sample, first one after it; `rate` of them are a second.
+    noise: what is mixed in.
+    statistics: what is computed of the items before the first step; empty where nothing is. `fitted`: of which items.
+    """
+
+    marks: dict[str, Sequence[Hashable]]
+    silent: Callable[[str, int], bool]
+    fitted: Sequence[int]
+    sources: dict[str, Sequence[str | None]]
+    statistics: str = ""
+    in_time: bool = False
+    moments: np.ndarray | None = None
+    stretches: dict[str, tuple[int, int]] | None = None
+    rate: int = 1
+    noise: Noise | None = None
+
+
+def speaker_in(name: str) -> str | None:
+    """The speaker that a file name of a published corpus carries, or None: yes/0a7c2a8d_nohash_0.wav is by 0a7c2a8d."""
+    file = name.rpartition("/")[2]
+    mark, found, _ = file.partition("_nohash_")
+    if found:
+        return mark
+    stem = file.rpartition(".")[0] or file
+    return next((match[1] for layout in NAMED_SPEAKERS if (match := layout.match(stem))), None)
+
+
+def marks(pack: Pack) -> list[Hashable]:
+    """A mark for each recording of a pack: equal where all their samples are, whatever factor brings them back.
+
+    A few samples are compared first, so that only recordings which may be equal are read whole.
+    """
+    lengths = pack.lengths.numpy()
+    first = pack.starts.numpy() + np.maximum(lengths - COMPARED, 0) // 2
+    inside = np.arange(COMPARED) < lengths[:, None]
+    middles = pack.samples.numpy()[np.where(inside, first[:, None] + np.arange(COMPARED), 0)] * inside
+    alike: dict[Hashable, list[int]] = defaultdict(list)
+    for i, middle in enumerate(middles):
+        alike[int(lengths[i]), middle.tobytes()].append(i)
+    found: list[Hashable] = list(range(len(lengths)))
+    for several in alike.values():
+        if len(several) > 1:
+            for i in several:
+                found[i] = hashlib.sha256(samples_of(pack, i).tobytes()).digest()
+    return found
+
+
+def samples_of(pack: Pack, recording: int) -> np.ndarray:
+    """The samples of one recording as they are packed. Shape: (time,)."""
+    first = int(pack.starts[recording])
+    samples: np.ndarray = pack.samples[first : first + int(pack.lengths[recording])].numpy()
+    return samples
+
+
+def is_constant(samples: np.ndarray) -> bool:
+    """Whether samples (time,) are all the same, as in silence."""
+    return bool((samples == samples[0]).all())

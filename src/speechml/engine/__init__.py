@@ -1,0 +1,1 @@
+"""The training of one run: from its config to its scores."""

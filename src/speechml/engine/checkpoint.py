@@ -1,0 +1,221 @@
+"""Checkpoints: tensors and plain containers only, from which a network can be rebuilt without its run."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from speechml import __version__
+from speechml.config.instantiate import build, target
+from speechml.engine.resume import refuse_unusable_state
+from speechml.errors import UserError
+from speechml.runs.folder import LAST, PREVIOUS, read_card
+from speechml.storage.files import to_disk, write_bytes
+from speechml.storage.seal import is_sealed, is_whole, seal
+
+ANOTHER = "use another of the run, or train again with redo=true"
+FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and could not be continued at a step
+
+
+class AtomicIO(TorchCheckpointIO):
+    """Checkpoints that are whole or absent, with a checksum inside; of `last.ckpt` the one before is kept.
+
+    Lightning writes into the system's temporary folder, from where a move may be a copy.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
+        path = Path(path)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        seal(buffer)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.name != LAST:  # may be lost in a power cut as long as no `last` goes on from it
+                write_bytes(path, buffer.getbuffer(), durable=False)
+                return
+            for other in path.parent.glob("best.ckpt"):
+                to_disk(other)
+            write_bytes(path, buffer.getbuffer(), before=path.with_name(PREVIOUS))
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}); what was saved before is whole: "
+                "make room, and the same command goes on from there"
+            ) from error
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:  # noqa: ARG002
+        return read_checkpoint(Path(path))
+
+
+def checkpoint_of(run: Path) -> Path:
+    """The checkpoint that a run's scores come from, or the file itself where one is given.
+
+    Raises:
+        UserError: no such run, or one without a checkpoint.
+    """
+    if run.is_file():
+        return run
+    if not run.exists():
+        raise UserError(f"{run} does not exist; give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789")
+    card = read_card(run)
+    if card is None:
+        raise UserError(f"{run} is no run (it has no card.json); give a folder as in runs/lab2b_mimo_cnn/0123456789")
+    name = card.get("test_weights", "best")
+    for candidate in (run / "checkpoints" / f"{name}.ckpt", run / "checkpoints" / "last.ckpt"):
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"{run} has no checkpoint (its state is {card['state']}); launch it again to train it")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, read without running anything that it may contain.
+
+    Raises:
+        UserError: damaged, carrying code, or not written by speechml.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); {ANOTHER}") from error
+    if is_sealed(raw) and not is_whole(raw):
+        raise UserError(f"{path} is damaged: its content is not that of its checksum; {ANOTHER}")
+    if not zipfile.is_zipfile(io.BytesIO(raw)) or raw[:2] != b"PK":  # torch would read other, older formats as well
+        raise UserError(f"{path} cannot be read as a checkpoint; it may be cut short: {ANOTHER}")
+    try:
+        if not _as_written(raw):
+            raise UserError(f"{path} is refused: its parts are compressed or larger than the file; {ANOTHER}")
+        if not is_sealed(raw) and (bad := zipfile.ZipFile(io.BytesIO(raw)).testzip()):
+            raise UserError(f"{path} is damaged (in its part {bad}); {ANOTHER}")
+        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} is refused: it is damaged or holds more than tensors; nothing in it was run"
+        ) from error
+    except UserError:
+        raise
+    except Exception as error:  # readers of hostile bytes raise whatever comes up: the refusal is the same
+        raise UserError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); {ANOTHER}") from error
+    return _known(content, path, is_sealed(raw))
+
+
+def _as_written(raw: bytes) -> bool:
+    """Whether the parts of the archive are stored as torch stores them, so that they cannot grow when they are read."""
+    with zipfile.ZipFile(io.BytesIO(raw)) as file:
+        parts = file.infolist()
+    stored = all(part.compress_type == zipfile.ZIP_STORED and part.file_size == part.compress_size for part in parts)
+    return stored and sum(part.file_size for part in parts) <= len(raw)
+
+
+def _known(content: Any, path: Path, seal: bool) -> dict[str, Any]:
+    """`content`, if it is what this version writes or once wrote."""
+    record = content.get("speechml") if isinstance(content, dict) else None
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise UserError(f"{path} was not written by speechml; give a checkpoint of one of its runs")
+    number = record.get("format")
+    if type(number) is not int or not 1 <= number <= FORMAT:
+        raise UserError(
+            f"{path} was written by speechml {_short(record.get('version'))} in format {_short(number)}; "
+            f"this is {__version__}, which reads formats 1 to {FORMAT}"
+        )
+    if number > 1 and not seal:
+        raise UserError(f"{path} is damaged: its checksum is missing; {ANOTHER}")
+    state = content.get("state_dict")
+    if not isinstance(state, dict) or not all(isinstance(weight, torch.Tensor) for weight in state.values()):
+        raise UserError(f"{path} holds no weights; {ANOTHER}")
+    assert isinstance(content, dict)
+    return content
+
+
+def _short(value: Any, most: int = 60) -> str:
+    """What a file says, on one line and not long."""
+    try:
+        return (ascii(value)[1:-1] if isinstance(value, str) else ascii(value))[:most]
+    except RecursionError:
+        return type(value).__name__
+
+
+def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that the run in `folder` can go on from, and its content; None where there is none.
+
+    A damaged one is told, and the one before is taken.
+    """
+    for path in (folder / "checkpoints" / name for name in (LAST, PREVIOUS)):
+        if path.exists():
+            try:
+                content = read_checkpoint(path)
+                if "resume" in content:  # the first format could be continued after whole epochs only
+                    refuse_unusable_state(content, path)
+            except UserError as damaged:
+                print(f"note: {str(damaged).removesuffix(ANOTHER).rstrip(' ;:')}", file=sys.stderr)
+                continue
+            if "resume" in content:
+                if path.name == PREVIOUS:  # which the next saving would replace by the damaged one
+                    path = path.replace(path.with_name(LAST))
+                return path, content
+    return None
+
+
+def task_of(config: dict[str, Any], source: str) -> pl.LightningModule:
+    """The task that a config describes, untrained.
+
+    Raises:
+        UserError: the config's `model` is missing, refused, or no task.
+    """
+    node = config.get("model")
+    if not isinstance(node, dict) or not issubclass(target(node.get("_target_"), "model."), pl.LightningModule):
+        raise UserError(f"{source} describes no model that speechml can build")
+    task = build(node, where="model", optimizer=config.get("optimizer"), scheduler=config.get("scheduler"))
+    assert isinstance(task, pl.LightningModule)
+    return task
+
+
+def restored(path: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
+    """The trained task of a checkpoint in evaluation mode, and what `Record` wrote beside it.
+
+    Raises:
+        UserError: as `read_checkpoint`, or weights that are not those of the network described beside them.
+    """
+    content = read_checkpoint(path)
+    config = content["speechml"]["config"]
+    try:
+        task = task_of(config, str(path))
+    except UserError as error:
+        reason = str(error).removeprefix(f"{path} ")
+        raise UserError(f"{path} describes no model that speechml can build ({_short(reason, 400)})") from error
+    except Exception as error:  # what a class makes of strange arguments is its own
+        raise UserError(f"{path} describes no model that speechml can build ({type(error).__name__})") from error
+    refuse_other_weights(task, content["state_dict"], path)
+    task.load_state_dict(content["state_dict"])
+    return task.eval().requires_grad_(False), content["speechml"]
+
+
+def refuse_other_weights(task: torch.nn.Module, state: Any, path: Path) -> None:
+    """Refuse weights whose names or shapes are not the task's, naming the first difference."""
+    own = task.state_dict()
+    given = state if isinstance(state, dict) else {}
+    for name in sorted(own.keys() ^ given.keys(), key=str):
+        side = "lacks" if name in own else "has an unknown"
+        raise UserError(f"{path} is a checkpoint of another model: it {side} weight {_short(name)}")
+    for name, weight in own.items():
+        shape = tuple(getattr(given[name], "shape", ()))
+        if not isinstance(given[name], torch.Tensor) or shape != tuple(weight.shape):
+            raise UserError(
+                f"{path} is a checkpoint of another model: weight {name} has shape {shape}, not {tuple(weight.shape)}"
+            )
+        if (given[name].dtype, given[name].layout, given[name].device) != (weight.dtype, weight.layout, weight.device):
+            raise UserError(
+                f"{path} is a checkpoint of another model: weight {name} is {given[name].dtype}, {given[name].layout} "
+                f"on {given[name].device}, not {weight.dtype}"
+            )
+
+
+def not_finite(weights: dict[str, torch.Tensor]) -> list[str]:
+    """Names of the weights that are NaN or infinite somewhere."""
+    return [name for name, weight in weights.items() if not bool(torch.isfinite(weight).all())]

@@ -1,0 +1,104 @@
+"""Scoring a finished run again: on its own test part, or on that of other data."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from omegaconf import DictConfig
+
+from speechml.config.compose import plain, refuse_unknown_keys
+from speechml.config.instantiate import build
+from speechml.engine.checkpoint import checkpoint_of, restored
+from speechml.engine.process import prepare, set_seed
+from speechml.errors import UserError
+from speechml.report.audit import audited, heard_before
+from speechml.report.audit import lines as audit_lines
+from speechml.report.class_summary import class_cells, confused, remarks
+from speechml.report.summary import score_cells, scored_parts, undefined
+from speechml.runs.folder import provenance, read_card
+from speechml.runs.predictions import tested, write_predictions
+from speechml.runs.tables import table
+from speechml.storage.files import write_json
+from speechml.tasks.classification import Classification
+
+OWN_KEYS = {"run", "data", "paths", "seed", "threads"}
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Score the run that `run` names, write `evaluations/<data>-<test set>.json` and `.npz` in its folder, print a table.
+
+    Raises:
+        UserError: no such run, unusable data, or data at another sample rate than the run's.
+    """
+    config = plain(cfg)
+    refuse_unknown_keys(config, only=OWN_KEYS)
+    prepare(config)
+    run = Path(str(config["run"]))
+    checkpoint = checkpoint_of(run).resolve()
+    folder = run if run.is_dir() else checkpoint.parents[1]
+    own = read_card(folder)
+    if own is None:
+        raise UserError(f"{run} lies in no run; give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789")
+    task, record = restored(checkpoint)
+    trained = record["config"]
+    node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
+    data = build(node, where="data")
+    task.refuse_strange(data)  # type: ignore[operator]
+    if isinstance(task, Classification):
+        data.limited_to = task.classes
+    card = data.card()
+    data.foreign = card["fingerprint"] != own["data"]["fingerprint"]
+    if getattr(task, "sample_rate", None) != data.sample_rate:
+        raise UserError(
+            f"{run} works at {task.sample_rate} Hz and the data are at {data.sample_rate} Hz; "
+            f"add data.sample_rate={task.sample_rate}"
+        )
+    set_seed(config["seed"])
+    task.attach(data)  # type: ignore[operator]
+    trainer = pl.Trainer(
+        accelerator="auto", devices=1, deterministic=True, use_distributed_sampler=False, default_root_dir=folder,
+        logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.test(task, datamodule=data, verbose=False)
+    scores: Any = task.scores
+    name = f"{card['data']}-{card['test_fingerprint']}"
+    out = folder / "evaluations"
+    out.mkdir(exist_ok=True)
+    write_predictions(out / f"{name}.npz", tested(task, data), data.corpus.names, **task.predicted())  # type: ignore[operator]
+    known = data.known(record["heard"])
+    audit = heard_before(data, known) if data.foreign else audited(data)
+    content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "audit": audit, "scores": scores}
+    write_json(out / f"{name}.json", content | provenance())
+    if "test/acc" in scores:
+        beside = remarks(scores, card["recordings"]["test"], card["called"])
+        print("", table(*class_cells(scores, {})), "", *beside, *confused(out / f"{name}.npz"), sep="\n")
+    _tell(folder, own, name, content, known)
+    return scores
+
+
+def _tell(folder: Path, own: dict[str, Any], name: str, content: dict[str, Any], known: int) -> None:
+    card, scores = content["data"], content["scores"]
+    for part in scored_parts(scores):
+        print("", table(*score_cells(scores, {}, part)), *undefined(scores, part), sep="\n")
+    counts, every = card["recordings"]["test"], sum(card["recordings"].values())
+    protocol = f"split protocol {card['protocol']}, test set {name.split('-')[-1]}"
+    own_data = own["data"]["fingerprint"] == card["fingerprint"]
+    audit = audit_lines(content["audit"]) if own_data or not known else []  # what is known of other data is told below
+    print("", *audit, sep="\n")
+    print(f"Data: {card['data']}, {counts} test {card['called']} of {every}, {protocol}.")
+    for note in card["notes"]:
+        print(f"  note: {note}")
+    if known:
+        print(
+            f"Not a test: {known} of the {counts} {card['called']} were used, at least in part, to train or validate the run."
+        )
+    if own["state"] != "done":
+        print(f"The run is not finished (its state is {own['state']}).")
+    if own["data"]["test_fingerprint"] == card["test_fingerprint"]:
+        print("This is the test set of the run itself.")
+    else:
+        print("This is not the test set of the run: its own scores are not comparable with these.")
+    print(f"Written: {folder / 'evaluations' / name}.json and .npz, {time.strftime('%Y-%m-%d %H:%M')}")

@@ -1,1 +1,0 @@
-"""What a key of the config is, what it may be, and why it has the value it has."""

@@ -1,0 +1,146 @@
+"""Models for other programs: weights as safetensors, everything else as JSON, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import safetensors.torch
+import torch
+
+from speechml import __version__
+from speechml.engine.checkpoint import checkpoint_of, not_finite, refuse_other_weights, restored, task_of
+from speechml.errors import UserError
+from speechml.storage.files import make_folder, write_bytes, write_text
+
+FORMAT = 1  # raise it when what model.json holds changes
+WEIGHTS, MODEL = "weights.safetensors", "model.json"
+
+
+def model_of(run: Path) -> pl.LightningModule:
+    """The trained task of a run, a checkpoint file or an exported folder, in evaluation mode.
+
+    Raises:
+        UserError: none of them, or damaged, or of another model.
+    """
+    if (run / MODEL).is_file():
+        return imported(run)[0]
+    return restored(checkpoint_of(run))[0]
+
+
+def export(run: Path, folder: Path, overwrite: bool = False) -> None:
+    """Write the model of a run or a checkpoint file into `folder`, for programs that know safetensors and JSON.
+
+    Whole or not at all: a folder without model.json is no model, and it is written last.
+
+    Raises:
+        UserError: no usable model, or a folder that cannot be written to or has a model already.
+    """
+    if (folder / "card.json").exists():
+        raise UserError(f"{folder} is a run, and stays as it was made; export into another folder")
+    there = [name for name in (MODEL, WEIGHTS) if (folder / name).exists()]
+    if there and not overwrite:
+        raise UserError(f"{folder / there[0]} is there already; add --overwrite, or export into another folder")
+    checkpoint = checkpoint_of(run)
+    task, record = restored(checkpoint)
+    weights = {name: weight.contiguous().clone() for name, weight in task.state_dict().items()}
+    refuse_not_finite(weights, checkpoint)
+    content = safetensors.torch.save(weights)
+    about = as_json(record, task, content, checkpoint)
+    make_folder(folder)
+    try:
+        (folder / MODEL).unlink(missing_ok=True)
+        write_bytes(folder / WEIGHTS, content)
+        write_text(folder / MODEL, about)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written to ({error.strerror}); give another folder") from error
+
+
+def as_json(record: dict[str, Any], task: Any, weights: bytes, source: Path) -> str:
+    """What model.json says: the network, what it hears and names, what it has learned from."""
+    about = {
+        "format": FORMAT, "version": __version__, "model": record["config"]["model"],
+        "sample_rate": getattr(task, "sample_rate", None), "classes": getattr(task, "classes", None),
+        "data": record.get("data"), "heard": record.get("heard", []), "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }  # fmt: skip
+    try:
+        return json.dumps(about, indent=1, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{source} describes a model that JSON cannot hold ({error}); use the run itself") from error
+
+
+def imported(folder: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
+    """The task of an exported folder in evaluation mode, and what model.json says of it. Nothing in it is executed.
+
+    Raises:
+        UserError: damaged, of another format, or weights that are not those of the network described beside them.
+    """
+    about = _about(folder / MODEL)
+    path = folder / WEIGHTS
+    weights = _weights(path, about)
+    refuse_not_finite(weights, path)
+    task = _task(about, folder / MODEL)
+    refuse_other_weights(task, weights, path)
+    task.load_state_dict(weights)
+    return task.eval().requires_grad_(False), about
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({type(error).__name__}); export the run again") from error
+    if not isinstance(about, dict) or type(about.get("format")) is not int or not isinstance(about.get("model"), dict):
+        raise UserError(f"{path} was not written by speechml export; give a folder that it wrote")
+    if about["format"] != FORMAT:
+        raise UserError(
+            f"{path} was written by speechml {about.get('version')} in format {about['format']}; this is {__version__}, "
+            f"which reads format {FORMAT}: export the run again"
+        )
+    return about
+
+
+def _weights(path: Path, about: dict[str, Any]) -> dict[str, torch.Tensor]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); export the run again") from error
+    if hashlib.sha256(content).hexdigest() != about.get("weights_sha256"):
+        raise UserError(f"{path} is damaged: its content is not that of the checksum in {MODEL}; export the run again")
+    try:
+        return safetensors.torch.load(content)
+    except Exception as error:  # readers of hostile bytes raise whatever comes up: the refusal is the same
+        raise UserError(
+            f"{path} cannot be read as safetensors ({type(error).__name__}); export the run again"
+        ) from error
+
+
+def _task(about: dict[str, Any], path: Path) -> pl.LightningModule:
+    """The network that model.json describes, which must hear and name what model.json says."""
+    try:
+        task = task_of({"model": about["model"]}, str(path))
+    except UserError:
+        raise
+    except Exception as error:  # arguments of any kind reach the classes of networks
+        raise UserError(f"{path} describes no model that can be built ({type(error).__name__}: {error})") from error
+    for key in ("sample_rate", "classes"):
+        if getattr(task, key, None) != about.get(key):
+            raise UserError(
+                f"{path} contradicts itself: its {key} is {about.get(key)}, its model's {getattr(task, key, None)}"
+            )
+    return task
+
+
+def refuse_not_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        UserError: naming the first of them.
+    """
+    for name in not_finite(weights)[:1]:
+        raise UserError(
+            f"{path} holds weights that are NaN or infinite ({name}); train again with a lower optimizer.lr"
+        )

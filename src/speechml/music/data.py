@@ -1,0 +1,152 @@
+"""Music as rows of hand-made features: one row for half a second of one channel."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechml.data.base import PARTS, PartsData, Picks
+from speechml.data.provenance import Origins
+from speechml.errors import UserError
+from speechml.music.recordings import BLOCK_S, Music
+from speechml.music.split import Split, as_published, honest
+
+SCORED_AT_ONCE = 8192  # rows
+PROTOCOLS = ("as_published", "honest")
+
+
+class FeatureBatch(NamedTuple):
+    """features: (batch, 12); label: (batch,) class numbers; numbers: (batch,) rows within the corpus."""
+
+    features: Tensor
+    label: Tensor
+    numbers: Tensor
+
+
+class FeatureCorpus(NamedTuple):
+    """What was found: rows of features with a label each, and how they were divided."""
+
+    names: list[str]
+    lengths: list[int]  # blocks: 1 each
+    sums: list[str]  # checksums
+    parts: dict[str, list[int]]
+    classes: list[str]
+    features: Tensor  # (rows, 12)
+    labels: Tensor  # (rows,)
+    protocol: str
+    notes: list[str]
+
+
+class GenreFeatures(PartsData):
+    """Rows of hand-made features of music, from a folder of music or from a .npz in the format of DDASP exercise 12.
+
+    Args:
+        root: folder (files named `*_0.mp3`, `*_1.wav` ..., or one folder for each genre), or .npz file.
+        protocol: `as_published` divides rows at random and normalises by all of them; `honest` divides by song or by
+            time, and normalises by the training part.
+        common: what every data module takes, but for the sample rate.
+    """
+
+    called = "rows"
+
+    def __init__(self, root: str, protocol: str = "as_published", **common: Any) -> None:
+        super().__init__(sample_rate=None, **common)
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol is {protocol!r}; it can be {' or '.join(PROTOCOLS)}")
+        self.root, self.asked = Path(root).expanduser(), protocol
+        self._here: tuple[torch.device, Tensor, Tensor] | None = None
+
+    def find(self) -> FeatureCorpus:
+        from speechml.music.feature_files import read
+
+        music = read(self.root, self.cache)
+        split: Split = (as_published if self.asked == "as_published" else honest)(music, self.split_seed)
+        names = [
+            f"{music.songs[song]}/{channel}/{block}"
+            for song, channel, block in zip(music.song, music.channel, music.block, strict=True)
+        ]
+        self._songs = [music.songs[song] for song in music.song.tolist()]
+        self._moments = np.stack([music.song, music.channel, music.block], axis=1)
+        sums = [
+            hashlib.sha256(row.tobytes() + bytes([label])).hexdigest()
+            for row, label in zip(music.features, music.label.tolist(), strict=True)
+        ]
+        return FeatureCorpus(
+            names=names, lengths=[1] * len(names), sums=sums, parts=split.parts, classes=music.genres,
+            features=torch.from_numpy(music.features).float(), labels=torch.from_numpy(music.label),
+            protocol=split.protocol, notes=[*told(music), *music.notes, *split.notes],
+        )  # fmt: skip
+
+    def remedy(self, part: str) -> str:  # noqa: ARG002 (the same for all)
+        return "give more music"
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the genres, in the order of the network's outputs."""
+        return list(self.corpus.classes)
+
+    def fitted(self) -> list[int]:
+        """The rows whose mean and standard deviation normalise the features: all as published, else those of training."""
+        c: FeatureCorpus = self.corpus
+        return list(range(len(c.names))) if self.asked == "as_published" else c.parts["train"]
+
+    def rows_to_fit(self) -> Tensor:
+        """The features of `fitted`. Shape: (rows, 12)."""
+        features: Tensor = self.corpus.features[self.fitted()]
+        return features
+
+    def origins(self) -> Origins:
+        c: FeatureCorpus = self.corpus
+        equal = np.unique(c.features.numpy(), axis=0, return_inverse=True)[1].reshape(-1).tolist()
+        return Origins(
+            marks={"": equal}, silent=lambda *_: False, fitted=self.fitted(), in_time=c.protocol == "time",
+            statistics="mean and deviation of the features", sources={"song": self._songs}, moments=self._moments,
+        )  # fmt: skip
+
+    def heard(self) -> list[str]:
+        """As the base, in one string: every checkpoint holds it, and thousands of strings would take longer to save."""
+        return [" ".join(super().heard())]
+
+    def known(self, heard: list[str]) -> int:
+        return super().known([mark for marks in heard for mark in marks.split()])
+
+    def scored(self) -> dict[str, list[int]]:
+        """All three parts, as in the exercise; the scores of training rows are called that."""
+        parts = self.corpus.parts
+        return {"test": parts["test"]} if self.foreign else {part: parts[part] for part in PARTS}
+
+    def card(self) -> dict[str, Any]:
+        return super().card() | {"classes": self.classes}
+
+    def _seconds(self, part: str) -> float:
+        return len(self.corpus.parts[part]) * BLOCK_S
+
+    def _scoring_groups(self, *parts: list[int]) -> list[Tensor]:
+        """Rows in large batches: scores do not depend on it, and rows are small."""
+        rows = torch.cat([torch.empty(0, dtype=torch.long), *super()._scoring_groups(*parts)])
+        return list(rows.split(SCORED_AT_ONCE))
+
+    def gather(self, picks: Picks) -> FeatureBatch:
+        """The rows of `picks` on the device of `picks.numbers`."""
+        device = picks.numbers.device
+        if self._here is None or self._here[0] != device:
+            self._here = device, self.corpus.features.to(device), self.corpus.labels.to(device)
+        _, features, labels = self._here
+        return FeatureBatch(features[picks.numbers], labels[picks.numbers], picks.numbers)
+
+
+def told(music: Music) -> list[str]:
+    """What the checks of the exercise found, in words: balance of the classes, and rows that are there twice."""
+    counts = np.bincount(music.label, minlength=len(music.genres))
+    if not counts.all():
+        missing = ", ".join(genre for genre, count in zip(music.genres, counts, strict=True) if not count)
+        raise UserError(f"no rows of {missing}; a class without rows cannot be learned")
+    shares = ", ".join(f"{genre} {n / len(music.label):.1%}" for genre, n in zip(music.genres, counts, strict=True))
+    again = len(music.features) - len(np.unique(music.features, axis=0))
+    uneven = "; the classes are out of balance" if counts.max() > 1.5 * counts.min() else ""
+    return [f"{len(music.label):,} rows: {shares}{uneven}; {again} rows repeat another one"]

@@ -1,0 +1,114 @@
+"""Which rows of features train, validate and test: as DDASP exercise 12 published it, or so that nothing is known twice."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from speechml.data.base import PARTS
+from speechml.music.recordings import Music
+from speechml.signal.random import key, permutation, uniform
+
+SHARES = (0.25, 0.25)  # of validation and test: the exercise's 50/25/25
+VALIDATION = 0.2  # of the rest in time, where the last quarter of each song is test
+
+
+class Split(NamedTuple):
+    """Rows of each part, how they were divided, and what a reader of the scores should know."""
+
+    parts: dict[str, list[int]]
+    protocol: str
+    notes: list[str]
+
+
+def as_published(music: Music, split_seed: int) -> Split:
+    """Rows at random, 50/25/25, whatever song, channel or moment they are of."""
+    order = permutation(key("split", split_seed), len(music.label)).numpy()
+    val, test = (round(len(order) * share) for share in SHARES)
+    part = np.empty(len(order), np.int64)
+    for number, rows in enumerate((order[val + test :], order[:val], order[val : val + test])):
+        part[rows] = number
+    leaks = (
+        f"as published, so these figures flatter: all rows, of the test too, normalise the features, and {known(music, part)} "
+        "of the test rows have the same moment's other channel or the block beside it in the training part"
+    )
+    return Split(listed(part), "as_published", [leaks])
+
+
+def known(music: Music, part: np.ndarray) -> str:
+    """Share of test rows of which training holds the other channel or a neighbour in time."""
+    moment = music.song * (music.block.max() + 2) + music.block
+    near = np.unique(np.concatenate([moment[part == 0] + step for step in (-1, 0, 1)]))
+    return f"{np.isin(moment[part == 2], near).mean():.0%}"
+
+
+def honest(music: Music, split_seed: int) -> Split:
+    """By song where every genre has three songs, else the last quarter of each song in time is test.
+
+    Both channels of a moment, and rows that repeat one another, are in one part.
+    """
+    songs = [np.unique(music.song[music.label == genre]) for genre in range(len(music.genres))]
+    if all(len(of_genre) >= 3 for of_genre in songs):
+        part, protocol, notes = by_song(music, songs, split_seed), "song", ["every song is in one part only"]
+    else:
+        part, protocol = by_time(music, split_seed), "time"
+        notes = [
+            "too few songs to divide by: the last quarter of each song is test, so every song is known from training"
+        ]
+    moved = keep_together(music, part)
+    if moved:
+        notes.append(
+            f"but for {moved} rows, which repeat a row of another part, or are of such a moment, and were moved there"
+        )
+    return Split(listed(part), protocol, notes)
+
+
+def by_song(music: Music, songs: list[np.ndarray], split_seed: int) -> np.ndarray:
+    """Part of each row: of each genre a quarter of the songs, one at least, validates, and as many test."""
+    part = np.zeros(len(music.label), np.int64)
+    for genre, of_genre in enumerate(songs):
+        order = of_genre[permutation(key("songs", split_seed, genre), len(of_genre)).numpy()]
+        val, test = (max(1, round(len(order) * share)) for share in SHARES)
+        part[np.isin(music.song, order[:val])] = 1
+        part[np.isin(music.song, order[val : val + test])] = 2
+    return part
+
+
+def by_time(music: Music, split_seed: int) -> np.ndarray:
+    """Part of each row: the last quarter of each song is test, one stretch of the rest, at a random place, validates."""
+    part = np.zeros(len(music.label), np.int64)
+    for number, song in enumerate(np.unique(music.song)):
+        rows = music.song == song
+        blocks = np.unique(music.block[rows])  # those that are there: silent ones are left out
+        rest = len(blocks) - max(1, round(len(blocks) * SHARES[1]))
+        length = max(1, round(rest * VALIDATION))
+        chance = float(uniform(key("validation", split_seed), torch.tensor([number]), 1)[0, 0])
+        first = int(chance * (rest - length + 1))
+        part[rows & np.isin(music.block, blocks[first : first + length])] = 1
+        part[rows & np.isin(music.block, blocks[rest:])] = 2
+    return part
+
+
+def keep_together(music: Music, part: np.ndarray) -> int:
+    """Give rows that repeat one another, and both channels of a moment, one part: the first of theirs in the order of PARTS.
+
+    Returns how many rows changed.
+    """
+    before = part.copy()
+    moments = np.stack([music.song, music.block], axis=1)
+    groups = [np.unique(of, axis=0, return_inverse=True)[1].reshape(-1) for of in (music.features, moments)]
+    while True:  # a row that moves takes its other channel along, and that those that repeat it
+        last = part.copy()
+        for group in groups:
+            first = np.full(group.max() + 1, len(PARTS))
+            np.minimum.at(first, group, part)
+            part[:] = first[group]
+        if np.array_equal(part, last):
+            return int((part != before).sum())
+
+
+def listed(part: np.ndarray) -> dict[str, list[int]]:
+    """Rows of each part by its name."""
+    return {name: np.nonzero(part == number)[0].tolist() for number, name in enumerate(PARTS)}

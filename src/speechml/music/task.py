@@ -1,0 +1,84 @@
+"""Training and scoring of networks that name the class of a row of hand-made features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from speechml.config.instantiate import build
+from speechml.errors import UserError
+from speechml.music.data import GenreFeatures
+from speechml.music.loudness import COLUMNS
+from speechml.signal.standardise import Standardise
+from speechml.tasks.classification import Classification
+
+
+class FeatureClassifier(Classification):
+    """A classifier of feature rows: some columns, brought to mean 0 and standard deviation 1, into a network.
+
+    Args:
+        net: config node of the network, (batch, column) -> (batch, classes).
+        columns: names among `signal.loudness.COLUMNS`; null: all.
+        log: those of the columns whose logarithm is taken; they must be positive.
+        classes: names in the order of the outputs; null: those of the data, filled in when a run begins.
+        label_smoothing: share of the target that all classes have in common.
+        optimizer, scheduler: config nodes; needed for training only.
+
+    Shape of `forward`: (batch, 12) -> (batch, classes) logits; the 12 features of `signal.loudness.music_features`.
+    """
+
+    sample_rate = None
+
+    def __init__(
+        self, net: dict[str, Any], columns: list[str] | None = None, log: list[str] | None = None,
+        classes: list[str] | None = None,
+        label_smoothing: float = 0.0, optimizer: dict[str, Any] | None = None, scheduler: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(classes, label_smoothing, optimizer, scheduler)
+        chosen = list(COLUMNS) if columns is None else columns
+        self.front_end = Standardise(numbers(chosen, "columns"), numbers(log or [], "log"))
+        self.net = build(net, where="model.net", inputs=len(chosen), classes=len(self.classes))
+
+    @classmethod
+    def refuse_strange(cls, data: Any) -> None:
+        if not isinstance(data, GenreFeatures):
+            raise UserError(
+                f"{cls.__name__} learns from rows of features, which {type(data).__name__} has not; choose data=genre_features"
+            )
+
+    def prepare(self, data: Any) -> None:
+        self.front_end.fit(data.rows_to_fit().to(self.device))
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.dim() != 2 or features.shape[1] != len(COLUMNS):
+            raise ValueError(f"features must be (batch, {len(COLUMNS)}), not {tuple(features.shape)}")
+        out: Tensor = self.net(self.front_end(features))
+        return out
+
+    def seen(self, batch: Any) -> Tensor:
+        features: Tensor = batch.features
+        return features
+
+    def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        logits, label = self(batch.features).float(), self.labels(batch)
+        loss = F.cross_entropy(logits, label, label_smoothing=self.label_smoothing)
+        return loss, {"acc": (logits.detach().argmax(1) == label).float().mean()}
+
+
+def numbers(names: list[str], where: str) -> list[int]:
+    """Places of columns, from their names.
+
+    Raises:
+        ValueError: there is no such column, or one is named twice.
+    """
+    from speechml.config.compose import nearest
+
+    for name in names:
+        if name not in COLUMNS:
+            near = nearest(str(name), COLUMNS) or f" (there are: {', '.join(COLUMNS)})"
+            raise ValueError(f"{where} names {name}, which is no feature{near}")
+    if len(set(names)) < len(names) or (where == "columns" and not names):
+        raise ValueError(f"{where} is {names}; name at least one feature, and each once")
+    return [COLUMNS.index(name) for name in names]

@@ -1,1 +1,0 @@
-"""What is made of finished runs: comparisons, pages to look at, the table of reproduced figures."""

@@ -1,0 +1,181 @@
+"""Audio files in and out through libsndfile: wav, flac, ogg and mp3, with errors a person can act on."""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from speechml.errors import UserError
+
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+BLOCK = 1 << 16  # samples written at a time: libsndfile's stack overflows on a minute of ogg in one call
+
+
+@dataclass(frozen=True)
+class Info:
+    """What the header of an audio file says: rate in Hz, length in samples per channel, channels."""
+
+    rate: int
+    frames: int
+    channels: int
+    subtype: str
+
+
+def info(path: Path) -> Info:
+    """Read the header of an audio file.
+
+    Raises:
+        UserError: no such file, no audio file, a file without samples, or one cut short.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give an audio file ({', '.join(EXTENSIONS)})")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes); remove it or put the recording in its place")
+    try:
+        header = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise UserError(f"{path} cannot be read as audio ({_reason(error)}); convert it to wav or flac") from error
+    if path.suffix.lower() == ".wav" and (missing := _missing_bytes(path)):
+        raise UserError(f"{path} is cut short ({missing} bytes of samples are missing); copy it again or remove it")
+    if header.frames == 0:
+        raise UserError(f"{path} holds no samples; remove it or record it again")
+    return Info(header.samplerate, header.frames, header.channels, header.subtype)
+
+
+def checked(stereo: str) -> str:
+    """`stereo`, if it is a way to treat several channels that `load` knows.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if stereo not in ("mix", "refuse"):
+        raise ValueError(f"stereo is {stereo!r}; it can be 'mix' or 'refuse'")
+    return stereo
+
+
+def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: float | None = None) -> np.ndarray:
+    """One waveform from an audio file.
+
+    Args:
+        path: the file.
+        rate: sample rate wanted in Hz; the file's own when None.
+        stereo: `mix` averages the channels, `refuse` accepts mono files only.
+        longest_s: only so many seconds from the beginning are read, where it is given.
+
+    Returns:
+        (time,): int16 where the file holds just that and nothing had to change, else float32 within about [-1, 1].
+
+    Raises:
+        UserError: unreadable, empty, cut short, several channels where refused, NaN or Inf samples.
+    """
+    header = info(path)
+    if header.channels > 1 and stereo == "refuse":
+        raise UserError(
+            f"{path} has {header.channels} channels; give mono files, or mix them down with data.stereo=mix"
+        )
+    exact = header.subtype == "PCM_16" and header.channels == 1 and rate in (None, header.rate)
+    wanted = header.frames if longest_s is None else min(header.frames, math.ceil(longest_s * header.rate))
+    try:
+        samples, _ = soundfile.read(str(path), wanted, dtype="int16" if exact else "float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise UserError(f"{path} cannot be decoded ({_reason(error)}); copy it again or convert it to wav") from error
+    if len(samples) < wanted:
+        raise UserError(f"{path} is cut short ({len(samples)} of {wanted} samples decode); copy it again")
+    if exact:
+        return np.ascontiguousarray(samples[:, 0])
+    if not np.isfinite(samples).all():
+        raise UserError(f"{path} holds NaN or infinite samples; export it again or remove it")
+    mono = samples.mean(axis=1, dtype=np.float32)
+    if rate not in (None, header.rate):
+        mono = soxr.resample(mono, header.rate, rate)
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def append(file: soundfile.SoundFile, waveform: np.ndarray) -> None:
+    """Write (time,) or (time, channel) to an open file, a block at a time."""
+    for start in range(0, len(waveform), BLOCK):
+        file.write(waveform[start : start + BLOCK])
+
+
+def save(path: Path, waveform: np.ndarray, rate: int) -> None:
+    """Write a waveform in the format of the path's extension, whole or not at all.
+
+    Args:
+        path: ends in one of EXTENSIONS; its folder is made.
+        waveform: (time,) or (time, channel), float; samples beyond [-1, 1] are clipped by 16-bit formats.
+        rate: sample rate in Hz.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    kind = path.suffix.lower().lstrip(".").upper()
+    try:
+        # 16 bit for wav and flac, named so that a float array does not decide it; the codecs have no subtype.
+        subtype = "PCM_16" if kind in ("WAV", "FLAC") else None
+        channels = 1 if waveform.ndim == 1 else waveform.shape[1]
+        with soundfile.SoundFile(str(part), "w", rate, channels, subtype, format=kind) as file:
+            append(file, np.clip(waveform, -1.0, 1.0))
+        part.replace(path)
+    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path} cannot be written ({_reason(error)}); choose wav or another rate") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def find(folder: Path) -> list[Path]:
+    """All audio files below a folder, by name.
+
+    Raises:
+        UserError: no such folder, or no audio file in it.
+    """
+    if not folder.exists():
+        raise UserError(f"{folder} does not exist; give a folder of audio files")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file; give the folder that holds the audio files")
+    found = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".") and p.is_file()
+    )
+    if not found:
+        raise UserError(f"{folder} holds no audio files ({', '.join(EXTENSIONS)})")
+    return found
+
+
+def resampling_note(paths: Iterable[Path], rate: int) -> str | None:
+    """One sentence on which sample rates were changed to `rate` (Hz), or None where none was."""
+    others: dict[int, int] = {}
+    for path in paths:
+        own = info(path).rate
+        if own != rate:
+            others[own] = others.get(own, 0) + 1
+    if not others:
+        return None
+    what = ", ".join(f"{count} file{'s' * (count > 1)} at {own} Hz" for own, count in sorted(others.items()))
+    return f"{what} resampled to {rate} Hz (data.sample_rate sets it)"
+
+
+def _reason(error: Exception) -> str:
+    """libsndfile's words without its path and full stop."""
+    return str(error).split(": ")[-1].strip().rstrip(".")
+
+
+def _missing_bytes(path: Path) -> int:
+    """How many bytes a wav file's data chunk promises beyond the end of the file; libsndfile passes over that."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return 0
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", head)
+            if name == b"data":
+                streamed = length in (0, 0xFFFFFFFF)  # a recorder that could not seek back leaves these
+                return 0 if streamed else max(0, file.tell() + length - size)
+            file.seek(length + length % 2, os.SEEK_CUR)
+    return 0

@@ -1,0 +1,248 @@
+"""Files that are whole or absent, and folders that are built once, by one process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from speechml.errors import UserError
+
+
+def write_bytes(path: Path, content: bytes | memoryview, before: Path | None = None, durable: bool = True) -> None:
+    """Replace `path` by `content`: a reader sees the old content or the new, never a part, whatever happens.
+
+    Args:
+        path: its folder is there.
+        content: whole.
+        before: where the old content is kept, in the same folder.
+        durable: wait until it is on the disk, so that it outlives a power cut, too.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        if before is not None and path.exists():
+            path.replace(before)
+        part.replace(path)
+        if durable:
+            to_disk(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text`, as `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace `path` by `content` as JSON, numbers that JSON lacks as null."""
+    write_text(path, json.dumps(_finite(content), indent=1, sort_keys=False, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    for tries in range(20, 0, -1):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):  # has no name that another process could take away
+                return
+        except OSError as error:
+            if tries > 1 and error.errno in (
+                errno.ENOENT,
+                errno.EEXIST,
+            ):  # another process has taken the empty folder away
+                continue
+            raise UserError(f"{folder} cannot be written to ({error.strerror}); give another folder") from error
+
+
+@contextmanager
+def locked(path: Path, must: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`, waiting for whoever has it; a killed holder lets go by itself.
+
+    Args:
+        path: the folders above it are made.
+        must: fail where the file system has no locks (Lustre mounted without them); else go on without one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if must or error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                raise
+        yield
+
+
+_noting: ContextVar[dict[Path, bool] | None] = ContextVar("_noting", default=None)
+
+
+@contextmanager
+def builds() -> Iterator[dict[Path, bool]]:
+    """The folders that `built_once` is asked for meanwhile, and whether it had to build them here."""
+    noted: dict[Path, bool] = {}
+    before = _noting.set(noted)
+    try:
+        yield noted
+    finally:
+        _noting.reset(before)
+
+
+def built_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[Path], None]) -> Path:
+    """`folder`, built by `build(temporary folder)` unless `is_whole(folder)` says that it stands already.
+
+    One process builds while the others wait. Where locks do not reach the other machines that share the file system,
+    each of these builds for itself, and the first to be done is the one that all use. A folder that is torn or stale is
+    built anew; a build that fails leaves nothing, and what one that was killed has left is removed by the next.
+
+    Raises:
+        UserError: the folder's place cannot be written to, or is full.
+    """
+    noted = _noting.get()
+    if is_whole(folder):
+        if noted is not None:
+            noted.setdefault(folder, False)
+        return folder
+    make_folder(folder.parent)
+    built_here = False
+    with locked(folder.with_name(f".{folder.name}.lock"), must=False):
+        if not is_whole(folder):
+            part = _own_part(folder)
+            try:
+                part.mkdir()
+                _remove_leftovers(part)
+                build(part)
+                built_here = _put_in_place(part, folder, is_whole)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise UserError(
+                    f"{folder.parent} has no room left ({error.strerror}); make some, or give another folder"
+                ) from error
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    if noted is not None:
+        noted[folder] = built_here
+    return folder
+
+
+PART = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<process>\d+)\.[0-9a-f]{8}\.part")
+ABANDONED_S = 24 * 3600.0  # no build takes longer without writing
+
+
+def _own_part(folder: Path) -> Path:
+    """A name beside `folder` that no other builder uses and that tells whose it is."""
+    return folder.with_name(f".{folder.name}.{this_machine()}.{os.getpid()}.{secrets.token_hex(4)}.part")
+
+
+@cache
+def this_machine() -> str:
+    """A name without dots for where a process number means one process: host, start of the system, and container.
+
+    Hosts alone are not told apart by name where each is called localhost.
+    """
+    marks = []
+    for read in (Path("/proc/sys/kernel/random/boot_id").read_text, Path("/proc/self/ns/pid").readlink):
+        with suppress(OSError):  # not Linux: the host's name has to do
+            marks.append(str(read()))
+    return f"{socket.gethostname().replace('.', '_')}-{hashlib.sha256(''.join(marks).encode()).hexdigest()[:8]}"
+
+
+def _remove_leftovers(mine: Path) -> None:
+    """Remove what builders have left beside the folder `mine`, which has just been made.
+
+    Those of this machine whose process is gone, whatever they built; of other machines those that are a day old.
+    """
+    now = mine.stat().st_mtime  # by the clock that dates the other folders, too
+    for part in mine.parent.glob(".*.part"):
+        if part == mine or part.is_symlink() or not part.is_dir():
+            continue
+        of = PART.fullmatch(part.name)
+        gone = of is not None and of["host"] == this_machine() and not _runs(int(of["process"]))
+        if gone or now - _last_change(part) > ABANDONED_S:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _last_change(folder: Path) -> float:
+    """When a folder or a file in it was last written to; `inf` where it goes away meanwhile."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except OSError:
+        return float("inf")
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine is there and not only waited for by its parent."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (OSError, IndexError):  # not Linux, or gone within these lines: the next builder sees it
+        return True
+
+
+def _put_in_place(part: Path, folder: Path, is_whole: Callable[[Path], bool]) -> bool:
+    """Make `part` the `folder`, unless a builder that no lock kept out was first; whether it was done.
+
+    A torn folder is taken aside by renaming, so that of two that replace it neither can delete what the other has put
+    there; what turns out to be whole goes back.
+    """
+    aside = _own_part(folder)
+    while not is_whole(folder):
+        try:
+            part.rename(folder)
+            return True
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        with suppress(FileNotFoundError):
+            folder.rename(aside)
+            if is_whole(aside):
+                with suppress(OSError):  # a third one has been put there
+                    aside.rename(folder)
+            shutil.rmtree(aside, ignore_errors=True)
+    return False

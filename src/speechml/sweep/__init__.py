@@ -1,0 +1,1 @@
+"""Many runs: grids and searches, and what computes them on this machine or a cluster."""

@@ -1,0 +1,115 @@
+"""What a search tries: Hydra's sweep syntax as Optuna's distributions, and a grid over them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from speechml.errors import UserError
+
+
+class Space(NamedTuple):
+    """Keys that are searched, in order, and overrides that all trials share."""
+
+    searched: dict[str, BaseDistribution]
+    fixed: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The distributions as plain values, as Optuna writes them."""
+        return {key: json.loads(distribution_to_json(dist)) for key, dist in self.searched.items()}
+
+    def fixed_without_search(self) -> list[str]:
+        """The shared overrides of a run that is computed alone."""
+        return [word for word in self.fixed if not word.lstrip("+").startswith("hparams_search=")]
+
+
+def read_space(params: Mapping[str, Any], arguments: list[str]) -> Space:
+    """The space of a `hydra.sweeper.params` mapping and of a command line, which has the last word on each key.
+
+    Raises:
+        UserError: nothing is searched, or a range cannot be searched.
+    """
+    parser = OverridesParser.create()
+    given = parser.parse_overrides([f"{key}={'null' if text is None else text}" for key, text in params.items()])
+    searched: dict[str, BaseDistribution] = {}
+    fixed: dict[str, str] = {}
+    for override in given + parser.parse_overrides(arguments):
+        key = override.get_key_element()
+        for known in (searched, fixed):
+            for same in [k for k in known if k.lstrip("+") == key.lstrip("+")]:  # +key and ++key are the same key
+                del known[same]
+        if override.is_sweep_override():
+            searched[key] = distribution(override)
+        else:
+            fixed[key] = str(override.input_line)
+    if not searched:
+        raise UserError(
+            "the search space is empty: add hparams_search=NAME, or ranges as in 'optimizer.lr=tag(log, interval(0.01, 1))'"
+        )
+    return Space(searched, list(fixed.values()))
+
+
+def distribution(override: Override) -> BaseDistribution:
+    """Optuna's distribution for one swept override.
+
+    Raises:
+        UserError: there is nothing in it, or a logarithmic one does not begin above 0.
+    """
+    value: Any = override.value()
+    log = "log" in getattr(value, "tags", set())
+    try:
+        if isinstance(value, ChoiceSweep):
+            return CategoricalDistribution([_choice(item) for item in value.list])
+        if isinstance(value, IntervalSweep) and value.start is not None and value.end is not None:
+            whole = isinstance(value.start, int) and isinstance(value.end, int)  # as in int(interval(1, 8))
+            kind = IntDistribution if whole else FloatDistribution
+            return kind(value.start, value.end, log=log)  # type: ignore[arg-type]
+        if isinstance(value, RangeSweep) and not log:
+            steps = list(value.range())
+            if steps and all(isinstance(step, int) for step in steps):
+                return IntDistribution(min(steps), max(steps), step=abs(int(value.step)))
+            return CategoricalDistribution(steps)
+    except ValueError as error:
+        raise UserError(f"{override.input_line} cannot be searched: {' '.join(str(error).split())}") from error
+    raise UserError(
+        f"{override.input_line} cannot be searched; write choice(...), range(...), interval(...) or tag(log, interval(...))"
+    )
+
+
+def _choice(item: Any) -> Any:
+    """A choice as Optuna keeps it: a plain value, or what would stand on the command line."""
+    return item if item is None or isinstance(item, (bool, int, float)) else Override._get_value_element_as_str(item)
+
+
+def as_overrides(params: Mapping[str, Any]) -> list[str]:
+    """Drawn values as overrides of the command line."""
+    return [f"{key}={'null' if value is None else value}" for key, value in params.items()]
+
+
+def grid(space: Space) -> list[dict[str, Any]]:
+    """Every combination of a space of choices and ranges.
+
+    Raises:
+        UserError: an interval has no end of values.
+    """
+    values = []
+    for key, dist in space.searched.items():
+        if isinstance(dist, CategoricalDistribution):
+            values.append(list(dist.choices))
+        elif isinstance(dist, IntDistribution) and not dist.log:
+            values.append(list(range(dist.low, dist.high + 1, dist.step)))
+        else:
+            raise UserError(f"a grid has no end on an interval of {key}; write choice(...) or range(...)")
+    return [dict(zip(space.searched, point, strict=True)) for point in itertools.product(*values)]

@@ -1,1 +1,0 @@
-"""Searches over hyperparameters: what is tried, by whom, and what is kept of it."""

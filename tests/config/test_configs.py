@@ -1,0 +1,187 @@
+"""Every shipped config is run, and a key that nothing reads is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import TINY, command, composed, make_features, make_pairs
+from speechml.config.compose import conf_dir, plain, refuse_unknown_keys
+from speechml.errors import UserError
+from stress_resume import differences
+
+CONF = Path(conf_dir())
+EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
+KINDS = {"words": ("speech_commands", "speech_commands_random", "spoken_words"), "genre": ("genre_features",)}
+OPTIONS = {
+    group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+    for group in ("model", "optimizer", "scheduler", "callbacks", "checkpoint", "logger")
+}
+
+
+def kind_of(experiment: str) -> str:
+    """Which data an experiment takes: of words, of genres, or pairs."""
+    return next((kind for kind in KINDS if experiment.startswith(kind)), "pairs")
+
+
+def data_of(kind: str) -> list[str]:
+    """The data configs of a kind."""
+    every = sorted(p.stem for p in (CONF / "data").glob("*.yaml"))
+    others = {name for names in KINDS.values() for name in names}
+    return list(KINDS.get(kind, [name for name in every if name not in others]))
+
+
+def few_of(experiment: str, workplace: Path) -> tuple[str, ...]:
+    """Overrides that give an experiment a few items of its data."""
+    if kind_of(experiment) == "words":
+        return ("data=spoken_words", "data.voices=6", "data.batch_size=8")
+    if kind_of(experiment) == "genre":
+        return (f"data.root={make_features(workplace / 'x.npz')}",)
+    spoken = "spoken_pairs" in (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    return TINY if spoken else ()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_trains_and_scores(experiment: str, train: Callable[..., Path], workplace: Path) -> None:
+    few = few_of(experiment, workplace)
+    words = (f"experiment={experiment}", "debug=limit", "trainer.max_epochs=1", *few)
+    folder = train(*words)
+    assert (folder / "predictions.npz").is_file()
+    # Once more, differently watched, logged and placed: equal in every bit.
+    train(
+        *words, "callbacks.progress=null", "logger.tensorboard=false", "paths.runs=again", "checkpoint.every_n_steps=1"
+    )
+    again = workplace / "again" / folder.parent.name / folder.name
+    assert [d for d in differences(folder, again) if not d.startswith("events")] == []
+
+
+@pytest.mark.parametrize(("group", "option"), [(g, o) for g, options in OPTIONS.items() for o in options])
+def test_every_option_of_every_group_is_read_whole(group: str, option: str) -> None:
+    of_words = group == "model" and option.startswith("spectrogram")
+    of_genres = group == "model" and option == "mlp"
+    own = ("experiment=words_tuned", "data.root=x") if of_words else ()
+    own = ("experiment=genre_mlp", "data.root=x") if of_genres else own
+    refuse_unknown_keys(plain(composed("train", *own, f"{group}={option}")))
+
+
+@pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "trainer").glob("*.yaml")))
+def test_every_trainer_is_read_whole(option: str) -> None:
+    refuse_unknown_keys(plain(composed("train", f"trainer={option}")))
+
+
+@pytest.mark.parametrize(
+    ("search", "experiment"),
+    [
+        ("genre", "genre_mlp"),
+        ("genre_tuned", "genre_mlp_tuned"),
+        ("mimo_cnn", "lab2b_mimo_cnn"),
+        ("words", "words_tuned"),
+    ],
+)
+def test_every_search_runs(search: str, experiment: str, workplace: Path) -> None:
+    assert {p.stem for p in (CONF / "hparams_search").glob("*.yaml")} == {"genre", "genre_tuned", "mimo_cnn", "words"}
+    done = command(
+        "speechml-train", "-m", f"experiment={experiment}", f"hparams_search={search}", *few_of(experiment, workplace),
+        "debug=limit", "trainer.max_epochs=1", "hydra.sweeper.n_trials=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Trials: 2 done" in done.stdout
+
+
+@pytest.mark.parametrize("mode", ["fdr", "limit", "overfit", "profiler"])
+def test_every_debug_mode_runs(mode: str, train: Callable[..., Path]) -> None:
+    extra = ("trainer.max_epochs=2",) if mode == "overfit" else ()
+    folder = train("experiment=lab2a_fir", f"debug={mode}", *extra, *TINY)
+    assert folder.parent.name == "debug"
+    assert (folder / "card.json").is_file()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "pairs"])
+def test_every_data_config_of_a_kind_has_the_keys_that_its_experiments_set(kind: str) -> None:
+    """So that `data=...` stays one override away from every experiment."""
+    keys_of = {name: set(composed("train", f"data={name}")["data"]) for name in data_of(kind)}
+    set_by_experiments = set()
+    for experiment in (e for e in EXPERIMENTS if kind_of(e) == kind):
+        text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+        set_by_experiments |= set(yaml.safe_load(text).get("data", {}))
+    for name, keys in keys_of.items():
+        assert set_by_experiments <= keys, name
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_takes_other_data_of_its_kind_with_one_override(experiment: str, workplace: Path) -> None:
+    make_pairs(workplace / "mine")
+    pairs = [["data=wav_pairs", "data.root=mine"], ["data=mixed_pairs", "data.clean=a", "data.noise=b"]]
+    words = [["data=spoken_words"], ["data=speech_commands", "data.root=mine"]]
+    genre = [["data=genre_features", "data.root=mine"]]
+    for data in {"words": words, "genre": genre, "pairs": pairs}[kind_of(experiment)]:
+        refuse_unknown_keys(plain(composed("train", f"experiment={experiment}", *data)))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+trainer.limit_train_batch=3", "trainer.limit_train_batch; did you mean trainer.limit_train_batches?"),
+        ("+optimizer.momentun=0.9", "optimizer.momentun; did you mean optimizer.momentum?"),
+        ("+model.net.tap=3", "model.net.tap; did you mean model.net.taps?"),
+        ("+data.batchsize=3", "data.batchsize; did you mean data.batch_size?"),
+        ("+checkpoint.monitr=x", "checkpoint.monitr; did you mean checkpoint.monitor?"),
+        ("+sed=3", "the key sed; did you mean seed?"),
+        ("+callbacks.listening.recording=3", "did you mean callbacks.listening.recordings?"),
+        ("+zzz.yyy=3", "the key zzz"),
+    ],
+)
+def test_an_added_key_that_nothing_reads_is_refused_with_the_nearest(override: str, words: str) -> None:
+    with pytest.raises(UserError) as refused:
+        refuse_unknown_keys(plain(composed("train", override)))
+    assert words in str(refused.value)
+
+
+def test_an_added_key_that_is_read_is_accepted() -> None:
+    refuse_unknown_keys(plain(composed("train", "+trainer.limit_train_batches=3", "+optimizer.momentum=0.9")))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["optimizer.lrr=1"], 1, "there is no key optimizer.lrr; did you mean optimizer.lr?"),
+        (["model.net.tapz=[1]"], 1, "there is no key model.net.tapz; did you mean model.net.taps?"),
+        (
+            ["data.root=mine"],
+            1,
+            "no key data.root in this data; it belongs to data=genre_features or data=lab_pairs or",
+        ),
+        (["experiment=lab2b_mimo"], 1, "did you mean lab2b_mimo_cnn?"),
+        (["trainer=cpuu"], 1, "did you mean cpu?"),
+        (["+trainer.limit_train_batch=3"], 2, "did you mean trainer.limit_train_batches?"),
+        (["data=wav_pairs"], 2, "data.root must be given"),
+        (["data=wav_pairs", "data.root=nowhere"], 2, "nowhere is no folder"),
+        (["model.net.taps=[40]"], 2, "features needs 2 numbers"),
+        (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "optimizer=lbfgs"], 2, "LBFGS searches along"),
+        (["checkpoint.test_weights=bset"], 2, "checkpoint.test_weights is bset; it can be best or last"),
+        (["optimizer.lr=-1"], 2, "optimizer SGD: Invalid learning rate"),
+        (["-m", "hparams_search=mimo"], 1, "did you mean mimo_cnn?"),
+        (["debug=limt"], 1, "did you mean limit?"),
+        (["experimnt=lab2a_fir"], 1, "did you mean experiment?"),
+        (["-m", "optimizer.lr=interval(0.1,1)"], 2, "add hydra/sweeper=optuna to search it"),
+        (["optimizer.lr=0.1,0.2"], 1, "optimizer.lr=0.1,0.2 describes several runs; add -m"),
+        (["runs/a/b"], 1, "'runs/a/b' is not understood; overrides are written key=value"),
+        (["paths.runs=/proc/nowhere"], 2, "cannot be written to"),
+        (["model.loss=l3"], 2, "loss is 'l3'; it can be l1, mse"),
+        (["model._target_=os.system"], 2, "is refused"),
+        (["seed=a"], 2, "seed is a; it must be a whole number"),
+        (["threads=0.5"], 2, "threads is 0.5; it must be a whole number"),
+        (["report=maybe"], 2, "report is maybe; it can be true or false"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence_and_leaves_nothing(
+    words: list[str], code: int, says: str, workplace: Path
+) -> None:
+    done = command("speechml-train", *words)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    runs = workplace / "runs"
+    assert not runs.exists() or not list(runs.rglob("*/*/*"))

@@ -1,0 +1,110 @@
+"""Checkpoints are whole or refused, hold no code, and those of the first formats are read for good."""
+
+import io
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import speechml
+from speechml.engine.checkpoint import AtomicIO, read_checkpoint, restored
+from speechml.errors import UserError
+from speechml.storage.seal import is_whole, sealed
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+def weights_of(path: Path) -> dict[str, Any]:
+    """What torch alone reads of a fixture."""
+    return dict(torch.load(path, weights_only=True)["state_dict"])
+
+
+@pytest.mark.parametrize("form", ["format1", "format2"])
+def test_a_filter_of_the_first_formats_is_its_own_impulse_response(form: str) -> None:
+    taps = weights_of(FIXTURES / form / "fir.ckpt")["net.taps"].flatten().tolist()
+    impulse = torch.zeros(1, 1, 40)
+    impulse[0, 0, 20] = 0.5
+    response = speechml.load(FIXTURES / form / "fir.ckpt")(impulse)[0, 0]
+    found = sorted(v for v in (2 * response).tolist() if abs(v) > 1e-9)
+    assert np.allclose(found, sorted(t for t in taps if abs(t) > 1e-9), atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["format1", "format2"])
+def test_a_perceptron_of_the_first_formats_computes_what_its_weights_say(form: str) -> None:
+    path = FIXTURES / form / "mlp.ckpt"
+    model, record = restored(path)
+    state: Any = {name: value.double().numpy() for name, value in weights_of(path).items()}
+    x = np.abs(np.random.default_rng(0).standard_normal((5, 12))) + 0.1
+    layers = sorted(
+        {name.rsplit(".", 1)[0] for name in state if name.startswith("net.") and name.endswith("weight")},
+        key=lambda name: [int(part) if part.isdigit() else part for part in name.split(".")],
+    )
+    seen = model.standardise(torch.from_numpy(x).float()).double().numpy() if hasattr(model, "standardise") else x
+    h = seen
+    for i, layer in enumerate(layers):
+        h = h @ state[f"{layer}.weight"].T + state[f"{layer}.bias"]
+        h = h if i == len(layers) - 1 else np.tanh(h)
+    with torch.no_grad():
+        assert np.allclose(model.net(torch.from_numpy(seen).float()).numpy(), h, atol=1e-4)
+    assert record["config"]["model"]["classes"] == ["metal", "EDM", "classical"]
+
+
+def test_a_model_is_rebuilt_from_its_checkpoint_alone_in_a_fresh_process(tmp_path: Path) -> None:
+    (tmp_path / "alone.ckpt").write_bytes((FIXTURES / "format2" / "fir.ckpt").read_bytes())
+    code = "import speechml, torch; print(speechml.load('alone.ckpt')(torch.ones(1, 1, 100)).shape)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "[1, 1, 100]" in done.stdout, done.stderr
+
+
+@settings(max_examples=200, deadline=None)
+@given(place=st.integers(min_value=0), bit=st.integers(0, 7))
+def test_one_flipped_bit_anywhere_is_refused(place: int, bit: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    content = bytearray((FIXTURES / "format2" / "fir.ckpt").read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    path = tmp_path_factory.getbasetemp() / "flipped.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"flipped\.ckpt"):
+        read_checkpoint(path)
+
+
+def test_a_seal_is_a_comment_to_readers_of_zip_archives() -> None:
+    buffer = io.BytesIO()
+    torch.save({"x": torch.arange(3)}, buffer)
+    whole = sealed(buffer.getvalue())
+    assert is_whole(whole)
+    assert not is_whole(buffer.getvalue())
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        assert archive.testzip() is None
+        assert archive.comment.startswith(b"speechml sha256 ")
+    assert torch.load(io.BytesIO(whole), weights_only=True)["x"].tolist() == [0, 1, 2]
+
+
+def test_a_newer_format_is_refused_by_the_version_that_wrote_it(tmp_path: Path) -> None:
+    content = read_checkpoint(FIXTURES / "format2" / "fir.ckpt")
+    content["speechml"] |= {"format": 3, "version": "7.1"}
+    AtomicIO().save_checkpoint(content, tmp_path / "new.ckpt")
+    with pytest.raises(
+        UserError, match=r"written by speechml 7\.1 in format 3; this is .*, which reads formats 1 to 2"
+    ):
+        speechml.load(tmp_path / "new.ckpt")
+
+
+def test_parts_that_would_grow_when_they_are_read_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 50_000_000)
+    assert (tmp_path / "bomb.ckpt").stat().st_size < 100_000
+    with pytest.raises(UserError, match="compressed or larger than the file"):
+        speechml.load(tmp_path / "bomb.ckpt")
+
+
+def test_the_seal_belongs_to_an_archive_without_a_comment() -> None:
+    with pytest.raises(ValueError, match="no ZIP archive"):
+        sealed(b"PK\x05\x06" + struct.pack("<H", 3) + b"abc")

@@ -1,0 +1,86 @@
+"""Ranks that a cluster has started: they train what rank 0 says, as ranks that it started itself."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY, command
+from speechml.engine.cluster import Started, refuse_other_numbers, started
+from speechml.errors import UserError
+from stress_resume import differences
+
+TWO = (
+    *TINY, "experiment=lab2b_mimo_cnn", "data.batch_size=4", "optimizer=adam", "threads=1", "callbacks.figures=null",
+    "callbacks.listening=null", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=2",
+)  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1]) % 20000 + 2000
+
+
+def as_srun_starts(words: list[str]) -> list[subprocess.CompletedProcess[str]]:
+    """Two processes with the variables that Slurm gives to the tasks of a step."""
+    common = {
+        **os.environ, "SLURM_STEP_NUM_TASKS": "2", "SLURM_NODEID": "0", "SLURM_JOB_ID": "7", "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }  # fmt: skip
+    both = [
+        subprocess.Popen(
+            [str(Path(sys.executable).with_name("speechml-train")), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env={**common, "SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    ended = [process.communicate(timeout=200) for process in both]
+    return [subprocess.CompletedProcess(words, p.returncode, *texts) for p, texts in zip(both, ended, strict=True)]
+
+
+def test_ranks_of_a_cluster_train_what_ranks_of_ours_do(workplace: Path) -> None:
+    ours = command("speechml-train", *TWO, "paths.runs=ours")
+    assert ours.returncode == 0, ours.stderr
+    theirs = as_srun_starts([*TWO])
+    assert [done.returncode for done in theirs] == [0, 0], [done.stderr for done in theirs]
+    run = next((workplace / "runs" / "lab2b_mimo_cnn").iterdir())
+    assert differences(next((workplace / "ours" / "lab2b_mimo_cnn").iterdir()), run) == []
+    # Done already: the second rank has nothing to do, and ends.
+    assert [done.returncode for done in as_srun_starts([*TWO])] == [0, 0]
+    refused = as_srun_starts([*TWO, "optimizer.lr=-1"])
+    assert [done.returncode for done in refused] == [2, 0]
+    assert "Invalid learning rate" in refused[0].stderr
+    assert "Traceback" not in refused[0].stderr + refused[1].stderr
+
+
+def test_torchrun_starts_ranks_as_well(workplace: Path) -> None:
+    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    done = subprocess.run([*words, "-m", "speechml.train", *TWO], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert len(list((workplace / "runs" / "lab2b_mimo_cnn").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "processes", "nodes", "says"),
+    [
+        (None, 4, 2, "started alone; launch it with hydra/launcher=slurm, or by srun --nodes=2"),
+        (Started(0, 2, 0, 0, "a", 1), 1, 1, "has started 2 processes, and the run has 1"),
+        (Started(1, 4, 0, 1, "a", 1), 4, 2, "leave --distribution out"),
+    ],
+)
+def test_other_numbers_of_processes_are_refused(place: Started | None, processes: int, nodes: int, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        refuse_other_numbers(place, processes, nodes)
+
+
+def test_a_process_in_an_allocation_that_srun_did_not_start_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
+    assert started() is None
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    assert started() is None

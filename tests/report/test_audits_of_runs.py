@@ -1,0 +1,112 @@
+"""The audit in the card of a run, beside scores, and as a command."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import (
+    TINY,
+    composed,
+    make_features,
+    make_pairs,
+    make_words,
+    run_of,
+    speechml,
+)
+from speechml.runs.folder import read_card
+
+
+def test_a_run_keeps_its_audit_and_shows_it_beside_its_scores(made: Path) -> None:
+    good, bad = (run_of(made, name) for name in ("lab2a_fir", "genre_mlp"))
+    cards = [read_card(run) or {} for run in (good, bad)]
+    assert [card["audit"]["verdict"] for card in cards] == ["passes", "flagged"]
+    assert "Audit: passes (speakers, noise, identical audio, statistics checked)." in (good / "scores.txt").read_text()
+    flagged = [f for f in cards[1]["audit"]["findings"] if f["state"] == "flagged"]
+    assert [f["check"] for f in flagged] == ["songs", "moments", "statistics"]
+    shown = (bad / "scores.txt").read_text().splitlines()
+    assert [line for line in shown if line.startswith("Audit:")] == [
+        f"Audit: flagged, {f['check']}: {f['found']}." for f in flagged
+    ]
+
+
+def test_a_run_of_before_the_audit_is_shown_checked_and_scored_as_ever(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from speechml.engine.evaluate import evaluate
+    from speechml.storage.files import write_json
+
+    run = run_of(runs)
+    write_json(run / "card.json", {k: v for k, v in (read_card(run) or {}).items() if k != "audit"})
+    for words in (["runs", "show", str(run)], ["runs", "list", str(runs)], ["runs", "verify", str(run)]):
+        assert speechml(monkeypatch, *words) == 0
+    assert "Audit" not in capsys.readouterr().out
+    evaluate(composed("evaluate", f"run={run}"))
+    assert "Audit: passes" in capsys.readouterr().out
+
+
+def test_other_data_are_audited_against_what_the_run_has_heard(
+    runs: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from speechml.engine.evaluate import evaluate
+
+    run, told = run_of(runs), []
+    make_pairs(workplace / "other", 8, rate=32000)
+    for words in (["data=wav_pairs", "data.root=other", "data.sample_rate=32000"], ["data=spoken_pairs", *TINY]):
+        for seed in (0, 5):
+            evaluate(composed("evaluate", f"run={run}", *words, f"data.split_seed={seed}"))
+            told.append(capsys.readouterr().out)
+    audits = [json.loads(path.read_text()) for path in sorted((run / "evaluations").glob("WavPairs*.json"))]
+    assert {content["audit"]["verdict"] for content in audits} == {"unknown"}
+    assert all("Audit: nothing found, but speakers not known" in text for text in told[:2])
+    assert "Audit: passes" in told[2]
+    assert "Not a test: " in told[3]
+    assert "Audit" not in told[3]
+
+
+@pytest.fixture
+def audit(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # noqa: ARG001
+    """audit(*overrides) gives the exit code and the text of `speechml audit`."""
+
+    def run(*overrides: str) -> tuple[int, str]:
+        code = speechml(monkeypatch, "audit", *overrides)
+        streams = capsys.readouterr()
+        return code, streams.out + streams.err
+
+    return run
+
+
+def test_the_command_tells_what_it_found_by_its_exit_code(audit, workplace: Path) -> None:
+    make_words(workplace / "words", speakers=12)
+    make_features(workplace / "x.npz")
+    make_pairs(workplace / "pairs")
+    code, said = audit("experiment=words_spectrogram", "data=spoken_words", "data.split=random", "data.voices=6")
+    assert code == 1
+    assert (
+        "speakers         flagged  all 6 test speakers are in the training part as well (36 of 36 test clips)" in said
+    )
+    assert said.endswith("Verdict: flagged (speakers)\n")
+    assert audit("data=speech_commands", "data.root=words")[0] == 0
+    assert audit("data=genre_features", "data.root=x.npz")[0] == 1
+    code, said = audit("data=wav_pairs", "data.root=pairs")
+    assert (code, said.splitlines()[-1]) == (0, "Verdict: unknown")
+    assert sorted(path.name for path in workplace.iterdir()) == ["pairs", "words", "x.npz"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data=wav_pairs"], "data.root must be given"),
+        (["data=wav_pairs", "data.root=nowhere"], "nowhere is no folder"),
+        (["data=spoken_word"], "did you mean spoken_words"),
+        (["data=spoken_words", "data.split=speaker"], "it can be official or random"),
+        (["data=spoken_words", "data.split=official,random"], "describes several data sets"),
+    ],
+)
+def test_what_is_wrong_with_a_command_is_told_in_a_sentence(audit, overrides: list[str], said: str) -> None:
+    code, text = audit(*overrides)
+    assert code == 2
+    assert said in text
+    assert text.count("\n") == 1
+    assert sys.argv[0] == "speechml"

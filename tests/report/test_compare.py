@@ -1,0 +1,217 @@
+"""Comparisons say by how much runs differ and whether it may be chance, and refuse what does not compare."""
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import speechml
+from made_up import make_run
+from speechml.report.compare import compared
+
+RANDOM = np.random.default_rng(0)
+HARD = RANDOM.normal(10, 5, 80)  # recordings differ more among one another than networks do
+
+
+def test_a_small_difference_on_the_same_recordings_is_found(workplace: Path) -> None:
+    one = make_run(workplace / "runs", snr=HARD)
+    other = make_run(workplace / "runs", snr=HARD + 0.5 + RANDOM.normal(0, 0.5, 80), lr=0.2)
+    found = compared([one, other])
+    line = next(line for line in found.lines if line.score == "snr_db" and line.items)
+    assert line.items.mean == pytest.approx(line.seeds.mean - found.lines[0].seeds.mean)
+    assert line.items.low < 0.5 < line.items.high < 1
+    assert line.items.p < 0.001
+    assert line.verdict == "better"
+    assert next(line for line in found.lines if line.score == "mse" and line.items).verdict == "worse"  # less is better
+    assert [setting.label for setting in found.settings] == ["lr=0.1", "lr=0.2"]
+
+
+def test_chance_is_not_called_a_difference(workplace: Path) -> None:
+    runs = [make_run(workplace / "runs", snr=HARD + RANDOM.normal(0, 0.5, 80), lr=lr) for lr in (0.1, 0.2)]
+    assert {line.verdict for line in compared(runs).lines if line.items} == {"no difference shown"}
+
+
+def test_runs_that_differ_by_seed_only_are_one_setting_with_a_mean_and_its_interval(workplace: Path) -> None:
+    shifts = {0.1: (0.0, 0.4, -0.4), 0.2: (2.0, 2.5, 1.5)}
+    runs = [make_run(workplace / "runs", seed=seed, snr=HARD + shift, lr=lr)
+            for lr, values in shifts.items() for seed, shift in enumerate(values)]  # fmt: skip
+    found = compared(runs)
+    first, second = (line for line in found.lines if line.score == "snr_db")
+    assert [setting.seeds for setting in found.settings] == [[0, 1, 2], [0, 1, 2]]
+    assert first.seeds.mean == pytest.approx(HARD.mean())
+    half = 4.302653 * 0.4 / 3**0.5  # Student's t of 2 degrees of freedom, times the standard error
+    assert (first.seeds.low, first.seeds.high) == pytest.approx((HARD.mean() - half, HARD.mean() + half), rel=1e-5)
+    assert second.across.mean == pytest.approx(2.0)
+    assert second.verdict == "better"
+
+
+def test_two_seeds_that_disagree_keep_a_difference_from_being_called_one(workplace: Path) -> None:
+    shifts = {0.1: (0.0, 0.0), 0.2: (3.0, 0.1)}
+    runs = [make_run(workplace / "runs", seed=seed, snr=HARD + shift, lr=lr)
+            for lr, values in shifts.items() for seed, shift in enumerate(values)]  # fmt: skip
+    line = next(line for line in compared(runs).lines if line.items)
+    assert line.items.low > 0  # these very runs differ ...
+    assert line.verdict == "no difference shown"  # ... but the next seeds may not
+
+
+def classifier(runs: Path, right: np.ndarray, classes: tuple[str, ...] = ("no", "yes", "stop"), **options) -> Path:
+    label = np.arange(len(right)) % 3
+    named = np.where(right, label, (label + 1) % 3)
+    order = [("no", "yes", "stop").index(name) for name in classes if name in ("no", "yes", "stop")]
+    if len(order) == 3:
+        label, logits = np.argsort(order)[label], 4.0 * np.eye(3)[named][:, order]
+    else:
+        logits = 4.0 * np.eye(3)[named]
+    return make_run(runs, logits=logits, label=label, classes=classes, **options)
+
+
+def test_classifiers_are_compared_by_mcnemars_test_whatever_the_order_of_their_classes(workplace: Path) -> None:
+    one, other = np.ones(100, bool), np.ones(100, bool)
+    one[:20], other[15:25] = False, False  # 15 only the second names rightly, 5 only the first
+    runs = [classifier(workplace / "runs", one), classifier(workplace / "runs", other, ("stop", "no", "yes"), lr=0.2)]
+    found = {line.score: line for line in compared(runs).lines if line.items}
+    assert found["acc"].items.mean == pytest.approx(0.1)
+    assert found["acc"].items.p == pytest.approx(0.0413895)  # 2 * P(X <= 5), X binomial of 20 and 1/2
+    assert found["acc"].items.low < 0.1 < found["acc"].items.high
+    assert found["macro_f1"].items.mean == pytest.approx(0.1, abs=0.01)
+
+
+def test_five_items_are_no_difference_though_all_five_favour_one(workplace: Path) -> None:
+    one = np.ones(100, bool)
+    one[:5] = False
+    runs = [classifier(workplace / "runs", one), classifier(workplace / "runs", np.ones(100, bool), lr=0.2)]
+    line = next(line for line in compared(runs).lines if line.score == "acc" and line.items)
+    assert line.items.p == pytest.approx(2 * 0.5**5)
+    assert line.verdict == "no difference shown"
+
+
+def test_what_is_compared_is_what_all_have_scored(workplace: Path) -> None:
+    names = [f"item{i:04d}" for i in range(80)]
+    whole = [make_run(workplace / "runs", seed=seed, snr=HARD + seed) for seed in (0, 1)]
+    part = [make_run(workplace / "runs", seed=seed, snr=HARD[:40] + seed, names=names[:40], lr=0.2) for seed in (0, 1)]
+    found = compared([*whole, *part])
+    assert found.items == 40
+    line = next(line for line in found.lines if line.score == "snr_db" and line.items)
+    assert line.items.mean == pytest.approx(0)
+    assert line.across.mean == pytest.approx(0)  # the cards' means are of other items
+    assert any("only the 40 test recordings" in note for note in found.notes)
+
+
+def test_items_on_which_a_score_is_not_defined_are_left_out_and_told(workplace: Path) -> None:
+    silent = HARD.copy()
+    silent[3] = np.nan
+    found = compared([make_run(workplace / "runs", snr=silent), make_run(workplace / "runs", snr=HARD + 1, lr=0.2)])
+    line = next(line for line in found.lines if line.score == "snr_db" and line.items)
+    assert line.items.units == 79
+    assert line.items.mean == pytest.approx(1)
+    assert any("SNR (dB): 1 recordings" in note for note in found.notes)
+
+
+def test_few_items_are_called_that(workplace: Path, monkeypatch, capsys) -> None:
+    runs = [str(make_run(workplace / "runs", snr=HARD[:4] + shift, lr=shift)) for shift in (0.1, 0.2)]
+    assert speechml(monkeypatch, "compare", *runs) == 0
+    assert "Student's t, as they are 4 only" in capsys.readouterr().out
+
+
+def test_other_networks_have_short_names(workplace: Path) -> None:
+    nets = (
+        {"_target_": "speechml.models.FIR", "taps": 9},
+        {"_target_": "speechml.models.MIMOCNN", "features": [1, 5, 1], "taps": 9},
+    )
+    runs = [make_run(workplace / "runs", snr=HARD, net=net) for net in nets]
+    assert [setting.label for setting in compared(runs).settings] == ["net=FIR", "net=MIMOCNN"]
+
+
+def test_both_channels_of_a_moment_count_once(workplace: Path) -> None:
+    names = [f"song{block % 2}/{channel}/{block:04d}" for block in range(50) for channel in (0, 1)]
+    right = np.repeat(np.arange(50) % 5 > 0, 2)
+    data = {"data": "GenreFeatures"}
+    runs = [classifier(workplace / "runs", right, names=names, data=data),
+            classifier(workplace / "runs", np.ones(100, bool), names=names, data=data, lr=0.2)]  # fmt: skip
+    line = next(line for line in compared(runs).lines if line.score == "acc" and line.items)
+    assert line.items.units == 50
+    assert line.items.p == pytest.approx(2 * 0.5**10)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert speechml(monkeypatch, "compare", *map(str, words)) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert told.err.startswith("error: ")
+    return told.err
+
+
+def test_what_does_not_compare_is_one_sentence(workplace: Path, monkeypatch, capsys) -> None:
+    runs = workplace / "runs"
+    good, other = make_run(runs, snr=HARD), make_run(runs, snr=HARD, lr=0.2)
+    (workplace / "link").symlink_to(good)
+    for words, told in (
+        ([good], "one run compares with nothing"),
+        ([good, good], "given twice"),
+        ([good, workplace / "link"], "given twice"),
+        ([good, workplace / "nowhere"], "there is no such folder"),
+        ([good, runs], "no card.json"),
+        ([good, runs / "made_up"], "a folder of runs"),
+        ([good, make_run(runs)], "no predictions.npz"),
+        ([good, make_run(runs, snr=HARD, state="stopped")], "not done but stopped"),
+        ([good, make_run(runs, snr=HARD, data={"test_fingerprint": "cc"})], "different test sets (aa and cc); --force"),
+        ([good, make_run(runs, snr=HARD, data={"protocol": "random"})], "different split protocols (speaker and random)"),
+        ([good, classifier(runs, np.ones(9, bool))], "one classifies, the other denoises"),
+        ([classifier(runs, np.ones(9, bool)), classifier(runs, np.ones(9, bool), ("no", "yes", "go"))], "the classes go, stop"),
+        ([good, make_run(runs, snr=HARD, names=[f"x{i}" for i in range(80)])], "no test item in common"),
+        ([good, other, "--format", "html"], "--format is html"),
+    ):  # fmt: skip
+        assert told in refused(monkeypatch, capsys, *words), words
+    for rubbish in (b"PK rubbish", b"", (other / "predictions.npz").read_bytes()[:500]):
+        (good / "predictions.npz").write_bytes(rubbish)
+        assert "predictions.npz is damaged" in refused(monkeypatch, capsys, good, other)
+    for columns in (
+        {"logits": np.eye(3), "label": np.arange(3)},
+        {"logits": np.eye(3), "label": np.arange(2), "classes": ["a", "b", "c"]},
+    ):
+        np.savez(good / "predictions.npz", name=["x", "y", "z"], **columns)
+        assert "predictions.npz is damaged" in refused(monkeypatch, capsys, good, other)
+    np.savez(good / "predictions.npz", name=np.array([], str), snr_db=np.array([]))
+    assert "holds no test item" in refused(monkeypatch, capsys, good, other)
+    third = make_run(runs, snr=HARD)
+    (third / "config.yaml").write_text("[" * 200_000)
+    assert "config.yaml cannot be read" in refused(monkeypatch, capsys, other, third)
+    assert "it is a file" in refused(monkeypatch, capsys, other, third / "card.json")
+
+
+def test_forced_runs_of_different_tests_are_compared_as_unpaired(workplace: Path, monkeypatch, capsys) -> None:
+    one = make_run(workplace / "runs", snr=HARD)
+    other = make_run(workplace / "runs", snr=HARD[:50] + 1, lr=0.2, data={"test_fingerprint": "cc"})
+    assert speechml(monkeypatch, "compare", str(one), str(other), "--force") == 0
+    told = capsys.readouterr().out
+    assert "FORCED" in told
+    assert "Welch" in told
+    line = next(line for line in compared([one, other], force=True).lines if line.items)
+    assert line.verdict == "no difference shown"  # as recordings differ more than the networks
+
+
+def test_every_format_says_the_same(workplace: Path, monkeypatch, capsys) -> None:
+    runs = [str(make_run(workplace / "runs", snr=HARD + shift, lr=shift, **{"a|b": "<b>"})) for shift in (0.0, 1.0)]
+    texts = {}
+    for form in ("table", "markdown", "csv", "json"):
+        assert speechml(monkeypatch, "compare", *runs, "--format", form) == 0
+        texts[form] = capsys.readouterr().out
+    rows = json.loads(texts["json"])["rows"]
+    assert [row["score"] for row in csv.DictReader(io.StringIO(texts["csv"]))] == [row["score"] for row in rows]
+    assert rows[1]["difference_over_items"] == pytest.approx(1.0)
+    assert rows[1]["p_over_seeds"] is None
+    assert "+1.00" in texts["table"]
+    assert "+1.00" in texts["markdown"]
+    assert len({line.count("|") for line in texts["markdown"].splitlines() if line.startswith("|")}) == 1
+
+
+def test_two_runs_of_thousands_of_items_are_compared_at_once(workplace: Path) -> None:
+    runs = [classifier(workplace / "runs", RANDOM.random(11000) < 0.9, lr=lr) for lr in (0.1, 0.2)]
+    begun = time.process_time()
+    compared(runs)
+    assert time.process_time() - begun < 3  # s of a processor; other tests run beside this one

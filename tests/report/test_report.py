@@ -1,0 +1,257 @@
+"""Pages open offline in a real browser: nothing is asked of anybody, sounds play, a phone is wide enough."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from browser import opened
+from conftest import TINY, change, make_words, run_of, speechml, tone
+from made_up import make_run
+from speechml.errors import UserError
+from speechml.report import media, svg
+from speechml.report.report import write_report
+
+PHONE = 360  # pixels
+WIDTH = "document.scrollingElement.scrollWidth"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa: ARG001
+    """The page of a short run of the default experiment, as the run has written it."""
+    from conftest import composed
+    from speechml.engine.train import launch
+
+    runs = tmp_path_factory.mktemp("report") / "runs"
+    launch(composed("train", *TINY, "trainer.max_epochs=2", f"paths.runs={runs}"))
+    return next(runs.glob("*/*/report.html"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_a_run_opens_offline_on_a_phone_without_a_complaint(page: Path, browser: Any, scheme: str) -> None:
+    assert page.stat().st_size < 10_000_000
+    with opened(browser, page, PHONE, 800, color_scheme=scheme, is_mobile=True) as seen:
+        assert seen.page.evaluate(WIDTH) <= PHONE
+        headings = seen.page.locator("h2").all_inner_texts()
+        assert headings == ["Scores", "Listen", "Training", "Figures", "What it was"]
+        card = json.loads((page.parent / "card.json").read_text())
+        assert f"{card['scores']['test/snr_db']:.2f}" in seen.page.locator("table").first.inner_text()
+        broken = "[...document.images].filter(image => !image.complete || !image.naturalWidth).length"
+        assert seen.page.evaluate(broken) == 0
+        assert seen.errors == []
+        assert seen.elsewhere == []
+
+
+def test_versions_of_a_recording_play_and_are_changed_at_one_position(page: Path, browser: Any) -> None:
+    playing = "[...document.querySelectorAll('.player')][0].querySelectorAll('audio')"
+    with opened(browser, page, bypass_csp=True) as seen:  # or what waits here could not look into the page
+        player = seen.page.locator(".player").first
+        seen.page.wait_for_function(f"[...{playing}].every(sound => sound.duration === 1)")
+        seen.page.evaluate(f"[...{playing}].forEach(sound => {{ sound.playbackRate = 0.1 }})")  # a busy machine is slow
+        player.locator("[data-play]").click()
+        seen.page.wait_for_function(f"[...{playing}].some(sound => sound.currentTime > 0.1)")
+        player.get_by_text("denoised", exact=True).click()
+        assert player.locator("[data-version=denoised]").is_visible()
+        assert not player.locator("[data-version=noisy]").is_visible()
+        at = "[...{}].find(sound => sound.dataset.of === '{}').currentTime"
+        noisy, denoised = (seen.page.evaluate(at.format(playing, version)) for version in ("noisy", "denoised"))
+        assert denoised > noisy - 0.001 > 0.1  # it went on where the other was left
+        seen.page.evaluate(f"[...{playing}].forEach(sound => {{ sound.playbackRate = 1 }})")
+        seen.page.wait_for_function(f"[...{playing}].every(sound => sound.paused)")  # at the end
+        player.locator(".stage").click(position={"x": player.locator(".stage").bounding_box()["width"] / 2, "y": 9})
+        assert player.locator(".clock").inner_text().startswith("0.5 s")
+        assert seen.errors == []
+
+
+def test_printed_every_version_is_there(page: Path, browser: Any) -> None:
+    with opened(browser, page) as seen:
+        seen.page.emulate_media(media="print")
+        assert all(version.is_visible() for version in seen.page.locator("[data-version]").all())
+        assert not seen.page.locator("[data-play]").first.is_visible()
+
+
+def test_a_cell_of_the_confusions_lists_its_clips_and_plays_them(
+    workplace: Path, train: Callable[..., Path], browser: Any
+) -> None:
+    words = make_words(workplace / "words", speakers=40)
+    run = train(
+        "experiment=words_tuned",
+        f"data.root={words}",
+        "trainer.max_steps=1",
+        "data.batch_size=8",
+        "callbacks.figures=null",
+    )
+    with np.load(run / "predictions.npz") as found:
+        label, named, classes = found["label"], found["logits"].argmax(1), [str(name) for name in found["classes"]]
+        was = int(label[label != named][0])
+        other = int(named[(label == was) & (label != named)][0])
+        behind = [str(name) for name in found["name"][(label == was) & (named == other)]]
+    soundfile.write(
+        run / "audio" / "mistake.wav" if (run / "audio").mkdir(exist_ok=True) is None else "", tone(), 16000
+    )
+    index = [{"file": "mistake.wav", "name": behind[0], "version": "clip"}]
+    (run / "audio" / "index.json").write_text(json.dumps(index))
+    with opened(browser, write_report(run), PHONE) as seen:
+        seen.page.locator(f"button[data-cell='{was},{other}']").click()
+        told = seen.page.locator(".behind").inner_text()
+        assert f"{classes[was]} taken for {classes[other]}: {len(behind)} clips" in told
+        assert all(name in told for name in behind)
+        seen.page.get_by_label(f"play {behind[0]}").click()
+        band = seen.page.locator(f".alluvial path[data-cell='{was},{other}']")
+        assert f": {len(behind)}" in (band.locator("title").text_content() or "")
+        assert seen.page.evaluate(WIDTH) <= PHONE
+        assert seen.errors == []
+
+
+def test_the_page_of_a_sweep_sorts_plots_and_compares(workplace: Path, browser: Any) -> None:
+    random = np.random.default_rng(0)
+    snr = {(lr, seed): random.normal(10 * lr + seed, 1, 30) for lr in (0.1, 0.2) for seed in (0, 1)}
+    runs = {key: make_run(workplace / "runs", seed=key[1], snr=values, lr=key[0]) for key, values in snr.items()}
+    with opened(browser, write_report(workplace / "runs" / "made_up"), PHONE) as seen:
+        ids = lambda: [row.split("\t")[0] for row in seen.page.locator("table.sortable tbody tr").all_inner_texts()]  # noqa: E731
+        order = [runs[key].name for key in sorted(snr, key=lambda key: snr[key].mean())]
+        head = seen.page.locator("table.sortable th button", has_text="test/snr_db")
+        head.click()
+        assert ids() == order
+        head.click()
+        assert ids() == order[::-1]
+        assert seen.page.locator("#scatter circle").count() == 4
+        seen.page.locator("#across").select_option("seed")
+        seen.page.locator("#up").select_option("test/mse")
+        assert "test/mse" in (seen.page.locator("#scatter circle title").first.text_content() or "")
+        assert "lr=0.2" in seen.page.locator("table").nth(1).inner_text()
+        assert seen.page.locator(".legend li").all_inner_texts() == ["lr=0.1", "lr=0.2"]
+        assert seen.page.evaluate(WIDTH) <= PHONE
+        assert seen.errors == []
+        assert seen.elsewhere == []
+    assert {path.name for path in (workplace / "runs" / "made_up").iterdir()} == {run.name for run in runs.values()}
+
+
+def test_names_from_a_stranger_stay_text(runs: Path, browser: Any) -> None:
+    run = run_of(runs)
+    evil = "</script><script>document.title='taken'</script><img src=http://example.org/x onerror=alert(1)>"
+    change(run, overrides=[evil], command=evil, published={"source": evil, "scores": {}})
+    for row in (index := media.listed(run)):
+        row["name"] = evil
+    (run / "audio" / "index.json").write_text(
+        json.dumps([*index, {"file": "../../card.json", "name": evil, "version": "clean"}])
+    )
+    (run / "metrics.csv").write_text(f'epoch,train/loss,"val/{evil}"\n0,1,2\n1,2,x\n')
+    with opened(browser, write_report(run)) as seen:
+        assert seen.page.title() == f"lab2a_fir {run.name}"
+        assert seen.page.locator("h1 + p").inner_text() == evil
+        assert seen.errors == []
+        assert seen.elsewhere == []
+
+
+def test_a_sweep_of_fifty_runs_has_its_page_at_once(workplace: Path) -> None:
+    for number in range(50):
+        make_run(
+            workplace / "runs", seed=number % 5, snr=np.random.default_rng(number).normal(5, 1, 150), lr=number // 5
+        )
+    begun = time.process_time()
+    write_report(workplace / "runs" / "made_up")
+    assert time.process_time() - begun < 10
+
+
+def test_sounds_are_kept_without_loss_and_long_ones_are_left_beside_the_page(
+    runs: Path, workplace: Path, monkeypatch
+) -> None:
+    import base64
+    import io
+
+    wave = (tone() * 32767).astype(np.int16)
+    soundfile.write(workplace / "x.wav", wave, 16000)
+    text = media.flac(*media._read(workplace / "x.wav")).partition("base64,")[2]
+    assert np.array_equal(soundfile.read(io.BytesIO(base64.b64decode(text)), dtype="int16")[0], wave)
+    run = run_of(runs)
+    monkeypatch.setattr(media, "BUDGET", 1000)
+    told = write_report(run).read_text()
+    assert "<audio" not in told
+    assert "No room in this page" in told
+
+
+def test_a_spectrogram_shows_a_tone_where_it_is() -> None:
+    level = media.spectrogram_db(tone(1.0, 16000, 2000.0))
+    rows, columns = level.shape
+    assert rows == 128
+    assert columns <= media.COLUMNS
+    assert rows - 1 - level.mean(1).argmax() == pytest.approx(2000 / 8000 * rows, abs=1)
+
+
+def test_curves_leave_out_what_is_not_finite() -> None:
+    drawing = svg.curves({"a": [(1, 1.0), (2, float("nan")), (3, 3.0)], "b": [(1, float("inf"))]}, "epoch", "loss")
+    assert drawing.count("<circle") == 2
+    assert "nan" not in drawing
+    assert "inf" not in drawing
+    assert svg.curves({"b": [(1, float("nan"))]}, "epoch", "loss") == ""
+
+
+def test_what_has_no_page_is_one_sentence(runs: Path, workplace: Path, monkeypatch, capsys) -> None:
+    run = run_of(runs)
+    (workplace / "empty").mkdir()
+    for place, told in (
+        (workplace / "nowhere", "no folder"),
+        (workplace / "empty", "no run in"),
+        (run / "card.json", "no folder"),
+    ):
+        assert speechml(monkeypatch, "report", str(place)) == 2
+        assert told in capsys.readouterr().err
+    assert speechml(monkeypatch, "report", str(run), "-o", str(workplace / "empty")) == 2
+    assert "is a folder" in capsys.readouterr().err
+    change(run, state="stopped")
+    assert speechml(monkeypatch, "report", str(run)) == 2
+    assert "not done but stopped" in capsys.readouterr().err
+    change(run, state="done", data=None)
+    assert speechml(monkeypatch, "report", str(run)) == 2
+    assert re.fullmatch(r"error: .*card\.json is damaged .*\n", capsys.readouterr().err)
+
+
+def test_a_run_is_done_without_its_page_too(train: Callable[..., Path], monkeypatch, capsys) -> None:
+    words = ("experiment=lab2a_fir", "model.net.taps=4", "trainer.max_epochs=1", "callbacks.figures=null", *TINY)
+    run = train(*words, "report=false")
+    assert not (run / "report.html").exists()
+    monkeypatch.setattr("speechml.report.report.run_page", lambda _: 1 / 0)
+    assert train(*words, "redo=true") == run
+    assert json.loads((run / "card.json").read_text())["state"] == "done"
+    assert "Report: not written (ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_what_is_damaged_beside_the_card_is_left_out_of_the_page(runs: Path) -> None:
+    run = run_of(runs)
+    (run / "metrics.csv").write_bytes(b"epoch,val/loss\n0,1e308\n1,-1e308\n2,\xff\n")
+    (run / "audio" / "index.json").write_text("[" * 100_000)
+    next((run / "audio").glob("*.wav")).write_bytes(b"RIFF....")
+    (run / "report.html").unlink(missing_ok=True)
+    assert "Scores" in write_report(run).read_text()
+    (run / "predictions.npz").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"predictions\.npz is damaged"):
+        write_report(run)
+
+
+def test_many_recordings_do_not_make_a_page_too_large(runs: Path) -> None:
+    run = run_of(runs)
+    noise = np.random.default_rng(0).normal(0, 0.1, 5 * 16000)
+    rows = [{"file": f"{i}.wav", "name": f"recording {i}", "version": "noisy"} for i in range(60)]
+    for row in rows:
+        soundfile.write(run / "audio" / row["file"], noise, 16000)
+    (run / "audio" / "index.json").write_text(json.dumps(rows))
+    page = write_report(run)
+    assert page.stat().st_size < 10_000_000
+    assert "No room in this page for" in page.read_text()
+
+
+def test_links_of_a_sweep_lead_to_its_runs_whatever_they_are_called(workplace: Path, browser: Any) -> None:
+    run = make_run(workplace / "runs", snr=np.arange(5.0))
+    strange = run.rename(run.with_name("a#b%41 javascript:x"))
+    (strange / "report.html").write_text("<title>here</title>")
+    with opened(browser, write_report(workplace / "runs" / "made_up")) as seen:
+        seen.page.locator("table a").first.click()
+        seen.page.wait_for_load_state()
+        assert seen.page.title() == "here"

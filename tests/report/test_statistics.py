@@ -1,0 +1,132 @@
+"""Intervals hold what they promise, and p-values are those of the textbooks."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from speechml.report import statistics
+from speechml.report.results import cross_entropy, macro_f1
+from speechml.report.statistics import mcnemar, mean_difference, over_seeds, share_difference, unpaired_difference
+
+TRIALS = 1000
+
+
+@pytest.mark.parametrize(
+    ("draw", "truth"),
+    [
+        (lambda random: random.normal(0.3, 2.0, 154), 0.3),  # as many as the spoken pairs have test recordings
+        (lambda random: random.normal(-1.0, 1.0, 12), -1.0),
+        (lambda random: random.exponential(1.0, 40), 1.0),  # skewed, where the plain bootstrap is too narrow
+        (lambda random: random.normal(0.5, 0.1 + 3 * (np.arange(60) % 2)), 0.5),  # recordings of unequal difficulty
+    ],
+    ids=["normal", "few", "skewed", "uneven"],
+)
+def test_intervals_of_paired_differences_hold_the_truth_in_93_to_97_of_100_trials(draw, truth, monkeypatch) -> None:
+    monkeypatch.setattr(statistics, "DRAWS", 1000)
+    random = np.random.default_rng(1)
+    found = [mean_difference(draw(random)) for _ in range(TRIALS)]
+    held = sum(d.low <= truth <= d.high for d in found) / TRIALS
+    assert 0.93 <= held <= 0.97
+    # The p-value agrees with the interval: below 0.05 where the interval leaves 0 out, but for the rounding of draws.
+    assert sum((d.p < 0.05) != (d.low > 0 or d.high < 0) for d in found) <= 0.01 * TRIALS
+
+
+@pytest.mark.parametrize(("items", "only_one", "only_other"), [(1352, 0.03, 0.05), (461, 0.1, 0.1), (300, 0.02, 0.06)])
+def test_intervals_of_accuracies_hold_the_truth_in_93_to_97_of_100_trials(
+    items, only_one, only_other, monkeypatch
+) -> None:
+    monkeypatch.setattr(statistics, "DRAWS", 1000)
+    random = np.random.default_rng(2)
+    held = 0
+    for _ in range(TRIALS):
+        kind = random.random(items)
+        one, other = kind < only_one + 0.5, (kind < 0.5) | (kind > 1 - only_other)
+        one &= ~(kind > 1 - only_other)
+        one[(kind >= 0.5) & (kind < 0.5 + only_one)] = True
+        found = share_difference(one, other)
+        held += found.low <= only_other - only_one <= found.high
+    assert 0.93 <= held / TRIALS <= 0.97
+
+
+@pytest.mark.parametrize(("items", "seeds"), [(100, 3), (461, 2)])
+def test_intervals_of_accuracies_of_several_seeds_hold_the_truth_as_well(items: int, seeds: int, monkeypatch) -> None:
+    monkeypatch.setattr(statistics, "DRAWS", 1000)
+    random = np.random.default_rng(7)
+    held = called = 0
+    for _ in range(TRIALS):
+        chance = np.where(random.random(items) < 0.15, 0.6, 0.97)  # most items are easy for both
+        found = share_difference(*((random.random((seeds, items)) < chance).mean(1 - 1) for _ in range(2)))
+        held += found.low <= 0 <= found.high
+        called += found.p < 0.05
+    assert 0.93 <= held / TRIALS <= 0.98
+    assert called / TRIALS <= 0.07
+
+
+def test_chance_alone_is_called_a_difference_in_5_of_100_trials(monkeypatch) -> None:
+    monkeypatch.setattr(statistics, "DRAWS", 1000)
+    random = np.random.default_rng(3)
+    called = sum(mean_difference(random.normal(0, 1, 50)).p < 0.05 for _ in range(TRIALS)) / TRIALS
+    assert 0.03 <= called <= 0.07
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemars_p_is_that_of_the_binomial_test(only_one: int, only_other: int) -> None:
+    total = only_one + only_other
+    wanted = stats.binomtest(only_one, total, 0.5).pvalue if total else 1.0
+    assert mcnemar(only_one, only_other) == pytest.approx(wanted)
+
+
+def test_over_seeds_students_t_is_scipys() -> None:
+    random = np.random.default_rng(4)
+    one, other = random.normal(0, 1, 5), random.normal(1, 2, 7)
+    paired, wanted = over_seeds(one), stats.ttest_1samp(one, 0)
+    assert (paired.p, paired.low, paired.high) == pytest.approx((wanted.pvalue, *wanted.confidence_interval()))
+    unpaired, wanted = unpaired_difference(one, other), stats.ttest_ind(other, one, equal_var=False)
+    assert (unpaired.p, unpaired.low, unpaired.high) == pytest.approx((wanted.pvalue, *wanted.confidence_interval()))
+
+
+def test_an_item_that_is_there_twice_counts_once() -> None:
+    differences = np.random.default_rng(5).normal(0.2, 1, 40)
+    twice, groups = np.repeat(differences, 2), np.repeat(np.arange(40), 2)
+    assert mean_difference(twice, groups) == pytest.approx(mean_difference(differences))
+    right = np.random.default_rng(6).random((2, 40)) < 0.7
+    alone, doubled = share_difference(*right), share_difference(*np.repeat(right, 2, axis=1), groups)
+    assert doubled.p == alone.p
+    assert doubled.mean == alone.mean
+
+
+def test_what_is_equal_does_not_differ() -> None:
+    same = mean_difference(np.zeros(30))
+    assert (same.mean, same.low, same.high, same.p) == (0, 0, 0, 1)
+    right = np.arange(30) % 3 == 0
+    found = share_difference(right, right)
+    assert (found.mean, found.p) == (0, 1)
+    assert found.low < 0 < found.high  # thirty items do not show that two classifiers never differ
+
+
+def test_one_item_or_seed_tells_no_interval() -> None:
+    for found in (mean_difference(np.array([1.0])), over_seeds(np.array([1.0]))):
+        assert found.mean == 1.0
+        assert math.isnan(found.low)
+        assert math.isnan(found.p)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(2, 5))
+def test_macro_f1_of_a_resample_is_that_of_the_items_drawn(seed: int, items: int, classes: int) -> None:
+    random = np.random.default_rng(seed)
+    logits, label = random.normal(size=(items, classes)), random.integers(classes, size=items)
+    drawn = random.integers(items, size=items)
+    weights = np.bincount(drawn, minlength=items)[None].astype(np.float32)
+    named, was, scores = logits.argmax(1)[drawn], label[drawn], []
+    for one in range(classes):
+        hits = sum((named == one) & (was == one))
+        if (named == one).any() or (was == one).any():
+            scores.append(2 * hits / (sum(named == one) + sum(was == one)))
+    assert macro_f1(logits, label, weights)[0] == pytest.approx(np.mean(scores), abs=1e-6)
+    wanted = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[np.arange(items), label]
+    assert cross_entropy(logits, label) == pytest.approx(wanted)

@@ -1,0 +1,312 @@
+"""`speechml tensorboard`, looked at in a browser: what its tabs show of a small sweep, and how it begins and ends."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from browser import opened, until
+from conftest import TINY, change, composed, run_of, speechml
+from speechml.engine.checkpoint import read_checkpoint
+from speechml.engine.train import launch
+from speechml.errors import UserError
+from speechml.report import tensorboard
+from speechml.runs.folder import read_card
+from speechml.runs.identity import run_id
+from speechml.runs.settings import shortened, shown, typed
+
+RATES, SEEDS = (0.02, 0.5), (0, 1)  # the second is too high: its best epoch is not its last
+NAMES = [f"lr={rate} seed={seed}" for rate in RATES for seed in SEEDS]
+LAST = "hp/test/snr_db"  # among what a run tells TensorBoard at its end
+README = (Path(__file__).parents[2] / "README.md").read_text()
+COMMANDS = [line.split("  ")[0] for line in README.splitlines() if line.startswith("speechml tensorboard")]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa: ARG001
+    """A folder with the runs of a sweep over learning rate and seed, one of which draws, and the sweep's record."""
+    place = tmp_path_factory.mktemp("sweep")
+    base = ("experiment=lab2a_fir", *TINY, "model.net.taps=8", "trainer.max_epochs=3", f"paths.runs={place / 'runs'}")
+    runs = []
+    for name in NAMES:
+        rate, seed = (word.partition("=")[2] for word in name.split())
+        figures = () if name == NAMES[0] else ("callbacks.figures=null",)
+        words = [*base, "callbacks.listening.recordings=1", *figures, f"optimizer.lr={rate}", f"seed={seed}"]
+        cfg = composed("train", *words)
+        launch(cfg)
+        runs.append({"folder": str(place / "runs" / cfg.name / run_id(cfg)), "overrides": words, "swept": {}})
+    (place / "runs" / ".sweeps" / "lab2a_fir" / "ID").mkdir(parents=True)
+    (place / "runs" / ".sweeps" / "lab2a_fir" / "ID" / "sweep.json").write_text(json.dumps({"runs": runs}))
+    return place
+
+
+@contextmanager
+def served(place: Path, words: list[str], temporary: Path, end: signal.Signals = signal.SIGTERM) -> Iterator[str]:
+    """The address that a command serves at inside; it must end with code 0 and leave nothing behind."""
+    temporary.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = str(Path(sys.executable).with_name(words[0]))
+    process = subprocess.Popen(
+        [program, *words[1:], "--port", str(port)], cwd=place, env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        address = re.search(r"http://\S+/", told)
+        assert address, told
+        yield address[0]
+    finally:
+        process.send_signal(end)
+        assert process.wait(20) == 0
+        process.stdout.close()
+    assert list(temporary.iterdir()) == []
+    with pytest.raises(OSError):  # noqa: PT011 (refused, or reset)
+        urllib.request.urlopen(address[0], timeout=5)
+
+
+@pytest.fixture(scope="module")
+def address(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the first command of the README serves."""
+    with served(place, shlex.split(COMMANDS[0]), tmp_path_factory.mktemp("served") / "tmp", signal.SIGINT) as address:
+        until(
+            lambda: {run for run, tags in asked(address, "plugin/scalars/tags").items() if LAST in tags} == set(NAMES)
+        )
+        yield address
+
+
+def asked(address: str, what: str) -> Any:
+    """An answer of TensorBoard's to its own page."""
+    return json.load(urllib.request.urlopen(f"{address}data/{what}"))
+
+
+def rows(page: Page) -> list[list[str]]:
+    """The table of HPARAMS, its header first, without empty cells."""
+    script = """cells => cells.map(cell => [cell.getBoundingClientRect(), cell.innerText.trim(), cell.offsetParent])
+        .filter(([box, text, shown]) => shown && text)
+        .map(([box, text]) => [Math.round((box.top + box.bottom) / 2), box.left, text])"""
+    found: dict[int, list[tuple[float, str]]] = {}
+    for y, x, text in page.locator("vaadin-grid-cell-content").evaluate_all(script):
+        found.setdefault(y, []).append((x, text))
+    return [[text for _, text in sorted(cells)] for _, cells in sorted(found.items())]
+
+
+def scores_of(place: Path, name: str = "test/snr_db") -> dict[str, float]:
+    """The score of each run in its card, by the name that it is to be shown under."""
+    cards = [read_card(path.parent) or {} for path in place.glob("runs/lab2a_fir/*/card.json")]
+    given = [dict(word.split("=") for word in card["overrides"]) for card in cards]
+    return {
+        f"lr={words['optimizer.lr']} seed={words['seed']}": card["scores"][name]
+        for words, card in zip(given, cards, strict=True)
+    }
+
+
+def choose(page: Page, field: str, choice: str) -> None:
+    """Choose from one of the drop-down fields of HPARAMS."""
+    page.get_by_label(field).first.click()
+    page.locator("paper-item:visible", has_text=re.compile(rf"^\s*{re.escape(choice)}\s*$")).first.click()
+
+
+def test_hparams_lists_every_run_with_swept_keys_and_test_scores_and_sorts(
+    browser: Browser, address: str, place: Path
+) -> None:
+    scores = scores_of(place)
+    with opened(browser, f"{address}#hparams", width=2000) as seen:
+        seen.page.get_by_text(NAMES[-1]).first.wait_for()
+        header, *table = rows(seen.page)
+        assert header[:6] == ["Trial ID", "Show Metrics", "optimizer.lr", "seed", "test/snr_db", "val/loss"]
+        assert set(header[6:]) <= {"test/snr_gain_db", "test/si_sdr_db", "test/mse"}
+        found = {line[0]: [float(cell) for cell in line[1:]] for line in table}
+        assert set(found) == set(NAMES)
+        for name, (rate, seed, score, *_) in found.items():
+            assert name == f"lr={rate:g} seed={seed:g}"
+            assert score == pytest.approx(scores[name], rel=1e-4)
+        assert "NaN" not in str(table)
+        ticked = seen.page.locator("tf-hparams-query-pane").evaluate(
+            "pane => [pane._hparams.map(p => p.info.name), pane._metrics.map(m => m.info.displayName)]"
+        )
+        assert ticked == [["optimizer.lr", "seed"], [*header[4:], "test/l1"]]  # nothing else could be ticked
+        choose(seen.page, "Sort by", "test/snr_db")
+        for direction in ("Descending", "Ascending"):
+            choose(seen.page, "Direction", direction)
+            wanted = sorted(scores, key=lambda name: scores[name], reverse=direction == "Descending")
+            until(lambda wanted=wanted: [line[0] for line in rows(seen.page)[1:]] == wanted)
+        assert (seen.errors, seen.elsewhere) == ([], [])
+
+
+def cards(page: Page, kind: str) -> list[dict[str, Any]]:
+    """Tag, run and step of the cards of a tab, when each has its step."""
+    page.locator(kind).first.wait_for(state="attached")
+    script = r"""cards => cards.map(card => ({tag: card.tag, run: card.run,
+        step: +(card.shadowRoot.textContent.match(/step\s+([0-9]+)/) || [0, -1])[1]}))"""
+
+    def complete() -> list[dict[str, Any]]:
+        found = page.locator(kind).evaluate_all(script)
+        return found if all(card["step"] >= 0 for card in found) else []
+
+    return list(until(complete))
+
+
+def test_scalars_compare_runs_by_short_names(browser: Browser, address: str) -> None:
+    with opened(browser, f"{address}#scalars") as seen:
+        for name in NAMES:
+            seen.page.get_by_text(name, exact=True).first.wait_for()
+        assert seen.page.locator("tf-scalar-card").count() > 0
+        tags = seen.page.locator("tf-scalar-card").evaluate_all("cards => cards.map(card => card.tag)")
+        assert "hp/test/snr_db" in tags
+        assert "epoch" not in tags
+        seen.page.get_by_placeholder("Filter tags").or_(seen.page.get_by_label("Filter tags")).first.fill("val/loss")
+        drawn = "cards => cards.some(card => card.tag == 'val/loss' && card.dataToLoad.length == 4)"
+        until(lambda: seen.page.locator("tf-scalar-card").evaluate_all(drawn))
+        assert (seen.errors, seen.elsewhere) == ([], [])
+
+
+def test_audio_plays_first_last_and_best(browser: Browser, address: str, place: Path) -> None:
+    steps = {
+        name: {file: read_checkpoint(run / "checkpoints" / f"{file}.ckpt")["global_step"] for file in ("best", "last")}
+        for name, run in ((n, r.folder) for n, r in shown(place.glob("runs/lab2a_fir/*")).items())
+    }
+    with opened(browser, f"{address}#audio") as seen:
+        seen.page.locator("tf-audio-loader").first.wait_for(state="attached")
+        seen.page.get_by_label("Filter tags").first.fill("val/.*denoised")
+        seen.page.get_by_text("denoised_best").first.wait_for()
+        wanted = {(name, "clean", steps[name]["last"] // 3) for name in NAMES}  # the first of three epochs
+        wanted |= {(name, "denoised", steps[name]["last"]) for name in NAMES}
+        wanted |= {(name, "denoised_best", steps[name]["best"]) for name in NAMES}
+
+        def heard() -> set[tuple[str, str, int]]:
+            found = [card for card in cards(seen.page, "tf-audio-loader") if card["tag"].startswith("val/")]
+            return {(card["run"], card["tag"].rpartition("/")[2], card["step"]) for card in found}
+
+        until(lambda: wanted <= heard())
+        assert any(step["best"] != step["last"] for step in steps.values())
+        playable = "all => all.length > 0 && all.every(a => a.readyState > 0 && Math.abs(a.duration - 1) < 0.01)"
+        until(lambda: seen.page.locator("audio").evaluate_all(playable))
+        seen.page.locator("audio").first.evaluate("audio => audio.play()")  # an error if it cannot be decoded
+        assert (seen.errors, seen.elsewhere) == ([], [])
+
+
+def test_images_show_spectrograms_response_and_filters(browser: Browser, address: str) -> None:
+    with opened(browser, f"{address}#images") as seen:
+        found = {card["tag"] for card in cards(seen.page, "tf-image-loader")}
+        assert {"figures/filters", "figures/response", "figures/spectra", "figures/waveforms", "figures/loss"} <= found
+        assert any(tag.startswith("figures/spectrogram_") for tag in found)
+        picture = seen.page.locator("tf-image-loader img").first
+        picture.wait_for()
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 500
+        assert (seen.errors, seen.elsewhere) == ([], [])
+
+
+@pytest.mark.parametrize("line", COMMANDS[1:])
+def test_the_readmes_other_commands_show_the_sweep(line: str, place: Path, tmp_path: Path) -> None:
+    with served(place, shlex.split(line), tmp_path / "tmp") as address:
+        until(lambda: set(asked(address, "runs")) == set(NAMES))
+
+
+def test_what_cannot_be_shown_is_a_sentence(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(place)
+    (place / "empty").mkdir(exist_ok=True)
+    for folder, told in (("nowhere", "there is no folder nowhere"), ("empty", "there is no run in empty")):
+        assert speechml(monkeypatch, "tensorboard", folder) == 2
+        assert told in capsys.readouterr().err
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert speechml(monkeypatch, "tensorboard", "--port", str(port)) == 2
+        assert f"port {port} is taken" in capsys.readouterr().err
+        monkeypatch.setattr(tensorboard, "PORTS", range(port, port + 1))
+        with pytest.raises(UserError, match="all taken"):
+            tensorboard.free(None)
+
+
+def test_runs_that_begin_meanwhile_are_shown(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where names change TensorBoard is started anew; where a run goes on, its further files are linked, and no more."""
+    ids = [run.folder.name for _, run in sorted(shown(place.glob("runs/lab2a_fir/*")).items())]
+    folder, links = tmp_path / "runs", tmp_path / "links"
+    links.mkdir()
+    starts: list[list[str]] = []
+    later: list[Any] = [
+        lambda: [add(one) for one in ids[1:]],
+        lambda: (folder / ids[0] / "events.out.tfevents.9.further").touch(),
+        lambda: None,
+    ]
+
+    def add(one: str) -> None:
+        shutil.copytree(place / "runs" / "lab2a_fir" / one, folder / one)
+
+    def pause(seconds: float) -> None:  # noqa: ARG001 (as time.sleep is called)
+        if not later:
+            raise KeyboardInterrupt
+        later.pop(0)()
+
+    def start(where: Path, port: int) -> Any:  # noqa: ARG001
+        starts.append(sorted(path.name for path in (where / "runs").iterdir()))
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+
+    add(ids[0])
+    monkeypatch.setattr(tensorboard, "_started", start)
+    monkeypatch.setattr(tensorboard, "time", SimpleNamespace(sleep=pause))
+    with pytest.raises(KeyboardInterrupt):
+        tensorboard._serve([folder], tensorboard.below([folder]), 6006, links)
+    assert starts == [["lab2a_fir"], NAMES]
+    assert (links / "runs" / NAMES[0] / "events.out.tfevents.9.further").exists()
+    assert capsys.readouterr().out.splitlines() == [
+        "TensorBoard shows 1 run: http://127.0.0.1:6006/ (Ctrl-C ends it)",
+        "TensorBoard shows 4 runs now: reload the page",
+    ]
+
+
+def test_names_say_what_differs_and_nothing_else(place: Path, made: Path) -> None:
+    runs = [path.parent for path in sorted(place.glob("runs/lab2a_fir/*/card.json"))]
+    assert set(shown(runs)) == set(NAMES)
+    assert set(shown(runs[:1])) == {"lab2a_fir"}
+    genre = next(path.parent for path in made.glob("genre_mlp/*/card.json"))
+    mixed = shown([*runs, genre])
+    assert set(mixed) == {f"lab2a_fir/{name}" for name in NAMES} | {"genre_mlp"}
+    rate = composed("train", "experiment=genre_mlp", "data.root=x").optimizer.lr
+    assert mixed["genre_mlp"].settings == {"experiment": "genre_mlp", "optimizer.lr": rate, "seed": 0}
+    again = shown([runs[0], runs[0]])  # as two runs whose difference is in no override
+    assert set(again) == {runs[0].name}
+
+
+def test_overrides_that_change_no_number_are_in_no_name() -> None:
+    words = ["experiment=x", "+data.count=4", "paths.runs=a", "callbacks.figures=null", "model=cnn", "redo=true", "~a"]
+    assert typed(words) == {"data.count": "4", "model": "cnn"}
+    assert shortened(["optimizer.lr", "model.net.taps", "data.net.taps"]) == {
+        "optimizer.lr": "lr", "model.net.taps": "model.net.taps", "data.net.taps": "data.net.taps",
+    }  # fmt: skip
+
+
+def test_a_strangers_card_makes_no_folder_elsewhere_and_keeps_no_other_run_from_being_shown(
+    runs: Path, tmp_path: Path
+) -> None:
+    change(run_of(runs), experiment="../../up")
+    for number, damage in enumerate(({"headlines": 5}, {"scores": None}, {"scores": {"test/snr_db": "x"}})):
+        copy = runs / "lab2a_fir" / f"copy{number}"
+        shutil.copytree(run_of(runs, "genre_mlp"), copy)
+        change(copy, **damage)
+    found = shown(sorted(runs.glob("*/*")))
+    assert len(found) == 2
+    tensorboard.link(found, tmp_path / "shown" / "runs")
+    inside = {path.resolve() for path in (tmp_path / "shown" / "runs").rglob("*") if not path.is_symlink()}
+    assert all(path.is_relative_to(tmp_path / "shown" / "runs") for path in inside)
+    assert {path.name for path in (tmp_path / "shown").iterdir()} == {"runs"}

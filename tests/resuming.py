@@ -1,0 +1,57 @@
+"""What the tests of stopping and of going on share: tiny runs, and something that happens in the middle of a step."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import composed
+from speechml.engine.checkpoint import read_checkpoint
+from speechml.engine.train import launch
+from speechml.runs.identity import run_id
+from speechml.tasks.base import Task
+from stress_resume import TASKS
+
+SMALL = ("threads=1", "callbacks.figures=null", "callbacks.progress=null")
+GENRE = (*SMALL, *TASKS["genre"], "trainer.max_epochs=2", "data.batch_size=9")  # 20 steps
+# The others as in scripts/stress.py, shorter.
+OTHERS = {
+    "waveform": (*SMALL, *TASKS["waveform"], "trainer.max_epochs=2", "data.batch_size=8"),
+    "magnitude": (*SMALL, *TASKS["magnitude"], "trainer.max_epochs=2", "++trainer.limit_train_batches=3"),
+    "words": (*SMALL, *TASKS["words"], "data.voices=6", "trainer.max_steps=20"),
+}
+
+
+def run_in(place: str, *words: str) -> Path:
+    """Launch into the folder `place`, which is no part of a run's identity; the run's folder."""
+    cfg = composed("train", *words, f"paths.runs={place}")
+    launch(cfg)
+    return Path(place) / cfg.name / run_id(cfg)
+
+
+@contextlib.contextmanager
+def at_step(step: int, action: Callable[[], Any]) -> Iterator[None]:
+    """Inside, `action` is called in the middle of the step of that number, from 1, of this session."""
+    whole, passed = Task.training_step, []
+
+    def interrupted(self: Any, batch: Any, batch_idx: int) -> Any:
+        passed.append(batch_idx)
+        if len(passed) == step:
+            action()
+        return whole(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Task, "training_step", interrupted)
+        yield
+
+
+def ask(number: int) -> Callable[[], None]:
+    """Send a signal to this process."""
+    return lambda: os.kill(os.getpid(), number)
+
+
+def steps_of(run: Path) -> int:
+    return int(read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"])

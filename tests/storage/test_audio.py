@@ -1,0 +1,120 @@
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import tone
+from speechml.errors import UserError
+from speechml.storage import audio
+
+
+def test_sixteen_bit_wav_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(-32768, 32767, 1000).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    loaded = audio.load(tmp_path / "a.wav")
+    assert loaded.dtype == np.int16
+    assert np.array_equal(loaded, samples)
+
+
+@pytest.mark.parametrize("extension", audio.EXTENSIONS)
+def test_every_format_is_written_and_read(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"a{extension}"
+    audio.save(path, tone(rate=16000), 16000)
+    loaded = audio.load(path).astype(np.float64)
+    loaded /= 32768 if loaded.max() > 2 else 1
+    assert len(loaded) == pytest.approx(16000, abs=1200)  # mp3 pads
+    assert np.sqrt((loaded**2).mean()) == pytest.approx(0.3 / np.sqrt(2), rel=0.1)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_minute_of_stereo_is_written_as_ogg(tmp_path: Path) -> None:
+    waveform = 0.1 * np.random.default_rng(0).standard_normal((60 * 48000, 2))  # in one call libsndfile crashes on it
+    audio.save(tmp_path / "long.ogg", waveform, 48000)
+    assert audio.info(tmp_path / "long.ogg").frames == len(waveform)
+
+
+def test_resampling_keeps_a_tone_and_the_duration(tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.wav", tone(1.0, 44100, 1000.0), 44100)
+    loaded = audio.load(tmp_path / "a.wav", rate=16000)
+    assert len(loaded) == 16000
+    np.testing.assert_allclose(loaded[2000:-2000], tone(1.0, 16000, 1000.0)[2000:-2000], atol=2e-3)
+
+
+def test_stereo_is_averaged_or_refused(tmp_path: Path) -> None:
+    left, right = tone(hz=300), tone(hz=500)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), 16000, subtype="FLOAT")
+    np.testing.assert_allclose(audio.load(tmp_path / "a.wav"), (left + right) / 2, atol=1e-6)
+    with pytest.raises(UserError, match=r"a\.wav has 2 channels"):
+        audio.load(tmp_path / "a.wav", stereo="refuse")
+
+
+def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Name -> (file, words that its refusal must hold)."""
+    good = folder / "good.wav"
+    audio.save(good, tone(), 16000)
+    content = good.read_bytes()
+    files = {
+        "absent": (None, "does not exist"),
+        "no_bytes": (b"", "is empty"),
+        "no_audio": (b"these are words, not sound" * 10, "cannot be read as audio"),
+        "cut_short": (content[: len(content) // 2], "is cut short"),
+        "cut_in_header": (content[:30], "cannot be read|is cut short"),
+        "no_samples": (content[:40] + struct.pack("<I", 0), "holds no samples"),
+    }
+    for name, (data, _) in files.items():
+        if data is not None:
+            (folder / f"{name}.wav").write_bytes(data)
+    soundfile.write(folder / "nan.wav", np.array([0.1, np.nan, 0.2], np.float32), 16000, subtype="FLOAT")
+    soundfile.write(folder / "inf.wav", np.array([0.1, np.inf, 0.2], np.float32), 16000, subtype="FLOAT")
+    found = {name: (folder / f"{name}.wav", words) for name, (_, words) in files.items()}
+    return found | {name: (folder / f"{name}.wav", "NaN or infinite") for name in ("nan", "inf")}
+
+
+@pytest.mark.parametrize(
+    "case", ["absent", "no_bytes", "no_audio", "cut_short", "cut_in_header", "no_samples", "nan", "inf"]
+)
+def test_a_bad_file_is_one_sentence_that_names_it(tmp_path: Path, case: str) -> None:
+    path, words = bad_files(tmp_path)[case]
+    with pytest.raises(UserError, match=words) as refused:
+        audio.load(path)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.integers(0, 32043))
+def test_a_wav_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    audio.save(folder / "whole.wav", tone(), 16000)
+    (folder / "part.wav").write_bytes((folder / "whole.wav").read_bytes()[:cut])
+    with pytest.raises(UserError):
+        audio.load(folder / "part.wav")
+
+
+def test_a_flac_cut_short_is_refused(tmp_path: Path) -> None:
+    random = np.random.default_rng(0).standard_normal(64000) * 0.1
+    audio.save(tmp_path / "whole.flac", random, 16000)
+    (tmp_path / "part.flac").write_bytes((tmp_path / "whole.flac").read_bytes()[:40000])
+    with pytest.raises(UserError, match=r"part\.flac"):
+        audio.load(tmp_path / "part.flac")
+
+
+def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no audio files"):
+        audio.find(tmp_path / "empty")
+    with pytest.raises(UserError, match="does not exist"):
+        audio.find(tmp_path / "missing")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        audio.find(tmp_path / "file")
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        audio.save(tmp_path / "a.mp3", tone(), 12345)  # no rate of mp3
+    assert list(tmp_path.iterdir()) == []

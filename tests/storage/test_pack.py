@@ -1,0 +1,93 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechml.storage.files import built_once
+from speechml.storage.pack import Pack, PackWriter, is_whole, open_pack, quantised
+
+
+@settings(max_examples=40, deadline=None)
+@given(level=st.floats(1e-6, 1.0), seed=st.integers(0, 99))
+def test_rounding_lies_90_db_below_noise_of_any_level(level: float, seed: int) -> None:
+    waveform = (level * np.random.default_rng(seed).standard_normal(2000)).astype(np.float32)
+    samples, gain = quantised(waveform)
+    error = samples * np.float32(gain) - waveform
+    assert 10 * np.log10((waveform**2).sum() / (error**2).sum()) > 85
+
+
+def test_sixteen_bit_input_is_kept_exactly() -> None:
+    samples = np.array([-32768, 0, 1, 32767], np.int16)
+    kept, gain = quantised(samples)
+    assert kept is samples
+    assert gain == 1 / 32768
+
+
+def write(folder: Path, lengths: list[int], row: int = 10) -> list[np.ndarray]:
+    folder.mkdir(exist_ok=True)
+    random, waveforms = np.random.default_rng(0), []
+    writer = PackWriter(folder, ("noisy", "clean"), row)
+    for i, length in enumerate(lengths):
+        waveforms.append(random.integers(-30000, 30000, length).astype(np.int16))
+        writer.add(f"file{i}", "", {"noisy": waveforms[-1], "clean": waveforms[-1] // 2})
+    writer.close()
+    return waveforms
+
+
+def test_whole_recordings_and_their_clips_come_back_bit_for_bit(tmp_path: Path) -> None:
+    lengths = [25, 10, 3, 31]
+    waveforms = write(tmp_path, lengths)
+    pack = open_pack(tmp_path).roles["noisy"]
+    for i, waveform in enumerate(waveforms):
+        whole = pack.whole(torch.tensor([i]))
+        assert torch.equal(whole[0, 0], torch.from_numpy(waveform / np.float32(32768)))
+    rows = pack.training_rows([0, 1, 2, 3])
+    # 25 = 10 + 10 + 5 (half full: kept), 10, 3 (the first of its recording: kept), 31 = 3 x 10 + 1 (left out).
+    assert len(rows) == 3 + 1 + 1 + 3
+    clips = pack.gather_rows(rows)[:, 0]
+    expected = np.zeros((8, 10), np.float32)
+    for i, (file, start) in enumerate([(0, 0), (0, 10), (0, 20), (1, 0), (2, 0), (3, 0), (3, 10), (3, 20)]):
+        piece = waveforms[file][start : start + 10] / np.float32(32768)
+        expected[i, : len(piece)] = piece
+    assert torch.equal(clips, torch.from_numpy(expected))
+
+
+def test_training_rows_are_those_of_the_recordings_asked_for() -> None:
+    pack = Pack.of(torch.arange(60.0), [20, 20, 20], [1.0] * 3, 10)
+    assert pack.training_rows([2, 0]).tolist() == [0, 1, 4, 5]
+
+
+def test_a_torn_or_older_pack_is_built_anew(tmp_path: Path) -> None:
+    folder, built = tmp_path / "pack", []
+
+    def build(part: Path) -> None:
+        built.append(1)
+        write(part, [25, 10])
+
+    for _ in range(2):
+        built_once(folder, is_whole, build)
+    assert len(built) == 1
+    (folder / "clean.i16").write_bytes((folder / "clean.i16").read_bytes()[:-2])
+    built_once(folder, is_whole, build)
+    assert len(built) == 2
+    index = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps({**index, "format": 0}))
+    built_once(folder, is_whole, build)
+    assert len(built) == 3
+    (folder / "index.json").write_text("{")
+    built_once(folder, is_whole, build)
+    assert len(built) == 4
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def build(part: Path) -> None:
+        (part / "half").write_text("x")
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        built_once(tmp_path / "pack", is_whole, build)
+    assert [p.name for p in tmp_path.iterdir()] == [".pack.lock"]

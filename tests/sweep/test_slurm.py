@@ -1,0 +1,294 @@
+"""Sweeps as jobs of a Slurm cluster: what can be known without one, and what a real one on this machine shows."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import TINY, command, composed, speechml
+from speechml.engine import trial
+from speechml.errors import UserError
+from speechml.runs.folder import read_card
+from speechml.runs.identity import run_id
+from speechml.sweep import job
+from speechml.sweep.frozen import frozen, thawed
+from speechml.sweep.slurm_script import resources
+from stress_slurm import slurm as disturbed
+
+ROOT = Path(__file__).parents[2]
+SANDBOX = ROOT / "scripts" / "slurm_sandbox.sh"
+UP = "SLURM_CONF" in os.environ and subprocess.run([str(SANDBOX), "status"], capture_output=True).returncode == 0
+needs_slurm = pytest.mark.skipif(not UP, reason="no Slurm is up: scripts/slurm_sandbox.sh up && make test-slurm")
+FIR = (
+    "experiment=lab2a_fir",
+    *TINY,
+    "threads=1",
+    "trainer.max_epochs=1",
+    "callbacks.figures=null",
+    "callbacks.listening=null",
+)
+SLURM = ("-m", "hydra/launcher=slurm")
+
+
+def options(**keys: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    known: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "hydra" / "launcher" / "slurm.yaml"))
+    return {**known, **keys}
+
+
+def with_hydra(*overrides: str) -> Any:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+
+    from speechml.config.compose import conf_dir
+
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    return cfg
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["seed=3", "+data.count=40"],
+        ["experiment=words_tuned", "data=spoken_words", "paths.cache=mine"],
+        ["hparams_search=mimo_cnn", "optimizer.lr=0.3"],
+    ],
+)
+def test_a_frozen_config_is_the_same_run_elsewhere(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = run_id(composed("train", *overrides))
+    content = json.loads(json.dumps(frozen(with_hydra(*overrides), 5)))  # as it travels
+    monkeypatch.setattr(sys, "argv", ["somewhere", "else"])
+    cfg = thawed(content)
+    assert run_id(cfg) == wanted
+    assert Path(cfg.paths.runs).is_absolute()
+    place = trial.current()
+    assert (place is not None) == any("hparams" in word for word in overrides)
+    if place:
+        assert (place.number, place.execution) == (5, 0)
+
+
+def test_resources_follow_the_runs_and_the_keys() -> None:
+    plain = resources(options(partition="main", mem_gb=4), {"devices": 1, "num_nodes": 1, "accelerator": "cpu"})
+    assert plain["partition"] == "main"
+    assert plain["mem"] == "4GB"
+    assert plain["time"] == 60
+    assert plain["ntasks_per_node"] == 1
+    assert plain["additional_parameters"] == {"signal": "USR1@120", "requeue": True}
+    assert "account" not in plain
+    many = resources(
+        options(gpus_per_node=4, additional_parameters={"reservation": "x"}, srun_args=["--label"]),
+        {"devices": "auto", "num_nodes": 2, "accelerator": "gpu"},
+    )
+    assert (many["nodes"], many["ntasks_per_node"]) == (2, 4)
+    assert many["additional_parameters"]["reservation"] == "x"
+    assert many["srun_args"] == ["--cpus-per-task=1", "--kill-on-bad-exit=1", "--label"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"timeout_min": 1}, "jobs would be told to stop when they begin"),
+        ({"timeout_min": 0}, "hydra.launcher.timeout_min is 0"),
+        ({"timeout_min": "1:00"}, "hydra.launcher.timeout_min is 1:00"),
+        ({"array_parallelism": -1}, "hydra.launcher.array_parallelism is -1"),
+    ],
+)
+def test_resources_that_cannot_be_are_refused(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        resources(options(**keys), {})
+
+
+def test_without_slurm_there_is_one_sentence(workplace: Path) -> None:
+    nothing = {**os.environ, "PATH": str(workplace)}
+    done = command("speechml-train", *SLURM, *FIR, "seed=0,1", env=nothing)
+    assert done.returncode == 2, done.stderr
+    assert "there is no Slurm on this machine (sbatch is not found)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(workplace.glob("runs/lab2a_fir"))
+
+
+def test_a_job_that_gets_no_step_on_is_not_queued_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("speechml.sweep.slurm_queue.requeue", asked.append)
+    monkeypatch.setenv("SLURM_JOB_ID", "9")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    said = [job._back_into_the_queue(tmp_path / "run.json", 3, step) for step in (5, 9, 9, 12, None, 12)]
+    assert said[:5] == [""] * 5
+    assert "its time limit ends before a step is done" in said[5]
+    assert asked == ["7_3"] * 5
+
+
+@needs_slurm
+def test_a_disturbed_sweep_ends_as_one_that_was_left_alone() -> None:
+    """Preemption, kill -9, a node without power, scancel; the time limit in scripts/stress.py slurm."""
+    assert disturbed(runs=4, epochs=25, times=1) == 0
+
+
+@needs_slurm
+def test_a_time_limit_costs_no_step(workplace: Path) -> None:
+    """A run of half a minute under a limit of a minute, with a warning half a minute before: it is queued again."""
+    words = (
+        *FIR, "experiment=lab2b_mimo_cnn", "data.batch_size=4", "trainer.max_epochs=150", "checkpoint.every_s=null",
+    )  # fmt: skip
+    done = command(
+        "speechml-train", *SLURM, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30", *words, "seed=0"
+    )
+    assert done.returncode == 0, done.stderr
+    logs = "".join(path.read_text() for path in workplace.glob("runs/.sweeps/*/*/slurm/logs/*.out"))
+    assert "ahead of the time limit: queued again" in logs
+    # Nothing was saved but at the signal: what was done was not done again.
+    for run in (workplace / "runs" / "lab2b_mimo_cnn").iterdir():
+        epochs = [int(line.split(",")[0]) for line in (run / "metrics.csv").read_text().splitlines()[1:]]
+        assert epochs == sorted(set(epochs))
+
+
+@needs_slurm
+def test_two_nodes_train_one_run(workplace: Path) -> None:
+    words = (
+        *FIR, "experiment=lab2b_mimo_cnn", "data.batch_size=4", "trainer=ddp", "trainer.accelerator=cpu", "trainer.num_nodes=2",
+    )  # fmt: skip
+    done = command(
+        "speechml-train", *SLURM, 'hydra.launcher.setup=["export MASTER_ADDR=127.0.0.1"]', *words, "seed=0,1"
+    )
+    assert done.returncode == 0, done.stderr
+    ours = command("speechml-train", *words, "seed=0", "trainer.num_nodes=1", "trainer.devices=2", "paths.runs=ours")
+    assert ours.returncode == 0, ours.stderr
+    values = {json.dumps(_card(run)["scores"], sort_keys=True) for run in workplace.glob("runs/lab2b_mimo_cnn/*")}
+    assert json.dumps(_card(next(workplace.glob("ours/*/*")))["scores"], sort_keys=True) in values
+
+
+def _card(run: Path) -> dict[str, Any]:
+    return read_card(run) or {}
+
+
+@needs_slurm
+def test_the_client_may_leave_and_the_same_command_waits_again(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (*SLURM, *FIR, "trainer.max_epochs=5", "seed=range(4)", "hydra.launcher.runs_per_job=2")
+    client = subprocess.Popen(
+        [str(Path(sys.executable).with_name("speechml-train")), *words], stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 60
+    while not list(workplace.glob("runs/.sweeps/*/*/slurm/[0-9]*.json")) and time.monotonic() < until:
+        time.sleep(0.1)
+    client.kill()
+    client.communicate()
+    (folder,) = workplace.glob("runs/.sweeps/lab2a_fir/*")
+    assert speechml(monkeypatch, "sweep", "status", str(folder)) == 0
+    told = capsys.readouterr().out
+    assert "queued (" in told or "in a job (" in told
+    again = command("speechml-train", *words)
+    assert again.returncode == 0, again.stderr
+    assert "of them have jobs already" in again.stderr
+    assert "submitted" not in again.stderr
+    assert speechml(monkeypatch, "sweep", "wait", str(folder)) == 0
+    assert "4 runs: 4 done" in capsys.readouterr().out
+
+
+@needs_slurm
+def test_jobs_are_cancelled_and_the_sweep_goes_on(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (*SLURM, *FIR, "trainer.max_epochs=400", "seed=range(3)", "hydra.launcher.wait=false")
+    assert command("speechml-train", *words).returncode == 0
+    (folder,) = workplace.glob("runs/.sweeps/lab2a_fir/*")
+    until = time.monotonic() + 60
+    while not list(workplace.glob("runs/lab2a_fir/*/metrics.csv")) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert speechml(monkeypatch, "sweep", "cancel", str(folder)) == 0
+    assert speechml(monkeypatch, "sweep", "wait", str(folder)) == 1
+    told = capsys.readouterr().out
+    assert "stopped" in told
+    assert "not begun" in told
+    assert "running" not in told
+
+
+@needs_slurm
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("hydra.launcher.partition=nowhere", "there are: main, urgent"),
+        ("hydra.launcher.constraint=gold", "Slurm refused the jobs"),
+        ("hydra.launcher.gpus_per_node=3", "Slurm refused the jobs"),
+        ("hydra.launcher.runs_per_job=0", "hydra.launcher.runs_per_job is 0"),
+    ],
+)
+def test_what_slurm_refuses_is_one_sentence(word: str, says: str, workplace: Path) -> None:
+    done = command("speechml-train", *SLURM, *FIR, "seed=0,1", word)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(workplace.glob("runs/lab2a_fir"))
+
+
+@needs_slurm
+def test_a_run_that_is_refused_in_its_job_is_told_of(workplace: Path) -> None:  # noqa: ARG001
+    done = command("speechml-train", *SLURM, *FIR, "optimizer.lr=-1,0.1", "optimizer=sgd")
+    assert done.returncode == 2, done.stderr
+    assert "Invalid learning rate" in done.stderr
+    assert "2 runs: 1 failed, 1 done" in done.stdout or "2 runs: 1 done, 1 failed" in done.stdout
+
+
+@needs_slurm
+def test_a_search_has_its_trials_computed_by_slurm(workplace: Path) -> None:
+    words = (
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=3",
+        "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.sampler=random",
+    )
+    done = command("speechml-train", *SLURM, *FIR, *words, "optimizer.lr=interval(0.1,1)")
+    assert done.returncode == 0, done.stderr
+    assert "Trials: 3 done" in done.stdout
+    assert len(list(workplace.glob("runs/lab2a_fir/*"))) == 3
+
+
+@needs_slurm
+def test_more_runs_than_an_array_takes_are_several_arrays(workplace: Path) -> None:
+    done = command("speechml-train", *SLURM, *FIR, "seed=range(12)", "hydra.launcher.wait=false")
+    assert done.returncode == 0, done.stderr
+    assert len(list(workplace.glob("runs/.sweeps/*/*/slurm/[0-9]*-*.jsonl"))) == 2
+    (folder,) = workplace.glob("runs/.sweeps/lab2a_fir/*")
+    assert command("speechml", "sweep", "cancel", str(folder)).returncode == 0
+
+
+@needs_slurm
+def test_the_readmes_sweep_runs_on_a_cluster(workplace: Path) -> None:
+    """The command of "On a cluster", with four short runs."""
+    found = re.search(r"^speechml-train -m hydra/launcher=slurm .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert found
+    few = found[0].replace("range(25)", "range(2)").replace("0.05,0.1,0.2,0.5", "0.1,0.2")
+    done = command(*shlex.split(few), *TINY, "trainer.max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert "4 runs: 4 done" in done.stdout
+    assert len(list((workplace / "runs" / "lab2b_mimo_cnn").iterdir())) == 4
+
+
+@needs_slurm
+def test_a_question_that_slurm_does_not_answer_is_asked_again(workplace: Path) -> None:
+    """A squeue that fails now and then, and another folder for scripts, lose no job."""
+    stand_in = workplace / "bin" / "squeue"
+    stand_in.parent.mkdir()
+    real = subprocess.run(["which", "squeue"], capture_output=True, text=True, check=True).stdout.strip()
+    stand_in.write_text(
+        f'#!/bin/sh\n[ -e failed ] || {{ touch failed; echo "error: no answer" >&2; exit 1; }}\nexec {real} "$@"\n'
+    )
+    stand_in.chmod(0o755)
+    patched = {**os.environ, "PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
+    words = (*SLURM, *FIR, "seed=0,1", "hydra.launcher.submitit_folder=elsewhere/%j")
+    done = command("speechml-train", *words, env=patched)
+    assert done.returncode == 0, done.stderr
+    assert "no answer" in done.stderr
+    assert "2 runs: 2 done" in done.stdout
+    assert len(list(workplace.glob("elsewhere/**/*log.out"))) == 2
