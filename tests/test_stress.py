@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from speechml.errors import Busy
+from speechml.errors import FolderBusy
 from speechml.storage.files import make_folder
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -41,7 +41,7 @@ def claim_often(folder: Path) -> dict[str, int]:
             make_folder(folder)
             with claimed(folder), tidy(folder):
                 pass
-        except Busy:
+        except FolderBusy:
             pass
         except Exception as error:
             wrong[str(error)] = wrong.get(str(error), 0) + 1

@@ -1,20 +1,46 @@
-"""The one exception whose message is meant for the person at the keyboard."""
+"""The exceptions whose message is meant for the person at the keyboard."""
+
+from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something given to speechml is wrong: the message is one sentence naming what, why, and what would be right.
+    """Something given to speechml is wrong: printed as one sentence without a traceback, exit code 2.
 
-    The commands print it without a traceback and exit with code 2.
+    Args:
+        what: what is wrong, and where.
+        why: the reason, printed in brackets.
+        fix: what to do, printed behind a semicolon.
     """
 
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why, fix)
+        self.what, self.why, self.fix = what, why, fix
 
-class Busy(UserError):
-    """Another process has what is wanted; it may be free later."""
+    def __str__(self) -> str:
+        return self.what + f" ({self.why})" * bool(self.why) + f"; {self.fix}" * bool(self.fix)
+
+
+class FolderBusy(UserError):
+    """Another process holds the folder of a run or a sweep; it may be free later.
+
+    Args:
+        folder: that is held.
+        owner: the process that holds it, as "process 12 on HOST".
+        what: the sentence, where it is not about training.
+        fix: what to do.
+    """
+
+    def __init__(
+        self, folder: str, owner: str, what: str = "", fix: str = "wait for it, or change a key or the seed"
+    ) -> None:
+        super().__init__(what or f"{folder} is being trained by {owner}", fix=fix)
+        self.args = (folder, owner, what, fix)  # as pickle makes it again in another process
+        self.folder, self.owner = folder, owner
 
 
 class UnusableData(UserError):
     """The data cannot be used, whatever is done with them."""
 
 
-class NoSuchScore(UserError):
-    """What a search is to go by is no score of its runs: no trial of it can have a value."""
+class UnknownScore(UserError):
+    """What a search goes by is no score of its runs: no trial of it can have a value."""

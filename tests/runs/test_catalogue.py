@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import change, command, run_of, speechml
-from speechml.errors import Busy, UserError
+from speechml.errors import FolderBusy, UserError
 from speechml.inference.verify import verified
 from speechml.runs.catalogue import checksums, entry, listed, remove, runs_below
 from speechml.runs.folder import claimed, read_card, write_card
@@ -180,7 +180,7 @@ def test_launches_and_removals_at_once_never_meet_in_one_folder(workplace: Path)
                 with claimed(run):
                     write_card(run, {"state": "running"})
                     assert json.loads((run / "card.json").read_text())["state"] == "running"
-            except Busy:
+            except FolderBusy:
                 pass
             except BaseException as error:
                 strange.append(error)
@@ -194,7 +194,7 @@ def test_launches_and_removals_at_once_never_meet_in_one_folder(workplace: Path)
             remove(run)
             removed += 1
         except UserError as refused:
-            strange += [] if isinstance(refused, Busy) or "is no run" in str(refused) else [refused]
+            strange += [] if isinstance(refused, FolderBusy) or "is no run" in str(refused) else [refused]
     enough.set()
     for thread in launching:
         thread.join()

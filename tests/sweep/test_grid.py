@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, command
-from speechml.errors import Busy
+from speechml.errors import FolderBusy
 from speechml.runs.folder import claimed, read_card
 
 FIR = ("experiment=lab2a_fir", "trainer.max_epochs=1", "callbacks.figures=null", "callbacks.listening=null", *TINY)
@@ -90,7 +90,7 @@ def test_two_clients_do_not_compute_one_sweep(workplace: Path, monkeypatch: pyte
 
     monkeypatch.setattr(lock, "WAIT_S", 0.1)
     folder = workplace / "runs" / ".sweeps" / "lab" / "0"
-    with lock.held(folder), pytest.raises(Busy, match="speechml sweep wait"), lock.held(folder):
+    with lock.held(folder), pytest.raises(FolderBusy, match="speechml sweep wait"), lock.held(folder):
         pass
     with lock.held(folder):
         pass

@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from speechml.engine.trial import Place, Pruned
-from speechml.errors import Busy, NoSuchScore, UserError
+from speechml.errors import FolderBusy, UnknownScore, UserError
 from speechml.sweep import workers
 from speechml.sweep.pruning import Pruning
 from speechml.sweep.report import SweepRecord
@@ -102,7 +102,7 @@ def test_a_run_that_another_process_computes_is_waited_for(tmp_path: Path, monke
 
     def answer(_: dict[str, str]) -> float:
         if len(runs.asked) < 4:
-            raise Busy("is being trained")
+            raise FolderBusy("runs/a/b", "process 1 on here")
         return 1.0
 
     runs = Pretence(answer)
@@ -111,7 +111,7 @@ def test_a_run_that_another_process_computes_is_waited_for(tmp_path: Path, monke
 
 def test_an_objective_that_is_no_score_ends_the_search_with_its_first_run(tmp_path: Path) -> None:
     def answer(_: dict[str, str]) -> float:
-        raise NoSuchScore("objective=val/accc is no score of this run; it has val/acc")
+        raise UnknownScore("objective=val/accc is no score of this run; it has val/acc")
 
     runs = Pretence(answer)
     with pytest.raises(UserError, match=r"val/accc is no score"):

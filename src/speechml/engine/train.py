@@ -26,7 +26,7 @@ from speechml.engine.scoring import scored
 from speechml.engine.signals import Stop, Stopped
 from speechml.engine.trainer import headlines, trainer_for
 from speechml.engine.trial import Pruned
-from speechml.errors import NoSuchScore, UnusableData, UserError
+from speechml.errors import UnknownScore, UnusableData, UserError
 from speechml.report.audit import audited
 from speechml.report.report import report_on
 from speechml.report.summary import summary
@@ -143,7 +143,7 @@ def _value(config: dict[str, Any], card: dict[str, Any]) -> float | None:
     value = card.get("monitored") if same else card["scores"].get(goal)
     if value is None and goal:
         there = sorted(name for name in card["scores"] if name.startswith("val/"))
-        raise NoSuchScore(f"objective={goal} is no score of this run; it has {', '.join(there)}")
+        raise UnknownScore(f"objective={goal} is no score of this run; it has {', '.join(there)}")
     return None if value is None else float(value)
 
 

@@ -264,7 +264,7 @@ def remove(folder: Path) -> None:
         folder: as `removable` gives it.
 
     Raises:
-        Busy: another process has it.
+        FolderBusy: another process has it.
         UserError: it is gone already, or cannot be deleted.
     """
     aside = folder.with_name(f".{folder.name}.removed-{os.getpid()}")

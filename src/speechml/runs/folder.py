@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from speechml.config.instantiate import own_code
-from speechml.errors import Busy, UserError
+from speechml.errors import FolderBusy, UserError
 from speechml.storage.files import write_json
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk or its share is full, or closed for writing
@@ -35,7 +35,7 @@ def claimed(folder: Path) -> Iterator[None]:
     """Hold a run's folder alone; a killed holder lets go by itself.
 
     Raises:
-        Busy: another process has it.
+        FolderBusy: another process has it.
     """
     tries = 3
     while True:
@@ -57,8 +57,7 @@ def claimed(folder: Path) -> Iterator[None]:
                     time.sleep(0.02)
                     continue
                 file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise Busy(f"{folder} is being trained by {holder}; wait for it, or change a key or the seed") from None
+                raise FolderBusy(str(folder), file.read().strip() or "another process") from None
             if not _is_still(folder / ".lock", file.fileno()):
                 continue  # the folder was moved aside while we opened its lock
             file.truncate(0)

@@ -14,13 +14,13 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from speechml.engine.signals import Stopped
 from speechml.engine.trial import Pruned
-from speechml.errors import Busy, NoSuchScore, UnusableData, UserError
+from speechml.errors import FolderBusy, UnknownScore, UnusableData, UserError
 from speechml.sweep.board import Board
 from speechml.sweep.planning import PlannedRun
 from speechml.sweep.workers import Outcome, Workers
 
 REFRESH_S = 0.5  # between two looks at what is running
-FATAL = {"data": UnusableData, "objective": NoSuchScore}
+FATAL = {"data": UnusableData, "objective": UnknownScore}
 
 
 def one_at_a_time(launcher: Any) -> BasicLauncher:
@@ -138,6 +138,14 @@ def returned(found: Outcome, overrides: list[str]) -> JobReturn:
     result.return_value, result.working_dir = found.value, found.run
     if found.value is None and (found.error or found.pruned) and not found.absent:
         result.status = JobStatus.FAILED
-        kind = Pruned if found.pruned else Busy if found.busy else FATAL.get(found.fatal, UserError)
-        result.return_value = Stopped(found.stopped, None) if found.stopped else kind(found.error)
+        result.return_value = exception_of(found)
     return result
+
+
+def exception_of(found: Outcome) -> BaseException:
+    """What the run ended with, as far as another process can tell."""
+    if found.stopped:
+        return Stopped(found.stopped, None)
+    if found.busy:
+        return FolderBusy(found.run, "another process", what=found.error)
+    return (Pruned if found.pruned else FATAL.get(found.fatal, UserError))(found.error)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from speechml.errors import Busy
+from speechml.errors import FolderBusy
 from speechml.runs.folder import claimed
 
 WAIT_S = 5.0  # for the workers of a killed sweep to notice and end
@@ -20,7 +20,7 @@ def held(folder: Path) -> Iterator[None]:
     Workers inherit the lock, so those of a killed sweep keep it until they have ended, a fraction of a second later.
 
     Raises:
-        Busy: another sweep has it.
+        FolderBusy: another sweep has it.
     """
     until = time.monotonic() + WAIT_S
     with ExitStack() as stack:
@@ -28,11 +28,10 @@ def held(folder: Path) -> Iterator[None]:
             try:
                 stack.enter_context(claimed(folder))
                 break
-            except Busy as error:
+            except FolderBusy as error:
                 if time.monotonic() > until:
-                    who = str(error).removeprefix(f"{folder} is being trained by ").partition(";")[0]
-                    raise Busy(
-                        f"the same sweep is being computed by {who}, in {folder}; wait for it (speechml sweep wait {folder})"
-                    ) from error
+                    what = f"the same sweep is being computed by {error.owner}, in {folder}"
+                    fix = f"wait for it (speechml sweep wait {folder})"
+                    raise FolderBusy(error.folder, error.owner, what, fix) from error
                 time.sleep(0.1)
         yield

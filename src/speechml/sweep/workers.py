@@ -17,7 +17,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from speechml.engine.process import end_with
 from speechml.engine.signals import RESUMABLE, undisturbed
-from speechml.errors import Busy, NoSuchScore, UnusableData, UserError
+from speechml.errors import FolderBusy, UnknownScore, UnusableData, UserError
 
 BUSY_S = 1.0
 Job = list[str]  # the overrides of one run
@@ -60,8 +60,8 @@ def described(error: Any) -> Outcome:
         return Outcome(error=str(error), pruned=True)
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UserError):
-        busy = isinstance(error, Busy)
-        fatal = "objective" if isinstance(error, NoSuchScore) else "data" if isinstance(error, UnusableData) else ""
+        busy = isinstance(error, FolderBusy)
+        fatal = "objective" if isinstance(error, UnknownScore) else "data" if isinstance(error, UnusableData) else ""
         return Outcome(error=text, again=busy, busy=busy, fatal=fatal)
     return Outcome(error=f"{type(error).__name__}: {text}", again=True)
 

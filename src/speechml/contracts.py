@@ -1,0 +1,199 @@
+"""The contracts that everything else is built on: what data say of themselves, what batches hold, what a task and a
+data module do, and how runs are handed to whoever computes them. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from speechml.runs.card import DataCard
+
+SPLITS = ("train", "val", "test")
+Config = dict[str, Any]  # a composed config, or a section of it, as plain containers
+
+
+class ItemKind(StrEnum):
+    """What the items of a data set are."""
+
+    PAIRS = "pairs of noisy and clean recordings"
+    CLIPS = "clips with a word each"
+    ROWS = "rows of features"
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a task, a card and an audit need to know of data, before any of it is trained on.
+
+    Attributes:
+        kind: what the items are.
+        item_name: the items in messages, in the plural: recordings, clips, rows.
+        sample_rate: Hz; None where items are no recordings.
+        classes: names of the labels, in their order; empty where there are none.
+        min_batch_per_rank: items that a process needs of a training batch (2 where batches are normalised).
+        scored_splits: the parts that a test scores, the one that is least known to the network last.
+        validation_is_trained_on: whether validation items are training items as well, so that their scores prove nothing.
+        fingerprint: checksum of all items and of how they are split.
+        test_fingerprint: checksum of the test items: scores of runs compare where it is equal.
+    """
+
+    kind: ItemKind
+    item_name: str
+    sample_rate: int | None
+    classes: tuple[str, ...]
+    min_batch_per_rank: int
+    scored_splits: tuple[str, ...]
+    validation_is_trained_on: bool
+    fingerprint: str
+    test_fingerprint: str
+
+
+class IndexBatch(NamedTuple):
+    """The items of a batch by number, before they are gathered on the device that computes."""
+
+    split: str  # train: `indices` count training items (clips, windows, runs of frames); val, test: whole recordings
+    epoch: int
+    indices: Tensor  # (batch,)
+
+
+class PairBatch(NamedTuple):
+    """Noisy and clean waveforms, (batch, 1, time), full scale being 1."""
+
+    noisy: Tensor
+    clean: Tensor
+    indices: Tensor  # (batch,)
+
+
+class ClipBatch(NamedTuple):
+    """Clips with a word each, and what a training mixes into them."""
+
+    waveform: Tensor  # (batch, 1, time)
+    label: Tensor  # (batch,), numbers of the data's classes
+    indices: Tensor  # (batch,)
+    epoch: int
+    noise: Tensor | None = None  # (batch, 1, time): background noise for each clip, where the task asked for it
+    partner: ClipBatch | None = None  # for each clip the one to mix with, where the task asked for partners
+
+
+class FeatureBatch(NamedTuple):
+    """Rows of features."""
+
+    features: Tensor  # (batch, column)
+    label: Tensor  # (batch,)
+    indices: Tensor  # (batch,)
+
+
+class DataModule(Protocol):
+    """What speechml asks of a LightningDataModule beyond Lightning's own methods."""
+
+    seed: int
+
+    @property
+    def spec(self) -> DataSpec:
+        """What is known of the data. Raises UserError where they cannot be used."""
+
+    def card(self) -> DataCard:
+        """What a run's card keeps of the data: protocol, sizes, fingerprints, notes."""
+
+    @property
+    def item_names(self) -> list[str]:
+        """A name for each recording, clip or row, by its number."""
+
+    def scored_items(self) -> dict[str, list[int]]:
+        """Numbers of the items that a test scores, by the name that their scores begin with."""
+
+    @property
+    def items_per_epoch(self) -> int:
+        """Training items of an epoch: clips, windows or runs of frames."""
+
+    def train_val_checksums(self) -> list[str]:
+        """Short checksums of what is trained or validated on, kept in checkpoints."""
+
+    def count_seen(self, checksums: list[str]) -> int:
+        """How many test items are among those that a run was trained or validated on."""
+
+
+class Task(Protocol):
+    """What speechml asks of a LightningModule beyond Lightning's own methods."""
+
+    headline_scores: tuple[str, ...]  # names without their split, by which runs are compared
+    loss_name: str  # on the axis of the loss curve
+    scores: dict[str, float]  # what the last test gave
+    items: dict[int, dict[str, Any]]  # columns of each item that was scored last, by its number
+
+    def check_data(self, spec: DataSpec) -> None:
+        """Raises UserError where the task cannot learn from such data."""
+
+    def setup_for(self, data: DataModule) -> None:
+        """Agree with the data on what a training item is, and which outputs are its classes."""
+
+    def prepare(self, data: DataModule) -> None:
+        """Fit what is not learned (level, mean and deviation) to the training part, before the first step."""
+
+    def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a training batch, a scalar, and further scalars to log by their names."""
+
+    def prediction_columns(self) -> dict[str, np.ndarray]:
+        """What predictions.npz holds beside the rows of items, as the names of the classes."""
+
+    def describe(self) -> str:
+        """One sentence on the network, for the person who trains it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that somebody is to compute.
+
+    Attributes:
+        number: of the run in its sweep.
+        config: its composed config and Hydra's part of it, as plain values (`sweep.frozen`).
+        label: what tells it from the others, as "optimizer.lr=0.1 seed=2".
+        folder: of the run.
+    """
+
+    number: int
+    config: Config
+    label: str
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run: its value, or why there is none.
+
+    Attributes:
+        value: of the objective.
+        run: folder of the run.
+        error: why there is no value, one line.
+        may_retry: whether trying again may help.
+        is_busy: whether another process is computing the run.
+        is_pruned: whether the search stopped it early.
+        affects_all: "data" or "objective", where it would be so for every run that does not change them.
+        stopped_by: the signal that stopped it.
+        is_scoreless: whether it came to its end, but has no score to choose by.
+    """
+
+    value: float | None = None
+    run: str = ""
+    error: str = ""
+    may_retry: bool = False
+    is_busy: bool = False
+    is_pruned: bool = False
+    affects_all: str = ""
+    stopped_by: str = ""
+    is_scoreless: bool = False
+
+
+class Launcher(Protocol):
+    """Whoever computes runs: processes of this machine, or jobs of a cluster; all start `python -m speechml.worker`."""
+
+    def submit(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+        """Have runs computed, and give each with what became of it, as they end. Raises UserError where none can be."""
+
+    def cancel(self) -> None:
+        """End what is being computed; runs save themselves first."""
