@@ -139,7 +139,7 @@ def _plain_steps(files: list[Path], workers: int, device: torch.device) -> Itera
 def _own_steps(data: Any, half: bool, waits: list[tuple[float, float]], device: torch.device) -> Iterator[None]:
     """Speechml's step: gather, front end, channels last, and bfloat16 where `half`; seconds for data and in all."""
     task = _task().to(device)
-    task.attach(data)
+    task.setup_for(data)
     optimizer = torch.optim.Adam(task.parameters(), 0.001)
     for epoch in itertools.count():
         for numbers in data._groups_of(epoch):

@@ -159,7 +159,7 @@ def test_what_tasks_fit_before_training_is_of_the_training_part(
 
     data = WavPairs(str(make_pairs(workplace / "pairs")), **common)
     task: Any = task_of(plain(composed("train", f"experiment={experiment}", "data=wav_pairs", "data.root=pairs")), "it")
-    task.attach(data)
+    task.setup_for(data)
     taken: list[int] = []
     gather = PairsData.gather
 

@@ -45,10 +45,10 @@ def refuse_wrong_kinds(config: dict[str, Any]) -> None:
 def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]) -> None:
     """Refuse before a folder exists what would otherwise fail, or hang, in the middle of the run."""
     kind: Any = target(config["model"].get("_target_"), "model.")
-    if hasattr(kind, "refuse_strange"):
-        kind.refuse_strange(data)
+    if hasattr(kind, "check_data"):
+        kind.check_data(data)
     task: Any = task_of(config, "the config")
-    task.attach(data)
+    task.setup_for(data)
     keep, ranks = config["checkpoint"], processes(config["trainer"])
     for key, allowed in (("test_weights", ("best", "last")), ("mode", ("min", "max"))):
         if keep[key] not in allowed:

@@ -46,7 +46,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     trained = record["config"]
     node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
     data = build(node, where="data")
-    task.refuse_strange(data)  # type: ignore[operator]
+    task.check_data(data)  # type: ignore[operator]
     if isinstance(task, Classification):
         data.limited_to = task.classes
     card = data.card()
@@ -57,7 +57,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             f"add data.sample_rate={task.sample_rate}"
         )
     set_seed(config["seed"])
-    task.attach(data)  # type: ignore[operator]
+    task.setup_for(data)  # type: ignore[operator]
     trainer = pl.Trainer(
         accelerator="auto", devices=1, deterministic=True, use_distributed_sampler=False, default_root_dir=folder,
         logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
@@ -67,7 +67,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     name = f"{card['data']}-{card['test_fingerprint']}"
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
-    write_predictions(out / f"{name}.npz", tested(task, data), data.corpus.names, **task.predicted())  # type: ignore[operator]
+    write_predictions(out / f"{name}.npz", tested(task, data), data.corpus.names, **task.prediction_columns())  # type: ignore[operator]
     known = data.known(record["heard"])
     audit = heard_before(data, known) if data.foreign else audited(data)
     content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "audit": audit, "scores": scores}

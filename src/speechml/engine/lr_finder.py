@@ -51,7 +51,7 @@ def find_rate(config: dict[str, Any], data: Any, steps: int = STEPS) -> Found:
     with untouched():
         torch.manual_seed(config["seed"])
         task: Any = task_of(config, "the config")
-        task.attach(data)
+        task.setup_for(data)
         task.prepare(data)
         where = device_of(str(config["trainer"]["accelerator"]))
         task = task.to(where).train()

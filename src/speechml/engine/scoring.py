@@ -32,7 +32,9 @@ def scored(
         found["scores"] |= numbers(task.scores, ("",))
         found["scored"] = len(set(task.items) & set(data.corpus.parts["test"]))
         if trainer.is_global_zero:
-            write_predictions(folder / "predictions.npz", tested(task, data), data.corpus.names, **task.predicted())
+            write_predictions(
+                folder / "predictions.npz", tested(task, data), data.corpus.names, **task.prediction_columns()
+            )
     monitor = config["checkpoint"]["monitor"]
     goal = config["objective"] or monitor
     # A run that is resumed when all its epochs are done knows no score of its training; others know the last epoch's.

@@ -48,7 +48,7 @@ from speechml.runs.identity import run_id
 from speechml.runs.settings import settings_of
 from speechml.storage.files import make_folder, write_text
 from speechml.sweep.pruning import pruning
-from speechml.tasks.optimizer import configured
+from speechml.tasks.optimizer import build_optimization
 
 log = logging.getLogger("speechml")
 
@@ -92,7 +92,7 @@ def _launch(config: dict[str, Any], folder: Path, identity: str) -> float | None
     refuse_unusable(config, data, data_card)
     if trial.current() and data.validation_is_known:
         raise UserError("a search needs a validation part that is not trained on; set data.heldout above 0")
-    configured([torch.nn.Parameter(torch.zeros(1))], config["optimizer"], config["scheduler"], steps=10)
+    build_optimization([torch.nn.Parameter(torch.zeros(1))], config["optimizer"], config["scheduler"], steps=10)
     if config["find_lr"]:
         from speechml.engine.lr_finder import tell
 
@@ -255,7 +255,7 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     """Fit and test in a claimed folder, on this rank, until it is done or `stop` asks; what the card keeps of it."""
     set_seed(config["seed"])
     task: Any = task_of(config, "the config")
-    task.attach(data)
+    task.setup_for(data)
     if resume:
         content = read_checkpoint(resume)
         refuse_other_weights(task, content["state_dict"], resume)

@@ -42,7 +42,7 @@ class FeatureClassifier(Classification):
         self.net = build(net, where="model.net", inputs=len(chosen), classes=len(self.classes))
 
     @classmethod
-    def refuse_strange(cls, data: Any) -> None:
+    def check_data(cls, data: Any) -> None:
         if not isinstance(data, GenreFeatures):
             raise UserError(
                 f"{cls.__name__} learns from rows of features, which {type(data).__name__} has not; choose data=genre_features"
@@ -57,7 +57,7 @@ class FeatureClassifier(Classification):
         out: Tensor = self.net(self.front_end(features))
         return out
 
-    def seen(self, batch: Any) -> Tensor:
+    def network_input(self, batch: Any) -> Tensor:
         features: Tensor = batch.features
         return features
 

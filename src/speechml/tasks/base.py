@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from speechml.signal.random import key
-from speechml.tasks.optimizer import configured
+from speechml.tasks.optimizer import build_optimization
 
 
 class Task(pl.LightningModule):
@@ -31,7 +31,7 @@ class Task(pl.LightningModule):
         self.losses: dict[int, tuple[int, dict[str, Tensor]]] = {}  # of this epoch, by batch: its items, what is logged
 
     @classmethod
-    def refuse_strange(cls, data: Any) -> None:
+    def check_data(cls, data: Any) -> None:
         """Refuse a data module of another kind than the task learns from, before anything is built.
 
         Raises:
@@ -39,7 +39,7 @@ class Task(pl.LightningModule):
         """
         raise TypeError(f"{cls.__name__} does not say whether it learns from {type(data).__name__}")
 
-    def attach(self, data: Any) -> None:
+    def setup_for(self, data: Any) -> None:
         """Agree with the data module on what a training item is.
 
         Raises:
@@ -73,7 +73,7 @@ class Task(pl.LightningModule):
         means = {f"train/{name}": total / items for name, total in sums.items()}
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=items, sync_dist=True)
 
-    def predicted(self) -> dict[str, np.ndarray]:
+    def prediction_columns(self) -> dict[str, np.ndarray]:
         """What predictions.npz holds beside the rows of items."""
         return {}
 
@@ -83,7 +83,7 @@ class Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
-        return configured(self.parameters(), self.optimizer_node, self.scheduler_node, steps)
+        return build_optimization(self.parameters(), self.optimizer_node, self.scheduler_node, steps)
 
     def _data(self) -> Any:
         return self.trainer.datamodule  # type: ignore[attr-defined]
@@ -103,7 +103,7 @@ class Task(pl.LightningModule):
         self.items = {}
 
 
-def of_all_ranks(items: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+def gather_from_ranks(items: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
     """The items of every rank together."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return items

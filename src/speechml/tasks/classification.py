@@ -10,7 +10,7 @@ from torch import Tensor
 
 from speechml.errors import UserError
 from speechml.metrics.classification import class_scores
-from speechml.tasks.base import Task, of_all_ranks
+from speechml.tasks.base import Task, gather_from_ranks
 
 
 class Classification(Task):
@@ -37,8 +37,8 @@ class Classification(Task):
         self.outputs: Tensor  # numbers of the outputs that the classes of the data are
         self.register_buffer("outputs", torch.arange(len(self.classes)), persistent=False)
 
-    def attach(self, data: Any) -> None:
-        self.refuse_strange(data)
+    def setup_for(self, data: Any) -> None:
+        self.check_data(data)
         strange = [name for name in data.classes if name not in self.classes]
         if strange:
             raise UserError(f"the model knows no class {', '.join(strange)}; it knows {', '.join(self.classes)}")
@@ -47,7 +47,7 @@ class Classification(Task):
     def describe(self) -> str:
         return f"{super().describe()}, {len(self.classes)} classes: {', '.join(self.classes)}"
 
-    def seen(self, batch: Any) -> Tensor:
+    def network_input(self, batch: Any) -> Tensor:
         """What the network is given of a batch when it is scored; each task's own."""
         raise TypeError(f"{type(self).__name__} takes nothing from {type(batch).__name__}")
 
@@ -64,18 +64,18 @@ class Classification(Task):
     def _score(self, batch: Any) -> None:
         # Scores are not rounded to the precision of training.
         with torch.autocast(self.device.type, enabled=False):
-            logits = self(self.seen(batch)).float().cpu().numpy()
+            logits = self(self.network_input(batch)).float().cpu().numpy()
         labels = self.labels(batch).tolist()
         for number, row, label in zip(batch.numbers.tolist(), logits, labels, strict=True):
             self.items[number] = {"logits": row, "label": label}
 
     def on_validation_epoch_end(self) -> None:
-        self.items = of_all_ranks(self.items)
+        self.items = gather_from_ranks(self.items)
         found = self._scores("val", sorted(self.items))
         self.log_dict({k: v for k, v in found.items() if "recall" not in k}, batch_size=1)
 
     def on_test_epoch_end(self) -> None:
-        self.items = of_all_ranks(self.items)
+        self.items = gather_from_ranks(self.items)
         self.scores = {}
         for part, numbers in self._data().scored().items():
             self.scores |= self._scores(part, [number for number in sorted(numbers) if number in self.items])
@@ -88,5 +88,5 @@ class Classification(Task):
         labels = torch.tensor([self.items[number]["label"] for number in numbers])
         return {f"{part}/{name}": value for name, value in class_scores(logits, labels, self.classes).items()}
 
-    def predicted(self) -> dict[str, np.ndarray]:
+    def prediction_columns(self) -> dict[str, np.ndarray]:
         return {"classes": np.array(self.classes, dtype=str)}

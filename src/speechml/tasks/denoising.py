@@ -13,7 +13,7 @@ from speechml.data.pairs import PairsData
 from speechml.errors import UserError
 from speechml.metrics.perceptual import perceptual_scores
 from speechml.metrics.waveform import WAVEFORM_SCORES
-from speechml.tasks.base import Task, of_all_ranks
+from speechml.tasks.base import Task, gather_from_ranks
 
 PERCEPTUAL = ("pesq", "stoi")
 PERCEIVED_IN_VALIDATION = 4  # recordings, about: both scores take more time than the network
@@ -39,19 +39,19 @@ class DenoisingTask(Task):
         self.sample_rate = sample_rate
 
     @classmethod
-    def refuse_strange(cls, data: Any) -> None:
+    def check_data(cls, data: Any) -> None:
         if not isinstance(data, PairsData):
             raise UserError(
                 f"{cls.__name__} learns from pairs of noisy and clean recordings, which {type(data).__name__} has "
                 "not; choose data=spoken_pairs, wav_pairs or another of pairs"
             )
 
-    def attach(self, data: Any) -> None:
-        self.refuse_strange(data)
+    def setup_for(self, data: Any) -> None:
+        self.check_data(data)
         if not data.foreign:
             data.cut_into(self.framing)
 
-    def assess(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
+    def evaluate_batch(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         """Waveforms to score (`` the output, `_input` the noisy one, references in a test), and the loss of each recording.
 
         Shape: batch.noisy (batch, 1, time) -> (batch, 1, time) each, (batch,).
@@ -65,7 +65,7 @@ class DenoisingTask(Task):
         self._score(batch, testing=True)
 
     def _score(self, batch: Any, testing: bool) -> None:
-        estimates, loss = self.assess(batch, testing)
+        estimates, loss = self.evaluate_batch(batch, testing)
         # Scores are taken in float64, which Apple's GPUs lack.
         where = torch.device("cpu") if batch.clean.device.type == "mps" else batch.clean.device
         perceived = ("", "_input") if testing else ("",) if len(self.items) < PERCEIVED_IN_VALIDATION else ()
@@ -83,12 +83,12 @@ class DenoisingTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         # Progress and model selection read these; they are equal on all ranks because every rank has all items.
-        self.items = of_all_ranks(self.items)
+        self.items = gather_from_ranks(self.items)
         means = means_of("val", [self.items[i] for i in sorted(self.items)])
         self.log_dict({k: v for k, v in means.items() if "_input" not in k}, batch_size=1)
 
     def on_test_epoch_end(self) -> None:
-        self.items = of_all_ranks(self.items)
+        self.items = gather_from_ranks(self.items)
         self.scores = {}
         for part, recordings in self._data().scored().items():
             rows = [self.items[i] for i in sorted(recordings) if i in self.items]

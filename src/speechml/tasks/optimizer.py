@@ -11,7 +11,7 @@ import torch
 from speechml.config.instantiate import build, target
 
 
-def configured(
+def build_optimization(
     parameters: Iterable[torch.nn.Parameter], optimizer: dict[str, Any], scheduler: dict[str, Any] | None, steps: int
 ) -> dict[str, Any]:
     """What Lightning's `configure_optimizers` returns.

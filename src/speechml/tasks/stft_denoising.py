@@ -171,7 +171,7 @@ class MagnitudeDenoiser(DenoisingTask):
             estimate = self.net.all_windows(batch.noisy)
         return LOSSES[self.loss_name](estimate / self.level, batch.target / self.level), {}
 
-    def assess(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
+    def evaluate_batch(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         time = batch.noisy.shape[-1]
         noisy, clean = self._spectrum(batch.noisy), self._spectrum(batch.clean)
         cleaned = self._cleaned_whole(noisy)

@@ -125,7 +125,7 @@ class WaveformDenoiser(DenoisingTask):
             wiener.add(batch.noisy, batch.clean)
         self.wiener = wiener.solve()
 
-    def assess(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
+    def evaluate_batch(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         found = {"": self(batch.noisy), "_input": batch.noisy}
         if testing and self.wiener is not None:
             taps = self.wiener.to(batch.noisy)[:, None, None]

@@ -63,19 +63,19 @@ class Classifier(Classification):
         self.net.train(training)
 
     @classmethod
-    def refuse_strange(cls, data: Any) -> None:
+    def check_data(cls, data: Any) -> None:
         if not isinstance(data, ClipsData):
             raise UserError(
                 f"{cls.__name__} learns from clips with a word each, which {type(data).__name__} has not; choose "
                 "data=speech_commands or data=spoken_words"
             )
 
-    def attach(self, data: Any) -> None:
-        super().attach(data)
+    def setup_for(self, data: Any) -> None:
+        super().setup_for(data)
         if data.sample_rate != self.sample_rate:
             raise UserError(f"the model works at {self.sample_rate} Hz and the data at {data.sample_rate} Hz")
 
-    def seen(self, batch: Any) -> Tensor:
+    def network_input(self, batch: Any) -> Tensor:
         waveform: Tensor = batch.waveform
         return waveform
 
