@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 import speechml.config.resolvers  # noqa: F401 (registers them)
-from speechml.cli.hydra_app import guarded, plainly
+from speechml.cli.hydra_app import run_app, run_job
 from speechml.config.compose import conf_dir
 
 
@@ -14,12 +14,12 @@ from speechml.config.compose import conf_dir
 def app(cfg: DictConfig) -> None:
     from speechml.engine.evaluate import evaluate
 
-    guarded(evaluate, cfg)
+    run_job(evaluate, cfg)
 
 
 def main() -> None:
     """Entry point of `speechml-evaluate`."""
-    plainly(app, "evaluate")
+    run_app(app, "evaluate")
 
 
 if __name__ == "__main__":

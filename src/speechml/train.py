@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 import speechml.config.resolvers  # noqa: F401 (registers them)
-from speechml.cli.hydra_app import guarded, plainly
+from speechml.cli.hydra_app import run_app, run_job
 from speechml.config.compose import conf_dir
 
 
@@ -14,12 +14,12 @@ from speechml.config.compose import conf_dir
 def app(cfg: DictConfig) -> float | None:
     from speechml.engine.train import launch  # torch and lightning are loaded only when something is to be computed
 
-    return guarded(launch, cfg)
+    return run_job(launch, cfg)
 
 
 def main() -> None:
     """Entry point of `speechml-train`."""
-    plainly(app, "train")
+    run_app(app, "train")
 
 
 if __name__ == "__main__":

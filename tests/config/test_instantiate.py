@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import TINY
-from speechml.config.instantiate import build, target
+from speechml.config.instantiate import build, import_class
 from speechml.errors import UserError
 from speechml.runs.folder import read_card
 
@@ -20,7 +20,7 @@ from speechml.runs.folder import read_card
     ],
 )  # fmt: skip
 def test_what_experiments_need_is_accepted(name: str) -> None:
-    assert isinstance(target(name), type)
+    assert isinstance(import_class(name), type)
 
 
 @pytest.mark.parametrize(
@@ -34,18 +34,18 @@ def test_what_experiments_need_is_accepted(name: str) -> None:
 )  # fmt: skip
 def test_anything_else_is_refused_by_what_it_resolves_to(name: str) -> None:
     with pytest.raises(UserError, match=r"is refused"):
-        target(name)
+        import_class(name)
 
 
 @pytest.mark.parametrize("name", ["speechml.models.Nothing", "torch.optim.SDG", "", "None"])
 def test_a_name_of_nothing_is_one_sentence(name: str) -> None:
     with pytest.raises(UserError):
-        target(name)
+        import_class(name)
 
 
 def test_a_refused_package_is_not_even_imported() -> None:
     with pytest.raises(UserError):
-        target("antigravity.x")
+        import_class("antigravity.x")
     assert "antigravity" not in sys.modules
 
 
@@ -88,13 +88,13 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("own")
 def test_networks_of_the_users_own_are_built_where_the_environment_names_their_folder(monkeypatch) -> None:
     assert build({"_target_": "mine_of_test.Mine", "gain": 2.0}).gain.item() == 2
-    assert target("torch.nn.Conv1d") is torch.nn.Conv1d  # whatever else is called torch
+    assert import_class("torch.nn.Conv1d") is torch.nn.Conv1d  # whatever else is called torch
     with pytest.raises(UserError, match="is refused"):
-        target("mine_of_test.function")
+        import_class("mine_of_test.function")
     with pytest.raises(UserError, match="is refused"):
-        target("mine_of_test.torch.hub.load")
+        import_class("mine_of_test.torch.hub.load")
     with pytest.raises(UserError, match=r"names nothing .*ZeroDivisionError"):
-        target("broken_of_test.Net")
+        import_class("broken_of_test.Net")
     task = {"_target_": "speechml.tasks.WaveformDenoiser", "sample_rate": 16000}
     with pytest.raises(UserError, match="says neither receptive_field"):
         build(
@@ -105,7 +105,7 @@ def test_networks_of_the_users_own_are_built_where_the_environment_names_their_f
         )
     monkeypatch.delenv("SPEECHML_CONF")
     with pytest.raises(UserError, match=r"is refused.*SPEECHML_CONF"):
-        target("mine_of_test.Mine")
+        import_class("mine_of_test.Mine")
 
 
 def test_a_run_tells_that_the_users_own_code_has_changed_since(own: Path, train: Callable[..., Path], capsys) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conftest import TINY, command, composed, make_words
-from speechml.config.compose import plain
+from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
 from speechml.engine.lr_finder import HIGHEST, LOWEST, find_rate, steepest, untouched
 from speechml.engine.train import with_classes
@@ -31,7 +31,7 @@ def test_random_states_are_put_back() -> None:
 def test_every_kind_of_task_has_a_curve_and_nothing_is_changed(experiment: str, workplace: Path) -> None:
     make_words(workplace / "words", speakers=12)
     keys = {"words_tuned": WORDS, "lab2a_fir": (*TINY, "model.net.taps=8"), "hw2_cnn1d": ()}[experiment]
-    config = plain(composed("train", f"experiment={experiment}", *keys))
+    config = resolve_config(composed("train", f"experiment={experiment}", *keys))
     data = build(config["data"])
     config = with_classes(config, data)
     before = states()

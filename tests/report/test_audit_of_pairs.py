@@ -154,11 +154,13 @@ def test_what_tasks_fit_before_training_is_of_the_training_part(
     experiment: str, workplace: Path, common: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The audit says so of data modules whose `batches("train")` the tasks take."""
-    from speechml.config.compose import plain
+    from speechml.config.compose import resolve_config
     from speechml.engine.checkpoint import task_of
 
     data = WavPairs(str(make_pairs(workplace / "pairs")), **common)
-    task: Any = task_of(plain(composed("train", f"experiment={experiment}", "data=wav_pairs", "data.root=pairs")), "it")
+    task: Any = task_of(
+        resolve_config(composed("train", f"experiment={experiment}", "data=wav_pairs", "data.root=pairs")), "it"
+    )
     task.setup_for(data)
     taken: list[int] = []
     gather = PairsData.gather

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from omegaconf import DictConfig
 
-from speechml.config.compose import conf_dir, keys_of, nearest
+from speechml.config.compose import conf_dir, did_you_mean, dotted_keys
 from speechml.engine.signals import interruptible
 from speechml.errors import UserError
 
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 HYDRA_SPOKE, OURS = 1, 2  # exit codes: who refused
 
 
-def plainly(app: Callable[[], None], config_name: str) -> None:
+def run_app(app: Callable[[], None], config_name: str) -> None:
     """Run a Hydra app; print errors that are the user's to mend as one sentence, without a traceback.
 
     Exits with 2 where speechml refused and with 1 where Hydra did. Anything else is a fault of ours and keeps its
@@ -48,7 +48,7 @@ def plainly(app: Callable[[], None], config_name: str) -> None:
 
 
 @contextmanager
-def in_words(config_name: str) -> Iterator[None]:
+def translate_hydra_errors(config_name: str) -> Iterator[None]:
     """Inside, what Hydra refuses of a config that is composed by hand is one sentence.
 
     Raises:
@@ -63,7 +63,7 @@ def in_words(config_name: str) -> Iterator[None]:
         raise UserError(_sentence(error, config_name)) from error
 
 
-def guarded(function: Callable[[DictConfig], Result], cfg: DictConfig) -> Result:
+def run_job(function: Callable[[DictConfig], Result], cfg: DictConfig) -> Result:
     """`function(cfg)` inside a Hydra job: in a single run a refusal ends the process before Hydra adds words of its own.
 
     In a sweep it is passed on, so that the other jobs are run.
@@ -95,11 +95,13 @@ def _sentence(error: Exception, config_name: str) -> str:
         return f"{several[1]} describes several runs; add -m"
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
-        return f"there is no key {unknown[1]}{_elsewhere(unknown[1]) or nearest(unknown[1], _known_keys(config_name))}"
+        return f"there is no key {unknown[1]}{_elsewhere(unknown[1]) or did_you_mean(unknown[1], _known_keys(config_name))}"
     group = re.search(r"Could not find '([^']+)'(?:\n|.)*?Available options in '([^']+)':\n((?:\t.*\n?)+)", text)
     if group:
         options = group[3].split()
-        return f"there is no {group[1]}{nearest(group[1].split('/')[-1], options)} (there are: {', '.join(options)})"
+        return (
+            f"there is no {group[1]}{did_you_mean(group[1].split('/')[-1], options)} (there are: {', '.join(options)})"
+        )
     return " ".join(line.strip() for line in text.splitlines() if line.strip() and "full_key" not in line)
 
 
@@ -127,7 +129,7 @@ def _known_keys(config_name: str) -> list[str]:
     try:
         with initialize_config_dir(conf_dir(), version_base="1.3"):
             config = compose(config_name, overrides=groups, return_hydra_config=True)
-            keys = list(keys_of(OmegaConf.to_container(config)))
+            keys = list(dotted_keys(OmegaConf.to_container(config)))
             return keys + [folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir()]
     except Exception:  # the hint is a courtesy: without it the first error still stands
         return []

@@ -15,8 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, open_dict
 
 import speechml.config.resolvers  # noqa: F401 (registers them)
-from speechml.cli.hydra_app import in_words
-from speechml.config.compose import conf_dir, plain, refuse_unknown_keys, with_absolute_paths
+from speechml.cli.hydra_app import translate_hydra_errors
+from speechml.config.compose import check_keys, conf_dir, make_paths_absolute, resolve_config
 from speechml.config.instantiate import build
 from speechml.data.base import PARTS
 from speechml.engine.process import prepare as prepare_process
@@ -51,10 +51,10 @@ def opened(cfg: DictConfig) -> Any:
     """
     with open_dict(cfg):
         cfg.pop("model", None)
-    with in_words("train"):
-        config = plain(cfg)
-    refuse_unknown_keys(config)
-    config = with_absolute_paths(config)
+    with translate_hydra_errors("train"):
+        config = resolve_config(cfg)
+    check_keys(config)
+    config = make_paths_absolute(config)
     prepare_process(config)
     return build(config["data"], where="data")
 
@@ -106,7 +106,7 @@ def _asked(config_name: str, overrides: list[str]) -> Iterator[None]:
     """Hydra's errors are the user's, in the words of speechml-train; hints and names of sweeps go by these overrides."""
     words, sys.argv = sys.argv, [sys.argv[0], *overrides]
     try:
-        with in_words(config_name):
+        with translate_hydra_errors(config_name):
             yield
     except UserError as error:
         raise UserError(str(error).partition("; add -m")[0]) from error

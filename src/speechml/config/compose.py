@@ -39,29 +39,29 @@ def conf_dir() -> str:
     return str(package / "conf")
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
+def did_you_mean(word: str, words: Iterable[str]) -> str:
     """`; the nearest is ...` for the most similar of `words`, or nothing where none is similar."""
     close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def keys_of(node: Any, prefix: str = "") -> Iterator[str]:
+def dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:
     """The dotted names of all keys in a plain config, sections before what they hold."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield f"{prefix}{key}"
-            yield from keys_of(value, f"{prefix}{key}.")
+            yield from dotted_keys(value, f"{prefix}{key}.")
 
 
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested mapping as one level of dotted keys."""
     found: dict[str, Any] = {}
     for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return found
 
 
-def refuse_unknown_keys(config: dict[str, Any], only: set[str] | None = None) -> None:
+def check_keys(config: dict[str, Any], only: set[str] | None = None) -> None:
     """Refuse a key that nothing reads, naming the nearest one that something does.
 
     Args:
@@ -81,7 +81,7 @@ def refuse_unknown_keys(config: dict[str, Any], only: set[str] | None = None) ->
 def _refuse(node: dict[str, Any], known: set[str], prefix: str) -> None:
     for key in node:
         if key not in known:
-            near = nearest(prefix + str(key), (prefix + k for k in known))
+            near = did_you_mean(prefix + str(key), (prefix + k for k in known))
             raise UserError(f"Nothing reads the key {prefix}{key}{near or f' (known: {sorted(known)})'}")
 
 
@@ -90,9 +90,9 @@ def _check_targets(node: Any, prefix: str) -> None:
     if not isinstance(node, dict):
         return
     if "_target_" in node:
-        from speechml.config.instantiate import target
+        from speechml.config.instantiate import import_class
 
-        known = parameters(target(node["_target_"], prefix)) | {"_target_"}
+        known = parameters(import_class(node["_target_"], prefix)) | {"_target_"}
         if known != {"_target_", "**"} and "**" not in known:
             _refuse(node, known, prefix)
     for key, value in node.items():
@@ -123,7 +123,7 @@ def parameters(cls: type) -> set[str]:
     return found
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
+def resolve_config(cfg: DictConfig) -> dict[str, Any]:
     """The composed config as plain containers, every interpolation resolved.
 
     Raises:
@@ -146,7 +146,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
-def with_absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
+def make_paths_absolute(config: dict[str, Any]) -> dict[str, Any]:
     """A copy of `config` whose data folders and files are absolute, so that a run can be scored from any folder."""
     data = dict(config["data"])
     for key in PATH_KEYS:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from speechml.config.compose import flat, keys_of, nearest, parameters
+from speechml.config.compose import did_you_mean, dotted_keys, flatten, parameters
 from speechml.config.keys import Entry, entries, entry_by_signature, entry_of, shown
 from speechml.config.origins import ABSENT, Composition, Step, heading, pick
 from speechml.errors import UserError
@@ -162,14 +162,14 @@ def _sets(made: Composition, group: str) -> Rows:
     lines = [f"{other} = {shown(choice)}" for other, choice in made.choices.items() if made.chosen_by(other) in names]
     values: dict[str, Any] = {}
     for layer in layers:
-        values |= flat(layer.config)
+        values |= flatten(layer.config)
     return _labelled("sets", [(line, "") for line in [*lines, *(f"{k} = {shown(v)}" for k, v in values.items())]])
 
 
 def _keys(made: Composition, key: str) -> Rows:
     """The keys of a section, each with its value and what it is for."""
     node, lines = pick(made.raw, key.split(".")), []
-    names = [f"{key}.{name}" for name in keys_of(node)] if isinstance(node, dict) else []
+    names = [f"{key}.{name}" for name in dotted_keys(node)] if isinstance(node, dict) else []
     for name in names:
         known = _entry(made, name)
         if known is None or known.is_section or entry_of(name.rpartition(".")[0], []) is known:
@@ -249,19 +249,19 @@ def _by_class(made: Composition, key: str) -> Entry | None:
     node = pick(made.raw, above.split(".")) if above else ABSENT
     if key in OURS or not isinstance(node, dict) or "_target_" not in node or key.startswith("hydra."):
         return None
-    from speechml.config.instantiate import target
+    from speechml.config.instantiate import import_class
 
-    cls = target(node["_target_"], f"{above}.")
+    cls = import_class(node["_target_"], f"{above}.")
     return entry_by_signature(cls, name) if parameters(cls) & {name, "**"} else None
 
 
 def _near(made: Composition, key: str) -> str:
     """`; did you mean ...?`: a key of this name elsewhere, else one that is spelt alike."""
-    here = [name for name in keys_of(made.raw) if not name.startswith("hydra.") or _entry(made, name)]
+    here = [name for name in dotted_keys(made.raw) if not name.startswith("hydra.") or _entry(made, name)]
     known = dict.fromkeys([*here, *(name for name in entries() if "*" not in name), *made.groups])
     known.pop(key, None)  # one that was added, and nothing reads
     ends = [name for name in known if name.endswith(f".{key}")]
-    return f"; did you mean {' or '.join(ends[:3])}?" if ends else nearest(key, known)
+    return f"; did you mean {' or '.join(ends[:3])}?" if ends else did_you_mean(key, known)
 
 
 def _labelled(label: str, lines: list[tuple[str, str]]) -> Rows:

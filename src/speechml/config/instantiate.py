@@ -15,23 +15,23 @@ from speechml.errors import UserError
 PACKAGES = ("speechml", "torch", "torchmetrics", "lightning")
 
 
-def own_modules() -> dict[str, Path]:
+def user_modules() -> dict[str, Path]:
     """The user's own modules by name: Python files in the folders of $SPEECHML_CONF, which no config can set."""
     folders = [Path(folder).absolute() for folder in os.environ.get("SPEECHML_CONF", "").split(os.pathsep) if folder]
     found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.py")) if path.is_file()}
     return {name: path for name, path in found.items() if name.isidentifier() and name not in PACKAGES}
 
 
-def own_code() -> dict[str, str]:
+def user_code() -> dict[str, str]:
     """A short checksum of each of the user's own modules."""
     found = {}
-    for name, path in own_modules().items():
+    for name, path in user_modules().items():
         with contextlib.suppress(OSError):  # what cannot be read cannot be used either, and then says so
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     return found
 
 
-def kinds() -> tuple[type, ...]:
+def buildable_types() -> tuple[type, ...]:
     """The base classes of everything a config may build."""
     import lightning.pytorch as pl
     import torch
@@ -45,11 +45,11 @@ def kinds() -> tuple[type, ...]:
     )  # fmt: skip
 
 
-def target(name: Any, where: str = "") -> type:
+def import_class(name: Any, where: str = "") -> type:
     """The class that a `_target_` names.
 
     Judged by what the name resolves to, not by how it is written: a class of PACKAGES, or of a module of the user's own,
-    that is one of `kinds()`.
+    that is one of `buildable_types()`.
 
     Args:
         name: dotted name.
@@ -65,7 +65,7 @@ def target(name: Any, where: str = "") -> type:
         f"callbacks, loggers, trainers and strategies of {', '.join(PACKAGES)}; is it your own, "
         "set SPEECHML_CONF to the folder of its file"
     )
-    own = own_modules()
+    own = user_modules()
     packages = (*PACKAGES, *own)
     if words[0] not in packages:
         raise UserError(refusal)
@@ -83,7 +83,11 @@ def target(name: Any, where: str = "") -> type:
         break
     if found is None:
         raise UserError(f"{where}_target_={name} names nothing that can be imported{failed}")
-    if not isinstance(found, type) or not issubclass(found, kinds()) or found.__module__.split(".")[0] not in packages:
+    if (
+        not isinstance(found, type)
+        or not issubclass(found, buildable_types())
+        or found.__module__.split(".")[0] not in packages
+    ):
         raise UserError(refusal)
     return found
 
@@ -100,7 +104,7 @@ def build(node: dict[str, Any], *args: Any, where: str = "", **extra: Any) -> An
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    cls = target(node.get("_target_"), where)
+    cls = import_class(node.get("_target_"), where)
     arguments = {str(k): v for k, v in node.items() if k != "_target_"}
     try:
         return cls(*args, **arguments, **extra)

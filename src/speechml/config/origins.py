@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import speechml.config.resolvers  # noqa: F401 (registers them)
-from speechml.cli.hydra_app import in_words
+from speechml.cli.hydra_app import translate_hydra_errors
 from speechml.config.compose import conf_dir
 from speechml.errors import UserError
 
@@ -64,7 +64,7 @@ class Composition:
 
     def __init__(self, config_name: str, overrides: list[str]) -> None:
         self.config_name = config_name
-        with in_words(config_name), initialize_config_dir(conf_dir(), version_base="1.3"):
+        with translate_hydra_errors(config_name), initialize_config_dir(conf_dir(), version_base="1.3"):
             for override in OverridesParser.create().parse_overrides(overrides):
                 if override.is_sweep_override():
                     raise UserError(f"{override.input_line} describes several configs; give one value")

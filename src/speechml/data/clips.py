@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.config.compose import nearest
+from speechml.config.compose import did_you_mean
 from speechml.data.base import PARTS, PartsData, Picks, divided, fits
 from speechml.data.provenance import Origins, is_constant, samples_of
 from speechml.errors import UserError
@@ -157,7 +157,7 @@ class ClipsData(PartsData):
         """
         for word in self.words or []:
             if word not in there:
-                near = nearest(word, there) or f" (there are: {', '.join(there)})"
+                near = did_you_mean(word, there) or f" (there are: {', '.join(there)})"
                 raise UserError(f"{where} has no clips of the word {word}{near}")
         words, notes = list(self.words or there), []
         if self.words is None and self.limited_to is not None:

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from speechml import __version__
-from speechml.config.instantiate import build, target
+from speechml.config.instantiate import build, import_class
 from speechml.engine.resume import refuse_unusable_state
 from speechml.errors import UserError
 from speechml.runs.folder import LAST, PREVIOUS, read_card
@@ -169,7 +169,7 @@ def task_of(config: dict[str, Any], source: str) -> pl.LightningModule:
         UserError: the config's `model` is missing, refused, or no task.
     """
     node = config.get("model")
-    if not isinstance(node, dict) or not issubclass(target(node.get("_target_"), "model."), pl.LightningModule):
+    if not isinstance(node, dict) or not issubclass(import_class(node.get("_target_"), "model."), pl.LightningModule):
         raise UserError(f"{source} describes no model that speechml can build")
     task = build(node, where="model", optimizer=config.get("optimizer"), scheduler=config.get("scheduler"))
     assert isinstance(task, pl.LightningModule)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from speechml.config.instantiate import build, target
+from speechml.config.instantiate import build, import_class
 from speechml.engine.checkpoint import task_of
 from speechml.engine.distributed import processes
 from speechml.errors import UserError
@@ -44,7 +44,7 @@ def refuse_wrong_kinds(config: dict[str, Any]) -> None:
 
 def refuse_unusable(config: dict[str, Any], data: Any, data_card: dict[str, Any]) -> None:
     """Refuse before a folder exists what would otherwise fail, or hang, in the middle of the run."""
-    kind: Any = target(config["model"].get("_target_"), "model.")
+    kind: Any = import_class(config["model"].get("_target_"), "model.")
     if hasattr(kind, "check_data"):
         kind.check_data(data)
     task: Any = task_of(config, "the config")

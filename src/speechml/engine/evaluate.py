@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 from omegaconf import DictConfig
 
-from speechml.config.compose import plain, refuse_unknown_keys
+from speechml.config.compose import check_keys, resolve_config
 from speechml.config.instantiate import build
 from speechml.engine.checkpoint import checkpoint_of, restored
 from speechml.engine.process import prepare, set_seed
@@ -33,8 +33,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises:
         UserError: no such run, unusable data, or data at another sample rate than the run's.
     """
-    config = plain(cfg)
-    refuse_unknown_keys(config, only=OWN_KEYS)
+    config = resolve_config(cfg)
+    check_keys(config, only=OWN_KEYS)
     prepare(config)
     run = Path(str(config["run"]))
     checkpoint = checkpoint_of(run).resolve()

@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.config.compose import plain, refuse_unknown_keys, with_absolute_paths
+from speechml.config.compose import check_keys, make_paths_absolute, resolve_config
 from speechml.config.instantiate import build
 from speechml.engine import trial
 from speechml.engine.checkpoint import newest, read_checkpoint, refuse_other_weights, task_of
@@ -63,12 +63,12 @@ def launch(cfg: DictConfig) -> float | None:
         UserError: an unknown key, unusable data, a run that another process is training.
         Pruned: the search that the run belongs to can do without it.
     """
-    config = plain(cfg)
-    refuse_unknown_keys(config)
+    config = resolve_config(cfg)
+    check_keys(config)
     refuse_wrong_kinds(config)
     trial.refuse_search_alone()
     identity = run_id(cfg)
-    config = with_absolute_paths(config)
+    config = make_paths_absolute(config)
     folder = Path(config["paths"]["runs"]) / config["name"] / identity
     prepare(config)
     place = started()

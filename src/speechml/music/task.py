@@ -73,11 +73,11 @@ def numbers(names: list[str], where: str) -> list[int]:
     Raises:
         ValueError: there is no such column, or one is named twice.
     """
-    from speechml.config.compose import nearest
+    from speechml.config.compose import did_you_mean
 
     for name in names:
         if name not in COLUMNS:
-            near = nearest(str(name), COLUMNS) or f" (there are: {', '.join(COLUMNS)})"
+            near = did_you_mean(str(name), COLUMNS) or f" (there are: {', '.join(COLUMNS)})"
             raise ValueError(f"{where} names {name}, which is no feature{near}")
     if len(set(names)) < len(names) or (where == "columns" and not names):
         raise ValueError(f"{where} is {names}; name at least one feature, and each once")

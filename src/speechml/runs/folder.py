@@ -21,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from speechml.config.instantiate import own_code
+from speechml.config.instantiate import user_code
 from speechml.errors import FolderBusy, UserError
 from speechml.storage.files import write_json
 
@@ -190,7 +190,7 @@ def _version(package: str) -> str:
 
 def code_version() -> dict[str, Any]:
     """Version, commit, and a checksum of each module of the user's own."""
-    own = own_code()
+    own = user_code()
     return {**_version_of_checkout(), **({"own": own} if own else {})}
 
 

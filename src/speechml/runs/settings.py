@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from speechml.config.compose import PATH_KEYS, flat
+from speechml.config.compose import PATH_KEYS, flatten
 from speechml.errors import UserError
 from speechml.runs.catalogue import DAMAGE, printable
 from speechml.runs.folder import read_card
@@ -41,7 +41,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 def counted(config: dict[str, Any]) -> dict[str, Any]:
     """The dotted keys of a config that can change a result, without the seed."""
     without = tuple(f"{key}." for key in (*WITHOUT_EFFECT, "seed", "data.seed", "model.seed", "data.cache"))
-    found = flat(without_later_keys(config))
+    found = flatten(without_later_keys(config))
     return {key: value for key, value in found.items() if not f"{key}.".startswith(without)}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from speechml.cli.hydra_app import in_words
+from speechml.cli.hydra_app import translate_hydra_errors
 from speechml.config.compose import conf_dir
 from speechml.errors import UserError
 from speechml.sweep.compose import Composed
@@ -38,7 +38,7 @@ def plan(arguments: list[str]) -> tuple[list[PlannedRun], int]:
 
     hydra = [word for word in arguments if word.lstrip("+~").startswith(("hydra.", "hydra/"))]
     task = [word for word in arguments if word not in hydra]
-    with in_words("train"), initialize_config_dir(conf_dir(), version_base="1.3"):
+    with translate_hydra_errors("train"), initialize_config_dir(conf_dir(), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
 
         def compose(words: list[str]) -> DictConfig:

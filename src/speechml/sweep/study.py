@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from speechml.config.compose import nearest
+from speechml.config.compose import did_you_mean
 from speechml.errors import UserError
 from speechml.sweep.space import Space, grid
 
@@ -122,7 +122,9 @@ def by_name(module: Any, name: str, what: str) -> Any:
     names = [n for n in dir(module) if n.endswith(what) and not n.startswith(("_", "Base"))]
     full = SHORT.get(name, name)
     if full not in names:
-        raise UserError(f"hydra.sweeper.{what.lower()}={name} is none of Optuna's{nearest(name, [*SHORT, *names])}")
+        raise UserError(
+            f"hydra.sweeper.{what.lower()}={name} is none of Optuna's{did_you_mean(name, [*SHORT, *names])}"
+        )
     return getattr(module, full)
 
 

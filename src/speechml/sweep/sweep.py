@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from speechml.config.compose import flat, nearest, plain
+from speechml.config.compose import did_you_mean, flatten, resolve_config
 from speechml.engine.signals import RESUMABLE
 from speechml.errors import UserError
 from speechml.storage.files import make_folder
@@ -93,7 +93,7 @@ def composed(compose: Any, overrides: list[str]) -> Any:
     HydraConfig.instance().set_config(found)
     with open_dict(found):
         del found["hydra"]
-    plain(found)
+    resolve_config(found)
     return found
 
 
@@ -120,7 +120,7 @@ def set_by_file(compose: Any, space: Space, first: Any, hydra: list[str]) -> lis
     # The file chose the sweeper, and the command line may have set keys of it.
     sweeper = [] if any(word.startswith("hydra/sweeper=") for word in hydra) else ["hydra/sweeper=optuna"]
     alone = composed(compose, [*sweeper, *fixed, *as_overrides(some_point(space))])
-    with_file, without = (flat(plain(cfg)) for cfg in (first, alone))
+    with_file, without = (flatten(resolve_config(cfg)) for cfg in (first, alone))
     changed = {k: v for k, v in with_file.items() if k != "objective" and (k not in without or without[k] != v)}
     return [f"{'' if k in without else '+'}{k}={Override._get_value_element_as_str(v)}" for k, v in changed.items()]
 
@@ -151,7 +151,7 @@ def planned(
     rises = not str(objective).endswith(ENDS_THAT_FALL) if first.objective else first.checkpoint.mode == "max"
     direction = options["direction"] or ("maximize" if rises else "minimize")
     if direction not in ("minimize", "maximize"):
-        near = nearest(str(direction), ("minimize", "maximize"))
+        near = did_you_mean(str(direction), ("minimize", "maximize"))
         raise UserError(f"hydra.sweeper.direction is {direction}{near or '; it can be minimize or maximize'}")
     sampler(str(options["sampler"]), 0, space, options["sampler_options"] or {})
     if options["pruner"] is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from speechml.config.instantiate import build, target
+from speechml.config.instantiate import build, import_class
 
 
 def build_optimization(
@@ -25,7 +25,7 @@ def build_optimization(
     built = build(optimizer, parameters, where="optimizer")
     if not scheduler:
         return {"optimizer": built}
-    asked = inspect.signature(target(scheduler["_target_"], "scheduler.")).parameters
+    asked = inspect.signature(import_class(scheduler["_target_"], "scheduler.")).parameters
     if "pct_start" in asked and scheduler.get("pct_start") is not None:
         steps = max(3, steps)
         scheduler = {
