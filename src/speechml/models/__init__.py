@@ -1,10 +1,38 @@
-"""Networks: modules only, shapes in their docstrings; no data, no training."""
+"""Networks: modules only, shapes in their docstrings; no data, no training; each loaded when a config names it."""
 
-from speechml.models.cnn import CNN, MIMOCNN
-from speechml.models.fcnn import FCNN
-from speechml.models.fir import FIR
-from speechml.models.mlp import MLP
-from speechml.models.spectrogram_cnn import SpectrogramCNN, SpectrogramResNet
-from speechml.models.stft_cnn import STFTCNN1d, STFTCNN2d
+from __future__ import annotations
 
-__all__ = ["CNN", "FCNN", "FIR", "MIMOCNN", "MLP", "STFTCNN1d", "STFTCNN2d", "SpectrogramCNN", "SpectrogramResNet"]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from speechml.models.cnn import CNN as CNN
+    from speechml.models.cnn import MIMOCNN as MIMOCNN
+    from speechml.models.fcnn import FCNN as FCNN
+    from speechml.models.fir import FIR as FIR
+    from speechml.models.mlp import MLP as MLP
+    from speechml.models.spectrogram_cnn import SpectrogramCNN as SpectrogramCNN
+    from speechml.models.spectrogram_cnn import SpectrogramResNet as SpectrogramResNet
+    from speechml.models.stft_cnn import STFTCNN1d as STFTCNN1d
+    from speechml.models.stft_cnn import STFTCNN2d as STFTCNN2d
+
+# The names that configs build, and where each lies.
+PLACES = {
+    "CNN": "speechml.models.cnn",
+    "FCNN": "speechml.models.fcnn",
+    "FIR": "speechml.models.fir",
+    "MIMOCNN": "speechml.models.cnn",
+    "MLP": "speechml.models.mlp",
+    "STFTCNN1d": "speechml.models.stft_cnn",
+    "STFTCNN2d": "speechml.models.stft_cnn",
+    "SpectrogramCNN": "speechml.models.spectrogram_cnn",
+    "SpectrogramResNet": "speechml.models.spectrogram_cnn",
+}
+__all__ = list(PLACES)
+
+
+def __getattr__(name: str) -> type:
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: type = getattr(import_module(PLACES[name]), name)
+    return found
