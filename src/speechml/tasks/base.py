@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from speechml.signal.random import key
 from speechml.tasks.optimizer import build_optimization
+
+if TYPE_CHECKING:
+    from speechml.tasks.optimizer import Optimization
 
 
 class Task(pl.LightningModule):
@@ -26,6 +29,7 @@ class Task(pl.LightningModule):
     def __init__(self, optimizer: dict[str, Any] | None = None, scheduler: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.optimizer_node, self.scheduler_node = optimizer or {}, scheduler
+        self._optimization: Optimization | None = None  # built ahead of the training that takes it
         self.items: dict[int, dict[str, Any]] = {}  # scores of each item of the part being scored
         self.scores: dict[str, float] = {}  # what the last test gave
         self.losses: dict[int, tuple[int, dict[str, Tensor]]] = {}  # of this epoch, by batch: its items, what is logged
@@ -81,9 +85,20 @@ class Task(pl.LightningModule):
         """One sentence about the network, for the person who trains it."""
         return f"{type(self.net).__name__}: {sum(p.numel() for p in self.parameters()):,} parameters"
 
-    def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)
-        return build_optimization(self.parameters(), self.optimizer_node, self.scheduler_node, steps)
+    def build_optimization(self, steps: int) -> Optimization:
+        """Build optimiser and schedule of a training of so many optimiser steps, and keep them until it begins.
+
+        Raises:
+            UserError: no such class, or one that refuses its arguments.
+        """
+        built = build_optimization(self.parameters(), self.optimizer_node, self.scheduler_node, steps)
+        self._optimization = built
+        return built
+
+    def configure_optimizers(self) -> Optimization:
+        built = self._optimization or self.build_optimization(int(self.trainer.estimated_stepping_batches))
+        self._optimization = None  # a further training has another length
+        return built
 
     def _data(self) -> Any:
         return self.trainer.datamodule  # type: ignore[attr-defined]
