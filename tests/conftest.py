@@ -271,7 +271,7 @@ def change(run: Path, **keys: Any) -> None:
 
 def speechml(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """The exit code of `speechml ...`, run in this process."""
-    from speechml.cli.main import main as cli
+    from speechml.cli import main as cli
 
     monkeypatch.setattr(sys, "argv", ["speechml", *words])
     with pytest.raises(SystemExit) as end:

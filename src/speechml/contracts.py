@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    from lightning.pytorch import Callback
     from torch import Tensor
 
     from speechml.runs.card import DataCard
@@ -143,6 +144,18 @@ class Task(Protocol):
 
     def describe(self) -> str:
         """One sentence on the network, for the person who trains it."""
+
+
+class Trial(Protocol):
+    """The trial of a search that a run belongs to, as the engine sees it."""
+
+    needs_validation: bool  # whether its score must be of items that are not trained on
+
+    def callbacks(self, watched: str, ranks: int) -> list[Callback]:
+        """What reports the watched score to the search; nothing where the search prunes no such run."""
+
+    def check_pruned(self) -> None:
+        """Raises Pruned where the search has stopped the training early."""
 
 
 @dataclass(frozen=True)

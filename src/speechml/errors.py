@@ -44,3 +44,7 @@ class UnusableData(UserError):
 
 class UnknownScore(UserError):
     """What a search goes by is no score of its runs: no trial of it can have a value."""
+
+
+class Pruned(Exception):
+    """A run was stopped because other trials of its search did better at the same epoch."""

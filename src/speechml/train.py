@@ -12,9 +12,9 @@ from speechml.config.compose import conf_dir
 
 @hydra.main(config_path=conf_dir(), config_name="train", version_base="1.3")
 def app(cfg: DictConfig) -> float | None:
-    from speechml.engine.train import launch  # torch and lightning are loaded only when something is to be computed
+    from speechml.sweep.trial import train_trial  # torch and lightning are loaded only when something is to be computed
 
-    return run_job(launch, cfg)
+    return run_job(train_trial, cfg)
 
 
 def main() -> None:

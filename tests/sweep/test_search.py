@@ -9,13 +9,13 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from speechml.engine.trial import Place, Pruned
-from speechml.errors import FolderBusy, UnknownScore, UserError
+from speechml.errors import FolderBusy, Pruned, UnknownScore, UserError
 from speechml.sweep import workers
 from speechml.sweep.pruning import Pruning
-from speechml.sweep.report import SweepRecord
+from speechml.sweep.report import SearchReport
 from speechml.sweep.search import Plan, search
 from speechml.sweep.space import read_space
+from speechml.sweep.trial import SearchTrial
 
 
 def plan_of(folder: Path, *words: str, **keys: Any) -> Plan:
@@ -49,7 +49,7 @@ class Pretence:
         return JobReturn(cfg=cfg, _return_value=value, status=status)
 
 
-def states(record: SweepRecord) -> list[str]:
+def states(record: SearchReport) -> list[str]:
     return [trial.state.name for trial in record.study.trials]
 
 
@@ -142,7 +142,7 @@ def test_a_decision_to_prune_outlives_the_process_that_took_it(tmp_path: Path) -
     plan = plan_of(tmp_path / "s", n_trials=1)
 
     def cut_off(_: dict[str, str]) -> float:
-        place = Place(plan.folder, 0, 0, "ThresholdPruner", {"upper": 0.0})
+        place = SearchTrial(plan.folder, 0, 0, "ThresholdPruner", {"upper": 0.0})
         Pruning(place, "val/loss").trial.report(1.0, 3)
         raise KeyboardInterrupt
 
@@ -151,7 +151,7 @@ def test_a_decision_to_prune_outlives_the_process_that_took_it(tmp_path: Path) -
 
     def again(_: dict[str, str]) -> float:
         with pytest.raises(Pruned, match="after epoch 3"):
-            Pruning(Place(plan.folder, 0, 0, "ThresholdPruner", {"upper": 0.0}), "val/loss")
+            Pruning(SearchTrial(plan.folder, 0, 0, "ThresholdPruner", {"upper": 0.0}), "val/loss")
         raise Pruned("after epoch 3")
 
     record = search(plan, Pretence(again), alone=True)

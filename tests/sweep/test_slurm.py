@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from conftest import TINY, command, composed, speechml
-from speechml.engine import trial
 from speechml.errors import UserError
 from speechml.runs.folder import read_card
 from speechml.runs.identity import run_id
 from speechml.sweep import job
 from speechml.sweep.frozen import frozen, thawed
 from speechml.sweep.slurm_script import resources
+from speechml.sweep.trial import current_trial
 from stress_slurm import slurm as disturbed
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ def test_a_frozen_config_is_the_same_run_elsewhere(overrides: list[str], monkeyp
     cfg = thawed(content)
     assert run_id(cfg) == wanted
     assert Path(cfg.paths.runs).is_absolute()
-    place = trial.current()
+    place = current_trial()
     assert (place is not None) == any("hparams" in word for word in overrides)
     if place:
         assert (place.number, place.execution) == (5, 0)

@@ -21,9 +21,11 @@ def plan(
     ] = None,
 ) -> None:
     """Show what a sweep would compute: its runs, their ids, what is done already, and how long the rest takes."""
-    from speechml.sweep.dry import dry
+    from speechml.cli.hydra_app import translate_hydra_errors
+    from speechml.sweep.plan_report import plan_report
 
-    print(dry([word for word in overrides or [] if word not in ("-m", "--multirun")]))
+    with translate_hydra_errors("train"):
+        print(plan_report([word for word in overrides or [] if word not in ("-m", "--multirun")]))
 
 
 @sweep.command()

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from speechml.config.compose import check_keys, make_paths_absolute, resolve_config
 from speechml.config.instantiate import build
-from speechml.engine import trial
+from speechml.contracts import Trial
 from speechml.engine.checkpoint import newest, read_checkpoint, refuse_other_weights, task_of
 from speechml.engine.checks import refuse_other_data, refuse_unusable, refuse_wrong_kinds, with_classes
 from speechml.engine.cluster import led, refuse_other_numbers, started
@@ -25,8 +25,7 @@ from speechml.engine.resume import EVENTS, cut_logs, machine
 from speechml.engine.scoring import scored
 from speechml.engine.signals import Stop, Stopped
 from speechml.engine.trainer import headlines, trainer_for
-from speechml.engine.trial import Pruned
-from speechml.errors import UnknownScore, UnusableData, UserError
+from speechml.errors import Pruned, UnknownScore, UnusableData, UserError
 from speechml.report.audit import audited
 from speechml.report.report import report_on
 from speechml.report.summary import summary
@@ -47,14 +46,17 @@ from speechml.runs.folder import (
 from speechml.runs.identity import run_id
 from speechml.runs.settings import settings_of
 from speechml.storage.files import make_folder, write_text
-from speechml.sweep.pruning import pruning
 from speechml.tasks.optimizer import build_optimization
 
 log = logging.getLogger("speechml")
 
 
-def launch(cfg: DictConfig) -> float | None:
+def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
     """Train and test what a config describes, unless that is done; resume it where it stopped.
+
+    Args:
+        cfg: as Hydra composes it.
+        trial: of a search that the run belongs to.
 
     Returns:
         The validation figure that `objective` names, else `checkpoint.monitor`, for sweepers.
@@ -66,7 +68,6 @@ def launch(cfg: DictConfig) -> float | None:
     config = resolve_config(cfg)
     check_keys(config)
     refuse_wrong_kinds(config)
-    trial.refuse_search_alone()
     identity = run_id(cfg)
     config = make_paths_absolute(config)
     folder = Path(config["paths"]["runs"]) / config["name"] / identity
@@ -77,10 +78,10 @@ def launch(cfg: DictConfig) -> float | None:
         join(place, identity)
         return None
     with led(place, identity):
-        return _launch(config, folder, identity)
+        return _launch(config, folder, identity, trial)
 
 
-def _launch(config: dict[str, Any], folder: Path, identity: str) -> float | None:
+def _launch(config: dict[str, Any], folder: Path, identity: str, trial: Trial | None) -> float | None:
     """`launch` on the first rank."""
     try:
         data = build(config["data"], where="data")
@@ -90,7 +91,7 @@ def _launch(config: dict[str, Any], folder: Path, identity: str) -> float | None
     config = with_classes(config, data)
     set_seed(config["seed"])
     refuse_unusable(config, data, data_card)
-    if trial.current() and data.validation_is_known:
+    if trial and trial.needs_validation and data.validation_is_known:
         raise UserError("a search needs a validation part that is not trained on; set data.heldout above 0")
     build_optimization([torch.nn.Parameter(torch.zeros(1))], config["optimizer"], config["scheduler"], steps=10)
     if config["find_lr"]:
@@ -118,7 +119,7 @@ def _launch(config: dict[str, Any], folder: Path, identity: str) -> float | None
         }  # fmt: skip
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
         write_card(folder, card)
-        return _train(config, folder, data, card, resume)
+        return _train(config, folder, data, card, resume, trial)
 
 
 def overrides() -> list[str]:
@@ -184,7 +185,9 @@ def _resumable(folder: Path, card: dict[str, Any]) -> Path | None:
     return path
 
 
-def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any], resume: Path | None) -> float | None:
+def _train(
+    config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any], resume: Path | None, trial: Trial | None
+) -> float | None:
     """Run it and keep the card true whatever happens."""
     handler = LogFile(folder / "train.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -197,7 +200,7 @@ def _train(config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any]
     state, before, stop = "failed", dict(os.environ), Stop()
     try:
         with stop.listening():
-            card |= execute(config, folder, data, resume, stop)
+            card |= execute(config, folder, data, resume, stop, trial)
         text = summary(folder, card)
         write_text(folder / "scores.txt", text + "\n")
         state, card["files"], card["failures"] = "done", checksums(folder), 0
@@ -251,7 +254,9 @@ def _close(folder: Path, card: dict[str, Any], before: dict[str, str]) -> None:
             raise
 
 
-def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None, stop: Stop) -> dict[str, Any]:
+def execute(
+    config: dict[str, Any], folder: Path, data: Any, resume: Path | None, stop: Stop, trial: Trial | None = None
+) -> dict[str, Any]:
     """Fit and test in a claimed folder, on this rank, until it is done or `stop` asks; what the card keeps of it."""
     set_seed(config["seed"])
     task: Any = task_of(config, "the config")
@@ -259,9 +264,8 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
     if resume:
         content = read_checkpoint(resume)
         refuse_other_weights(task, content["state_dict"], resume)
-    place = trial.current()
     watched = config["objective"] or config["checkpoint"]["monitor"]
-    pruners = pruning(place, watched, processes(config["trainer"]))
+    pruners = trial.callbacks(watched, processes(config["trainer"])) if trial else []
     trainer, saving, best = trainer_for(config, folder, data, pruners, resume, stop)
     if trainer.is_global_zero and not in_sweep():
         print(task.describe(), file=sys.stderr, flush=True)
@@ -277,8 +281,8 @@ def execute(config: dict[str, Any], folder: Path, data: Any, resume: Path | None
             f"{resume} is not what this run can go on from ({error}); add redo=true to begin again"
         ) from error
     seconds = saving.training_s
-    if pruners and pruners[0].pruned_at:
-        raise Pruned(f"after epoch {pruners[0].pruned_at}, by {watched}")
+    if trial:
+        trial.check_pruned()
     value = trainer.callback_metrics.get(config["checkpoint"]["monitor"])
     if best is not None and best.best_model_score is not None:
         value = best.best_model_score

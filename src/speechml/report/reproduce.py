@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from speechml.cli.hydra_app import translate_hydra_errors
 from speechml.errors import UserError
 from speechml.report.published import LABS, Figure, absent, as_markdown, as_table, figures, without_places
 from speechml.runs.catalogue import state_of
 from speechml.runs.folder import read_card
 from speechml.storage.files import write_json, write_text
-from speechml.sweep.dry import plan
+from speechml.sweep.plan_report import plan
 from speechml.sweep.planning import PlannedRun
 
 DEPTH = 2  # folders below the given one, in which data sets are looked for
@@ -57,7 +58,8 @@ def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: b
         for name, source in sources.items()
         if not source.missing
     }
-    plans = {name: plan(command)[0] for name, command in commands.items()}
+    with translate_hydra_errors("train"):
+        plans = {name: plan(command)[0] for name, command in commands.items()}
     if swept := sorted({key for runs in plans.values() for run in runs for key in run.swept} - {"seed"}):
         raise UserError(f"{swept[0]} has several values; a figure is the mean over seeds, so only seed may have")
     well = True

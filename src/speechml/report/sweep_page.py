@@ -20,7 +20,7 @@ from speechml.report.run_page import metrics_of
 from speechml.runs.catalogue import DAMAGE, HEADLINES, state_of
 from speechml.runs.folder import read_card
 from speechml.runs.settings import config_of, counted, named
-from speechml.sweep.status import runs_of
+from speechml.runs.sweep_record import is_sweep, list_runs, load_sweep
 
 COMPARED = 60  # runs, at most
 DRAWN = 50  # curves of a drawing
@@ -56,7 +56,7 @@ def sweep_context(folder: Path, page: Path) -> dict[str, Any]:
     Raises:
         UserError: no run in it.
     """
-    entries = [found for found in (entry(run.folder) for run in runs_of(folder)) if found]
+    entries = [found for found in (entry(run.folder) for run in list_runs(folder)) if found]
     if not entries:
         raise UserError(f"no run of {folder} has begun; a report needs runs that are done")
     keys = differing(entries)
@@ -216,11 +216,11 @@ def notes(entries: list[Entry]) -> list[str]:
 
 def _title(folder: Path) -> str:
     path = folder.resolve()
-    return f"sweep {path.name} of {path.parent.name}" if (folder / "sweep.json").is_file() else f"runs in {path.name}"
+    return f"sweep {path.name} of {path.parent.name}" if is_sweep(folder) else f"runs in {path.name}"
 
 
 def _command(folder: Path) -> str:
     try:
-        return str(json.loads((folder / "sweep.json").read_text()).get("command", ""))
-    except (OSError, *DAMAGE):
+        return load_sweep(folder).command if is_sweep(folder) else ""
+    except UserError:
         return ""

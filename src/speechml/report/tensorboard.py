@@ -19,7 +19,7 @@ from speechml.errors import UserError
 from speechml.report import hparams
 from speechml.runs.catalogue import HEADLINES
 from speechml.runs.settings import Shown, shown
-from speechml.sweep.status import runs_of
+from speechml.runs.sweep_record import list_runs
 
 HOST = "127.0.0.1"  # recordings are nobody else's business
 EVENTS = "events.out.tfevents.*"
@@ -47,7 +47,7 @@ def show(folders: list[Path], port: int | None) -> None:
 
 def below(folders: list[Path]) -> list[Path]:
     """The folders of runs that have begun, each once."""
-    found = [run.folder for folder in folders for run in runs_of(folder)]
+    found = [run.folder for folder in folders for run in list_runs(folder)]
     return list({run.resolve(): run for run in found if (run / "card.json").is_file()}.values())
 
 

@@ -18,11 +18,12 @@ from omegaconf import OmegaConf
 from speechml.engine.signals import Stopped
 from speechml.errors import UserError
 from speechml.runs.folder import room_in
-from speechml.storage.files import make_folder, write_json
+from speechml.runs.sweep_record import SweepRun, save_sweep
+from speechml.storage.files import make_folder
 from speechml.sweep.compose import Composed
 from speechml.sweep.lock import held
 from speechml.sweep.planning import PlannedRun, as_json, combinations, counted, given, planned, todo
-from speechml.sweep.status import Named, Progress, status_table
+from speechml.sweep.status import Progress, status_table
 
 
 def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arguments: list[str]) -> list[JobReturn]:
@@ -73,7 +74,7 @@ def _tell(
         queued = launcher.queued(folder) if hasattr(launcher, "queued") else {}
     except UserError:  # Slurm does not answer; the cards tell enough
         queued = {}
-    named = [Named(run.folder, run.overrides, run.shown, (errors or {}).get(run.folder, "")) for run in runs]
+    named = [SweepRun(run.folder, tuple(run.overrides), run.shown, (errors or {}).get(run.folder, "")) for run in runs]
     print(f"\n{status_table(named, queued)}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
     if state == "stopped":
         print("stopped; the same command goes on with what is left", file=sys.stderr)
@@ -105,13 +106,13 @@ def error_of(returned: JobReturn) -> str:
 
 def record(folder: Path, runs: Sequence[PlannedRun], state: str, errors: dict[Path, str] | None = None) -> None:
     """Write sweep.json: what the sweep is of, and who computes it."""
-    content = {
+    content: dict[str, object] = {
         "state": state, "experiment": runs[0].experiment, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "user": getpass.getuser(), "host": socket.gethostname(), "process": os.getpid(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "runs": [{**as_json(run), "error": (errors or {}).get(run.folder)} for run in runs],
     }  # fmt: skip
-    write_json(folder / "sweep.json", content)
+    save_sweep(folder, content)
 
 
 def _refuse_failures(runs: list[PlannedRun], returned: list[JobReturn], given_up: list[PlannedRun]) -> None:

@@ -46,17 +46,17 @@ def main(path: Path) -> int:
 
 def _computed(content: dict[str, Any]) -> dict[str, Any]:
     """What came of one run: its folder, and its value or why there is none."""
-    from speechml.engine.train import launch
     from speechml.errors import UserError
     from speechml.runs.identity import run_id
     from speechml.sweep.frozen import thawed
+    from speechml.sweep.trial import train_trial
     from speechml.sweep.workers import described
 
     cfg = thawed(content)
     run = str(Path(str(cfg.paths.runs)) / str(cfg.name) / run_id(cfg))
     print(f"run {run}  {' '.join(content['hydra']['overrides.task'])}", file=sys.stderr, flush=True)
     try:
-        return {"kind": "value", "value": launch(cfg), "run": run}
+        return {"kind": "value", "value": train_trial(cfg), "run": run}
     except Exception as error:
         if not isinstance(error, UserError):
             import traceback

@@ -13,8 +13,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
 
 from speechml.engine.signals import Stopped
-from speechml.engine.trial import Pruned
-from speechml.errors import FolderBusy, UnknownScore, UnusableData, UserError
+from speechml.errors import FolderBusy, Pruned, UnknownScore, UnusableData, UserError
 from speechml.sweep.board import Board
 from speechml.sweep.planning import PlannedRun
 from speechml.sweep.workers import Outcome, Workers

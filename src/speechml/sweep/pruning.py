@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 
 from speechml.callbacks.epoch_table import fresh
-from speechml.engine.trial import Place, Pruned
+from speechml.errors import Pruned
+
+if TYPE_CHECKING:
+    from speechml.sweep.trial import SearchTrial
 
 
 class Pruning(pl.Callback):
     """Reports the watched score of each epoch to the study, and stops the training when the study's pruner says so.
 
-    Only the first execution of a trial is judged: of a pruned one there is no second.
-
     Args:
-        place: of the trial.
+        run: which trial of which search is trained.
         watched: name of the score.
     """
 
-    def __init__(self, place: Place, watched: str) -> None:
+    def __init__(self, run: SearchTrial, watched: str) -> None:
         import optuna
 
         from speechml.sweep.study import NAME, pruner, quiet, storage
 
         quiet()
-        chosen = pruner(str(place.pruner), place.pruner_options)
+        chosen = pruner(str(run.pruner), run.pruner_options)
         # The sampler draws nothing here; the default one would be slower to make.
         study = optuna.load_study(
-            study_name=NAME, storage=storage(place.folder), pruner=chosen, sampler=optuna.samplers.RandomSampler()
+            study_name=NAME, storage=storage(run.folder), pruner=chosen, sampler=optuna.samplers.RandomSampler()
         )
-        frozen = study.get_trials(deepcopy=False)[place.number]
+        frozen = study.get_trials(deepcopy=False)[run.number]
         self.trial = optuna.trial.Trial(study, frozen._trial_id)  # the one way to a trial that another process began
         self.reported = set(frozen.intermediate_values)
         self.watched, self.pruned_at = watched, 0
@@ -49,13 +50,3 @@ class Pruning(pl.Callback):
         if self.trial.should_prune():
             self.pruned_at = epoch
             trainer.should_stop = True
-
-
-def pruning(place: Place | None, watched: str, ranks: int) -> list[Any]:
-    """The callback for a run, where it is the first execution of a trial of a search that prunes.
-
-    Runs of several processes are not pruned: each would have to decide alike.
-    """
-    if place is None or not place.pruner or place.execution > 0 or ranks > 1:
-        return []
-    return [Pruning(place, watched)]

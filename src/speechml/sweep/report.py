@@ -14,8 +14,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from speechml.runs.settings import shortened
+from speechml.runs.sweep_record import save_sweep
 from speechml.runs.tables import table
-from speechml.storage.files import write_json
 from speechml.sweep.space import as_overrides
 from speechml.sweep.study import finished, replaced
 
@@ -27,7 +27,7 @@ KEPT = ("values", "runs", "seconds", "retries", "retry_of", "error")  # of a tri
 STATES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
-class SweepRecord:
+class SearchReport:
     """sweep.json, rewritten after every trial.
 
     Args:
@@ -37,13 +37,12 @@ class SweepRecord:
 
     def __init__(self, plan: Plan, study: optuna.Study) -> None:
         self.plan, self.study = plan, study
-        self.path = plan.folder / "sweep.json"
         self.after: dict[str, Any] = {}  # what the run after the search gave
 
     def write(self, state: str) -> None:
         """Replace sweep.json."""
         plan, trials = self.plan, self.study.get_trials(deepcopy=False)
-        content = {
+        content: dict[str, object] = {
             "state": state, "experiment": plan.experiment, "objective": plan.objective, "direction": plan.direction,
             "sampler": plan.sampler, "pruner": plan.pruner, "seed": plan.seed, "n_trials": plan.n_trials,
             "executions_per_trial": plan.executions_per_trial, "fixed": plan.space.fixed,
@@ -51,7 +50,7 @@ class SweepRecord:
             "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "best": self._best(), **self.after, "trials": [row(trial) for trial in trials],
         }  # fmt: skip
-        write_json(self.path, content)
+        save_sweep(self.plan.folder, content)
 
     def _best(self) -> dict[str, Any] | None:
         best = best_of(self.study)

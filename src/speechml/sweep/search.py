@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import Trial, TrialState
 
 from speechml.errors import UserError
-from speechml.sweep.report import SweepRecord, line
+from speechml.sweep.report import SearchReport, line
 from speechml.sweep.space import Space, as_overrides, grid
 from speechml.sweep.study import drawn, finished, open_study, replaced, sampler, set_aside, try_again, unfinished
 from speechml.sweep.workers import Job, Launcher, Outcome, Workers
@@ -50,7 +50,7 @@ def jobs_of(plan: Plan, params: dict[str, Any]) -> list[Job]:
     return [[*quiet, *plan.space.fixed, *as_overrides(params), *seed] for seed in seeds]
 
 
-def search(plan: Plan, launch: Any, alone: bool, gpus: Sequence[str] = ()) -> SweepRecord:
+def search(plan: Plan, launch: Any, alone: bool, gpus: Sequence[str] = ()) -> SearchReport:
     """Compute trials until `n_trials` have an end; a search that was cut off goes on where it was.
 
     Args:
@@ -63,7 +63,7 @@ def search(plan: Plan, launch: Any, alone: bool, gpus: Sequence[str] = ()) -> Sw
         UserError: another search is in the folder, the objective is no score, or every trial failed.
     """
     study = _study(plan)
-    record = SweepRecord(plan, study)
+    record = SearchReport(plan, study)
     crew = Workers(launch, plan.n_jobs, gpus) if alone and plan.n_jobs > 1 else Launcher(launch, plan.n_jobs, alone)
     _tell_start(plan, study)
     try:
@@ -102,7 +102,7 @@ def _tell_start(plan: Plan, study: optuna.Study) -> None:
     )  # fmt: skip
 
 
-def _loop(plan: Plan, study: optuna.Study, crew: Launcher | Workers, record: SweepRecord) -> None:
+def _loop(plan: Plan, study: optuna.Study, crew: Launcher | Workers, record: SearchReport) -> None:
     """Keep the crew busy until all trials have an end."""
     # Those that were cut off come first, with the numbers and values that they have.
     make, ends = fresh(plan), total(plan)

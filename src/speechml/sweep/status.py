@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import sys
@@ -10,24 +9,16 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from speechml.errors import UserError
-from speechml.runs.catalogue import DAMAGE, HEADLINES, printable, runs_below, state_of
+from speechml.runs.catalogue import DAMAGE, HEADLINES, printable, state_of
 from speechml.runs.folder import read_card
+from speechml.runs.sweep_record import SweepRun
 from speechml.runs.tables import duration, shown, table
 
 UNENDED = ("failed", "damaged", "cut off", "stopped")  # what a person may want to look at, the worst first
 SHOWN = 5  # commands and errors
-
-
-class Named(NamedTuple):
-    """A run that a sweep has named, whether or not it has begun."""
-
-    folder: Path
-    overrides: Sequence[str] = ()
-    shown: str = ""  # what tells it from the others
-    error: str = ""  # why it has not begun
 
 
 class Row(NamedTuple):
@@ -44,14 +35,14 @@ class Row(NamedTuple):
     data: tuple[str, str]  # what must be equal for the scores to be comparable, and the fingerprint
 
 
-def row_of(run: Named) -> Row:
+def row_of(run: SweepRun) -> Row:
     """A run as its card describes it; a run without a card has not begun, or was refused."""
-    folder, overrides, what, error = run
+    folder, overrides, what, error = run.folder, run.overrides, run.label, run.error
     try:
         card = read_card(folder)
         if card is None:
             return Row(folder, "failed" if error else "not begun", "", None, None, overrides, what, error, ("", ""))
-        overrides = overrides or [str(word) for word in card["overrides"]]
+        overrides = overrides or tuple(str(word) for word in card["overrides"])
         name = next((name for name in HEADLINES if name in card["scores"]), "")
         value = card["scores"].get(name)
         score = None if value is None or not math.isfinite(value) else float(value)
@@ -67,7 +58,7 @@ def row_of(run: Named) -> Row:
         return Row(folder, "damaged", "", None, None, overrides, what, told, ("", ""))
 
 
-def status_table(runs: Sequence[Named], queued: dict[Path, str] | None = None) -> str:
+def status_table(runs: Sequence[SweepRun], queued: dict[Path, str] | None = None) -> str:
     """The runs, what they scored, and for those without an end why, and the command that goes on.
 
     Args:
@@ -143,39 +134,10 @@ class Progress:
     def ended(self, folder: Path, what: str, error: str = "") -> None:
         """Say what came of a run."""
         self.count += 1
-        row = row_of(Named(folder))
+        row = row_of(SweepRun(folder))
         score = "" if row.score is None else f"{row.score_name} {shown(row.score, row.score_name.endswith('_db'))}  "
         took = "" if row.seconds is None or row.state != "done" else f"{duration(row.seconds)}  "
         state = row.state if not error or row.state in UNENDED else "failed"
         why = f": {error[:300]}" if error and error != "stopped" else ""
         told = f"{self.count}/{self.total}  {state}{why}  {score}{took}{what}  {folder}"
         print(printable(told), file=sys.stderr, flush=True)
-
-
-def runs_of(folder: Path) -> list[Named]:
-    """The runs of a sweep's folder, as sweep.json names them, or all below another folder.
-
-    Raises:
-        UserError: no such folder, or nothing in it.
-    """
-    path = folder / "sweep.json"
-    if not path.is_file():
-        found = [Named(run) for run in runs_below(folder)]
-        if not found:
-            raise UserError(
-                f"there is no run in {folder}; give the folder of a sweep (runs/.sweeps/EXPERIMENT/ID) or of runs"
-            )
-        return found
-    try:
-        content: Any = json.loads(path.read_text())
-        if "runs" in content:
-            return [_named(run) for run in content["runs"]]
-        return [Named(Path(run)) for trial in content["trials"] for run in trial.get("runs", [])]
-    except (OSError, *DAMAGE) as error:
-        raise UserError(f"{path} cannot be read ({error}); launch the sweep again to have it written anew") from error
-
-
-def _named(run: dict[str, Any]) -> Named:
-    overrides = [str(word) for word in run["overrides"]]
-    shown = " ".join(f"{key}={value}" for key, value in run["swept"].items()) or " ".join(overrides)
-    return Named(Path(run["folder"]), overrides, shown, str(run.get("error") or ""))

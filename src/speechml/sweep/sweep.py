@@ -17,7 +17,7 @@ from speechml.engine.signals import RESUMABLE
 from speechml.errors import UserError
 from speechml.storage.files import make_folder
 from speechml.sweep.lock import held
-from speechml.sweep.report import SweepRecord, best_of, scores_of
+from speechml.sweep.report import SearchReport, best_of, scores_of
 from speechml.sweep.search import Plan, search
 from speechml.sweep.space import Space, as_overrides, read_space
 from speechml.sweep.study import pruner, sampler
@@ -70,7 +70,7 @@ def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arg
         sys.exit(RESUMABLE)
 
 
-def _told(record: SweepRecord, launcher: Any, again: list[str] | None, runs: Path) -> float | None:
+def _told(record: SearchReport, launcher: Any, again: list[str] | None, runs: Path) -> float | None:
     """Say and draw what was found, train once more, and give the best value."""
     record.tell()
     figures = record.draw()
@@ -168,7 +168,7 @@ def planned(
     )  # fmt: skip
 
 
-def _retrain(record: SweepRecord, launcher: Any, overrides: list[str]) -> None:
+def _retrain(record: SearchReport, launcher: Any, overrides: list[str]) -> None:
     """Train anew with the best values, `overrides` and all figures, and score that."""
     best = best_of(record.study)
     assert best is not None

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from speechml.errors import UserError
-from speechml.runs.catalogue import DAMAGE, holder, printable
+from speechml.runs.catalogue import holder, printable
+from speechml.runs.sweep_record import SweepRun, is_sweep, list_runs, load_sweep, sweeps_below
 from speechml.sweep import slurm_queue as queue
 from speechml.sweep.slurm import queued, still_queued
-from speechml.sweep.status import Named, Progress, Row, row_of, runs_of, status_table
+from speechml.sweep.status import Progress, Row, row_of, status_table
 
 SHOWN = 5  # sweeps of a folder
 LOOK_S = 2.0  # between two looks at the cards
-
-
-def sweeps_below(folder: Path) -> Iterator[Path]:
-    """The folders of sweeps whose runs lie in a folder: itself, or those that are kept beside the runs."""
-    if (folder / "sweep.json").is_file():
-        yield folder
-    else:
-        yield from (path.parent for path in sorted(folder.glob(".sweeps/*/*/sweep.json")))
 
 
 def jobs_of(folder: Path) -> dict[Path, str]:
@@ -40,19 +31,19 @@ def jobs_of(folder: Path) -> dict[Path, str]:
     return found
 
 
-def with_those_to_come(folder: Path) -> list[Named]:
+def with_those_to_come(folder: Path) -> list[SweepRun]:
     """The runs in a folder, and those that its sweeps have yet to begin.
 
     Raises:
         UserError: there are none.
     """
-    if (folder / "sweep.json").is_file():
-        return runs_of(folder)
+    if is_sweep(folder):
+        return list_runs(folder)
     waiting = [
-        run for sweep in sweeps_below(folder) for run in runs_of(sweep) if not (run.folder / "card.json").exists()
+        run for sweep in sweeps_below(folder) for run in list_runs(sweep) if not (run.folder / "card.json").exists()
     ]
     try:
-        return [*runs_of(folder), *waiting]
+        return [*list_runs(folder), *waiting]
     except UserError:
         if not waiting:
             raise
@@ -62,7 +53,7 @@ def with_those_to_come(folder: Path) -> list[Named]:
 def status_of(folder: Path) -> str:
     """The table of a sweep, and its command where that goes on with it; or that of a folder of runs, and its sweeps."""
     runs = with_those_to_come(folder)
-    if not (folder / "sweep.json").is_file():
+    if not is_sweep(folder):
         runs.sort(key=lambda run: (run.folder.parent.name, row_of(run).shown))
     try:
         told = status_table(runs, jobs_of(folder))
@@ -78,8 +69,8 @@ def status_of(folder: Path) -> str:
 def _command(sweep: Path) -> str:
     """The command of a sweep, as its own record has it."""
     try:
-        return printable(str(json.loads((sweep / "sweep.json").read_text()).get("command") or ""))
-    except (OSError, *DAMAGE):
+        return printable(load_sweep(sweep).command)
+    except UserError:
         return ""
 
 
@@ -97,7 +88,7 @@ def wait_for(folder: Path) -> bool:
             jobs = jobs_of(folder)
         for run in [run for run in going.values() if not _goes_on(row_of(run), jobs)]:
             del going[run.folder]
-            progress.ended(run.folder, run.shown)
+            progress.ended(run.folder, run.label)
         time.sleep(LOOK_S)
     if not found:
         print("nobody computes it now", file=sys.stderr)
@@ -120,7 +111,7 @@ def cancelled(folder: Path) -> str:
     Raises:
         UserError: no sweep, nothing to end, or a process of another machine.
     """
-    if not (folder / "sweep.json").is_file() and not _client(folder):
+    if not is_sweep(folder) and not _client(folder):
         raise UserError(f"{folder} is no folder of a sweep; give one as in runs/.sweeps/EXPERIMENT/ID")
     told = []
     jobs = sorted({job.job for job in still_queued(folder)}) if (folder / "slurm").is_dir() else []

@@ -17,7 +17,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from speechml.engine.process import end_with
 from speechml.engine.signals import RESUMABLE, undisturbed
-from speechml.errors import FolderBusy, UnknownScore, UnusableData, UserError
+from speechml.errors import FolderBusy, Pruned, UnknownScore, UnusableData, UserError
 
 BUSY_S = 1.0
 Job = list[str]  # the overrides of one run
@@ -54,8 +54,6 @@ def outcome(returned: JobReturn) -> Outcome:
 
 def described(error: Any) -> Outcome:
     """The outcome of a run that ended with an exception."""
-    from speechml.engine.trial import Pruned
-
     if isinstance(error, Pruned):
         return Outcome(error=str(error), pruned=True)
     text = " ".join(str(error).split()) or type(error).__name__

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from speechml.cli.hydra_app import translate_hydra_errors
 from speechml.config.compose import conf_dir
 from speechml.errors import UserError
 from speechml.sweep.compose import Composed
 from speechml.sweep.planning import Estimate, PlannedRun, combinations, given, plan_table, planned
 
 
-def dry(arguments: list[str]) -> str:
+def plan_report(arguments: list[str]) -> str:
     """The table of a sweep's runs, none of which is computed; see `plan`."""
     runs, retries = plan(arguments)
     estimate = Estimate({Path(run.folder.parent) for run in runs})
@@ -38,7 +37,7 @@ def plan(arguments: list[str]) -> tuple[list[PlannedRun], int]:
 
     hydra = [word for word in arguments if word.lstrip("+~").startswith(("hydra.", "hydra/"))]
     task = [word for word in arguments if word not in hydra]
-    with translate_hydra_errors("train"), initialize_config_dir(conf_dir(), version_base="1.3"):
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
 
         def compose(words: list[str]) -> DictConfig:

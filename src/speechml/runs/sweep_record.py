@@ -1,0 +1,112 @@
+"""sweep.json, what a sweep or search says of itself: read in this one place."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from speechml.errors import UserError
+from speechml.runs.catalogue import DAMAGE, runs_below
+from speechml.storage.files import write_json
+
+RECORD = "sweep.json"
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A run that a sweep has named, whether or not it has begun.
+
+    Attributes:
+        overrides: that it was launched with.
+        label: what tells it from the others of its sweep.
+        error: why it has not begun.
+    """
+
+    folder: Path
+    overrides: tuple[str, ...] = ()
+    label: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """What a sweep says of itself.
+
+    Attributes:
+        state: running, submitted, stopped or done.
+        command: that goes on with it.
+        process, host: who computes or submitted it; None where that was not written.
+        runs: in their order.
+    """
+
+    state: str = ""
+    experiment: str = ""
+    command: str = ""
+    process: int | None = None
+    host: str = ""
+    runs: tuple[SweepRun, ...] = field(default=())
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder is one of a sweep."""
+    return (folder / RECORD).is_file()
+
+
+def sweeps_below(folder: Path) -> list[Path]:
+    """The folders of sweeps whose runs lie in a folder: itself, or those that are kept beside the runs."""
+    if is_sweep(folder):
+        return [folder]
+    return [path.parent for path in sorted(folder.glob(f".sweeps/*/*/{RECORD}"))]
+
+
+def load_sweep(folder: Path) -> SweepRecord:
+    """The record in the folder of a sweep.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = folder / RECORD
+    try:
+        content = json.loads(path.read_text())
+        if "runs" in content:
+            runs = [_read_run(run) for run in content["runs"]]
+        else:  # of a search
+            runs = [SweepRun(Path(run)) for trial in content["trials"] for run in trial.get("runs", [])]
+        texts = {key: str(content.get(key) or "") for key in ("state", "experiment", "command", "host")}
+        process = content.get("process")
+        return SweepRecord(**texts, process=None if process is None else int(process), runs=tuple(runs))
+    except (OSError, *DAMAGE) as error:
+        raise UserError(
+            f"{path} cannot be read", why=str(error), fix="launch the sweep again to have it written anew"
+        ) from error
+
+
+def _read_run(run: dict[str, object]) -> SweepRun:
+    swept, overrides = run["swept"], run["overrides"]
+    if not isinstance(swept, dict) or not isinstance(overrides, list):
+        raise ValueError("a run lacks its overrides")
+    words = tuple(str(word) for word in overrides)
+    label = " ".join(f"{key}={value}" for key, value in swept.items()) or " ".join(words)
+    return SweepRun(Path(str(run["folder"])), words, label, str(run.get("error") or ""))
+
+
+def save_sweep(folder: Path, content: dict[str, object]) -> None:
+    """Replace the record of a sweep, whole."""
+    write_json(folder / RECORD, content)
+
+
+def list_runs(folder: Path) -> list[SweepRun]:
+    """The runs of a sweep's folder, as sweep.json names them, or all below another folder.
+
+    Raises:
+        UserError: no such folder, or nothing in it.
+    """
+    if is_sweep(folder):
+        return list(load_sweep(folder).runs)
+    found = [SweepRun(run) for run in runs_below(folder)]
+    if not found:
+        raise UserError(
+            f"there is no run in {folder}; give the folder of a sweep (runs/.sweeps/EXPERIMENT/ID) or of runs"
+        )
+    return found
