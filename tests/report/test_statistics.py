@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from speechml.metrics.classification import cross_entropy, macro_f1
 from speechml.report import statistics
-from speechml.report.results import cross_entropy, macro_f1
 from speechml.report.statistics import mcnemar, mean_difference, over_seeds, share_difference, unpaired_difference
 
 TRIALS = 1000

@@ -8,7 +8,6 @@ import math
 import warnings
 from collections.abc import Callable
 
-import numpy as np
 import soxr
 import torch
 from torch import Tensor
@@ -16,6 +15,8 @@ from torch import Tensor
 # ITU-T P.862.3 recommends speech of 8 to 30 s; longer recordings are scored in equal pieces of at most this.
 PIECE_S = 20.0
 LEAST_S = 0.5  # below it neither measure has enough frames of 0.256 s (PESQ's own limit) or 0.384 s (STOI)
+
+Score = Callable[[Tensor, Tensor, int], float]  # of the clean and the denoised waveform (time,), at a sample rate in Hz
 
 
 def perceptual_scores(estimate: Tensor, clean: Tensor, sample_rate: int) -> dict[str, Tensor]:
@@ -27,56 +28,56 @@ def perceptual_scores(estimate: Tensor, clean: Tensor, sample_rate: int) -> dict
 
     Shape of each score: (batch,), float64; NaN on silence, and on recordings shorter than LEAST_S.
     """
-    functions: dict[str, Callable[[np.ndarray, np.ndarray, int], float]] = {"pesq": _pesq, "stoi": _stoi}
-    found = {}
-    for name in available():
-        pairs = zip(clean[:, 0].cpu().numpy(), estimate[:, 0].cpu().numpy(), strict=True)
-        rows = [_in_pieces(functions[name], *pair, sample_rate) for pair in pairs]
-        found[name] = torch.tensor(rows, dtype=torch.float64)
-    return found
+    pairs = list(zip(clean[:, 0].cpu(), estimate[:, 0].cpu(), strict=True))
+    return {
+        name: torch.tensor([_in_pieces(SCORES[name], *pair, sample_rate) for pair in pairs], dtype=torch.float64)
+        for name in available()
+    }
 
 
 @functools.cache
 def available() -> tuple[str, ...]:
     """Which of the two can be computed here."""
-    packages = {"pesq": "pesq", "stoi": "pystoi"}
-    return tuple(name for name, package in packages.items() if importlib.util.find_spec(package))
+    return tuple(name for name, package in PACKAGES.items() if importlib.util.find_spec(package))
 
 
-def _in_pieces(
-    score: Callable[[np.ndarray, np.ndarray, int], float], clean: np.ndarray, estimate: np.ndarray, rate: int
-) -> float:
+def _in_pieces(score: Score, clean: Tensor, estimate: Tensor, rate: int) -> float:
     """The mean over pieces on which the score is defined; NaN where it is on none."""
-    if len(clean) < LEAST_S * rate or not np.isfinite(estimate).all():
+    if len(clean) < LEAST_S * rate or not estimate.isfinite().all():
         return math.nan
     count = math.ceil(len(clean) / (PIECE_S * rate))
-    pieces = zip(np.array_split(clean, count), np.array_split(estimate, count), strict=True)
+    pieces = zip(clean.tensor_split(count), estimate.tensor_split(count), strict=True)
     values = [score(*piece, rate) for piece in pieces if piece[0].any()]
     defined = [v for v in values if not math.isnan(v)]
     return sum(defined) / len(defined) if defined else math.nan
 
 
-def _pesq(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
-    from pesq import NoUtterancesError, PesqError, pesq
+def _pesq(clean: Tensor, estimate: Tensor, rate: int) -> float:
+    from pesq import PesqError
+    from torchmetrics.functional.audio import perceptual_evaluation_speech_quality
 
     own = 16000 if rate >= 16000 else 8000
     if rate != own:
-        clean, estimate = (soxr.resample(w, rate, own) for w in (clean, estimate))
+        clean, estimate = (torch.from_numpy(soxr.resample(w.numpy(), rate, own)) for w in (clean, estimate))
     if not estimate.any():  # PESQ divides by the peak
         return math.nan
     try:
-        return float(pesq(own, clean, estimate, "wb" if own == 16000 else "nb"))
-    except (NoUtterancesError, PesqError):
+        return float(perceptual_evaluation_speech_quality(estimate, clean, own, "wb" if own == 16000 else "nb"))
+    except PesqError:  # no utterance in it
         return math.nan
 
 
-def _stoi(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
-    from pystoi import stoi
+def _stoi(clean: Tensor, estimate: Tensor, rate: int) -> float:
+    from torchmetrics.functional.audio import short_time_objective_intelligibility
 
     with warnings.catch_warnings():
         # It warns, and gives 1e-5, where too little is left without silence; that is no score.
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            return float(stoi(clean, estimate, rate))
+            return float(short_time_objective_intelligibility(estimate, clean, rate))
         except (RuntimeWarning, ValueError, IndexError):
             return math.nan
+
+
+PACKAGES = {"pesq": "pesq", "stoi": "pystoi"}
+SCORES: dict[str, Score] = {"pesq": _pesq, "stoi": _stoi}

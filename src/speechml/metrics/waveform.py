@@ -1,7 +1,10 @@
-"""Scores of a denoised waveform against its clean one, each item on its own."""
+"""Scores of a denoised waveform against its clean one, each item on its own: torchmetrics', in float64."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio, signal_noise_ratio
 
 
 def mse(estimate: Tensor, clean: Tensor) -> Tensor:
@@ -19,7 +22,7 @@ def snr_db(estimate: Tensor, clean: Tensor) -> Tensor:
 
     Shape: (batch, channel, time) twice -> (batch,).
     """
-    return _ratio_db(clean.double(), (clean - estimate).double())
+    return _where_defined(signal_noise_ratio, estimate, clean)
 
 
 def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
@@ -28,13 +31,14 @@ def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
     Le Roux et al., "SDR - half-baked or well done?" (ICASSP 2019), without removal of the mean, as defined there.
     Shape: (batch, channel, time) twice -> (batch,).
     """
-    estimate, clean = estimate.double(), clean.double()
-    scale = (estimate * clean).sum((1, 2), keepdim=True) / clean.square().sum((1, 2), keepdim=True)
-    return _ratio_db(scale * clean, scale * clean - estimate)
+    return _where_defined(scale_invariant_signal_distortion_ratio, estimate, clean)
 
 
-def _ratio_db(signal: Tensor, error: Tensor) -> Tensor:
-    return 10 * torch.log10(signal.square().sum((1, 2)) / error.square().sum((1, 2)))
+def _where_defined(ratio_db: Callable[[Tensor, Tensor], Tensor], estimate: Tensor, clean: Tensor) -> Tensor:
+    """A ratio, NaN on silence and infinite of equal waveforms, where torchmetrics' small constant gives some number."""
+    estimate, clean = estimate.double().flatten(1), clean.double().flatten(1)
+    value = ratio_db(estimate, clean).masked_fill((estimate == clean).all(1), torch.inf)
+    return value.masked_fill(~clean.any(1), torch.nan)
 
 
 # What is scored per item, by the name it has in tables; a larger value is better for those in dB.

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from speechml.errors import UserError
-from speechml.report.results import HIGHER, TITLES, Result, macro_f1
+from speechml.metrics.classification import macro_f1
+from speechml.report.results import HIGHER, TITLES, Result
 from speechml.report.statistics import (
     LEVEL,
     Difference,

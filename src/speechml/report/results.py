@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from speechml.errors import UserError
+from speechml.metrics.classification import cross_entropy
 from speechml.report import class_summary, summary
 from speechml.runs.catalogue import DAMAGE, no_run, state_of
 from speechml.runs.folder import read_card
@@ -137,28 +138,3 @@ class Result:
 def of_input(score: str) -> str:
     """`snr_db` of the noisy input is `snr_input_db`."""
     return f"{score.removesuffix('_db')}_input_db" if score.endswith("_db") else f"{score}_input"
-
-
-def cross_entropy(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Of each item, in nats. Shape: (items, classes), (items,) -> (items,)."""
-    wide = logits.astype(float) - logits.max(1, keepdims=True)
-    return np.asarray(np.log(np.exp(wide).sum(1)) - wide[np.arange(len(label)), label])
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """How sure a classifier is of each class. Shape: (items, classes) -> the same."""
-    wide = np.exp(logits.astype(float) - logits.max(1, keepdims=True))
-    return np.asarray(wide / wide.sum(1, keepdims=True))
-
-
-def macro_f1(logits: np.ndarray, label: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Macro F1 of resamples of the items, over the classes that occur or were named in each.
-
-    Shape: logits (items, classes), label (items,), weights (draws, items): how often each was drawn -> (draws,).
-    """
-    classes = np.arange(logits.shape[1])
-    given, named = (column[:, None] == classes for column in (label, logits.argmax(1)))
-    right, all_given, all_named = (weights @ hits.astype(np.float32) for hits in (given & named, given, named))
-    total = all_given + all_named
-    each = np.divide(2 * right, total, out=np.zeros_like(total), where=total > 0)
-    return np.asarray(each.sum(1) / (total > 0).sum(1), dtype=float)

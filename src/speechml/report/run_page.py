@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from speechml.errors import UserError
+from speechml.metrics.classification import softmax
 from speechml.report import media, svg
-from speechml.report.results import TITLES, TRAINING, Result, softmax
+from speechml.report.results import TITLES, TRAINING, Result
 from speechml.report.summary import blocks, facts
 from speechml.runs.catalogue import DAMAGE, no_run, state_of
 from speechml.runs.folder import read_card
