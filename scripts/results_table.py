@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from speechml.report.published import LABS, Figure, absent, as_markdown, figures
+from speechml.report.published import LABS, Figure, as_markdown, figures, missing_row
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CARDS = ROOT / "README.md", ROOT / "scripts" / "results"
@@ -27,7 +27,7 @@ def results() -> str:
     found: list[Figure] = []
     for experiment in LABS:
         mine = [card for card in cards() if card["experiment"] == experiment]
-        found += figures(experiment, mine) if mine else absent(experiment, "no card")
+        found += figures(experiment, mine) if mine else missing_row(experiment, "no card")
     return as_markdown(found)
 
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from speechml.report.audit import audited
+from speechml.report.audit import audit_data
 
 
 def found(data: Any) -> dict[str, dict[str, Any]]:
     """What each check found."""
-    return {finding["check"]: finding for finding in audited(data)["findings"]}
+    return {finding["check"]: finding for finding in audit_data(data)["findings"]}
 
 
 def states(data: Any) -> dict[str, str]:

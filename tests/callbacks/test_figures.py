@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speechml.callbacks.figures import filters, gain_db, layers_of
+from speechml.callbacks.figures import draw_filters, gain_db, layers_of
 from speechml.models import CNN, FCNN, FIR, MIMOCNN
 
 
@@ -18,7 +18,7 @@ def test_the_gain_of_a_filter_is_that_of_its_formula() -> None:
 def test_every_filter_of_every_layer_is_drawn() -> None:
     net = MIMOCNN(taps=[7, 5, 3], features=[1, 4, 2, 1])
     layers = layers_of(net)
-    axes = filters(layers, 32000).axes
+    axes = draw_filters(layers, 32000).axes
     assert [len(axis.lines) for axis in axes] == [4, 8, 2]
     for axis, taps in zip(axes, layers, strict=True):
         drawn = {tuple(np.round(line.get_ydata(), 6)) for line in axis.lines}

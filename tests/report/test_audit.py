@@ -18,7 +18,7 @@ from conftest import SHARED, add_background, make_features, make_words, needs_sh
 from speechml.data import GenreFeatures, SpeechCommands, SpokenPairs, SpokenWords
 from speechml.data.base import PARTS
 from speechml.data.provenance import Origins, speaker_in
-from speechml.report.audit import audited, lines, sources
+from speechml.report.audit import audit_data, audit_lines, sources
 
 CLIPS = {"sample_rate": 16000, "batch_size": 8, "split_seed": 0}
 ROWS = {"batch_size": 32, "split_seed": 0}
@@ -33,7 +33,7 @@ def words(tmp_path: Path) -> Callable[..., SpeechCommands]:
 def test_the_official_split_passes_and_the_books_random_one_is_flagged(words, tmp_path: Path) -> None:
     root = make_words(tmp_path / "words", speakers=12, takes=2)
     data = words(root)
-    assert audited(data)["verdict"] == "passes"
+    assert audit_data(data)["verdict"] == "passes"
     assert states(data) == dict.fromkeys(("speakers", "identical audio", "statistics"), "passes")
     data = words(root, split="random")
     names, parts = data.corpus.names, data.corpus.parts
@@ -46,8 +46,8 @@ def test_the_official_split_passes_and_the_books_random_one_is_flagged(words, tm
     both = len(speakers & set(trained))
     said = f"all {both}" if both == len(speakers) else f"{both} of the {len(speakers)}"
     assert finding["found"].startswith(f"{said} test speakers are in the training part as well ({len(known)} of ")
-    assert audited(data)["verdict"] == "flagged"
-    assert lines(audited(data)) == [f"Audit: flagged, speakers: {finding['found']}."]
+    assert audit_data(data)["verdict"] == "flagged"
+    assert audit_lines(audit_data(data)) == [f"Audit: flagged, speakers: {finding['found']}."]
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,8 +118,8 @@ def test_speakers_that_names_do_not_carry_are_unknown(words, tmp_path: Path) -> 
         for i in range(30):
             soundfile.write(tmp_path / word / f"{i}.wav", tone(0.2, hz=300 + 10 * i + len(word)), 16000)
     data = words(tmp_path)
-    assert audited(data)["verdict"] == "unknown"
-    assert lines(audited(data)) == [
+    assert audit_data(data)["verdict"] == "unknown"
+    assert audit_lines(audit_data(data)) == [
         "Audit: nothing found, but speakers not known (identical audio, statistics checked)."
     ]
 
@@ -137,7 +137,7 @@ def test_only_names_of_published_corpora_are_read() -> None:
 @needs_shared
 def test_the_official_split_of_real_recordings_passes(words) -> None:
     root = SHARED / "speech-commands"
-    assert audited(words(root))["verdict"] == "passes"
+    assert audit_data(words(root))["verdict"] == "passes"
     data = words(root, split="random")
     names = data.corpus.names
     marks = {part: [names[i].split("/")[1].split("_")[0] for i in data.corpus.parts[part]] for part in PARTS}
@@ -147,7 +147,7 @@ def test_the_official_split_of_real_recordings_passes(words) -> None:
 
 
 def test_the_embedded_corpora_pass(cache: Path) -> None:
-    assert audited(SpokenWords(voices=6, **CLIPS, cache=str(cache)))["verdict"] == "passes"
+    assert audit_data(SpokenWords(voices=6, **CLIPS, cache=str(cache)))["verdict"] == "passes"
     pairs = SpokenPairs(count=40, sample_rate=32000, clip_s=1.0, batch_size=8, split_seed=0, cache=str(cache))
     assert set(states(pairs).values()) == {"passes"}
     assert set(states(pairs)) == {"speakers", "noise", "identical audio", "statistics"}
@@ -206,7 +206,7 @@ def test_songs_that_are_in_one_part_only_pass(tmp_path: Path) -> None:
     file = make_features(tmp_path / "x.npz", blocks=(20, 22, 24, 26, 28, 30), genres=(0, 0, 0, 1, 1, 1))
     data = GenreFeatures(str(file), "honest", **ROWS, cache=str(tmp_path))
     assert data.card()["protocol"] == "song"
-    assert audited(data)["verdict"] == "passes"
+    assert audit_data(data)["verdict"] == "passes"
 
 
 def test_an_audit_of_65000_clips_takes_no_time() -> None:
@@ -221,6 +221,6 @@ def test_an_audit_of_65000_clips_takes_no_time() -> None:
     times = []
     for _ in range(3):
         begun = time.perf_counter()
-        assert audited(data)["verdict"] == "flagged"
+        assert audit_data(data)["verdict"] == "flagged"
         times.append(time.perf_counter() - begun)
     assert min(times) < 0.6  # 0.1 s on an idle core

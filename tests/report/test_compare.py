@@ -11,7 +11,7 @@ import pytest
 
 from conftest import speechml
 from made_up import make_run
-from speechml.report.compare import compared
+from speechml.report.compare import compare_runs
 
 RANDOM = np.random.default_rng(0)
 HARD = RANDOM.normal(10, 5, 80)  # recordings differ more among one another than networks do
@@ -20,7 +20,7 @@ HARD = RANDOM.normal(10, 5, 80)  # recordings differ more among one another than
 def test_a_small_difference_on_the_same_recordings_is_found(workplace: Path) -> None:
     one = make_run(workplace / "runs", snr=HARD)
     other = make_run(workplace / "runs", snr=HARD + 0.5 + RANDOM.normal(0, 0.5, 80), lr=0.2)
-    found = compared([one, other])
+    found = compare_runs([one, other])
     line = next(line for line in found.lines if line.score == "snr_db" and line.items)
     assert line.items.mean == pytest.approx(line.seeds.mean - found.lines[0].seeds.mean)
     assert line.items.low < 0.5 < line.items.high < 1
@@ -32,14 +32,14 @@ def test_a_small_difference_on_the_same_recordings_is_found(workplace: Path) -> 
 
 def test_chance_is_not_called_a_difference(workplace: Path) -> None:
     runs = [make_run(workplace / "runs", snr=HARD + RANDOM.normal(0, 0.5, 80), lr=lr) for lr in (0.1, 0.2)]
-    assert {line.verdict for line in compared(runs).lines if line.items} == {"no difference shown"}
+    assert {line.verdict for line in compare_runs(runs).lines if line.items} == {"no difference shown"}
 
 
 def test_runs_that_differ_by_seed_only_are_one_setting_with_a_mean_and_its_interval(workplace: Path) -> None:
     shifts = {0.1: (0.0, 0.4, -0.4), 0.2: (2.0, 2.5, 1.5)}
     runs = [make_run(workplace / "runs", seed=seed, snr=HARD + shift, lr=lr)
             for lr, values in shifts.items() for seed, shift in enumerate(values)]  # fmt: skip
-    found = compared(runs)
+    found = compare_runs(runs)
     first, second = (line for line in found.lines if line.score == "snr_db")
     assert [setting.seeds for setting in found.settings] == [[0, 1, 2], [0, 1, 2]]
     assert first.seeds.mean == pytest.approx(HARD.mean())
@@ -53,7 +53,7 @@ def test_two_seeds_that_disagree_keep_a_difference_from_being_called_one(workpla
     shifts = {0.1: (0.0, 0.0), 0.2: (3.0, 0.1)}
     runs = [make_run(workplace / "runs", seed=seed, snr=HARD + shift, lr=lr)
             for lr, values in shifts.items() for seed, shift in enumerate(values)]  # fmt: skip
-    line = next(line for line in compared(runs).lines if line.items)
+    line = next(line for line in compare_runs(runs).lines if line.items)
     assert line.items.low > 0  # these very runs differ ...
     assert line.verdict == "no difference shown"  # ... but the next seeds may not
 
@@ -73,7 +73,7 @@ def test_classifiers_are_compared_by_mcnemars_test_whatever_the_order_of_their_c
     one, other = np.ones(100, bool), np.ones(100, bool)
     one[:20], other[15:25] = False, False  # 15 only the second names rightly, 5 only the first
     runs = [classifier(workplace / "runs", one), classifier(workplace / "runs", other, ("stop", "no", "yes"), lr=0.2)]
-    found = {line.score: line for line in compared(runs).lines if line.items}
+    found = {line.score: line for line in compare_runs(runs).lines if line.items}
     assert found["acc"].items.mean == pytest.approx(0.1)
     assert found["acc"].items.p == pytest.approx(0.0413895)  # 2 * P(X <= 5), X binomial of 20 and 1/2
     assert found["acc"].items.low < 0.1 < found["acc"].items.high
@@ -84,7 +84,7 @@ def test_five_items_are_no_difference_though_all_five_favour_one(workplace: Path
     one = np.ones(100, bool)
     one[:5] = False
     runs = [classifier(workplace / "runs", one), classifier(workplace / "runs", np.ones(100, bool), lr=0.2)]
-    line = next(line for line in compared(runs).lines if line.score == "acc" and line.items)
+    line = next(line for line in compare_runs(runs).lines if line.score == "acc" and line.items)
     assert line.items.p == pytest.approx(2 * 0.5**5)
     assert line.verdict == "no difference shown"
 
@@ -93,7 +93,7 @@ def test_what_is_compared_is_what_all_have_scored(workplace: Path) -> None:
     names = [f"item{i:04d}" for i in range(80)]
     whole = [make_run(workplace / "runs", seed=seed, snr=HARD + seed) for seed in (0, 1)]
     part = [make_run(workplace / "runs", seed=seed, snr=HARD[:40] + seed, names=names[:40], lr=0.2) for seed in (0, 1)]
-    found = compared([*whole, *part])
+    found = compare_runs([*whole, *part])
     assert found.items == 40
     line = next(line for line in found.lines if line.score == "snr_db" and line.items)
     assert line.items.mean == pytest.approx(0)
@@ -104,7 +104,7 @@ def test_what_is_compared_is_what_all_have_scored(workplace: Path) -> None:
 def test_items_on_which_a_score_is_not_defined_are_left_out_and_told(workplace: Path) -> None:
     silent = HARD.copy()
     silent[3] = np.nan
-    found = compared([make_run(workplace / "runs", snr=silent), make_run(workplace / "runs", snr=HARD + 1, lr=0.2)])
+    found = compare_runs([make_run(workplace / "runs", snr=silent), make_run(workplace / "runs", snr=HARD + 1, lr=0.2)])
     line = next(line for line in found.lines if line.score == "snr_db" and line.items)
     assert line.items.units == 79
     assert line.items.mean == pytest.approx(1)
@@ -123,7 +123,7 @@ def test_other_networks_have_short_names(workplace: Path) -> None:
         {"_target_": "speechml.models.MIMOCNN", "features": [1, 5, 1], "taps": 9},
     )
     runs = [make_run(workplace / "runs", snr=HARD, net=net) for net in nets]
-    assert [setting.label for setting in compared(runs).settings] == ["net=FIR", "net=MIMOCNN"]
+    assert [setting.label for setting in compare_runs(runs).settings] == ["net=FIR", "net=MIMOCNN"]
 
 
 def test_both_channels_of_a_moment_count_once(workplace: Path) -> None:
@@ -132,7 +132,7 @@ def test_both_channels_of_a_moment_count_once(workplace: Path) -> None:
     data = {"data": "GenreFeatures"}
     runs = [classifier(workplace / "runs", right, names=names, data=data),
             classifier(workplace / "runs", np.ones(100, bool), names=names, data=data, lr=0.2)]  # fmt: skip
-    line = next(line for line in compared(runs).lines if line.score == "acc" and line.items)
+    line = next(line for line in compare_runs(runs).lines if line.score == "acc" and line.items)
     assert line.items.units == 50
     assert line.items.p == pytest.approx(2 * 0.5**10)
 
@@ -191,7 +191,7 @@ def test_forced_runs_of_different_tests_are_compared_as_unpaired(workplace: Path
     told = capsys.readouterr().out
     assert "FORCED" in told
     assert "Welch" in told
-    line = next(line for line in compared([one, other], force=True).lines if line.items)
+    line = next(line for line in compare_runs([one, other], force=True).lines if line.items)
     assert line.verdict == "no difference shown"  # as recordings differ more than the networks
 
 
@@ -213,5 +213,5 @@ def test_every_format_says_the_same(workplace: Path, monkeypatch, capsys) -> Non
 def test_two_runs_of_thousands_of_items_are_compared_at_once(workplace: Path) -> None:
     runs = [classifier(workplace / "runs", RANDOM.random(11000) < 0.9, lr=lr) for lr in (0.1, 0.2)]
     begun = time.process_time()
-    compared(runs)
+    compare_runs(runs)
     assert time.process_time() - begun < 3  # s of a processor; other tests run beside this one

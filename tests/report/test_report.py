@@ -16,7 +16,7 @@ from conftest import TINY, change, make_words, run_of, speechml, tone
 from made_up import make_run
 from speechml.errors import UserError
 from speechml.report import media, svg
-from speechml.report.report import write_report
+from speechml.report.pages import write_report
 
 PHONE = 360  # pixels
 WIDTH = "document.scrollingElement.scrollWidth"
@@ -217,7 +217,7 @@ def test_a_run_is_done_without_its_page_too(train: Callable[..., Path], monkeypa
     words = ("experiment=lab2a_fir", "model.net.taps=4", "trainer.max_epochs=1", "callbacks.figures=null", *TINY)
     run = train(*words, "report=false")
     assert not (run / "report.html").exists()
-    monkeypatch.setattr("speechml.report.report.run_page", lambda _: 1 / 0)
+    monkeypatch.setattr("speechml.report.pages.run_page", lambda _: 1 / 0)
     assert train(*words, "redo=true") == run
     assert json.loads((run / "card.json").read_text())["state"] == "done"
     assert "Report: not written (ZeroDivisionError" in capsys.readouterr().out

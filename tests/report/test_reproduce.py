@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, make_features, run_of, speechml
-from speechml.report.published import LABS, absent, as_markdown, figures, verdict, without_places
-from speechml.report.reproduce import source_of
+from speechml.cli.reproduce import source_of
+from speechml.report.published import LABS, as_markdown, figures, missing_row, verdict, without_places
 from speechml.runs.folder import read_card
 
 ROOT = Path(__file__).parents[2]
@@ -126,4 +126,4 @@ def test_every_lab_has_its_card() -> None:
     import results_table
 
     assert set(LABS) == {card["experiment"] for card in results_table.cards()}
-    assert "not run" in as_markdown(absent("lab2a_fir", "no data"))
+    assert "not run" in as_markdown(missing_row("lab2a_fir", "no data"))

@@ -10,7 +10,7 @@ from scipy import stats
 
 from speechml.metrics.classification import cross_entropy, macro_f1
 from speechml.report import statistics
-from speechml.report.statistics import mcnemar, mean_difference, over_seeds, share_difference, unpaired_difference
+from speechml.report.statistics import mcnemar, mean_difference, seed_interval, share_difference, unpaired_difference
 
 TRIALS = 1000
 
@@ -80,10 +80,10 @@ def test_mcnemars_p_is_that_of_the_binomial_test(only_one: int, only_other: int)
     assert mcnemar(only_one, only_other) == pytest.approx(wanted)
 
 
-def test_over_seeds_students_t_is_scipys() -> None:
+def test_seed_interval_students_t_is_scipys() -> None:
     random = np.random.default_rng(4)
     one, other = random.normal(0, 1, 5), random.normal(1, 2, 7)
-    paired, wanted = over_seeds(one), stats.ttest_1samp(one, 0)
+    paired, wanted = seed_interval(one), stats.ttest_1samp(one, 0)
     assert (paired.p, paired.low, paired.high) == pytest.approx((wanted.pvalue, *wanted.confidence_interval()))
     unpaired, wanted = unpaired_difference(one, other), stats.ttest_ind(other, one, equal_var=False)
     assert (unpaired.p, unpaired.low, unpaired.high) == pytest.approx((wanted.pvalue, *wanted.confidence_interval()))
@@ -109,7 +109,7 @@ def test_what_is_equal_does_not_differ() -> None:
 
 
 def test_one_item_or_seed_tells_no_interval() -> None:
-    for found in (mean_difference(np.array([1.0])), over_seeds(np.array([1.0]))):
+    for found in (mean_difference(np.array([1.0])), seed_interval(np.array([1.0]))):
         assert found.mean == 1.0
         assert math.isnan(found.low)
         assert math.isnan(found.p)

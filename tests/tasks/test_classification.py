@@ -12,13 +12,13 @@ from sklearn.metrics import accuracy_score, f1_score
 
 import speechml
 from conftest import TINY, add_background, command, composed, make_words
-from speechml.callbacks.alluvial import drawn_pairs
-from speechml.callbacks.word_figures import mistakes
+from speechml.callbacks.word_figures import confident_errors
 from speechml.data import SpeechCommands
 from speechml.data.base import Picks
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.errors import UserError
 from speechml.report.class_summary import of_these_data
+from speechml.report.figures import alluvial_pairs
 from speechml.runs.folder import read_card
 from speechml.storage import audio
 from speechml.tasks import Classifier
@@ -72,7 +72,7 @@ def test_the_clips_of_mistakes_are_those_of_their_items(train: Callable[..., Pat
     assert len(index) == min(40, len(wrong)) > 0
     for line in index:
         assert line["version"] == "clip"
-        assert line["file"].endswith(f"_{line['name'].split('/')[0]}_taken_for_{wrong[line['name']]}.wav")
+        assert line["file"].endswith(f"_{line['name'].split('/')[0]}_confused_with_{wrong[line['name']]}.wav")
         np.testing.assert_array_equal(audio.load(folder / "audio" / line["file"]), audio.load(words / line["name"]))
 
 
@@ -267,17 +267,17 @@ def test_a_denoiser_is_not_scored_on_words(train: Callable[..., Path], words: Pa
 
 def test_the_surest_mistakes_come_first() -> None:
     logits = torch.tensor([[5.0, 0.0], [0.0, 1.0], [9.0, 0.0], [0.0, 3.0]])
-    assert mistakes(logits, torch.tensor([1, 0, 1, 1])) == [2, 0, 1]
+    assert confident_errors(logits, torch.tensor([1, 0, 1, 1])) == [2, 0, 1]
 
 
 def test_after_the_surest_mistakes_every_confused_pair_is_heard() -> None:
     """Three of 0 for 1, the surest; then one of 2 for 1, and the next of 0 for 1."""
     logits = torch.tensor([[0.0, 9.0, 0.0], [0.0, 8.0, 0.0], [0.0, 7.0, 0.0], [0.0, 6.0, 0.0], [0.0, 9.0, 0.0]])
     labels = torch.tensor([0, 0, 0, 2, 1])
-    assert mistakes(logits, labels, first=1) == [0, 3, 1, 2]
-    assert mistakes(logits, labels, first=1, most=3) == [0, 3, 1]
+    assert confident_errors(logits, labels, first=1) == [0, 3, 1, 2]
+    assert confident_errors(logits, labels, first=1, most=3) == [0, 3, 1]
 
 
 def test_rare_pairs_are_hidden_in_the_alluvial_plot() -> None:
     counts = np.array([[3000, 2], [4, 994]])
-    assert drawn_pairs(counts) == [(0, 0), (1, 0), (1, 1)]
+    assert alluvial_pairs(counts) == [(0, 0), (1, 0), (1, 1)]

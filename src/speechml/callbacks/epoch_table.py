@@ -25,7 +25,7 @@ class EpochTable(pl.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        metrics = dict(sorted(fresh(trainer).items()))
+        metrics = dict(sorted(epoch_metrics(trainer).items()))
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
         if trainer.is_global_zero and self.written and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._write()
@@ -53,7 +53,7 @@ class EpochTable(pl.Callback):
         write_text(self.path, text.getvalue())
 
 
-def fresh(trainer: pl.Trainer) -> dict[str, float]:
+def epoch_metrics(trainer: pl.Trainer) -> dict[str, float]:
     """The losses and scores of the epoch that ends: Lightning keeps those of the last validation until the next."""
     validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
     metrics = trainer.callback_metrics.items()

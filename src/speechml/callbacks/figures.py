@@ -1,115 +1,63 @@
-"""The denoising labs' figures: waveforms, spectra, spectrograms, response."""
+"""The denoising labs' figures: waveforms, spectra, spectrograms, response, filters."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from speechml.callbacks.drawing import Drawings, canvas
-from speechml.callbacks.listening import examples, unpaired
+from speechml.callbacks.figure_callback import FigureCallback
+from speechml.callbacks.listening import denoise_split, denoise_unpaired
 from speechml.models import FIR, MIMOCNN
-from speechml.signal.stft import STFT
+from speechml.report.figures import draw_spectra, draw_spectrograms, draw_waveforms, make_axes
+from speechml.tasks.waveform_denoising import WaveformDenoiser
 
-COLUMNS = 1000  # about as many pixels as a figure is wide
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from speechml.tasks.denoising import DenoisingTask
+
+VERSIONS = ("noisy", "denoised", "clean")  # from top to bottom
 
 
-class Figures(Drawings):
+class Figures(FigureCallback):
     """Draws when a denoiser has been tested: waveforms, spectra, spectrograms, loss per epoch."""
 
-    def drawn(self, trainer: pl.Trainer, module: Any) -> dict[str, Any]:
-        name, versions = examples(trainer, module, "test", 1)[0]
-        waves = {version: waveform.numpy() for version, waveform in versions.items()}
+    def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
+        task = cast("DenoisingTask", module)
+        first, *others = [
+            (name, {version: versions[version].numpy() for version in VERSIONS if version in versions})
+            for name, versions in denoise_split(trainer, module, "test", 1) + denoise_unpaired(trainer, module)
+        ]
         figures = {
-            "waveforms": waveforms(waves, module.sample_rate, name),
-            "spectra": spectra(waves, module.sample_rate, name),
+            "waveforms": draw_waveforms(first[1], task.sample_rate, first[0]),
+            "spectra": draw_spectra(first[1], task.sample_rate, first[0]),
         }
-        for title, given in [(name, versions), *unpaired(trainer, module)]:
-            figures[f"spectrogram_{title.replace('/', '_')}"] = spectrograms(given, module.sample_rate, title)
-        if getattr(module, "wiener", None) is not None and module.receptive_field is not None:
-            figures["response"] = response(module)
-        if layers := layers_of(module.net):
-            figures["filters"] = filters(layers, module.sample_rate)
+        for name, waves in (first, *others):
+            figures[f"spectrogram_{name.replace('/', '_')}"] = draw_spectrograms(waves, task.sample_rate, name)
+        if isinstance(task, WaveformDenoiser) and task.wiener is not None and task.receptive_field is not None:
+            figures["response"] = draw_response(task, task.wiener, task.receptive_field)
+        if layers := layers_of(task.net):
+            figures["filters"] = draw_filters(layers, task.sample_rate)
         return figures
 
 
-def waveforms(waves: dict[str, np.ndarray], sample_rate: int, name: str) -> Any:
-    """Noisy below clean, and denoised below clean, against time."""
-    figure, axes = canvas(2, sharex=True)
-    time = np.arange(len(waves["clean"])) / sample_rate
-    for axis, (version, colour) in zip(axes, (("noisy", "tab:gray"), ("denoised", "tab:orange")), strict=True):
-        axis.plot(*extremes(time, waves[version]), color=colour, linewidth=0.6, label=version)
-        axis.plot(*extremes(time, waves["clean"]), color="tab:blue", linewidth=0.6, label="clean", alpha=0.8)
-        axis.set_ylabel("amplitude")
-        axis.legend(loc="upper right")
-    axes[0].set_title(name)
-    axes[1].set_xlabel("time (s)")
-    return figure
-
-
-def extremes(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A long curve as what a figure shows of it: its least and greatest value in each of COLUMNS stretches.
-
-    Shape: (points,), (points,) -> the same, or (2 * COLUMNS,) each where that is less.
-    """
-    each = len(values) // COLUMNS
-    if each < 4:
-        return places, values
-    whole = values[: each * COLUMNS].reshape(COLUMNS, each)
-    ends = np.stack([whole.min(1), whole.max(1)], axis=1)
-    ends[-1] = min(ends[-1, 0], values[-each:].min()), max(ends[-1, 1], values[-each:].max())
-    return np.repeat(places[: each * COLUMNS : each], 2), ends.reshape(-1)
-
-
-def spectra(waves: dict[str, np.ndarray], sample_rate: int, name: str) -> Any:
-    """Magnitudes of the Fourier transform up to half the sample rate."""
-    figure, axis = canvas()
-    frequency = np.fft.rfftfreq(len(waves["clean"]), 1 / sample_rate) / 1000
-    for version, colour in (("noisy", "tab:gray"), ("clean", "tab:blue"), ("denoised", "tab:orange")):
-        magnitude = 20 * np.log10(np.abs(np.fft.rfft(waves[version])) + 1e-12)
-        axis.plot(*extremes(frequency, magnitude), color=colour, linewidth=0.5, label=version, alpha=0.8)
-    top = 20 * np.log10(np.abs(np.fft.rfft(waves["noisy"])).max() + 1e-12)
-    axis.set_ylim(top - 120, top + 10)
-    axis.set(xlabel="frequency (kHz)", ylabel="|FFT| (dB)", title=name, xlim=(0, sample_rate / 2000))
-    axis.legend(loc="upper right")
-    return figure
-
-
-def spectrograms(versions: dict[str, torch.Tensor], sample_rate: int, name: str) -> Any:
-    """Noisy, denoised and, where there is one, clean, one above the other: dB below the loudest, frames of 1024 samples."""
-    order = [version for version in ("noisy", "denoised", "clean") if version in versions]
-    figure, axes = canvas(len(order), sharex=True)
-    levels = {v: 20 * torch.log10(STFT()(versions[v]).abs() + 1e-9).T.numpy() for v in order}
-    top = max(float(level.max()) for level in levels.values())
-    for axis, version in zip(np.atleast_1d(axes), order, strict=True):
-        seconds = len(versions[version]) / sample_rate
-        axis.grid(False)
-        image = axis.imshow(
-            levels[version], origin="lower", aspect="auto", vmin=top - 80, vmax=top, cmap="magma",
-            extent=(0, seconds, 0, sample_rate / 2000),
-        )  # fmt: skip
-        axis.set_ylabel(f"{version}\nfrequency (kHz)")
-    axes[0].set_title(name)
-    axes[-1].set_xlabel("time (s)")
-    figure.colorbar(image, ax=list(axes), label="dB")
-    return figure
-
-
-def layers_of(net: Any) -> list[np.ndarray]:
+def layers_of(net: nn.Module) -> list[np.ndarray]:
     """The learned filters of each layer of a network that is made of them, (tap, feature out, feature in) each."""
-    found = list(net.filters) if isinstance(net, MIMOCNN) else [net.taps] if isinstance(net, FIR) else []
-    return [taps.detach().float().cpu().numpy() for taps in found]
+    layers = list(net.filters) if isinstance(net, MIMOCNN) else [net.taps] if isinstance(net, FIR) else []
+    return [taps.detach().float().cpu().numpy() for taps in layers]
 
 
-def filters(layers: list[np.ndarray], sample_rate: int) -> Any:
-    """Gain against frequency of every filter, a panel for each layer. Shape: (tap, feature out, feature in) each.
+def draw_filters(layers: Sequence[np.ndarray], sample_rate: int) -> Figure:
+    """Draw the gain of every filter against frequency, a panel for each layer. Shape: (tap, feature out, feature in) each.
 
     A feature between two layers has one colour, in front of the filters that it goes through and behind those it comes from.
     """
-    figure, axes = canvas(len(layers), sharex=True)
-    axes = np.atleast_1d(axes)
+    figure, axes = make_axes(len(layers), share_x=True)
     for number, (axis, taps) in enumerate(zip(axes, layers, strict=True), 1):
         last = number == len(layers) and number > 1
         for out, into in np.ndindex(*taps.shape[1:]):
@@ -122,30 +70,35 @@ def filters(layers: list[np.ndarray], sample_rate: int) -> Any:
     return figure
 
 
-def gain_db(taps: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies in Hz up to half the sample rate, and the gain in dB of a filter at each. Shape: (tap,) -> (bins,) twice."""
-    size = max(1024, 1 << (len(taps) - 1).bit_length() + 2)
+def gain_db(taps: np.ndarray, sample_rate: int, min_size: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies in Hz up to half the sample rate, and the gain in dB of a filter at each. Shape: (tap,) -> (bins,) twice.
+
+    Args:
+        min_size: samples of the Fourier transform, at least.
+    """
+    size = max(min_size, 1 << (len(taps) - 1).bit_length() + 2)
     gain = 20 * np.log10(np.abs(np.fft.rfft(taps, size)) + 1e-6)
     return np.fft.rfftfreq(size, 1 / sample_rate), gain
 
 
-def response(module: Any) -> Any:
-    """Gain against frequency of the network around silence, beside the Wiener filter of the same length."""
-    figure, axis = canvas()
-    size = 8192
-    taps = module.receptive_field
+def draw_response(task: WaveformDenoiser, wiener: Tensor, taps: int) -> Figure:
+    """Draw the gain of the network around silence against frequency, beside the Wiener filter of the same length.
+
+    Args:
+        task: with the network.
+        wiener: (time,).
+        taps: receptive field of the network, in samples.
+    """
+    figure, (axis,) = make_axes()
     with torch.no_grad():
         # A step small against the recordings finds the linear part of the network, tanh'(0) = 1.
-        step = 1e-3 * float(module.level)
-        impulse = torch.zeros(1, 1, taps, device=module.device)
+        step = 1e-3 * float(task.level)
+        impulse = torch.zeros(1, 1, taps, device=task.device)
         impulse[..., 0] = step
-        own = (module(impulse) - module(torch.zeros_like(impulse)))[0, 0].cpu().double().numpy() / step
-    frequency = np.fft.rfftfreq(size, 1 / module.sample_rate) / 1000
-    for label, filter_ in (
-        (f"Wiener filter, {len(module.wiener)} taps", module.wiener.cpu().numpy()),
-        ("network", own),
-    ):
-        axis.plot(frequency, 20 * np.log10(np.abs(np.fft.rfft(filter_, size)) + 1e-6), linewidth=0.9, label=label)
+        own = (task(impulse) - task(torch.zeros_like(impulse)))[0, 0].double() / step
+    for label, response in ((f"Wiener filter, {len(wiener)} taps", wiener), ("network", own)):
+        hertz, gain = gain_db(response.cpu().numpy(), task.sample_rate, min_size=8192)
+        axis.plot(hertz / 1000, gain, linewidth=0.9, label=label)
     axis.set(xlabel="frequency (kHz)", ylabel="gain (dB)", title="response to a small impulse", ylim=(-100, 20))
     axis.legend()
     return figure

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from speechml.data.base import Picks
-from speechml.engine.checkpoint import read_checkpoint
 from speechml.storage import audio
 from speechml.storage.files import write_json
 
-KEPT = {"last.ckpt": "denoised", "best.ckpt": "denoised_best"}  # what is heard of the weights in each
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from speechml.data.pairs import PairsData
+    from speechml.data.sources import PairBatch
+    from speechml.tasks.denoising import DenoisingTask
+
+CHECKPOINTS = {"last.ckpt": "denoised", "best.ckpt": "denoised_best"}  # what each one's weights make of a recording
+Versions = dict[str, Tensor]  # waveforms (time,) of a recording: noisy, clean, denoised
 
 
 class Listening(pl.Callback):
@@ -27,7 +35,7 @@ class Listening(pl.Callback):
     compare; recordings too quiet to hear, as the labs' are, are raised until the loudest of them peaks at 0.9.
 
     Args:
-        recordings: how many, the first of each part.
+        recordings: how many, the first of each split.
     """
 
     def __init__(self, recordings: int = 3) -> None:
@@ -36,50 +44,49 @@ class Listening(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         first = trainer.current_epoch + 1 == (trainer.check_val_every_n_epoch or 1)
         if trainer.is_global_zero and not trainer.sanity_checking and first:
-            self._show_validation(trainer, pl_module, ("noisy", "clean", "denoised"), trainer.global_step)
-
-    def _show_kept(self, trainer: pl.Trainer, module: Any) -> None:
-        """What the last epoch's weights and the best do, from the checkpoints that hold them: steps show which they are."""
-        folder = Path(trainer.default_root_dir) / "checkpoints"
-        for file, version in KEPT.items():
-            if (folder / file).is_file():
-                content = read_checkpoint(folder / file)
-                with weights(module, content["state_dict"]):
-                    self._show_validation(trainer, module, (version,), content["global_step"])
-
-    def _show_validation(self, trainer: Any, module: Any, wanted: tuple[str, ...], step: int) -> None:
-        for name, versions in examples(trainer, module, "val", self.recordings):
-            # One gain for all epochs: that of the recording, whatever a network makes of it.
-            gain = gain_of([versions["noisy"], versions["clean"]])
-            heard = {"denoised_best": versions["denoised"], **versions}
-            for writer in writers(trainer):
-                for version in wanted:
-                    waveform = (gain * heard[version]).clamp(-1, 1)
-                    writer.add_audio(f"val/{name}/{version}", waveform, step, module.sample_rate)
+            self._add_validation(trainer, pl_module, ("noisy", "clean", "denoised"), trainer.global_step)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined] # Lightning sets it late
             return
-        if writers(trainer):
-            self._show_kept(trainer, pl_module)
-        folder = Path(trainer.default_root_dir) / "audio"
-        shown = examples(trainer, pl_module, "test", self.recordings) + unpaired(trainer, pl_module)
-        written = []
-        for name, versions in shown:
-            self._show(trainer, pl_module, f"test/{name}", versions)
+        if tensorboard_writers(trainer):
+            self._add_checkpoints(trainer, pl_module)
+        folder, rate = Path(trainer.default_root_dir) / "audio", int(cast("DenoisingTask", pl_module).sample_rate)
+        index = []
+        for name, versions in denoise_split(trainer, pl_module, "test", self.recordings) + denoise_unpaired(
+            trainer, pl_module
+        ):
             for version, waveform in audible(versions).items():
+                for writer in tensorboard_writers(trainer):
+                    writer.add_audio(f"test/{name}/{version}", waveform, trainer.global_step, rate)
                 file = f"{name.replace('/', '_')}_{version}.wav"
-                audio.save(folder / file, waveform.numpy(), int(pl_module.sample_rate))  # type: ignore[arg-type]
-                written.append((file, name, version))
-        write_index(folder, written)
+                audio.save(folder / file, waveform.numpy(), rate)
+                index.append((file, name, version))
+        write_index(folder, index)
 
-    def _show(self, trainer: pl.Trainer, module: Any, title: str, versions: dict[str, Tensor]) -> None:
-        for writer in writers(trainer):
-            for version, waveform in audible(versions).items():
-                writer.add_audio(f"{title}/{version}", waveform, trainer.global_step, module.sample_rate)
+    def _add_checkpoints(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Add what the last epoch's weights and the best make of recordings, at the steps of their checkpoints."""
+        for file, version in CHECKPOINTS.items():
+            path = Path(trainer.default_root_dir) / "checkpoints" / file
+            if path.is_file():
+                content = trainer.strategy.checkpoint_io.load_checkpoint(path)
+                with swapped_weights(module, content["state_dict"]):
+                    self._add_validation(trainer, module, (version,), content["global_step"])
+
+    def _add_validation(
+        self, trainer: pl.Trainer, module: pl.LightningModule, wanted: tuple[str, ...], step: int
+    ) -> None:
+        for name, versions in denoise_split(trainer, module, "val", self.recordings):
+            # One gain for all epochs: that of the recording, whatever a network makes of it.
+            gain = gain_of([versions["noisy"], versions["clean"]])
+            waveforms = {"denoised_best": versions["denoised"], **versions}
+            for writer in tensorboard_writers(trainer):
+                for version in wanted:
+                    rate = int(cast("DenoisingTask", module).sample_rate)
+                    writer.add_audio(f"val/{name}/{version}", (gain * waveforms[version]).clamp(-1, 1), step, rate)
 
 
-def write_index(folder: Path, files: list[tuple[str, str, str]]) -> None:
+def write_index(folder: Path, files: Sequence[tuple[str, str, str]]) -> None:
     """Write `index.json` beside audio files: which item of predictions.npz each is of, and in which version.
 
     Args:
@@ -89,13 +96,13 @@ def write_index(folder: Path, files: list[tuple[str, str, str]]) -> None:
     write_json(folder / "index.json", [{"file": file, "name": name, "version": v} for file, name, v in files])
 
 
-def writers(trainer: Any) -> list[Any]:
+def tensorboard_writers(trainer: pl.Trainer) -> list[SummaryWriter]:
     """TensorBoard's writers among a trainer's loggers."""
-    return [logger.experiment for logger in trainer.loggers if hasattr(logger.experiment, "add_audio")]
+    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
-def audible(versions: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Waveforms at one common gain."""
+def audible(versions: Versions) -> Versions:
+    """Bring waveforms to one common gain."""
     gain = gain_of(list(versions.values()))
     return {version: waveform * gain for version, waveform in versions.items()}
 
@@ -107,8 +114,8 @@ def gain_of(waveforms: list[Tensor]) -> float:
 
 
 @contextmanager
-def weights(module: Any, state: dict[str, Tensor]) -> Iterator[None]:
-    """Inside, a module has other weights."""
+def swapped_weights(module: pl.LightningModule, state: dict[str, Tensor]) -> Iterator[None]:
+    """Give a module other weights inside the block."""
     own = {name: value.clone() for name, value in module.state_dict().items()}
     module.load_state_dict(state)
     try:
@@ -117,25 +124,28 @@ def weights(module: Any, state: dict[str, Tensor]) -> Iterator[None]:
         module.load_state_dict(own)
 
 
-def examples(trainer: Any, module: Any, part: str, count: int) -> list[tuple[str, dict[str, Tensor]]]:
-    """Name and {noisy, clean, denoised} waveforms (time,) of the first recordings of a part."""
-    data = trainer.datamodule
-    found = []
-    for index in data.corpus.parts[part][:count]:
-        batch = data.gather(Picks(part, 0, torch.tensor([index], device=module.device)))
+def denoise_split(
+    trainer: pl.Trainer, module: pl.LightningModule, split: str, count: int
+) -> list[tuple[str, Versions]]:
+    """Denoise the first recordings of a split: name and versions of each."""
+    data = cast("PairsData", trainer.datamodule)  # type: ignore[attr-defined] # Lightning sets it late
+    recordings = []
+    for index in data.corpus.parts[split][:count]:
+        batch = cast("PairBatch", data.gather(Picks(split, 0, torch.tensor([index], device=module.device))))
         with torch.no_grad():
             denoised = module(batch.noisy)
         versions = {"noisy": batch.noisy, "clean": batch.clean, "denoised": denoised}
-        found.append((data.corpus.names[index], {k: v[0, 0].float().cpu() for k, v in versions.items()}))
-    return found
+        recordings.append((data.corpus.names[index], {k: v[0, 0].float().cpu() for k, v in versions.items()}))
+    return recordings
 
 
-def unpaired(trainer: Any, module: Any) -> list[tuple[str, dict[str, Tensor]]]:
-    """Name and {noisy, denoised} waveforms (time,) of the recordings that have no clean version."""
-    found = []
-    for name, waveform in trainer.datamodule.unpaired():
+def denoise_unpaired(trainer: pl.Trainer, module: pl.LightningModule) -> list[tuple[str, Versions]]:
+    """Denoise the recordings that have no clean version: name and versions of each."""
+    data = cast("PairsData", trainer.datamodule)  # type: ignore[attr-defined] # Lightning sets it late
+    recordings = []
+    for name, waveform in data.unpaired():
         noisy = torch.from_numpy(waveform)
         with torch.no_grad():
             denoised = module(noisy[None, None].to(module.device))[0, 0].float().cpu()
-        found.append((name, {"noisy": noisy, "denoised": denoised}))
-    return found
+        recordings.append((name, {"noisy": noisy, "denoised": denoised}))
+    return recordings

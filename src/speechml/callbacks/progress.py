@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from speechml.callbacks.epoch_table import fresh
+from speechml.callbacks.epoch_table import epoch_metrics
 
 LINES = 25  # a log gets about so many lines, however many epochs there are
 
@@ -50,7 +50,7 @@ class Progress(pl.Callback):
             self.bar = None
 
     def _line(self, trainer: pl.Trainer) -> str:
-        shown = {k: v for k, v in fresh(trainer).items() if k in SHOWN}
+        shown = {k: v for k, v in epoch_metrics(trainer).items() if k in SHOWN}
         scores = "  ".join(f"{k} {v:.2f}" if k.endswith("_db") else f"{k} {v:.4g}" for k, v in shown.items())
         where = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         return f"{where}  {scores}  {time.perf_counter() - self.started:.0f} s"

@@ -1,9 +1,10 @@
-"""The figures of word classifiers: confusions, curves, a sample, the mel bands, and the most confident mistakes."""
+"""The figures of word classifiers: confusion matrix, curves, a sample, the mel bands, the most confident errors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -11,138 +12,149 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechml.callbacks.alluvial import alluvial
-from speechml.callbacks.drawing import Drawings, canvas, confusion_matrix, per_epoch
-from speechml.callbacks.listening import write_index, writers
+from speechml.callbacks.figure_callback import FigureCallback
+from speechml.callbacks.listening import tensorboard_writers, write_index
 from speechml.data.base import Picks
 from speechml.metrics.classification import confusion
+from speechml.report.figures import draw_alluvial, draw_confusion, literal, make_axes
 from speechml.signal.front_ends import FrontEnd
 from speechml.storage import audio
 
-MISTAKES = 12  # clips that are drawn and in TensorBoard
-CLIPS = 40  # that are written
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from speechml.data.clips import ClipsData
+    from speechml.tasks.classification import Classification
+    from speechml.tasks.word_classification import Classifier
+
+DRAWN_ERRORS = 12  # clips that are drawn and in TensorBoard
+WRITTEN_ERRORS = 40
 
 
-class WordFigures(Drawings):
-    """Draws when a word classifier has been tested, and writes the clips that it was most surely wrong about."""
+class WordFigures(FigureCallback):
+    """Draws when a word classifier has been tested, and writes the clips of its most confident errors."""
 
     watched = ("train/loss", "val/loss", "train/acc", "val/acc")
 
-    def drawn(self, trainer: pl.Trainer, module: Any) -> dict[str, Any]:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        numbers = [number for number in data.corpus.parts["test"] if number in module.items]
+    def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
+        task, data = cast("Classifier", module), cast("ClipsData", trainer.datamodule)  # type: ignore[attr-defined]
+        numbers, logits, labels = scored_items(task, data.corpus.parts["test"])
         if not numbers:  # a limit of batches left only validation clips
             return {}
-        logits = torch.from_numpy(np.stack([module.items[number]["logits"] for number in numbers]))
-        labels = torch.tensor([module.items[number]["label"] for number in numbers])
-        counts = confusion(labels, logits.argmax(1), len(module.classes)).numpy()
-        figures = {"confusion": confusion_matrix(counts, module.classes), "alluvial": alluvial(counts, module.classes)}
-        accuracies = {name: curve for name, curve in self.curves.items() if name.endswith("acc")}
-        if any(accuracies.values()):
-            figures["accuracy"] = per_epoch(accuracies, "accuracy")
-        name, waveform = clips(trainer, module, numbers[:1])[0]
-        figures |= {
-            "sample": sample(waveform, module.sample_rate, name),
-            "spectrogram": spectrogram(waveform, module, name),
+        counts = confusion(labels, logits.argmax(1), len(task.classes)).numpy()
+        ((name, waveform),) = load_clips(data, task, numbers[:1])
+        figures = {
+            "confusion": draw_confusion(counts, task.classes),
+            "alluvial": draw_alluvial(counts, task.classes),
+            "sample": draw_sample(waveform, task.sample_rate, name),
+            "spectrogram": draw_power_spectrogram(waveform, task.sample_rate, name),
+            "frame": draw_frame(waveform, task.sample_rate, name),
+            "mel_bands": draw_mel_bands(task.sample_rate),
         }
-        figures["frame"] = frame(waveform, module.sample_rate, name)
-        figures["mel_bands"] = mel_filter_bank(module.sample_rate)
-        wrong = mistakes(logits, labels)
-        if wrong:
-            heard = clips(trainer, module, [numbers[i] for i in wrong])
-            figures["mistakes"] = self._mistakes(trainer, module, heard, logits[wrong], labels[wrong])
+        if errors := confident_errors(logits, labels):
+            clips = load_clips(data, task, [numbers[i] for i in errors])
+            figures["mistakes"] = self._write_errors(trainer, task, clips, logits[errors], labels[errors])
         return figures
 
-    def _mistakes(
-        self, trainer: pl.Trainer, module: Any, heard: list[tuple[str, Tensor]], logits: Tensor, labels: Tensor
-    ) -> Any:
-        """Writes the clips into `audio/`, and the first of them into TensorBoard, whose spectrograms it draws."""
+    def _write_errors(
+        self, trainer: pl.Trainer, task: Classifier, clips: list[tuple[str, Tensor]], logits: Tensor, labels: Tensor
+    ) -> Figure:
+        """Write the clips into `audio/` and the first of them into TensorBoard, and draw the spectrograms of these."""
         folder = Path(trainer.default_root_dir) / "audio"
-        shown, written = [], []
-        for rank, ((name, waveform), row, label) in enumerate(zip(heard, logits, labels.tolist(), strict=True), 1):
-            was, named = module.classes[label], module.classes[int(row.argmax())]
-            title = f"mistake{rank:02d}_{was}_taken_for_{named}"
-            audio.save(folder / f"{title}.wav", waveform.numpy(), int(module.sample_rate))
-            written.append((f"{title}.wav", name, "clip"))
-            if rank <= MISTAKES:
-                for writer in writers(trainer):
-                    writer.add_audio(f"test/{title}", waveform.clamp(-1, 1), trainer.global_step, module.sample_rate)
-                shown.append((f"{was} as {named} ({float(row.softmax(0).max()):.0%})\n{name}", waveform))
-        write_index(folder, written)
-        return spectrogram_grid(shown, module.sample_rate)
+        shown, index = [], []
+        for rank, ((name, waveform), row, label) in enumerate(zip(clips, logits, labels.tolist(), strict=True), 1):
+            true, predicted = task.classes[label], task.classes[int(row.argmax())]
+            title = f"mistake{rank:02d}_{true}_confused_with_{predicted}"
+            audio.save(folder / f"{title}.wav", waveform.numpy(), task.sample_rate)
+            index.append((f"{title}.wav", name, "clip"))
+            if rank <= DRAWN_ERRORS:
+                for writer in tensorboard_writers(trainer):
+                    writer.add_audio(f"test/{title}", waveform.clamp(-1, 1), trainer.global_step, task.sample_rate)
+                shown.append((f"{true} as {predicted} ({float(row.softmax(0).max()):.0%})\n{name}", waveform))
+        write_index(folder, index)
+        return draw_spectrogram_grid(shown, task.sample_rate)
 
 
-def clips(trainer: pl.Trainer, module: Any, numbers: list[int]) -> list[tuple[str, Tensor]]:
+def scored_items(task: Classification, numbers: Sequence[int]) -> tuple[list[int], Tensor, Tensor]:
+    """Items that the task has scored, with their outputs and labels. Shape: -> logits (items, classes), labels (items,)."""
+    kept = [number for number in numbers if number in task.items]
+    rows = [task.items[number] for number in kept]
+    logits = torch.from_numpy(np.stack([row["logits"] for row in rows])) if rows else torch.empty(0, len(task.classes))
+    return kept, logits, torch.tensor([row["label"] for row in rows], dtype=torch.long)
+
+
+def load_clips(data: ClipsData, task: Classifier, numbers: Sequence[int]) -> list[tuple[str, Tensor]]:
     """Names and waveforms (time,) of test clips."""
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    batch = data.gather(Picks("test", 0, torch.tensor(numbers, device=module.device)))
+    batch = data.gather(Picks("test", 0, torch.tensor(numbers, device=task.device)))
     waveforms = batch.waveform[:, 0].float().cpu()
     return [(data.corpus.names[number], waveform) for number, waveform in zip(numbers, waveforms, strict=True)]
 
 
-def mistakes(logits: Tensor, labels: Tensor, first: int = MISTAKES, most: int = CLIPS) -> list[int]:
-    """Items that were named wrongly: the surest, then the surest of each confused pair without one, then the next.
+def confident_errors(
+    logits: Tensor, labels: Tensor, first: int = DRAWN_ERRORS, most: int = WRITTEN_ERRORS
+) -> list[int]:
+    """Items that were misclassified: the most confident, then that of each confused pair without one, then the next.
 
     Shape: logits (items, classes), labels (items,).
 
     Args:
-        first: number of those that are chosen by sureness alone.
+        first: number of those that are chosen by confidence alone.
         most: number of all.
     """
-    sure, named = logits.softmax(1).max(1)
-    wrong = torch.nonzero(named != labels)[:, 0]
-    order: list[int] = wrong[sure[wrong].argsort(descending=True, stable=True)].tolist()
-    pair = {i: (int(labels[i]), int(named[i])) for i in order}
-    surest_of = {pair[i]: i for i in reversed(order)}
+    confidence, predicted = logits.softmax(1).max(1)
+    wrong = torch.nonzero(predicted != labels)[:, 0]
+    order: list[int] = wrong[confidence[wrong].argsort(descending=True, stable=True)].tolist()
+    pair = {i: (int(labels[i]), int(predicted[i])) for i in order}
+    first_of = {pair[i]: i for i in reversed(order)}
     covered = {pair[i] for i in order[:first]}
-    of_pairs = [i for i in order[first:] if pair[i] not in covered and surest_of[pair[i]] == i]
+    of_pairs = [i for i in order[first:] if pair[i] not in covered and first_of[pair[i]] == i]
     rest = [i for i in order[first:] if i not in of_pairs]
     return (order[:first] + of_pairs + rest)[:most]
 
 
-def sample(waveform: Tensor, sample_rate: int, name: str) -> Any:
-    """A clip's waveform, and the magnitudes of its Fourier transform."""
-    figure, (above, below) = canvas(2)
+def draw_sample(waveform: Tensor, sample_rate: int, name: str) -> Figure:
+    """Draw a clip's waveform, and the magnitudes of its Fourier transform."""
+    figure, (above, below) = make_axes(2)
     wave = waveform.numpy()
     above.plot(np.arange(len(wave)) / sample_rate, wave, linewidth=0.6)
-    above.set(xlabel="time (s)", ylabel="amplitude", title=name)
+    above.set(xlabel="time (s)", ylabel="amplitude", title=literal(name))
     magnitude = np.abs(np.fft.rfft(wave))
     below.plot(np.fft.rfftfreq(len(wave), 1 / sample_rate) / 1000, magnitude, linewidth=0.5)
     below.set(xlabel="frequency (kHz)", ylabel="|DFT|", xlim=(0, sample_rate / 2000))
     return figure
 
 
-def spectrogram(waveform: Tensor, module: Any, name: str) -> Any:
-    """Power spectrogram of a clip, logarithmic in frequency, square root of the magnitude as colour."""
-    figure, axis = canvas()
-    front = FrontEnd("power", module.sample_rate)
+def draw_power_spectrogram(waveform: Tensor, sample_rate: int, name: str) -> Figure:
+    """Draw the power spectrogram of a clip, logarithmic in frequency, the square root of the magnitude as colour."""
+    figure, (axis,) = make_axes()
+    front = FrontEnd("power", sample_rate)
     power = front(waveform[None, None])[0, 0].numpy()
-    seconds = np.arange(power.shape[1]) * front.hop / module.sample_rate
-    hertz = np.arange(power.shape[0]) * module.sample_rate / front.n_fft
+    seconds = np.arange(power.shape[1]) * front.hop / sample_rate
+    hertz = np.arange(power.shape[0]) * sample_rate / front.n_fft
     axis.grid(False)
     # The power is |X|^2; its fourth root is the square root of the magnitude.
     mesh = axis.pcolormesh(seconds, hertz[1:], power[1:] ** 0.25, shading="nearest", cmap="magma")
     axis.set_yscale("log")
-    axis.set(xlabel="time (s)", ylabel="frequency (Hz)", title=name, ylim=(hertz[1], hertz[-1]))
+    axis.set(xlabel="time (s)", ylabel="frequency (Hz)", title=literal(name), ylim=(hertz[1], hertz[-1]))
     figure.colorbar(mesh, ax=axis, label="square root of the magnitude")
     return figure
 
 
-def frame(waveform: Tensor, sample_rate: int, name: str) -> Any:
-    """The loudest frame of a clip: its Fourier coefficients above, its mel bands below."""
-    figure, (above, below) = canvas(2)
+def draw_frame(waveform: Tensor, sample_rate: int, name: str) -> Figure:
+    """Draw the loudest frame of a clip: its Fourier coefficients above, its mel bands below."""
+    figure, (above, below) = make_axes(2)
     power, mel = (FrontEnd(kind, sample_rate)(waveform[None, None])[0, 0] for kind in ("power", "mel"))
     loudest = int(power.sum(0).argmax())
     above.plot(np.arange(len(power)), power[:, loudest].sqrt().numpy())
-    above.set(xlabel="Fourier coefficient", ylabel="magnitude", title=f"{name}, frame {loudest}")
+    above.set(xlabel="Fourier coefficient", ylabel="magnitude", title=literal(f"{name}, frame {loudest}"))
     below.plot(np.arange(len(mel)), mel[:, loudest].sqrt().numpy(), color="tab:orange")
     below.set(xlabel="mel band", ylabel="magnitude")
     return figure
 
 
-def mel_filter_bank(sample_rate: int) -> Any:
-    """The mel bands against frequency, every eighth drawn."""
-    figure, axis = canvas()
+def draw_mel_bands(sample_rate: int) -> Figure:
+    """Draw the mel bands against frequency, every eighth."""
+    figure, (axis,) = make_axes()
     front = FrontEnd("mel", sample_rate)
     hertz = np.arange(front.bands.shape[0]) * sample_rate / front.n_fft
     axis.plot(hertz / 1000, front.bands.numpy()[:, ::8], linewidth=0.8)
@@ -150,16 +162,16 @@ def mel_filter_bank(sample_rate: int) -> Any:
     return figure
 
 
-def spectrogram_grid(clips: list[tuple[str, Tensor]], sample_rate: int) -> Any:
-    """Log-mel spectrograms of clips side by side, with their titles: a second from left to right, 0 to Nyquist upwards."""
+def draw_spectrogram_grid(clips: Sequence[tuple[str, Tensor]], sample_rate: int) -> Figure:
+    """Draw log-mel spectrograms of clips side by side, from 0 to the Nyquist frequency upwards. Shape of each: (time,)."""
     columns = min(4, len(clips))
     rows = -(-len(clips) // columns)
-    figure, axes = canvas((rows, columns), size=(3.2 * columns, 2.4 * rows), squeeze=False)
+    figure, axes = make_axes(rows, columns, size=(3.2 * columns, 2.4 * rows))
     front = FrontEnd("log_mel", sample_rate, mels=64)
-    for axis in axes.flat:
+    for axis in axes:
         axis.set_axis_off()
-    for axis, (title, waveform) in zip(axes.flat, clips, strict=False):
+    for axis, (title, waveform) in zip(axes, clips, strict=False):
         level = front(F.pad(waveform, (0, max(0, front.n_fft - len(waveform))))[None, None])[0, 0].numpy()
         axis.imshow(level, origin="lower", aspect="auto", cmap="magma", vmin=level.max() - 14)  # 14 nepers, 60 dB
-        axis.set_title(title, fontsize=7)
+        axis.set_title(literal(title), fontsize=7)
     return figure

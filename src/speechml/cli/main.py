@@ -68,9 +68,9 @@ def audit(
     The exit code is 1 where something is flagged. Every run does so by itself.
     """
     from speechml.cli.prepare import composed, opened
-    from speechml.report.audit import report
+    from speechml.report.audit import audit_report
 
-    told, flagged = report(opened(composed("train", overrides or [])))
+    told, flagged = audit_report(opened(composed("train", overrides or [])))
     print(told)
     if flagged:
         raise typer.Exit(1)
@@ -100,10 +100,10 @@ def compare(
     ] = False,
 ) -> None:
     """Tell which run is better, by how much, and whether it may be chance; runs that differ by seed only are one setting."""
-    from speechml.report.compare import compared
-    from speechml.report.comparison_table import as_text
+    from speechml.report.compare import compare_runs
+    from speechml.report.comparison_table import format_comparison
 
-    print(as_text(compared(runs, force), form), end="")
+    print(format_comparison(compare_runs(runs, force), form), end="")
 
 
 @commands.command()
@@ -112,7 +112,7 @@ def report(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
 ) -> None:
     """Write a page that opens offline: scores, curves, sounds and confusions of a run; tables and plots of a sweep."""
-    from speechml.report.report import write_report
+    from speechml.report.pages import write_report
 
     print(write_report(folder, output))
 
@@ -130,7 +130,7 @@ def reproduce(
     read: Annotated[bool, typer.Option("--read", help="Run nothing: read the runs that are done.")] = False,
 ) -> None:
     """Run the labs' experiments where they are not done, and show their figures beside the published ones."""
-    from speechml.report.reproduce import reproduce
+    from speechml.cli.reproduce import reproduce
 
     told, well = reproduce(words or [], data, launcher, read)
     print(told)
@@ -165,9 +165,9 @@ def tensorboard(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 6006.")] = None,
 ) -> None:
     """Show runs in TensorBoard, on this machine only, by names that say how they differ; Ctrl-C ends it."""
-    from speechml.report.tensorboard import show
+    from speechml.report.tensorboard import serve
 
-    show(folders or [Path(os.environ.get("SPEECHML_RUNS", "runs"))], port)
+    serve(folders or [Path(os.environ.get("SPEECHML_RUNS", "runs"))], port)
 
 
 def app() -> None:

@@ -14,8 +14,7 @@ from speechml.config.instantiate import build
 from speechml.engine.checkpoint import checkpoint_of, restored
 from speechml.engine.process import prepare, set_seed
 from speechml.errors import UserError
-from speechml.report.audit import audited, heard_before
-from speechml.report.audit import lines as audit_lines
+from speechml.report.audit import audit_data, audit_lines, audit_other_data
 from speechml.report.class_summary import class_cells, confused, remarks
 from speechml.report.summary import score_cells, scored_parts, undefined
 from speechml.runs.folder import provenance, read_card
@@ -69,7 +68,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     out.mkdir(exist_ok=True)
     write_predictions(out / f"{name}.npz", tested(task, data), data.corpus.names, **task.prediction_columns())  # type: ignore[operator]
     known = data.known(record["heard"])
-    audit = heard_before(data, known) if data.foreign else audited(data)
+    audit = audit_other_data(data, known) if data.foreign else audit_data(data)
     content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "audit": audit, "scores": scores}
     write_json(out / f"{name}.json", content | provenance())
     if "test/acc" in scores:

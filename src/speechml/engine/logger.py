@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from speechml.report import hparams
+from speechml.report import tensorboard_compat
 
 
 class Events(TensorBoardLogger):
@@ -27,13 +27,13 @@ class Events(TensorBoardLogger):
     @rank_zero_only
     def begin(self, settings: dict[str, Any]) -> None:
         """Tell of the settings, which lists the run in the tab HPARAMS."""
-        self.experiment._get_file_writer().add_summary(hparams.begun(settings))
+        self.experiment._get_file_writer().add_summary(tensorboard_compat.session_start(settings))
 
     @rank_zero_only
     def end(self, scores: dict[str, float], step: int) -> None:
         """Tell of the final scores after `step` steps, and that the run is done."""
-        self.log_metrics({hparams.FINAL + name: value for name, value in scores.items()}, step)
-        self.experiment._get_file_writer().add_summary(hparams.ended())
+        self.log_metrics({tensorboard_compat.FINAL + name: value for name, value in scores.items()}, step)
+        self.experiment._get_file_writer().add_summary(tensorboard_compat.session_end())
         super().finalize("success")
 
     @rank_zero_only

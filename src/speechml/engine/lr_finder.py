@@ -139,9 +139,9 @@ def tell(config: dict[str, Any], data: Any, folder: Path) -> None:
 
 def drawn(found: Found) -> Any:
     """Losses and smoothed losses against the learning rate, the suggestion marked."""
-    from speechml.callbacks.drawing import canvas
+    from speechml.report.figures import make_axes
 
-    figure, axis = canvas()
+    figure, (axis,) = make_axes()
     axis.plot(found.rates, found.losses, color="0.75", linewidth=0.8, label="loss of a batch")
     axis.plot(found.rates, found.smoothed, label="smoothed")
     axis.axvline(found.suggestion, color="tab:orange", linestyle="--", label=f"optimizer.lr={found.suggestion:.1g}")

@@ -26,9 +26,9 @@ from speechml.engine.scoring import scored
 from speechml.engine.signals import Stop, Stopped
 from speechml.engine.trainer import headlines, trainer_for
 from speechml.errors import Pruned, UnknownScore, UnusableData, UserError
-from speechml.report.audit import audited
-from speechml.report.report import report_on
-from speechml.report.summary import summary
+from speechml.report.audit import audit_data
+from speechml.report.pages import write_run_report
+from speechml.report.summary import summary_text
 from speechml.runs.catalogue import checksums
 from speechml.runs.folder import (
     LAST,
@@ -114,7 +114,7 @@ def _launch(config: dict[str, Any], folder: Path, identity: str, trial: Trial | 
         card = {
             "id": identity, "experiment": config["name"], "state": "running", **provenance(),
             "overrides": overrides(), "seed": config["seed"], "test_weights": config["checkpoint"]["test_weights"],
-            "data": data_card, "audit": audited(data), "published": config["published"], "scores": {},
+            "data": data_card, "audit": audit_data(data), "published": config["published"], "scores": {},
             "failures": 0 if config["redo"] else (card or {}).get("failures", 0),
         }  # fmt: skip
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
@@ -159,7 +159,7 @@ def _already_done(config: dict[str, Any], folder: Path, card: dict[str, Any]) ->
     mine, before = now.get("own", {}), then.get("own", {})
     if changed := ", ".join(name for name in mine.keys() & before if mine[name] != before[name]):
         print(f"Your own code has changed since ({changed}); redo=true trains with it as it is now.")
-    print(summary(folder, card))
+    print(summary_text(folder, card))
     return _value(config, card)
 
 
@@ -201,7 +201,7 @@ def _train(
     try:
         with stop.listening():
             card |= execute(config, folder, data, resume, stop, trial)
-        text = summary(folder, card)
+        text = summary_text(folder, card)
         write_text(folder / "scores.txt", text + "\n")
         state, card["files"], card["failures"] = "done", checksums(folder), 0
     except BaseException as error:
@@ -216,7 +216,7 @@ def _train(
         handler.close()
     if not quiet:
         print(text)
-    told = report_on(folder) if config["report"] else ""
+    told = write_run_report(folder) if config["report"] else ""
     if told and not quiet:
         print(told)
     if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow

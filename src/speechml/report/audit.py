@@ -28,7 +28,7 @@ class Finding(NamedTuple):
     of: int | None = None
 
 
-def audited(data: Any) -> dict[str, Any]:
+def audit_data(data: Any) -> dict[str, Any]:
     """The audit of a data module, as a card holds it: a verdict on the whole, and what each check found."""
     return concluded(list(_findings(data, data.origins())))
 
@@ -40,7 +40,7 @@ def concluded(findings: list[Finding]) -> dict[str, Any]:
     return {"verdict": verdict, "findings": [finding._asdict() for finding in findings]}
 
 
-def heard_before(data: Any, known: int) -> dict[str, Any]:
+def audit_other_data(data: Any, known: int) -> dict[str, Any]:
     """The audit of a test on other data than a run's own: whether the run has `known` some of it."""
     count = len(data.corpus.parts["test"])
     told = f"{known or 'none'} of the {count:,} {data.called} {'were' if known else 'was'} used, at least in part, to "
@@ -52,7 +52,7 @@ def heard_before(data: Any, known: int) -> dict[str, Any]:
     return concluded(findings)
 
 
-def lines(audit: dict[str, Any] | None) -> list[str]:
+def audit_lines(audit: dict[str, Any] | None) -> list[str]:
     """What stands under the scores of a run; nothing where a run has no audit, being older."""
     if audit is None:
         return []
@@ -66,11 +66,11 @@ def lines(audit: dict[str, Any] | None) -> list[str]:
     return [f"Audit: passes ({', '.join(names[PASSES])} checked)."]
 
 
-def report(data: Any) -> tuple[str, bool]:
+def audit_report(data: Any) -> tuple[str, bool]:
     """The audit of a data module as a person reads it, and whether something was flagged."""
     from speechml.runs.tables import table
 
-    card, audit = data.card(), audited(data)
+    card, audit = data.card(), audit_data(data)
     counts = ", ".join(f"{count:,} {PARTS[part]}" for part, count in card["recordings"].items())
     rows = []
     for f in audit["findings"]:

@@ -16,9 +16,9 @@ from speechml.report.statistics import (
     LEVEL,
     Difference,
     mean_difference,
-    over_seeds,
     resampled_difference,
     resamples,
+    seed_interval,
     share_difference,
     unpaired_difference,
 )
@@ -60,7 +60,7 @@ class Comparison(NamedTuple):
     forced: str  # why the runs do not compare, where it was asked for all the same
 
 
-def compared(folders: Sequence[Path], force: bool = False) -> Comparison:
+def compare_runs(folders: Sequence[Path], force: bool = False) -> Comparison:
     """Compare finished runs, each with the first.
 
     Args:
@@ -168,7 +168,7 @@ def _lines(score: str, settings: list[Setting], common: np.ndarray, paired: bool
     tables = [_table(score, setting, common, paired) for setting in settings]
     whole = not paired or all(len(run.names) == len(common) for setting in settings for run in setting.runs)
     each = [_of_each_run(score, setting, table, whole) for setting, table in zip(settings, tables, strict=True)]
-    lines = [Line(score, settings[0], over_seeds(each[0]), None, None, "")]
+    lines = [Line(score, settings[0], seed_interval(each[0]), None, None, "")]
     first = settings[0].runs[0]
     macro = [_macro(setting, first, common) for setting in settings] if score == "macro_f1" and paired else []
     units = len(common) if first.groups is None else len(np.unique(first.groups))
@@ -180,7 +180,7 @@ def _lines(score: str, settings: list[Setting], common: np.ndarray, paired: bool
             items = _over_items(score, settings[0], tables[0], tables[number], common, paired)
         across = _across(settings[0], settings[number], each[0], each[number])
         verdict = _verdict(HIGHER[score], items, across)
-        lines.append(Line(score, settings[number], over_seeds(each[number]), items, across, verdict))
+        lines.append(Line(score, settings[number], seed_interval(each[number]), items, across, verdict))
     return lines
 
 
@@ -241,7 +241,7 @@ def _across(one: Setting, other: Setting, ones: np.ndarray, others: np.ndarray) 
         return None
     if sorted(one.seeds) != sorted(other.seeds):
         return unpaired_difference(ones, others)
-    return over_seeds(others[np.argsort(other.seeds)] - ones[np.argsort(one.seeds)])
+    return seed_interval(others[np.argsort(other.seeds)] - ones[np.argsort(one.seeds)])
 
 
 def _verdict(higher: bool, items: Difference | None, across: Difference | None) -> str:

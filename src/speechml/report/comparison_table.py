@@ -18,7 +18,7 @@ from speechml.runs.tables import shown, table
 FORMATS = ("table", "markdown", "csv", "json")
 
 
-def as_text(comparison: Comparison, form: str) -> str:
+def format_comparison(comparison: Comparison, form: str) -> str:
     """The comparison in one of FORMATS.
 
     Raises:

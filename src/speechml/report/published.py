@@ -12,7 +12,7 @@ from speechml.errors import UserError
 from speechml.report.class_summary import of_these_data
 from speechml.report.comparison_table import escaped
 from speechml.report.results import HIGHER, TITLES
-from speechml.report.statistics import over_seeds
+from speechml.report.statistics import seed_interval
 from speechml.runs.catalogue import DAMAGE, HEADLINES
 from speechml.runs.tables import duration, shown, table
 
@@ -38,7 +38,7 @@ class Figure(NamedTuple):
     missing: str  # why there is no run
 
 
-def stated(experiment: str) -> dict[str, Any]:
+def published_figures(experiment: str) -> dict[str, Any]:
     """What the config of an experiment says of its published figures; a card has what it said when the run was launched.
 
     Raises:
@@ -52,7 +52,7 @@ def stated(experiment: str) -> dict[str, Any]:
     return dict(found)
 
 
-def absent(experiment: str, why: str) -> list[Figure]:
+def missing_row(experiment: str, why: str) -> list[Figure]:
     """The row of an experiment without a finished run."""
     return [Figure(experiment, "", None, None, [], "not run", (), why)]
 
@@ -63,7 +63,7 @@ def figures(experiment: str, cards: Sequence[dict[str, Any]]) -> list[Figure]:
     Raises:
         UserError: a card lacks what every card has.
     """
-    published = stated(experiment)
+    published = published_figures(experiment)
     cards = [{**card, "published": published} for card in cards]
     try:
         first = cards[0]
@@ -134,7 +134,7 @@ def obtained(values: list[float], db: bool) -> str:
     """The mean over seeds with its 95 % interval, or the one figure."""
     if not values:
         return "-"
-    found = over_seeds(np.array(values))
+    found = seed_interval(np.array(values))
     if math.isnan(found.low):
         return shown(found.mean, db)
     return f"{shown(found.mean, db)} ({shown(found.low, db)} to {shown(found.high, db)}, {len(values)} seeds)"

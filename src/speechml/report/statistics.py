@@ -39,7 +39,7 @@ def mean_difference(differences: np.ndarray, groups: np.ndarray | None = None) -
     sums, counts = grouped(differences, groups)
     units, mean = len(sums), float(sums.sum() / counts.sum()) if len(sums) else math.nan
     if units < FEW:
-        return over_seeds(sums / counts)._replace(mean=mean)
+        return seed_interval(sums / counts)._replace(mean=mean)
     centred = sums - counts * mean
     scale = math.sqrt(float((centred**2).sum()) / (units * (units - 1))) / float(counts.mean())
     if _none(scale, sums):
@@ -47,7 +47,7 @@ def mean_difference(differences: np.ndarray, groups: np.ndarray | None = None) -
     ratios = _studentised(centred, counts)
     low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     if not (math.isfinite(low) and math.isfinite(high)):  # few units have all of the spread
-        return over_seeds(sums / counts)._replace(mean=mean)
+        return seed_interval(sums / counts)._replace(mean=mean)
     beyond = min(
         (ratios >= mean / scale).sum(), (ratios <= mean / scale).sum()
     )  # of the tail that the interval leaves out
@@ -118,7 +118,7 @@ def resampled_difference(one: np.ndarray, other: np.ndarray, whole: tuple[float,
     return Difference(whole[1] - whole[0], float(low), float(high), min(1.0, 2 * (tail + 1) / (len(drawn) + 1)), units)
 
 
-def over_seeds(values: np.ndarray) -> Difference:
+def seed_interval(values: np.ndarray) -> Difference:
     """Mean of one figure a seed, or a paired difference a seed: Student's t. NaN without a second seed."""
     count = len(values)
     mean = float(values.mean()) if count else math.nan

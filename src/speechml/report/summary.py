@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from speechml.report.audit import lines as audit_lines
+from speechml.report.audit import audit_lines
 from speechml.report.class_summary import class_cells, confused, of_these_data, remarks
 from speechml.runs.tables import shown, table
 
@@ -109,7 +109,7 @@ def facts(card: dict[str, Any]) -> list[str]:
     return lines
 
 
-def summary(folder: Path, card: dict[str, Any]) -> str:
+def summary_text(folder: Path, card: dict[str, Any]) -> str:
     """The end of a run: its scores, what they were measured on, and where everything lies."""
     lines = [""]
     for block in blocks(folder, card):

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from speechml.errors import UserError
 from speechml.report import svg
-from speechml.report.compare import compared
+from speechml.report.compare import compare_runs
 from speechml.report.comparison_table import cells, sentences
 from speechml.report.media import as_json
 from speechml.report.results import TRAINING
@@ -180,7 +180,7 @@ def comparison(entries: list[Entry]) -> dict[str, Any] | None:
         told = f"No comparison of {len(tested)} runs: speechml compare takes those that you name"
         return {"header": [], "rows": [], "sentences": [f"{told}."]}
     try:
-        found = compared([one.folder for one in tested])
+        found = compare_runs([one.folder for one in tested])
     except UserError as error:
         return {"header": [], "rows": [], "sentences": [f"No comparison: {error}."]}
     header, rows = cells(found)

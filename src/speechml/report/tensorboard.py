@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from speechml.errors import UserError
-from speechml.report import hparams
+from speechml.report import tensorboard_compat
 from speechml.runs.catalogue import HEADLINES
 from speechml.runs.settings import Shown, shown
 from speechml.runs.sweep_record import list_runs
@@ -29,7 +29,7 @@ LOOK_S = 5  # between two looks at what runs there are
 START_S = 60
 
 
-def show(folders: list[Path], port: int | None) -> None:
+def serve(folders: list[Path], port: int | None) -> None:
     """Show runs, also those that begin meanwhile, until a signal ends it.
 
     Args:
@@ -101,7 +101,7 @@ def columns(runs: dict[str, Shown]) -> Any:
         for rank, name in enumerate(run.card.get("headlines") or [n for n in HEADLINES if n in run.card["scores"]]):
             place = -1 if name in HEADLINES else rank
             scores[name] = min(place, scores.get(name, place))
-    return hparams.columns(settings, sorted(scores, key=lambda name: scores[name]))
+    return tensorboard_compat.experiment_columns(settings, sorted(scores, key=lambda name: scores[name]))
 
 
 def link(runs: dict[str, Shown], place: Path) -> None:
@@ -111,7 +111,7 @@ def link(runs: dict[str, Shown], place: Path) -> None:
         own = place / name
         if not own.is_dir():
             own.mkdir(parents=True)
-            hparams.write(own / FIRST, [table, hparams.begun(run.settings)])
+            tensorboard_compat.write_events(own / FIRST, [table, tensorboard_compat.session_start(run.settings)])
         for path in run.folder.glob(EVENTS):
             if not (own / path.name).is_symlink():
                 (own / path.name).symlink_to(path.absolute())

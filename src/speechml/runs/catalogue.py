@@ -188,14 +188,14 @@ def description(folder: Path) -> str:
     Raises:
         UserError: no run, or one whose card is damaged.
     """
-    from speechml.report.summary import summary
+    from speechml.report.summary import summary_text
 
     card = read_card(folder) if folder.is_dir() else None
     if card is None:
         raise UserError(no_run(folder))
     try:
         state = state_of(folder, card)
-        scores = summary(folder, card) if card["scores"] else "\nno scores yet"
+        scores = summary_text(folder, card) if card["scores"] else "\nno scores yet"
         facts = {"experiment": card["experiment"], "id": card["id"], "state": state, "started": card["started"]}
         code = card["code"]
         facts["code"] = f"{code['version']}, commit {code['commit']}{' with changes' * bool(code['dirty'])}"

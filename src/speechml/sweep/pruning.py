@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 
-from speechml.callbacks.epoch_table import fresh
+from speechml.callbacks.epoch_table import epoch_metrics
 from speechml.errors import Pruned
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Pruning(pl.Callback):
             raise Pruned(f"after epoch {max(self.reported)}, by {watched}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        epoch, value = trainer.current_epoch + 1, fresh(trainer).get(self.watched)
+        epoch, value = trainer.current_epoch + 1, epoch_metrics(trainer).get(self.watched)
         if value is None or not math.isfinite(value):
             return
         if epoch not in self.reported:  # a resumed run may pass an epoch again

@@ -12,7 +12,7 @@ from speechml.report import media
 from speechml.runs.catalogue import is_run
 from speechml.storage.files import write_text
 
-PAGES = Path(__file__).with_name("page")
+PAGES = Path(__file__).with_name("templates")
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
@@ -40,7 +40,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     return page
 
 
-def report_on(folder: Path) -> str:
+def write_run_report(folder: Path) -> str:
     """Write the page of a run that has just ended, and say where it is; the run is done without it, too."""
     try:
         return f"Report: {write_report(folder)}"

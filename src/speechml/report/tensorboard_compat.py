@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2  # ty
 FINAL = "hp/"  # before the names of final scores
 
 
-def begun(settings: dict[str, Any]) -> Any:
+def session_start(settings: dict[str, Any]) -> Any:
     """The summary that tells of a run's settings: numbers, truth values and text."""
     start = plugin_data_pb2.SessionStartInfo()
     for key, value in settings.items():
@@ -21,13 +21,13 @@ def begun(settings: dict[str, Any]) -> Any:
     return _summary(metadata.SESSION_START_INFO_TAG, session_start_info=start)
 
 
-def ended() -> Any:
+def session_end() -> Any:
     """The summary that tells that a run is done."""
     end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS)
     return _summary(metadata.SESSION_END_INFO_TAG, session_end_info=end)
 
 
-def columns(settings: dict[str, list[Any]], scores: list[str]) -> Any:
+def experiment_columns(settings: dict[str, list[Any]], scores: list[str]) -> Any:
     """The summary that tells which columns there are.
 
     Args:
@@ -53,7 +53,7 @@ def _summary(tag: str, **content: Any) -> Any:
     return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
 
 
-def write(path: Path, summaries: list[Any]) -> None:
+def write_events(path: Path, summaries: list[Any]) -> None:
     """Write a file of events that has these summaries alone."""
     from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from speechml.cli.hydra_app import translate_hydra_errors
 from speechml.errors import UserError
-from speechml.report.published import LABS, Figure, absent, as_markdown, as_table, figures, without_places
+from speechml.report.published import LABS, Figure, as_markdown, as_table, figures, missing_row, without_places
 from speechml.runs.catalogue import state_of
 from speechml.runs.folder import read_card
 from speechml.storage.files import write_json, write_text
@@ -71,7 +71,7 @@ def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: b
     cards: list[dict[str, Any]] = []
     for name, source in sources.items():
         mine = _done(plans.get(name, []))
-        found += figures(name, mine) if mine else absent(name, source.missing or _unfinished(plans[name]))
+        found += figures(name, mine) if mine else missing_row(name, source.missing or _unfinished(plans[name]))
         cards += mine
     place = _written(plans.values(), found, cards)
     return (f"{as_table(found)}\nWritten: {place}/table.md, cards/" if place else as_table(found)), well
