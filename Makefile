@@ -17,8 +17,13 @@ install: .venv/installed  ## make .venv with the versions of constraints.txt
 train: .venv/installed  ## train the default experiment (ARGS="experiment=..." for another)
 	$(BIN)/speechml-train $(ARGS)
 
-test: .venv/installed  ## run the tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+test: .venv/installed  ## run the tests, but for the slow ones
+	$(PYTEST) -m "not slow"
+
+test-slow: .venv/installed  ## run the slow tests: several processes, kills, every shipped experiment
+	$(PYTEST) -m slow
 
 test-slurm: .venv/installed  ## run the tests that need a Slurm: scripts/slurm_sandbox.sh up, before
 	eval "$$(scripts/slurm_sandbox.sh env)" && $(BIN)/python -m pytest --durations=5 tests/sweep/test_slurm.py
@@ -40,5 +45,5 @@ bench: .venv/installed  ## time the library against what people use now
 	$(BIN)/python scripts/benchmark.py sweeps
 	$(BIN)/python scripts/benchmark.py reports
 
-.PHONY: help install train test test-slurm lint tensorboard bench
+.PHONY: help install train test test-slow test-slurm lint tensorboard bench
 .DEFAULT_GOAL := help

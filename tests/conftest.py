@@ -96,8 +96,7 @@ PROGRAMS = {"speechml": "cli:app", "speechml-train": "train:main", "speechml-eva
 def command(*words: str, **options) -> subprocess.CompletedProcess[str]:
     """Run `speechml-train`, `speechml-evaluate` or `speechml` of this environment in a process of its own.
 
-    Without options of `subprocess.run` it is forked from one that has loaded the packages, which takes most of the time;
-    joblib, whose processes are not made for that, needs `env=os.environ`.
+    Without options of `subprocess.run` it is forked from one that has loaded the packages, which takes most of the time.
     """
     if options:
         program = Path(sys.executable).with_name(words[0])

@@ -46,11 +46,11 @@ def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:
     import zipfile
 
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
-    wanted = (
-        "speechml/conf/train.yaml", "speechml/conf/experiment/lab2b_mimo_cnn.yaml", "speechml/cli.py",
-        "speechml/reports/page/run.html", "speechml/explain/keys.yaml", "hydra_plugins/speechml_searchpath.py",
-    )  # fmt: skip
-    assert set(wanted) <= set(names)
+    packages = {
+        str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.*") if "__pycache__" not in path.parts
+    }
+    wanted = packages | {f"speechml/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
+    assert wanted <= set(names)
 
 
 def test_make_alone_prints_help() -> None:

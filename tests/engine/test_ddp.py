@@ -175,10 +175,10 @@ def test_ranks_with_different_configs_are_stopped_before_the_first_step(
     "launcher",
     [
         ("optimizer.lr=0.001,0.002",),
-        ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optimizer.lr=0.001,0.002"),
+        ("hydra/launcher=local", "hydra.launcher.n_jobs=2", "optimizer.lr=0.001,0.002"),
         ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=choice(0.001,0.002)", "hydra.sweeper.sampler=grid"),
     ],
-    ids=["basic", "joblib", "optuna"],
+    ids=["basic", "local", "optuna"],
 )  # fmt: skip
 def test_every_launcher_gives_each_run_of_two_ranks_its_own_folder_and_config(
     launcher: tuple[str, ...], workplace: Path
