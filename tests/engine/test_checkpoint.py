@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import speechml
-from speechml.engine.checkpoint import AtomicIO, read_checkpoint, restored
+from speechml.engine.checkpoint import AtomicIO, load_task, read_checkpoint
 from speechml.errors import UserError
 from speechml.storage.seal import is_whole, sealed
 
@@ -40,7 +40,7 @@ def test_a_filter_of_the_first_formats_is_its_own_impulse_response(form: str) ->
 @pytest.mark.parametrize("form", ["format1", "format2"])
 def test_a_perceptron_of_the_first_formats_computes_what_its_weights_say(form: str) -> None:
     path = FIXTURES / form / "mlp.ckpt"
-    model, record = restored(path)
+    model, record = load_task(path)
     state: Any = {name: value.double().numpy() for name, value in weights_of(path).items()}
     x = np.abs(np.random.default_rng(0).standard_normal((5, 12))) + 0.1
     layers = sorted(

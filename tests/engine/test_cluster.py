@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, command
-from speechml.engine.cluster import Started, refuse_other_numbers, started
+from speechml.engine.cluster import RankInfo, check_rank_counts, rank_info
 from speechml.errors import UserError
 from stress_resume import differences
 
@@ -68,19 +68,19 @@ def test_torchrun_starts_ranks_as_well(workplace: Path) -> None:
     ("place", "processes", "nodes", "says"),
     [
         (None, 4, 2, "started alone; launch it with hydra/launcher=slurm, or by srun --nodes=2"),
-        (Started(0, 2, 0, 0, "a", 1), 1, 1, "has started 2 processes, and the run has 1"),
-        (Started(1, 4, 0, 1, "a", 1), 4, 2, "leave --distribution out"),
+        (RankInfo(0, 2, 0, 0, "a", 1), 1, 1, "has started 2 processes, and the run has 1"),
+        (RankInfo(1, 4, 0, 1, "a", 1), 4, 2, "leave --distribution out"),
     ],
 )
-def test_other_numbers_of_processes_are_refused(place: Started | None, processes: int, nodes: int, says: str) -> None:
+def test_other_numbers_of_processes_are_refused(place: RankInfo | None, processes: int, nodes: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        refuse_other_numbers(place, processes, nodes)
+        check_rank_counts(place, processes, nodes)
 
 
 def test_a_process_in_an_allocation_that_srun_did_not_start_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
-    assert started() is None
+    assert rank_info() is None
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
-    assert started() is None
+    assert rank_info() is None

@@ -9,9 +9,8 @@ import torch
 
 from conftest import TINY, command, composed, make_words
 from speechml.config.compose import resolve_config
-from speechml.config.instantiate import build
-from speechml.engine.lr_finder import HIGHEST, LOWEST, find_rate, steepest, untouched
-from speechml.engine.train import with_classes
+from speechml.engine.lr_finder import HIGHEST, LOWEST, find_rate, random_state_kept, steepest_fall
+from speechml.engine.parts import build_data, build_parts
 
 WORDS = ("data.root=words", "data.split=random", "model.net.width=8")
 
@@ -22,7 +21,7 @@ def states() -> list[object]:
 
 def test_random_states_are_put_back() -> None:
     before = states()
-    with untouched():
+    with random_state_kept():
         torch.randn(3), random.random(), np.random.rand()
     assert states() == before
 
@@ -32,22 +31,24 @@ def test_every_kind_of_task_has_a_curve_and_nothing_is_changed(experiment: str, 
     make_words(workplace / "words", speakers=12)
     keys = {"words_tuned": WORDS, "lab2a_fir": (*TINY, "model.net.taps=8"), "hw2_cnn1d": ()}[experiment]
     config = resolve_config(composed("train", f"experiment={experiment}", *keys))
-    data = build(config["data"])
-    config = with_classes(config, data)
-    before = states()
-    found = find_rate(config, data, steps=12)
-    assert states() == before
-    again = find_rate(config, data, steps=12)
-    assert found == again
-    np.testing.assert_allclose(found.rates[0], LOWEST)
-    assert len(found.rates) == len(found.losses) == len(found.smoothed) <= 12
-    assert LOWEST <= found.suggestion <= HIGHEST
+    found = []
+    for _ in range(2):
+        parts = build_parts(config, build_data(config), workplace / "nowhere")
+        before = states()
+        found.append(find_rate(parts.config, parts.task, parts.data, steps=12))
+        assert states() == before
+    assert found[0] == found[1]
+    assert not (workplace / "nowhere").exists()
+    curve = found[0]
+    np.testing.assert_allclose(curve.rates[0], LOWEST)
+    assert len(curve.rates) == len(curve.losses) == len(curve.smoothed) <= 12
+    assert LOWEST <= curve.suggestion <= HIGHEST
 
 
 def test_the_suggestion_is_where_the_loss_falls_fastest() -> None:
     curve = 1 / (1 + np.exp((np.arange(100) - 40) / 4))
     curve[70:] += 0.1 * np.arange(30)
-    assert abs(steepest(curve.tolist()) - 40) <= 1
+    assert abs(steepest_fall(curve.tolist()) - 40) <= 1
 
 
 def test_one_override_plots_the_curve_and_prints_the_override_to_paste(workplace: Path) -> None:

@@ -259,9 +259,9 @@ def test_a_limit_of_batches_is_rounded_up_to_whole_epochs(train: Callable[..., P
 
 @pytest.mark.parametrize(("epochs", "period", "used"), [(20, 7, 5), (13, 10, 1), (12, 4, 4), (-1, 3, 3), (6, 100, 6)])
 def test_the_last_epoch_always_ends_with_a_validation(epochs: int, period: int, used: int) -> None:
-    from speechml.engine.trainer import divisor
+    from speechml.engine.parts import largest_divisor
 
-    assert divisor(epochs, period) == used
+    assert largest_divisor(epochs, period) == used
 
 
 def test_a_period_of_no_epochs_is_refused(train: Callable[..., Path], workplace: Path) -> None:

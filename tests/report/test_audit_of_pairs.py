@@ -155,10 +155,10 @@ def test_what_tasks_fit_before_training_is_of_the_training_part(
 ) -> None:
     """The audit says so of data modules whose `batches("train")` the tasks take."""
     from speechml.config.compose import resolve_config
-    from speechml.engine.checkpoint import task_of
+    from speechml.engine.checkpoint import build_task
 
     data = WavPairs(str(make_pairs(workplace / "pairs")), **common)
-    task: Any = task_of(
+    task: Any = build_task(
         resolve_config(composed("train", f"experiment={experiment}", "data=wav_pairs", "data.root=pairs")), "it"
     )
     task.setup_for(data)

@@ -15,7 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from speechml import __version__
 from speechml.config.instantiate import build, import_class
-from speechml.engine.resume import refuse_unusable_state
+from speechml.engine.resume import check_resume_state
 from speechml.errors import UserError
 from speechml.runs.folder import LAST, PREVIOUS, read_card
 from speechml.storage.files import to_disk, write_bytes
@@ -54,7 +54,7 @@ class AtomicIO(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
 
-def checkpoint_of(run: Path) -> Path:
+def find_checkpoint(run: Path) -> Path:
     """The checkpoint that a run's scores come from, or the file itself where one is given.
 
     Raises:
@@ -141,8 +141,8 @@ def _short(value: Any, most: int = 60) -> str:
         return type(value).__name__
 
 
-def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that the run in `folder` can go on from, and its content; None where there is none.
+def find_latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The find_latest checkpoint that the run in `folder` can go on from, and its content; None where there is none.
 
     A damaged one is told, and the one before is taken.
     """
@@ -151,7 +151,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             try:
                 content = read_checkpoint(path)
                 if "resume" in content:  # the first format could be continued after whole epochs only
-                    refuse_unusable_state(content, path)
+                    check_resume_state(content, path)
             except UserError as damaged:
                 print(f"note: {str(damaged).removesuffix(ANOTHER).rstrip(' ;:')}", file=sys.stderr)
                 continue
@@ -162,7 +162,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def task_of(config: dict[str, Any], source: str) -> pl.LightningModule:
+def build_task(config: dict[str, Any], source: str) -> pl.LightningModule:
     """The task that a config describes, untrained.
 
     Raises:
@@ -176,7 +176,7 @@ def task_of(config: dict[str, Any], source: str) -> pl.LightningModule:
     return task
 
 
-def restored(path: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
+def load_task(path: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
     """The trained task of a checkpoint in evaluation mode, and what `Record` wrote beside it.
 
     Raises:
@@ -185,18 +185,18 @@ def restored(path: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
     content = read_checkpoint(path)
     config = content["speechml"]["config"]
     try:
-        task = task_of(config, str(path))
+        task = build_task(config, str(path))
     except UserError as error:
         reason = str(error).removeprefix(f"{path} ")
         raise UserError(f"{path} describes no model that speechml can build ({_short(reason, 400)})") from error
     except Exception as error:  # what a class makes of strange arguments is its own
         raise UserError(f"{path} describes no model that speechml can build ({type(error).__name__})") from error
-    refuse_other_weights(task, content["state_dict"], path)
+    check_weights(task, content["state_dict"], path)
     task.load_state_dict(content["state_dict"])
     return task.eval().requires_grad_(False), content["speechml"]
 
 
-def refuse_other_weights(task: torch.nn.Module, state: Any, path: Path) -> None:
+def check_weights(task: torch.nn.Module, state: Any, path: Path) -> None:
     """Refuse weights whose names or shapes are not the task's, naming the first difference."""
     own = task.state_dict()
     given = state if isinstance(state, dict) else {}
@@ -216,6 +216,6 @@ def refuse_other_weights(task: torch.nn.Module, state: Any, path: Path) -> None:
             )
 
 
-def not_finite(weights: dict[str, torch.Tensor]) -> list[str]:
+def nonfinite_names(weights: dict[str, torch.Tensor]) -> list[str]:
     """Names of the weights that are NaN or infinite somewhere."""
     return [name for name, weight in weights.items() if not bool(torch.isfinite(weight).all())]

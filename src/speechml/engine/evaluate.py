@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 
 from speechml.config.compose import check_keys, resolve_config
 from speechml.config.instantiate import build
-from speechml.engine.checkpoint import checkpoint_of, restored
+from speechml.engine.checkpoint import find_checkpoint, load_task
 from speechml.engine.process import prepare, set_seed
 from speechml.errors import UserError
 from speechml.report.audit import audit_data, audit_lines, audit_other_data
 from speechml.report.class_summary import class_cells, confused, remarks
 from speechml.report.summary import score_cells, scored_parts, undefined
 from speechml.runs.folder import provenance, read_card
-from speechml.runs.predictions import tested, write_predictions
+from speechml.runs.predictions import tested_items, write_predictions
 from speechml.runs.tables import table
 from speechml.storage.files import write_json
 from speechml.tasks.classification import Classification
@@ -36,16 +36,17 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     check_keys(config, only=OWN_KEYS)
     prepare(config)
     run = Path(str(config["run"]))
-    checkpoint = checkpoint_of(run).resolve()
+    checkpoint = find_checkpoint(run).resolve()
     folder = run if run.is_dir() else checkpoint.parents[1]
     own = read_card(folder)
     if own is None:
         raise UserError(f"{run} lies in no run; give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789")
-    task, record = restored(checkpoint)
+    loaded, record = load_task(checkpoint)
+    task: Any = loaded
     trained = record["config"]
     node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
     data = build(node, where="data")
-    task.check_data(data)  # type: ignore[operator]
+    task.check_data(data)
     if isinstance(task, Classification):
         data.limited_to = task.classes
     card = data.card()
@@ -56,7 +57,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             f"add data.sample_rate={task.sample_rate}"
         )
     set_seed(config["seed"])
-    task.setup_for(data)  # type: ignore[operator]
+    task.setup_for(data)
     trainer = pl.Trainer(
         accelerator="auto", devices=1, deterministic=True, use_distributed_sampler=False, default_root_dir=folder,
         logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
@@ -66,7 +67,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     name = f"{card['data']}-{card['test_fingerprint']}"
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
-    write_predictions(out / f"{name}.npz", tested(task, data), data.corpus.names, **task.prediction_columns())  # type: ignore[operator]
+    write_predictions(
+        out / f"{name}.npz", tested_items(task.items, data.scored()), data.corpus.names, **task.prediction_columns()
+    )
     known = data.known(record["heard"])
     audit = audit_other_data(data, known) if data.foreign else audit_data(data)
     content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "audit": audit, "scores": scores}

@@ -8,6 +8,8 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from speechml.contracts import Config
+from speechml.engine.lightning_compat import add_summary, flush_logger
 from speechml.report import tensorboard_compat
 
 
@@ -25,15 +27,15 @@ class Events(TensorBoardLogger):
         super().__init__(folder, name="", version="", default_hp_metric=False)
 
     @rank_zero_only
-    def begin(self, settings: dict[str, Any]) -> None:
+    def start(self, settings: Config) -> None:
         """Tell of the settings, which lists the run in the tab HPARAMS."""
-        self.experiment._get_file_writer().add_summary(tensorboard_compat.session_start(settings))
+        add_summary(self, tensorboard_compat.session_start(settings))
 
     @rank_zero_only
     def end(self, scores: dict[str, float], step: int) -> None:
         """Tell of the final scores after `step` steps, and that the run is done."""
         self.log_metrics({tensorboard_compat.FINAL + name: value for name, value in scores.items()}, step)
-        self.experiment._get_file_writer().add_summary(tensorboard_compat.session_end())
+        add_summary(self, tensorboard_compat.session_end())
         super().finalize("success")
 
     @rank_zero_only
@@ -42,8 +44,7 @@ class Events(TensorBoardLogger):
 
     @rank_zero_only
     def save(self) -> None:
-        if self._experiment is not None:
-            self._experiment.flush()
+        flush_logger(self)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

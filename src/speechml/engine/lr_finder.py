@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from speechml.config.instantiate import build
-from speechml.engine.checkpoint import task_of
+from speechml.contracts import Config
+from speechml.engine.parts import Parts
 from speechml.errors import UserError
 from speechml.storage.files import make_folder, write_text
 
@@ -28,7 +29,7 @@ SLOPE = 10  # batches over which the fall of the loss is judged
 DIVERGED = 4.0  # times the best smoothed loss: then it is enough
 
 
-class Found(NamedTuple):
+class RateCurve(NamedTuple):
     """Rates, losses and smoothed losses, one of each a batch; and the rate to paste."""
 
     rates: list[float]
@@ -37,7 +38,7 @@ class Found(NamedTuple):
     suggestion: float
 
 
-def find_rate(config: dict[str, Any], data: Any, steps: int = STEPS) -> Found:
+def find_rate(config: Config, task: Any, data: Any, steps: int = STEPS) -> RateCurve:
     """Try rising learning rates on a network as a run of `config` would begin with.
 
     The suggestion is the rate at which the smoothed loss falls fastest: larger ones learn as well until the loss rises,
@@ -48,10 +49,8 @@ def find_rate(config: dict[str, Any], data: Any, steps: int = STEPS) -> Found:
     """
     if config["optimizer"]["_target_"].endswith(".LBFGS"):
         raise UserError("LBFGS searches its own steps, so a finder of learning rates says nothing of it")
-    with untouched():
+    with random_state_kept():
         torch.manual_seed(config["seed"])
-        task: Any = task_of(config, "the config")
-        task.setup_for(data)
         task.prepare(data)
         where = device_of(str(config["trainer"]["accelerator"]))
         task = task.to(where).train()
@@ -83,7 +82,7 @@ def find_rate(config: dict[str, Any], data: Any, steps: int = STEPS) -> Found:
             smoothed.append(smooth)
     if len(rates) < 3:
         raise UserError("the loss is not finite even at the smallest learning rates; look at the data and the loss")
-    return Found(rates, losses, smoothed, rates[steepest(smoothed)])
+    return RateCurve(rates, losses, smoothed, rates[steepest_fall(smoothed)])
 
 
 def device_of(accelerator: str) -> torch.device:
@@ -95,7 +94,7 @@ def device_of(accelerator: str) -> torch.device:
     return torch.device("cpu")
 
 
-def steepest(smoothed: list[float]) -> int:
+def steepest_fall(smoothed: list[float]) -> int:
     """Where the smoothed loss falls fastest before its least value, over SLOPE batches about each."""
     least = max(1, int(np.argmin(smoothed)))
     falls = [smoothed[max(0, i - SLOPE // 2)] - smoothed[min(least, i + SLOPE // 2)] for i in range(least + 1)]
@@ -103,7 +102,7 @@ def steepest(smoothed: list[float]) -> int:
 
 
 @contextlib.contextmanager
-def untouched() -> Iterator[None]:
+def random_state_kept() -> Iterator[None]:
     """Put the states of Python's, NumPy's and torch's random generators back as they were."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
@@ -121,14 +120,14 @@ def _endless(data: Any, where: torch.device) -> Iterator[Any]:
             yield data.gather(picks._replace(epoch=epoch, numbers=picks.numbers.to(where)))
 
 
-def tell(config: dict[str, Any], data: Any, folder: Path) -> None:
+def report_rates(parts: Parts, folder: Path) -> None:
     """Find the rate, write curve and figure into `folder`, and print the override to paste."""
-    found = find_rate(config, data)
+    found = find_rate(parts.config, parts.task, parts.data)
     make_folder(folder)
     rows = zip(found.rates, found.losses, found.smoothed, strict=True)
     text = "".join(f"{rate:.6g},{loss:.6g},{smooth:.6g}\n" for rate, loss, smooth in rows)
     write_text(folder / "lr_finder.csv", "lr,loss,smoothed\n" + text)
-    drawn(found).savefig(folder / "lr_finder.png", dpi=110)
+    draw_rates(found).savefig(folder / "lr_finder.png", dpi=110)
     print(f"Losses of {len(found.rates)} batches with rising learning rates: {folder / 'lr_finder.png'} and .csv")
     print(
         "Nothing was trained. The smoothed loss falls fastest at the rate below; up to somewhat before the loss is least,"
@@ -137,7 +136,7 @@ def tell(config: dict[str, Any], data: Any, folder: Path) -> None:
     print(f"  optimizer.lr={found.suggestion:.1g}")
 
 
-def drawn(found: Found) -> Any:
+def draw_rates(found: RateCurve) -> Any:
     """Losses and smoothed losses against the learning rate, the suggestion marked."""
     from speechml.report.figures import make_axes
 

@@ -9,6 +9,6 @@ from speechml.engine.process import end_with
 
 if __name__ == "__main__":
     end_with(int(sys.argv[1]))  # before what takes seconds to load: rank 0 may be killed meanwhile
-    from speechml.engine.distributed import main
+    from speechml.engine.ranks import train_rank
 
-    sys.exit(main(*map(Path, sys.argv[2:])))
+    sys.exit(train_rank(*map(Path, sys.argv[2:])))

@@ -13,12 +13,11 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.loops.loop import _Loop
 
+from speechml.engine.distributed import in_group
+from speechml.engine.lightning_compat import METRICS, capture_metrics, flush_logger, restore_loops, restore_metrics
 from speechml.errors import UserError
 
-# Of Lightning's connector of loggers: what callbacks read as the metrics of the last epoch and validation.
-METRICS = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics", "_first_loop_iter", "_current_fx")
 EVENTS = "events.out.tfevents.*"  # TensorBoard's files in a run's folder
 
 
@@ -49,40 +48,42 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
         getattr(torch, device.type).set_rng_state(states["device"])
 
 
-def taken(trainer: Any, module: Any, finished: bool) -> dict[str, Any]:
+def capture(trainer: Any, module: Any, finished: bool) -> dict[str, Any]:
     """The state of a training at the start of a batch, or `finished`; to be called by all ranks together."""
     own = {
         "random": random_states(module.device),
-        "losses": _together(module.losses),
+        "losses": pack_losses(module.losses),
     }
     return {
         "finished": finished,
-        "machine": machine(),
+        "machine": numerics(),
         "should_stop": trainer.should_stop,
-        "metrics": {name: alone(getattr(trainer._logger_connector, name)) for name in METRICS},
+        "metrics": detached_copy(capture_metrics(trainer)),
         "logs": log_lengths(trainer),
-        "ranks": of_ranks(own),
+        "ranks": gather_from_ranks(own),
     }
 
 
-def _together(losses: dict[int, tuple[int, dict[str, torch.Tensor]]]) -> dict[str, Any]:
+def pack_losses(losses: dict[int, tuple[int, dict[str, torch.Tensor]]]) -> dict[str, Any]:
     """The losses of an epoch's batches so far, a tensor for each name: thousands of single numbers would take seconds."""
     names = next(iter(losses.values()))[1] if losses else ()
     return {
         "batches": list(losses),
         "counts": [count for count, _ in losses.values()],
-        "values": {name: alone(torch.stack([of_batch[name] for _, of_batch in losses.values()])) for name in names},
+        "values": {
+            name: detached_copy(torch.stack([of_batch[name] for _, of_batch in losses.values()])) for name in names
+        },
     }
 
 
-def _apart(losses: dict[str, Any], device: torch.device) -> dict[int, tuple[int, dict[str, torch.Tensor]]]:
-    """What `_together` was given."""
+def unpack_losses(losses: dict[str, Any], device: torch.device) -> dict[int, tuple[int, dict[str, torch.Tensor]]]:
+    """What `pack_losses` was given."""
     values = {name: stacked.to(device).unbind() for name, stacked in losses["values"].items()}
     batches = enumerate(zip(losses["batches"], losses["counts"], strict=True))
     return {batch: (count, {name: each[i] for name, each in values.items()}) for i, (batch, count) in batches}
 
 
-def refuse_unusable_state(content: dict[str, Any], path: Path) -> None:
+def check_resume_state(content: dict[str, Any], path: Path) -> None:
     """Refuse a checkpoint that is whole but does not hold what a run goes on with."""
     saved = content["resume"]
     kinds = {"global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
@@ -95,54 +96,45 @@ def refuse_unusable_state(content: dict[str, Any], path: Path) -> None:
         and len(content["optimizer_states"]) == 1
         and {"finished", "should_stop"} <= set(saved)
         and set(saved["metrics"]) == set(METRICS)
-        and set(saved["machine"]) == set(machine())
+        and set(saved["machine"]) == set(numerics())
         and all(isinstance(size, int) and size >= 0 for size in saved["logs"].values())
     )
     if not whole:
         raise UserError(f"{path} is whole, but not what a run can go on from")
 
 
-def alone(value: Any) -> Any:
+def detached_copy(value: Any) -> Any:
     """Tensors on the CPU and with a storage of their own: saving one number of a batch would save the batch."""
     if isinstance(value, dict):
-        return {key: alone(item) for key, item in value.items()}
+        return {key: detached_copy(item) for key, item in value.items()}
     return value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
 
 
-def put_back_metrics(trainer: Any, saved: dict[str, Any]) -> None:
+def restore_finished(trainer: Any, saved: dict[str, Any]) -> None:
     """The part of the state that counts when the training is over."""
     trainer.should_stop = saved["should_stop"]
-    vars(trainer._logger_connector).update(saved["metrics"])
+    restore_metrics(trainer, saved["metrics"])
 
 
-def put_back(trainer: Any, module: Any, saved: dict[str, Any], loops: dict[str, Any]) -> None:
-    """Put back what `taken` gave, at the start of the same batch, with the counters of Lightning's loops as they were."""
-    put_back_metrics(trainer, saved)
-    trainer.fit_loop.load_state_dict(loops)
-    _settle(trainer.fit_loop)
+def restore(trainer: pl.Trainer, module: Any, saved: dict[str, Any]) -> None:
+    """Put back what `capture` gave, at the start of the same batch, with the counters of Lightning's loops as they were."""
+    restore_finished(trainer, saved)
+    restore_loops(trainer, saved["loops"])
     own = saved["ranks"][trainer.global_rank]
-    module.losses = _apart(own["losses"], module.device)
+    module.losses = unpack_losses(own["losses"], module.device)
     set_random_states(own["random"], module.device)
 
 
-def _settle(loop: _Loop) -> None:
-    """Let Lightning's loops go on as if they had never been interrupted: restarting, they would count a batch again."""
-    loop.on_iteration_done()
-    for child in vars(loop).values():
-        if isinstance(child, _Loop):
-            _settle(child)
-
-
-def of_ranks(own: Any) -> list[Any]:
+def gather_from_ranks(own: Any) -> list[Any]:
     """What each rank gives, in their order."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not in_group():
         return [own]
     found: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(found, own)
     return found
 
 
-def machine() -> dict[str, Any]:
+def numerics() -> dict[str, Any]:
     """What must be equal for equal numbers: the kernels, and how their work is divided."""
     return {
         "torch": str(torch.__version__), "processor": torch.backends.cpu.get_cpu_capability(),
@@ -150,7 +142,7 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def refuse_other_ranks(saved: dict[str, Any], count: int) -> None:
+def check_rank_count(saved: dict[str, Any], count: int) -> None:
     """Refuse to continue on another number of processes: each has its own share of the batches."""
     if len(saved["ranks"]) != count:
         raise UserError(
@@ -164,9 +156,7 @@ def log_lengths(trainer: pl.Trainer) -> dict[str, int]:
     if not trainer.is_global_zero:
         return {}
     for logger in trainer.loggers:
-        writer = getattr(logger, "_experiment", None)  # not `experiment`, which would open one
-        if writer is not None and hasattr(writer, "flush"):
-            writer.flush()
+        flush_logger(logger)
     return {path.name: path.stat().st_size for path in Path(trainer.default_root_dir).glob(EVENTS)}
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
-from speechml.engine.checkpoint import not_finite
-from speechml.engine.distributed import refuse_other_configs
-from speechml.engine.resume import put_back, put_back_metrics, refuse_other_ranks, taken
+from speechml.engine.checkpoint import nonfinite_names
+from speechml.engine.distributed import check_same_config
+from speechml.engine.lightning_compat import WeightsCheckpoint
+from speechml.engine.resume import capture, check_rank_count, restore, restore_finished
 from speechml.engine.signals import NOTHING, SAVE, STOP, Agreement, Stop, Stopped
 from speechml.errors import UserError
 
@@ -58,13 +58,13 @@ class Saving(pl.Callback):
             checkpoint["resume"] = self.state
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        refuse_other_configs(self.record["config"])
+        check_same_config(self.record["config"])
         self.agreement.open()
         self.started = time.monotonic()
         if self.saved:
-            refuse_other_ranks(self.saved, trainer.world_size)
+            check_rank_count(self.saved, trainer.world_size)
             if self.saved["finished"]:  # Lightning finds no epoch left and trains nothing
-                put_back_metrics(trainer, self.saved)
+                restore_finished(trainer, self.saved)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self.stop.listen()
@@ -73,12 +73,12 @@ class Saving(pl.Callback):
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         if self.saved:
-            put_back(trainer, pl_module, self.saved, self.saved["loops"])
+            restore(trainer, pl_module, self.saved)
             self.saved = None
         if batch_idx % trainer.accumulate_grad_batches:  # gradients half accumulated are in no checkpoint
             return
-        stops = self.stop.wanted(trainer.global_step - self.first_step)
-        decided = self.agreement.on(STOP if stops else SAVE if self._due(trainer) else NOTHING)
+        stops = self.stop.is_due(trainer.global_step - self.first_step)
+        decided = self.agreement.reach(STOP if stops else SAVE if self._due(trainer) else NOTHING)
         if decided != NOTHING and not trainer.fast_dev_run:
             self.save(trainer, pl_module)
         if decided == STOP:
@@ -98,8 +98,8 @@ class Saving(pl.Callback):
 
     def save(self, trainer: Any, module: Any, finished: bool = False) -> None:
         """Write `last.ckpt`; to be called by all ranks together."""
-        refuse_not_finite(module, trainer.global_step)
-        self.state = {**taken(trainer, module, finished), "training_s": self.training_s}
+        check_finite(module, trainer.global_step)
+        self.state = {**capture(trainer, module, finished), "training_s": self.training_s}
         try:
             trainer.save_checkpoint(self.path)
         finally:
@@ -111,11 +111,11 @@ class Saving(pl.Callback):
 
     def on_test_batch_start(self, trainer: Any, *_: Any) -> None:
         # Ranks have unequal numbers of test batches and could not agree on one of them.
-        if self.stop.wanted(trainer.global_step - self.first_step) and trainer.world_size == 1:
+        if self.stop.is_due(trainer.global_step - self.first_step) and trainer.world_size == 1:
             raise Stopped(self.stop.asked_by, None)
 
 
-class Best(ModelCheckpoint):
+class Best(WeightsCheckpoint):
     """Writes `checkpoints/best.ckpt`, the weights of the best validation and what is needed to rebuild their network.
 
     Args:
@@ -132,17 +132,14 @@ class Best(ModelCheckpoint):
         )  # fmt: skip
         self.record = record
 
-    def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
-        refuse_not_finite(trainer.lightning_module, trainer.global_step)
-        content = {
+    def content(self, trainer: pl.Trainer) -> dict[str, Any]:
+        module = trainer.lightning_module
+        check_finite(module, trainer.global_step)
+        return {
             "epoch": trainer.current_epoch, "global_step": trainer.global_step,
             "pytorch-lightning_version": pl.__version__, "speechml": self.record,
             "state_dict": trainer.strategy.lightning_module_state_dict(),
         }  # fmt: skip
-        trainer.strategy.save_checkpoint(content, filepath)
-        trainer.strategy.barrier("best")
-        self._last_global_step_saved = trainer.global_step
-        self._last_checkpoint_saved = filepath
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lightning's, which forgets the best score where a run was moved, and the last one always."""
@@ -155,13 +152,13 @@ class Best(ModelCheckpoint):
         self.current_score = state_dict["current_score"]
 
 
-def refuse_not_finite(module: torch.nn.Module, step: int) -> None:
+def check_finite(module: torch.nn.Module, step: int) -> None:
     """Refuse to keep weights that are NaN or infinite: the checkpoint before them is worth more.
 
     Raises:
         UserError: naming the first of them.
     """
-    for name in not_finite(module.state_dict())[:1]:
+    for name in nonfinite_names(module.state_dict())[:1]:
         raise UserError(
             f"after step {step} the weights are no longer finite ({name}): the training diverged; lower "
             "optimizer.lr, or set trainer.gradient_clip_val (the checkpoints before are kept)"

@@ -14,7 +14,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal
 RESUMABLE = 75  # exit code EX_TEMPFAIL of sysexits.h: not done, but the same command goes on
 NOTHING, SAVE, STOP = range(3)  # what is to be done before the next step; of several ranks' wishes the greatest counts
 
-early: list[str] = []  # signals before a run began: an exception is lost where it meets a destructor, this is not
+early_signals: list[
+    str
+] = []  # signals before a run began: an exception is lost where it meets a destructor, this is not
 
 
 class Stopped(SystemExit):
@@ -24,7 +26,7 @@ class Stopped(SystemExit):
         super().__init__(RESUMABLE)
         self.signal_name, self.step = signal_name, step
         where = "when its training was over" if step is None else f"after step {step}"
-        self.told = f"stopped by {signal_name} {where}"
+        self.reason = f"stopped by {signal_name} {where}"
 
     def __reduce__(self) -> tuple[Any, ...]:  # worker processes pass it on
         return Stopped, (self.signal_name, self.step)
@@ -40,14 +42,14 @@ def interruptible(patient: bool = False) -> Iterator[None]:
 
     def leave(number: int, frame: Any) -> None:  # noqa: ARG001 (as signal handlers are called)
         name = signal.Signals(number).name
-        early.append(name)
+        early_signals.append(name)
         _without_terminal(number)
         if patient and number == signal.SIGUSR1:
             return
         os.write(2, f"\nstopped by {name}; the same command goes on\n".encode())
         raise Stopped(name, None)
 
-    early.clear()
+    early_signals.clear()
     with _handling(leave):
         yield
 
@@ -61,7 +63,7 @@ def _without_terminal(number: int) -> None:
                 os.dup2(nowhere, stream)
 
 
-def _ours() -> list[signal.Signals]:
+def _handled_signals() -> list[signal.Signals]:
     """The signals that are handled: `nohup` has asked for SIGHUP to be ignored."""
     return [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
 
@@ -72,7 +74,7 @@ def _handling(handler: Any) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in _ours()}
+    before = {number: signal.getsignal(number) for number in _handled_signals()}
     for number in before:
         signal.signal(number, handler)
     try:
@@ -83,7 +85,7 @@ def _handling(handler: Any) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def ignore_signals() -> Iterator[None]:
     """Inside, signals do nothing to this process: it is ending already, and others with it."""
     with _handling(lambda *_: None):
         yield
@@ -93,9 +95,9 @@ class Stop:
     """Which signal has asked for a stop, `` as long as none has."""
 
     def __init__(self) -> None:
-        self.asked_by = early[-1] if early else ""
+        self.asked_by = early_signals[-1] if early_signals else ""
 
-    def wanted(self, steps: int) -> bool:
+    def is_due(self, steps: int) -> bool:
         """Whether to stop now, when so many steps are done since the process began with the run.
 
         USR1 comes ahead of time, and may do so while a job is loading: without a step it would not get on.
@@ -104,14 +106,15 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note signals inside; before and after they mean what they meant."""
+        """Note signals inside; before and after they mean what they meant. What came before counts, too."""
+        self.asked_by = self.asked_by or (early_signals[-1] if early_signals else "")
         with _handling(self._note):
             yield
 
     def listen(self) -> None:
         """Take the signals again from whoever took them; Lightning does, and would act inside a step."""
         if threading.current_thread() is threading.main_thread():
-            for number in _ours():
+            for number in _handled_signals():
                 signal.signal(number, self._note)
 
     def _note(self, number: int, frame: Any) -> None:
@@ -140,7 +143,7 @@ class Agreement:
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             self.group = dist.new_group(backend="gloo")  # of the CPU, whatever the gradients travel by
 
-    def on(self, wish: int) -> int:
+    def reach(self, wish: int) -> int:
         """What all ranks do now; `wish` is what this one would do."""
         if self.group is None:
             return wish

@@ -1,4 +1,4 @@
-"""One experiment from its composed config to its scores: find the run's folder, train, test, write down."""
+"""One run from its composed config to its scores: find its folder, build its parts, train, test, record."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from speechml.config.compose import check_keys, make_paths_absolute, resolve_config
-from speechml.config.instantiate import build
-from speechml.contracts import Trial
-from speechml.engine.checkpoint import newest, read_checkpoint, refuse_other_weights, task_of
-from speechml.engine.checks import refuse_other_data, refuse_unusable, refuse_wrong_kinds, with_classes
-from speechml.engine.cluster import led, refuse_other_numbers, started
-from speechml.engine.distributed import ended_ranks, join, leave_group, processes
-from speechml.engine.process import prepare, set_seed
-from speechml.engine.resume import EVENTS, cut_logs, machine
-from speechml.engine.scoring import scored
+from speechml.contracts import Config, Trial
+from speechml.engine.checkpoint import find_latest
+from speechml.engine.checks import check_values
+from speechml.engine.cluster import check_rank_counts, leader_session, rank_info
+from speechml.engine.distributed import describe_lost_ranks, leave_group, processes
+from speechml.engine.fit import fit_and_test
+from speechml.engine.parts import Parts, build_data, build_parts
+from speechml.engine.process import prepare
+from speechml.engine.ranks import follow
+from speechml.engine.resume import cut_logs, numerics
 from speechml.engine.signals import Stop, Stopped
-from speechml.engine.trainer import headlines, trainer_for
-from speechml.errors import Pruned, UnknownScore, UnusableData, UserError
+from speechml.errors import Pruned, UnknownScore, UserError
 from speechml.report.audit import audit_data
-from speechml.report.pages import write_run_report
 from speechml.report.summary import summary_text
 from speechml.runs.catalogue import checksums
 from speechml.runs.folder import (
@@ -44,11 +43,10 @@ from speechml.runs.folder import (
     write_card,
 )
 from speechml.runs.identity import run_id
-from speechml.runs.settings import settings_of
 from speechml.storage.files import make_folder, write_text
-from speechml.tasks.optimizer import build_optimization
 
 log = logging.getLogger("speechml")
+Card = dict[str, Any]
 
 
 def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
@@ -59,7 +57,7 @@ def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         trial: of a search that the run belongs to.
 
     Returns:
-        The validation figure that `objective` names, else `checkpoint.monitor`, for sweepers.
+        The validation score that `objective` names, else `checkpoint.monitor`, for sweepers.
 
     Raises:
         UserError: an unknown key, unusable data, a run that another process is training.
@@ -67,59 +65,48 @@ def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
     """
     config = resolve_config(cfg)
     check_keys(config)
-    refuse_wrong_kinds(config)
+    check_values(config)
     identity = run_id(cfg)
     config = make_paths_absolute(config)
     folder = Path(config["paths"]["runs"]) / config["name"] / identity
     prepare(config)
-    place = started()
-    refuse_other_numbers(place, processes(config["trainer"]), int(config["trainer"]["num_nodes"] or 1))
-    if place and place.rank > 0:
-        join(place, identity)
+    rank = rank_info()
+    check_rank_counts(rank, processes(config["trainer"]), int(config["trainer"]["num_nodes"] or 1))
+    if rank and rank.rank > 0:
+        follow(rank, identity)
         return None
-    with led(place, identity):
-        return _launch(config, folder, identity, trial)
+    with leader_session(rank, identity):
+        return _lead(config, folder, trial)
 
 
-def _launch(config: dict[str, Any], folder: Path, identity: str, trial: Trial | None) -> float | None:
-    """`launch` on the first rank."""
-    try:
-        data = build(config["data"], where="data")
-        data_card = data.card()  # reads the recordings: what is wrong with them is said before a folder exists
-    except UserError as error:
-        raise UnusableData(str(error)) from error
-    config = with_classes(config, data)
-    set_seed(config["seed"])
-    refuse_unusable(config, data, data_card)
+def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
+    """`launch` on the first rank: build, take the folder, train and test, or say what is there already."""
+    data = build_data(config)
     if trial and trial.needs_validation and data.validation_is_known:
-        raise UserError("a search needs a validation part that is not trained on; set data.heldout above 0")
-    build_optimization([torch.nn.Parameter(torch.zeros(1))], config["optimizer"], config["scheduler"], steps=10)
+        raise UserError("a search needs a validation part that is not trained on", fix="set data.heldout above 0")
+    parts = build_parts(config, data, folder, trial)
     if config["find_lr"]:
-        from speechml.engine.lr_finder import tell
+        from speechml.engine.lr_finder import report_rates
 
-        tell(config, data, folder.parents[1] / ".lr_finder" / config["name"] / identity)
+        report_rates(parts, folder.parents[1] / ".lr_finder" / config["name"] / folder.name)
         return None
     make_folder(folder)
     with room_in(folder), claimed(folder), tidy(folder):
         card = read_card(folder)
         if card and not config["redo"]:
-            refuse_other_data(folder, card, data_card)
+            check_same_data(folder, card, data.card())
             if card["state"] == "done":
-                return _already_done(config, folder, card)
-        resume = None
-        if card and config["redo"]:
-            print(f"the run that was here is kept in {set_aside(folder)}")
-        elif card:
-            resume = _resumable(folder, card)
-        card = {
-            "id": identity, "experiment": config["name"], "state": "running", **provenance(),
-            "overrides": overrides(), "seed": config["seed"], "test_weights": config["checkpoint"]["test_weights"],
-            "data": data_card, "audit": audit_data(data), "published": config["published"], "scores": {},
-            "failures": 0 if config["redo"] else (card or {}).get("failures", 0),
-        }  # fmt: skip
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
-        write_card(folder, card)
-        return _train(config, folder, data, card, resume, trial)
+                return _report_done(config, folder, card)
+        checkpoint = _prepare(folder, card, config["redo"])
+        failures = 0 if config["redo"] else (card or {}).get("failures", 0)
+        card = _begin(parts, folder, failures)
+        with _recording(folder, card, config["redo"], parts.stop):
+            results = fit_and_test(parts, folder, checkpoint, card["overrides"], quiet=in_sweep())
+            card |= vars(results)
+            text = summary_text(folder, card)
+            write_text(folder / "scores.txt", text + "\n")
+            card |= {"files": checksums(folder), "failures": 0}
+        return _report(config, folder, card, text, parts.stop)
 
 
 def overrides() -> list[str]:
@@ -130,27 +117,149 @@ def overrides() -> list[str]:
 
 
 def in_sweep() -> bool:
-    """Whether the run is one of several that a command launches."""
+    """Whether the run is one of several that a command launches, which prints a line each itself."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _value(config: dict[str, Any], card: dict[str, Any]) -> float | None:
-    """What a sweeper goes by: the score that `objective` names, else that of the best checkpoint."""
-    goal = config["objective"]
-    same = not goal or goal == config["checkpoint"]["monitor"]
-    value = card.get("monitored") if same else card["scores"].get(goal)
-    if value is None and goal:
-        there = sorted(name for name in card["scores"] if name.startswith("val/"))
-        raise UnknownScore(f"objective={goal} is no score of this run; it has {', '.join(there)}")
-    return None if value is None else float(value)
+def check_same_data(folder: Path, card: Card, data_card: Card) -> None:
+    """Refuse to continue, or to show as done, a run whose recordings have changed since.
+
+    Raises:
+        UserError: with both fingerprints.
+    """
+    if card["data"]["fingerprint"] != data_card["fingerprint"]:
+        raise UserError(
+            f"{folder} was made from other recordings",
+            why=f"{card['data']['fingerprint']}, now {data_card['fingerprint']}",
+            fix="bring the old ones back, or add redo=true to train again (the old run is kept)",
+        )
 
 
-def _already_done(config: dict[str, Any], folder: Path, card: dict[str, Any]) -> float | None:
+def _prepare(folder: Path, card: Card | None, redo: bool) -> Path | None:
+    """Make room for the run: the checkpoint that it goes on from, or None where it begins."""
+    if card and redo:
+        print(f"the run that was here is kept in {set_aside(folder)}")
+        return None
+    return _checkpoint_to_resume(folder, card) if card else None
+
+
+def _checkpoint_to_resume(folder: Path, card: Card) -> Path | None:
+    """The checkpoint a stopped run continues from, TensorBoard's files cut to it; None where it has to begin again."""
+    latest, quiet = find_latest(folder), in_sweep()
+    how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped"}[card["state"]]
+    if latest is None:
+        if any((folder / "checkpoints" / name).exists() for name in (LAST, PREVIOUS)):
+            kept = set_aside(folder)
+            print(f"{folder} {how}, and has no usable checkpoint: it begins again; what was there is in {kept}")
+        elif not quiet:
+            print(f"{folder} {how} before its first checkpoint: it begins again")
+        cut_logs(folder, {})
+        return None
+    path, content = latest
+    cut_logs(folder, content["resume"]["logs"])
+    if not quiet:
+        print(f"resuming {folder}, which {how}, after step {content['global_step']} ({path.name})")
+    then, now = content["resume"]["machine"], numerics()
+    if changes := [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] != now[key]]:
+        print(f"note: it was saved with {'; '.join(changes)}: the last digits may differ from an undisturbed run's")
+    return path
+
+
+def _begin(parts: Parts, folder: Path, failures: int) -> Card:
+    """Write config.yaml and the card of a run that begins or goes on; the card."""
+    config = parts.config
+    card: Card = {
+        "id": folder.name, "experiment": config["name"], "state": "running", **provenance(),
+        "overrides": overrides(), "seed": config["seed"], "test_weights": config["checkpoint"]["test_weights"],
+        "data": parts.data.card(), "audit": audit_data(parts.data), "published": config["published"], "scores": {},
+        "failures": failures,
+    }  # fmt: skip
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    write_card(folder, card)
+    return card
+
+
+@contextmanager
+def _recording(folder: Path, card: Card, redo: bool, stop: Stop) -> Iterator[None]:
+    """Keep train.log, and the card true whatever happens inside."""
+    handler = LogFile(folder / "train.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.info("%s %s: %s", card["experiment"], card["id"], card["command"])
+    if not in_sweep():
+        print(f"training {folder}  {' '.join(card['overrides'])}".rstrip(), file=sys.stderr, flush=True)
+    environment = dict(os.environ)
+    try:
+        with stop.listening():
+            yield
+        card["state"] = "done"
+    except BaseException as error:
+        outcome = _record_failure(error, folder, card, redo)
+        if outcome is error:
+            raise
+        raise outcome from error
+    finally:
+        card["ended"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        leave_group(environment)
+        log.info("%s", card["state"])
+        _save_last(folder, card)
+        log.removeHandler(handler)
+        handler.close()
+
+
+def _record_failure(error: BaseException, folder: Path, card: Card, redo: bool) -> BaseException:
+    """Write into the card how a run ended that did not come to its end; what is raised of it."""
+    if isinstance(error, Pruned):
+        card |= {"state": "stopped", "pruned": str(error)}
+        return error
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        stopped = error if isinstance(error, Stopped) else None
+        card |= {"state": "stopped", "stopped": "stopped within a step, after which nothing was saved"}
+        if stopped:
+            card["stopped"] = stopped.reason
+        if not in_sweep():
+            how = "the same command without redo=true" if redo else "the same command"
+            print(f"\n{card['stopped']}; {how} resumes {folder}", file=sys.stderr)
+        return stopped or Stopped("SIGINT", None)  # Lightning makes exit code 1 of an interrupt
+    card |= {"state": "failed", "error": f"{type(error).__name__}: {error}", "failures": card["failures"] + 1}
+    log.exception("the run failed")
+    if lost := describe_lost_ranks(error):
+        return UserError(f"{folder}: {lost}", fix="the same command goes on from the last checkpoint")
+    return error
+
+
+def _save_last(folder: Path, card: Card) -> None:
+    """Write the card of a run that has ended, should there be room for it."""
+    try:
+        write_card(folder, card)
+    except OSError:  # the card then says that the run was cut off; an error that is under way counts more than this one
+        if card["state"] == "done":
+            raise
+
+
+def _report(config: Config, folder: Path, card: Card, text: str, stop: Stop) -> float | None:
+    """Print the scores, write the page, and give the value for sweepers."""
+    if not in_sweep():
+        print(text)
+    if config["report"]:
+        from speechml.report.pages import write_run_report
+
+        page = write_run_report(folder)
+        if page and not in_sweep():
+            print(page)
+    if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
+        raise Stopped(stop.asked_by, None)
+    return objective_value(config, card)
+
+
+def _report_done(config: Config, folder: Path, card: Card) -> float | None:
+    """Show a run that was done before."""
     if in_sweep():
-        return _value(config, card)
+        return objective_value(config, card)
     print("This run is done already; redo=true trains it again. Its scores:")
     now, then = code_version(), card.get("code", {})
     if (now.get("commit"), now.get("dirty")) != (then.get("commit"), then.get("dirty")):
@@ -160,148 +269,19 @@ def _already_done(config: dict[str, Any], folder: Path, card: dict[str, Any]) ->
     if changed := ", ".join(name for name in mine.keys() & before if mine[name] != before[name]):
         print(f"Your own code has changed since ({changed}); redo=true trains with it as it is now.")
     print(summary_text(folder, card))
-    return _value(config, card)
+    return objective_value(config, card)
 
 
-def _resumable(folder: Path, card: dict[str, Any]) -> Path | None:
-    """The checkpoint a stopped run continues from, or None where it has to begin again."""
-    found, quiet = newest(folder), in_sweep()
-    how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped"}[card["state"]]
-    if found is None:
-        if any((folder / "checkpoints" / name).exists() for name in (LAST, PREVIOUS)):
-            kept = set_aside(folder)
-            print(f"{folder} {how}, and has no checkpoint to go on from: it begins again; what was there is in {kept}")
-        elif not quiet:
-            print(f"{folder} {how} before its first checkpoint: it begins again")
-        cut_logs(folder, {})
-        return None
-    path, content = found
-    cut_logs(folder, content["resume"]["logs"])
-    if not quiet:
-        print(f"resuming {folder}, which {how}, after step {content['global_step']} ({path.name})")
-    then, now = content["resume"]["machine"], machine()
-    if strange := [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] != now[key]]:
-        print(f"note: it was saved with {'; '.join(strange)}: the last digits may differ from an undisturbed run's")
-    return path
+def objective_value(config: Config, card: Card) -> float | None:
+    """What a sweeper goes by: the score that `objective` names, else that of the best checkpoint.
 
-
-def _train(
-    config: dict[str, Any], folder: Path, data: Any, card: dict[str, Any], resume: Path | None, trial: Trial | None
-) -> float | None:
-    """Run it and keep the card true whatever happens."""
-    handler = LogFile(folder / "train.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.info("%s %s: %s", card["experiment"], card["id"], card["command"])
-    quiet = in_sweep()  # which tells of its runs, a line each
-    if not quiet:
-        print(f"training {folder}  {' '.join(card['overrides'])}".rstrip(), file=sys.stderr, flush=True)
-    state, before, stop = "failed", dict(os.environ), Stop()
-    try:
-        with stop.listening():
-            card |= execute(config, folder, data, resume, stop, trial)
-        text = summary_text(folder, card)
-        write_text(folder / "scores.txt", text + "\n")
-        state, card["files"], card["failures"] = "done", checksums(folder), 0
-    except BaseException as error:
-        state, raised = _ended_by(error, folder, card, config["redo"])
-        if raised is error:
-            raise
-        raise raised from error
-    finally:
-        card |= {"state": state, "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        _close(folder, card, before)
-        log.removeHandler(handler)
-        handler.close()
-    if not quiet:
-        print(text)
-    told = write_run_report(folder) if config["report"] else ""
-    if told and not quiet:
-        print(told)
-    if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
-        raise Stopped(stop.asked_by, None)
-    return _value(config, card)
-
-
-def _ended_by(error: BaseException, folder: Path, card: dict[str, Any], redo: bool) -> tuple[str, BaseException]:
-    """The state of a run that did not come to its end, which the card tells more of, and what is raised of it."""
-    if isinstance(error, Pruned):
-        card["pruned"] = str(error)
-        return "stopped", error
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        card["stopped"] = getattr(error, "told", "stopped within a step, after which nothing was saved")
-        if not in_sweep():
-            how = "the same command without redo=true" if redo else "the same command"
-            print(f"\n{card['stopped']}; {how} resumes {folder}", file=sys.stderr)
-        # Lightning makes exit code 1 of an interrupt.
-        return "stopped", error if isinstance(error, Stopped) else Stopped("SIGINT", None)
-    card |= {"error": f"{type(error).__name__}: {error}", "failures": card["failures"] + 1}
-    log.exception("the run failed")
-    if told := ended_ranks(error):
-        return "failed", UserError(f"{folder}: {told}; the same command goes on from the last checkpoint")
-    return "failed", error
-
-
-def _close(folder: Path, card: dict[str, Any], before: dict[str, str]) -> None:
-    """End the other ranks and write the card, should there be room for it."""
-    leave_group(before)
-    log.info("%s", card["state"])
-    try:
-        write_card(folder, card)
-    except OSError:  # the card tells of a run that was cut off; an error that is under way is told instead of this one
-        if card["state"] == "done":
-            raise
-
-
-def execute(
-    config: dict[str, Any], folder: Path, data: Any, resume: Path | None, stop: Stop, trial: Trial | None = None
-) -> dict[str, Any]:
-    """Fit and test in a claimed folder, on this rank, until it is done or `stop` asks; what the card keeps of it."""
-    set_seed(config["seed"])
-    task: Any = task_of(config, "the config")
-    task.setup_for(data)
-    if resume:
-        content = read_checkpoint(resume)
-        refuse_other_weights(task, content["state_dict"], resume)
-    watched = config["objective"] or config["checkpoint"]["monitor"]
-    pruners = trial.callbacks(watched, processes(config["trainer"])) if trial else []
-    trainer, saving, best = trainer_for(config, folder, data, pruners, resume, stop)
-    if trainer.is_global_zero and not in_sweep():
-        print(task.describe(), file=sys.stderr, flush=True)
-    if not list(folder.glob(EVENTS)):  # a run that goes on has told of its settings
-        for logger in trainer.loggers:
-            logger.begin(settings_of(config, overrides()))  # type: ignore[attr-defined] # speechml.engine.logger.Events
-    try:
-        trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        if not saving.saved:
-            raise
-        raise UserError(
-            f"{resume} is not what this run can go on from ({error}); add redo=true to begin again"
-        ) from error
-    seconds = saving.training_s
-    if trial:
-        trial.check_pruned()
-    value = trainer.callback_metrics.get(config["checkpoint"]["monitor"])
-    if best is not None and best.best_model_score is not None:
-        value = best.best_model_score
-    found: dict[str, Any] = {
-        "parameters": sum(p.numel() for p in task.parameters()),
-        "training_s": round(seconds, 2),
-        "epochs": trainer.current_epoch,
-        "clips_per_s": clips_per_s(trainer, data, seconds),
-        "monitored": None if value is None else float(value),
-        **scored(trainer, task, data, config, folder, best),
-    }
-    known = found["scores"] | {config["checkpoint"]["monitor"]: found["monitored"]}
-    found["headlines"] = [name for name in headlines(config, task, data) if known.get(name) is not None]
-    for logger in trainer.loggers:
-        logger.end({name: known[name] for name in found["headlines"]}, trainer.global_step)  # type: ignore[attr-defined]
-    return found
-
-
-def clips_per_s(trainer: pl.Trainer, data: Any, seconds: float) -> float:
-    """Training items (clips, windows, runs) a second, validation included."""
-    epochs = trainer.global_step / len(data.train_dataloader())
-    return round(epochs * data.items / seconds, 1)
+    Raises:
+        UnknownScore: the run has no such score.
+    """
+    goal = config["objective"]
+    same = not goal or goal == config["checkpoint"]["monitor"]
+    value = card.get("monitored") if same else card["scores"].get(goal)
+    if value is None and goal:
+        names: Sequence[str] = sorted(name for name in card["scores"] if name.startswith("val/"))
+        raise UnknownScore(f"objective={goal} is no score of this run; it has {', '.join(names)}")
+    return None if value is None else float(value)

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from speechml import __version__
-from speechml.engine.checkpoint import checkpoint_of, not_finite, refuse_other_weights, restored, task_of
+from speechml.engine.checkpoint import build_task, check_weights, find_checkpoint, load_task, nonfinite_names
 from speechml.errors import UserError
 from speechml.storage.files import make_folder, write_bytes, write_text
 
@@ -28,7 +28,7 @@ def model_of(run: Path) -> pl.LightningModule:
     """
     if (run / MODEL).is_file():
         return imported(run)[0]
-    return restored(checkpoint_of(run))[0]
+    return load_task(find_checkpoint(run))[0]
 
 
 def export(run: Path, folder: Path, overwrite: bool = False) -> None:
@@ -44,8 +44,8 @@ def export(run: Path, folder: Path, overwrite: bool = False) -> None:
     there = [name for name in (MODEL, WEIGHTS) if (folder / name).exists()]
     if there and not overwrite:
         raise UserError(f"{folder / there[0]} is there already; add --overwrite, or export into another folder")
-    checkpoint = checkpoint_of(run)
-    task, record = restored(checkpoint)
+    checkpoint = find_checkpoint(run)
+    task, record = load_task(checkpoint)
     weights = {name: weight.contiguous().clone() for name, weight in task.state_dict().items()}
     refuse_not_finite(weights, checkpoint)
     content = safetensors.torch.save(weights)
@@ -83,7 +83,7 @@ def imported(folder: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
     weights = _weights(path, about)
     refuse_not_finite(weights, path)
     task = _task(about, folder / MODEL)
-    refuse_other_weights(task, weights, path)
+    check_weights(task, weights, path)
     task.load_state_dict(weights)
     return task.eval().requires_grad_(False), about
 
@@ -121,7 +121,7 @@ def _weights(path: Path, about: dict[str, Any]) -> dict[str, torch.Tensor]:
 def _task(about: dict[str, Any], path: Path) -> pl.LightningModule:
     """The network that model.json describes, which must hear and name what model.json says."""
     try:
-        task = task_of({"model": about["model"]}, str(path))
+        task = build_task({"model": about["model"]}, str(path))
     except UserError:
         raise
     except Exception as error:  # arguments of any kind reach the classes of networks
@@ -140,7 +140,7 @@ def refuse_not_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
     Raises:
         UserError: naming the first of them.
     """
-    for name in not_finite(weights)[:1]:
+    for name in nonfinite_names(weights)[:1]:
         raise UserError(
             f"{path} holds weights that are NaN or infinite ({name}); train again with a lower optimizer.lr"
         )

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from speechml.engine.checkpoint import read_checkpoint, refuse_other_weights, task_of
+from speechml.engine.checkpoint import build_task, check_weights, nonfinite_names, read_checkpoint
 from speechml.errors import UserError
-from speechml.inference.export import not_finite
 from speechml.metrics.classification import class_scores
 from speechml.runs.catalogue import checksums, printable, runs_below, state_of
 from speechml.runs.folder import LAST, PREVIOUS, read_card
@@ -130,12 +129,13 @@ def wrong_checkpoints(folder: Path, card: dict[str, Any], state: str) -> list[st
         try:
             content = read_checkpoint(path)
             of = content["speechml"]
-            refuse_other_weights(task_of(of["config"], str(path)), content["state_dict"], path)
+            check_weights(build_task(of["config"], str(path)), content["state_dict"], path)
         except UserError as error:
             found.append(str(error))
             continue
         found += [
-            f"{path} holds weights that are NaN or infinite ({name})" for name in not_finite(content["state_dict"])[:1]
+            f"{path} holds weights that are NaN or infinite ({name})"
+            for name in nonfinite_names(content["state_dict"])[:1]
         ]
         same = as_json(of["config"]["model"]) == as_json(config["model"])
         if not same or of.get("data") != card["data"]["fingerprint"]:

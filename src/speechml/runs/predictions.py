@@ -21,8 +21,12 @@ def write_predictions(path: Path, items: dict[int, dict[str, Any]], names: list[
         part.unlink(missing_ok=True)
 
 
-def tested(task: Any, data: Any) -> dict[int, dict[str, Any]]:
-    """What the last test found of the test items; of all that it scored where no part is called test."""
-    scored = data.scored()
+def tested_items(items: dict[int, dict[str, Any]], scored: dict[str, list[int]]) -> dict[int, dict[str, Any]]:
+    """The rows of the test items; of all that was scored where no part is called test.
+
+    Args:
+        items: rows of a test by the number of the item.
+        scored: numbers of the items that a test scores, by the name of their part.
+    """
     wanted = set(scored.get("test") or [number for part in scored.values() for number in part])
-    return {number: row for number, row in task.items.items() if number in wanted}
+    return {number: row for number, row in items.items() if number in wanted}

@@ -36,7 +36,7 @@ def main(path: Path) -> int:
     except Stopped as stopped:
         if not first:
             return 0  # as all ranks; the first one's exit code counts
-        print(stopped.told, file=sys.stderr, flush=True)
+        print(stopped.reason, file=sys.stderr, flush=True)
         if stopped.signal_name == "SIGUSR1" and (why := _back_into_the_queue(told, task, stopped.step)):
             _tell(told, {"kind": "error", "error": why, "run": ""})
             return 1

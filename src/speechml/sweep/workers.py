@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from hydra.core.utils import JobReturn, JobStatus
 
 from speechml.engine.process import end_with
-from speechml.engine.signals import RESUMABLE, undisturbed
+from speechml.engine.signals import RESUMABLE, ignore_signals
 from speechml.errors import FolderBusy, Pruned, UnknownScore, UnusableData, UserError
 
 BUSY_S = 1.0
@@ -193,7 +193,7 @@ class Workers:
 
     def close(self) -> None:
         """End the workers: idle ones at once, busy ones when they have marked their runs stopped, or by force."""
-        with undisturbed():  # a second signal must not leave them alone
+        with ignore_signals():  # a second signal must not leave them alone
             self._close()
 
     def _close(self) -> None:
