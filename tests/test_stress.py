@@ -18,10 +18,12 @@ def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module(name)
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_are_refused_and_passed_over(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     assert script("stress_checkpoints", monkeypatch).checkpoints(60) == 0
 
 
+@pytest.mark.slow
 def test_launches_at_once_train_each_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert script("stress_launch", monkeypatch).launch(processes=3, configs=2, launches=8) == 0
 

@@ -85,6 +85,7 @@ def searched(words: list[str]) -> list[str]:
     return ["hydra.sweeper.n_trials=2"] if searches else []
 
 
+@pytest.mark.slow
 def test_the_readmes_commands_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each as it stands, but for short trainings on few spoken pairs."""
     make_pairs(workplace / "my-recordings")

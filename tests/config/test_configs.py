@@ -42,7 +42,12 @@ def few_of(experiment: str, workplace: Path) -> tuple[str, ...]:
     return TINY if spoken else ()
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+QUICK = ("genre_mlp", "genre_mlp_tuned", "lab2a_fir", "lab2a_fir_tuned", "lab2b_cnn", "lab2b_mimo_cnn")
+
+
+@pytest.mark.parametrize(
+    "experiment", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in EXPERIMENTS]
+)
 def test_every_experiment_trains_and_scores(experiment: str, train: Callable[..., Path], workplace: Path) -> None:
     few = few_of(experiment, workplace)
     words = (f"experiment={experiment}", "debug=limit", "trainer.max_epochs=1", *few)
@@ -70,6 +75,7 @@ def test_every_trainer_is_read_whole(option: str) -> None:
     check_keys(resolve_config(composed("train", f"trainer={option}")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("search", "experiment"),
     [

@@ -42,6 +42,7 @@ def as_srun_starts(words: list[str]) -> list[subprocess.CompletedProcess[str]]:
     return [subprocess.CompletedProcess(words, p.returncode, *texts) for p, texts in zip(both, ended, strict=True)]
 
 
+@pytest.mark.slow
 def test_ranks_of_a_cluster_train_what_ranks_of_ours_do(workplace: Path) -> None:
     ours = command("speechml-train", *TWO, "paths.runs=ours")
     assert ours.returncode == 0, ours.stderr
@@ -57,6 +58,7 @@ def test_ranks_of_a_cluster_train_what_ranks_of_ours_do(workplace: Path) -> None
     assert "Traceback" not in refused[0].stderr + refused[1].stderr
 
 
+@pytest.mark.slow
 def test_torchrun_starts_ranks_as_well(workplace: Path) -> None:
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
     done = subprocess.run([*words, "-m", "speechml.train", *TWO], capture_output=True, text=True, timeout=200)

@@ -20,6 +20,8 @@ from speechml.errors import UserError
 from speechml.runs.folder import read_card
 from stress_resume import differences
 
+pytestmark = pytest.mark.slow
+
 TWO = (
     *TINY, "experiment=lab2b_mimo_cnn", "data.batch_size=4", "optimizer=adam", "scheduler=one_cycle", "threads=1",
     "callbacks.figures=null", "callbacks.listening=null", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",

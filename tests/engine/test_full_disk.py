@@ -72,6 +72,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", place], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_full_disk_is_one_sentence_and_after_making_room_the_run_goes_on(
     moment: str, disk: Path, workplace: Path

@@ -53,14 +53,8 @@ def test_the_suggestion_is_where_the_loss_falls_fastest() -> None:
 
 def test_one_override_plots_the_curve_and_prints_the_override_to_paste(workplace: Path) -> None:
     make_words(workplace / "words", speakers=12)
-    done = command(
-        "speechml-train",
-        "experiment=words_tuned",
-        "data.root=words",
-        "data.split=random",
-        "model.net.width=8",
-        "find_lr=true",
-    )
+    light = ("data.batch_size=8", "trainer.precision=32")
+    done = command("speechml-train", "experiment=words_tuned", *WORDS, *light, "find_lr=true")
     assert done.returncode == 0, done.stderr
     assert "\n  optimizer.lr=" in done.stdout
     folder = next((workplace / "runs" / ".lr_finder" / "words_tuned").iterdir())

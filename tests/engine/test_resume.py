@@ -19,6 +19,7 @@ def features(workplace: Path) -> None:
     make_features(workplace / "features.npz")
 
 
+@pytest.mark.slow
 def test_a_signal_at_any_step_saves_stops_with_code_75_and_the_same_command_goes_on() -> None:
     whole = run_in("whole", *GENRE)
     assert steps_of(whole) == 20
@@ -39,6 +40,7 @@ def test_a_signal_at_any_step_saves_stops_with_code_75_and_the_same_command_goes
         assert differences(whole, run_in(f"stopped{step}", *GENRE)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", OTHERS)
 def test_runs_of_every_task_go_on_within_an_epoch(task: str) -> None:
     whole = run_in("whole", *OTHERS[task])

@@ -60,6 +60,7 @@ def test_finished_runs_are_read_and_what_is_missing_says_so(runs: Path, workplac
     assert "no finished run (not begun)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_run(workplace: Path, monkeypatch, capfd) -> None:
     words = (*TINY, "model.net.taps=4", "trainer.max_epochs=1", "callbacks.figures=null", "report=false", "seed=0,1")
     assert speechml(monkeypatch, "reproduce", "lab2a_fir", *words) == 0

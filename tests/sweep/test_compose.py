@@ -53,6 +53,7 @@ VALUES = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(chosen=st.fixed_dictionaries({}, optional=VALUES))
 def test_ids_are_those_of_configs_that_hydra_composes(quick: Composed, chosen: dict[str, Any]) -> None:

@@ -50,6 +50,7 @@ def begun(workplace: Path, *words: str) -> tuple[subprocess.Popen[str], dict[Pat
     return client, found
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_fails_its_run_alone(workplace: Path) -> None:
     client, found = begun(workplace, "seed=0,1,2", "trainer.max_epochs=12")
     victim, number = next(iter(found.items()))
@@ -70,6 +71,7 @@ def test_a_process_that_dies_fails_its_run_alone(workplace: Path) -> None:
     assert "2 done already, 1 to go on with" in again.stderr
 
 
+@pytest.mark.slow
 def test_runs_that_are_stopped_together_go_on_as_if_they_had_not_been(workplace: Path) -> None:
     words = ("seed=0,1", "trainer.max_epochs=15")
     client, found = begun(workplace, *words)
@@ -87,6 +89,7 @@ def test_runs_that_are_stopped_together_go_on_as_if_they_had_not_been(workplace:
         assert differences(workplace / "whole" / folder.parent.name / folder.name, folder) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_can_be_cancelled_from_another_terminal(workplace: Path) -> None:
     client, _ = begun(workplace, "seed=0,1", "trainer.max_epochs=300")
     (folder,) = workplace.glob("runs/.sweeps/lab2b_mimo_cnn/*")

@@ -43,6 +43,7 @@ def draws(found: dict[str, Any]) -> list[tuple[int, Any, Any]]:
     return [(trial["number"], trial["params"], trial["value"]) for trial in found["trials"]]
 
 
+@pytest.mark.slow
 def test_a_search_leaves_runs_a_record_a_table_and_figures(search: Callable[..., Any], workplace: Path) -> None:
     words = (LR, "model.net.layers=1,2", "hydra.sweeper.n_trials=3", "hydra.sweeper.executions_per_trial=2",
              "hydra.sweeper.retrain=['data.batch_size=16']")  # fmt: skip
@@ -101,6 +102,7 @@ def _hparams_are_side_by_side(workplace: Path, found: dict[str, Any]) -> None:
             assert any(value == pytest.approx(scores["val/acc"]) for value in last)
 
 
+@pytest.mark.slow
 def test_a_search_killed_at_random_moments_ends_as_one_that_was_not(
     search: Callable[..., Any], workplace: Path
 ) -> None:
@@ -240,6 +242,7 @@ def test_a_worker_that_dies_fails_its_trial_and_not_the_search() -> None:
     assert found[1] == found[2] == [Outcome(error="not composed")]
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_one_sentence_and_the_search_goes_on_with_the_same_command(
     workplace: Path,
 ) -> None:

@@ -160,6 +160,7 @@ def test_a_run_is_scored_again_on_its_own_and_on_other_words(
     assert {name for name in some if "recall" in name} == {"test/recall_low", "test/recall_middle"}
 
 
+@pytest.mark.slow
 def test_two_processes_score_every_clip_once(train: Callable[..., Path], words: Path) -> None:
     folder = train(
         *QUICK, f"data.root={words}", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "threads=1"
@@ -170,6 +171,7 @@ def test_two_processes_score_every_clip_once(train: Callable[..., Path], words: 
     assert len(set(found["name"])) == len(found["name"]) == card["data"]["recordings"]["test"]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_after_an_epoch_ends_with_the_same_weights(
     train: Callable[..., Path], words: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_a_validation_every_other_epoch_leaves_no_stale_scores(train: Callable[.
     assert (folder / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_two_trainings_are_equal_bit_for_bit(train: Callable[..., Path], workplace: Path) -> None:
     course_folder(workplace / "course", seconds=8.0)
     config = ("experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=2", "model.passes=1", "redo=true")
@@ -112,6 +113,7 @@ class Interrupted(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_stopped_run_with_dropout_ends_as_the_one_that_was_not(
     train: Callable[..., Path], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +145,7 @@ def test_the_training_loss_is_not_replaced_by_that_of_the_test(train: Callable[.
     assert not [name for name in card["scores"] if name.startswith(("val/", "test/"))]  # its validation is trained on
 
 
+@pytest.mark.slow
 def test_scoring_again_what_was_trained_on_is_called_that(
     train: Callable[..., Path], workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,6 +212,7 @@ def test_silent_recordings_end_without_a_score_and_without_an_error(
     assert card["scores"]["heldout/undefined"] == 1
 
 
+@pytest.mark.slow
 def test_other_pairs_are_one_override_away(train: Callable[..., Path], workplace: Path) -> None:
     make_pairs(workplace / "pairs")
     for experiment in ("hw2_cnn1d", "hw2_cnn2d_tuned"):
