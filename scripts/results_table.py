@@ -1,4 +1,4 @@
-"""The README's table of published and obtained figures, made from the cards in scripts/results/.
+"""The README's table of published and obtained figures, made from the cards in scripts/results.jsonl.
 
 speechml reproduce --data FOLDER          # runs the labs, and keeps their cards in runs/.sweeps/reproduction/cards/
 python scripts/results_table.py --take runs/.sweeps/reproduction/cards
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from speechml.report.published import LABS, Figure, as_markdown, figures, missing_row
 
 ROOT = Path(__file__).resolve().parents[1]
-README, CARDS = ROOT / "README.md", ROOT / "scripts" / "results"
+README, CARDS = ROOT / "README.md", ROOT / "scripts" / "results.jsonl"  # a card a line
 BEGIN, END = "<!-- results: made by scripts/results_table.py -->", "<!-- end of results -->"
 
 
@@ -33,19 +32,17 @@ def results() -> str:
 
 def cards() -> list[dict[str, Any]]:
     """What is kept of the runs, by experiment and seed."""
-    found = [json.loads(path.read_text()) for path in CARDS.glob("*.json")]
-    return sorted(found, key=lambda card: (card["experiment"], card["seed"]))
+    return [json.loads(line) for line in CARDS.read_text().splitlines()]
 
 
 def take(folder: Path) -> None:
     """Keep the cards of a reproduction instead of those that were there of the same experiments."""
-    new = {path: json.loads(path.read_text())["experiment"] for path in sorted(folder.glob("*.json"))}
-    CARDS.mkdir(exist_ok=True)
-    for old in CARDS.glob("*.json"):
-        if json.loads(old.read_text())["experiment"] in new.values():
-            old.unlink()
-    for path in new:
-        shutil.copy(path, CARDS / path.name)
+    new = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    replaced = {card["experiment"] for card in new}
+    kept = [card for card in cards() if card["experiment"] not in replaced] + new
+    kept.sort(key=lambda card: (card["experiment"], card["seed"], card["id"]))
+    lines = [json.dumps(card, separators=(",", ":"), ensure_ascii=False) for card in kept]
+    CARDS.write_text("\n".join(lines) + "\n")
     print(f"{len(new)} cards in {CARDS.relative_to(ROOT)}")
 
 
@@ -69,7 +66,9 @@ def main() -> None:
     old = README.read_text()
     new = with_table(old)
     if options.check and new != old:
-        sys.exit("README.md does not show what the cards in scripts/results/ say: run python scripts/results_table.py")
+        sys.exit(
+            "README.md does not show what the cards in scripts/results.jsonl say: run python scripts/results_table.py"
+        )
     if not options.check:
         README.write_text(new)
 
