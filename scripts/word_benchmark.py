@@ -15,8 +15,8 @@ import torch.nn.functional as F
 import torchaudio
 from torch import Tensor
 
+from speechml.contracts import IndexBatch
 from speechml.data import SpeechCommands
-from speechml.data.base import Picks
 from speechml.engine.process import keep_memory
 from speechml.models import SpectrogramCNN
 from speechml.signal.front_ends import FrontEnd
@@ -57,7 +57,7 @@ def run(quick: bool, threads: int) -> None:
         root = made(Path(folder) / "words", 1280 if quick else 2560)
         started = time.perf_counter()
         data = opened(root, folder)
-        count = len(data.corpus.names)
+        count = len(data.item_names)
         print(f"Packing {count} clips, once: {count / (time.perf_counter() - started):,.0f} clips/s.")
         _delivery(data, sorted(root.glob("*/*.wav")), rounds=3 if quick else 7)
         _training(data, sorted(root.glob("*/*.wav")), steps=3 if quick else 6, rounds=3 if quick else 5)
@@ -86,9 +86,9 @@ def opened(root: Path, folder: str) -> SpeechCommands:
 
 
 def _packed(data: Any, front: FrontEnd) -> Iterator[Tensor]:
-    numbers = torch.randperm(len(data.corpus.names))
+    numbers = torch.randperm(len(data.item_names))
     for batch in numbers.split(BATCH):
-        yield front(data.gather(Picks("train", 0, batch)).waveform)
+        yield front(data.load_batch(IndexBatch("train", 0, batch)).waveform)
 
 
 def _delivery(data: Any, files: list[Path], rounds: int) -> None:
@@ -146,7 +146,7 @@ def _own_steps(data: Any, half: bool, waits: list[tuple[float, float]], device: 
             if len(numbers) < BATCH:
                 continue
             started = time.perf_counter()
-            batch = data.gather(Picks("train", epoch, numbers.to(device)))
+            batch = data.load_batch(IndexBatch("train", epoch, numbers.to(device)))
             delivered = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 loss, _ = task.training_loss(batch)
@@ -199,7 +199,7 @@ def _second_start(count: int) -> None:
         for _ in range(4):
             started = time.perf_counter()
             data = SpeechCommands(str(root), sample_rate=RATE, batch_size=BATCH, split_seed=0, cache=f"{folder}/cache")
-            clips = len(data.corpus.names)
+            clips = len(data.item_names)
             found.append(time.perf_counter() - started)
         print(f"{clips:,} clips: packed at {clips / found[0]:,.0f} clips/s, found again in {min(found[1:]):.2f} s.")
 

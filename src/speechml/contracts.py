@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from torch import Tensor
 
+    from speechml.data.provenance import Provenance
     from speechml.runs.card import DataCard
 
 SPLITS = ("train", "val", "test")
@@ -105,6 +106,13 @@ class DataModule(Protocol):
     def item_names(self) -> list[str]:
         """A name for each recording, clip or row, by its number."""
 
+    @property
+    def splits(self) -> dict[str, list[int]]:
+        """Numbers of the items of train, val and test."""
+
+    def provenance(self) -> Provenance:
+        """Where the items come from, as far as it is known: what an audit of the splits goes by."""
+
     def scored_items(self) -> dict[str, list[int]]:
         """Numbers of the items that a test scores, by the name that their scores begin with."""
 
@@ -117,6 +125,15 @@ class DataModule(Protocol):
 
     def count_seen(self, checksums: list[str]) -> int:
         """How many test items are among those that a run was trained or validated on."""
+
+    def keep_classes(self, classes: list[str]) -> None:
+        """Use only items of these classes from now on, where the config does not name any; before the data are read."""
+
+    def score_as_foreign(self) -> None:
+        """Score a run on these data that was trained on others: only the test split counts."""
+
+    def load_batch(self, batch: IndexBatch) -> NamedTuple:
+        """The items of an IndexBatch on the device of its `indices`: a PairBatch, ClipBatch, FeatureBatch or a task's own."""
 
 
 class Task(Protocol):

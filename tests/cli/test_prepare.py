@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from conftest import add_background, make_features, make_pairs, make_words, mixed_folders, tone
 from speechml.cli.data import data as app
 from speechml.cli.prepare import composed, prepare
-from speechml.data.base import PARTS
+from speechml.contracts import SPLITS
 from speechml.errors import UserError
 from speechml.runs.folder import read_card
 from speechml.storage import files
@@ -93,7 +93,7 @@ def test_a_run_of_prepared_data_builds_nothing(
     assert contents(own) == before
     assert card is not None
     assert f"fingerprint  {card['data']['fingerprint']}" in told
-    assert ", ".join(f"{part} {card['data']['recordings'][part]}" for part in PARTS) in told
+    assert ", ".join(f"{part} {card['data']['recordings'][part]}" for part in SPLITS) in told
 
 
 def test_the_command_prints_where_how_large_and_how_long(own: Path) -> None:
@@ -139,7 +139,7 @@ TRAINER = textwrap.dedent(
     import json, os, re, sys, time
     from pathlib import Path
     import speechml.engine.train as experiment
-    from speechml.data.base import PARTS, Picks
+    from speechml.contracts import SPLITS, IndexBatch
     from speechml.cli.prepare import composed
 
     place, overrides = Path(sys.argv[1]), sys.argv[2:]
@@ -160,8 +160,8 @@ TRAINER = textwrap.dedent(
             time.sleep(0.02)
 
     def gathered(data):  # all recordings, as a run does, but for what the network takes; the growth in kB
-        for part in PARTS:  # the first of each: what is made once and kept
-            data.gather(Picks(part, 0, next(iter(data._scoring_groups(data.corpus.parts[part])))[:1]))
+        for part in SPLITS:  # the first of each: what is made once and kept
+            data.load_batch(IndexBatch(part, 0, next(iter(data._scoring_groups(data.splits[part])))[:1]))
         before = memory("")["Anonymous"]
         for batch in (*data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()):
             data.on_after_batch_transfer(batch, 0)

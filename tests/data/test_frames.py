@@ -9,11 +9,11 @@ import soundfile
 import torch
 
 from conftest import make_pairs, tone
+from speechml.contracts import IndexBatch
 from speechml.data import MixedPairs, WavPairs
 from speechml.data import frames as frames_module
-from speechml.data.base import Picks
 from speechml.data.frames import Augment, FrameBatch, Framing, target_of
-from speechml.data.pairs import PairsData
+from speechml.data.pairs import PairDataModule
 from speechml.errors import UserError
 from speechml.signal.random import uniform
 from speechml.signal.stft import STFT, num_frames
@@ -28,7 +28,7 @@ def framing(sampling: str = "windows", run: int = 1, padding: bool = True, **aug
     return Framing(STFT(N_FFT, HOP), FRAMES, sampling, run, 1, silence, "magnitude", Augment(**augment))
 
 
-def pairs(root: Path, seconds: float = 0.5, count: int = 6, **common: Any) -> PairsData:
+def pairs(root: Path, seconds: float = 0.5, count: int = 6, **common: Any) -> PairDataModule:
     settings = {
         "sample_rate": 16000,
         "clip_s": 0.25,
@@ -40,9 +40,9 @@ def pairs(root: Path, seconds: float = 0.5, count: int = 6, **common: Any) -> Pa
     return WavPairs(str(make_pairs(root / "pairs", count, seconds=seconds)), **settings)
 
 
-def spectra(data: PairsData, recording: int) -> tuple[torch.Tensor, torch.Tensor]:
+def spectra(data: PairDataModule, recording: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Noisy and clean spectrum of a recording from its files, by the definition."""
-    name = data.corpus.names[recording]
+    name = data.item_names[recording]
     found = []
     for side in ("noisy", "clean"):
         waveform, _ = soundfile.read(data.root / side / f"{name}.wav", dtype="float32")  # type: ignore[attr-defined]
@@ -50,8 +50,8 @@ def spectra(data: PairsData, recording: int) -> tuple[torch.Tensor, torch.Tensor
     return found[0], found[1]
 
 
-def epoch(data: PairsData, number: int = 0) -> list[FrameBatch]:
-    found = [data.gather(Picks("train", number, index)) for index in data._training_groups(number)]
+def epoch(data: PairDataModule, number: int = 0) -> list[FrameBatch]:
+    found = [data.load_batch(IndexBatch("train", number, index)) for index in data._training_groups(number)]
     assert all(isinstance(batch, FrameBatch) for batch in found)
     return found  # type: ignore[return-value]
 
@@ -63,11 +63,11 @@ def test_windows_are_every_window_of_the_files_once(padding: bool, tmp_path: Pat
     seen = {}
     for batch in epoch(data):
         assert batch.noisy.shape[1:] == (FRAMES, BINS)
-        for number, window, target in zip(batch.numbers.tolist(), batch.noisy, batch.target, strict=True):
+        for number, window, target in zip(batch.indices.tolist(), batch.noisy, batch.target, strict=True):
             assert number not in seen
             seen[number] = (window, target[0])
     number = 0
-    for recording in data.corpus.parts["train"]:
+    for recording in data.splits["train"]:
         noisy, clean = spectra(data, recording)
         padded = torch.cat([SILENCE, noisy.abs()])
         for t in range(len(noisy)):
@@ -85,18 +85,18 @@ def test_windows_hold_one_spectrogram_and_not_one_a_window(tmp_path: Path) -> No
     epoch(data)
     assert data.frames is not None
     held = sum(t.nbytes for t in data.frames._block[1:3])  # type: ignore[union-attr,index]
-    total = sum(num_frames(data.corpus.lengths[i], HOP) for i in data.corpus.parts["train"])
+    total = sum(num_frames(data.corpus.lengths[i], HOP) for i in data.splits["train"])
     assert held <= 1.3 * total * BINS * 4 * 2  # noisy and clean, float32
 
 
 def test_blocks_give_the_same_windows_when_not_all_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = pairs(tmp_path)
     data.cut_into(framing())
-    whole = {int(n): w for batch in epoch(data) for n, w in zip(batch.numbers, batch.noisy, strict=True)}
+    whole = {int(n): w for batch in epoch(data) for n, w in zip(batch.indices, batch.noisy, strict=True)}
     monkeypatch.setattr(frames_module, "BLOCK_FRAMES", 130)
     monkeypatch.setattr(frames_module, "STEP", 10)
     data.cut_into(framing())
-    found = {int(n): w for batch in epoch(data, 1) for n, w in zip(batch.numbers, batch.noisy, strict=True)}
+    found = {int(n): w for batch in epoch(data, 1) for n, w in zip(batch.indices, batch.noisy, strict=True)}
     assert len(data.frames.blocks(1)) > 1  # type: ignore[union-attr]
     assert found.keys() == whole.keys()
     for number, window in found.items():
@@ -110,10 +110,10 @@ def test_runs_are_stretches_of_the_files(run: int, padding: bool, tmp_path: Path
     data.cut_into(framing("runs", run, padding))
     runs = data.frames
     for batch in epoch(data):
-        begins = runs._begins(batch.numbers, uniform(*[draw_key(data, 0), batch.numbers, 6])[:, 0])  # type: ignore[union-attr]
-        for i, number in enumerate(batch.numbers.tolist()):
+        begins = runs._begins(batch.indices, uniform(*[draw_key(data, 0), batch.indices, 6])[:, 0])  # type: ignore[union-attr]
+        for i, number in enumerate(batch.indices.tolist()):
             recording, begin = int(runs._of[number]), int(begins[i])  # type: ignore[union-attr]
-            name = data.corpus.names[recording]
+            name = data.item_names[recording]
             for side, found in (("noisy", batch.noisy[i, FRAMES - 1 :]), ("clean", batch.target[i])):
                 waveform, _ = soundfile.read(data.root / side / f"{name}.wav", dtype="float32")  # type: ignore[attr-defined]
                 padded = np.pad(waveform, (N_FFT // 2, N_FFT))
@@ -124,7 +124,7 @@ def test_runs_are_stretches_of_the_files(run: int, padding: bool, tmp_path: Path
             assert padding or begin >= (FRAMES - 1) * HOP
 
 
-def draw_key(data: PairsData, number: int) -> int:
+def draw_key(data: PairDataModule, number: int) -> int:
     from speechml.signal.random import key
 
     return key("run", data.seed, number)
@@ -151,13 +151,13 @@ def test_a_run_is_a_function_of_seed_epoch_and_its_number_alone(augment: dict[st
         data = pairs(tmp_path, batch_size=size)
         data.cut_into(framing("runs", 4, **augment))
         found.append(
-            {int(n): (w, t) for b in epoch(data, 2) for n, w, t in zip(b.numbers, b.noisy, b.target, strict=True)}
+            {int(n): (w, t) for b in epoch(data, 2) for n, w, t in zip(b.indices, b.noisy, b.target, strict=True)}
         )
     assert found[0].keys() == found[1].keys()
     for number, (noisy, target) in found[0].items():
         torch.testing.assert_close(noisy, found[1][number][0])
         torch.testing.assert_close(target, found[1][number][1])
-    other = {int(n): w for b in epoch(data, 3) for n, w in zip(b.numbers, b.noisy, strict=True)}
+    other = {int(n): w for b in epoch(data, 3) for n, w in zip(b.indices, b.noisy, strict=True)}
     assert any(not torch.allclose(other[n], found[0][n][0]) for n in other)
 
 
@@ -167,7 +167,7 @@ def test_remixed_noise_keeps_the_clean_run_and_comes_from_elsewhere(tmp_path: Pa
     for remix in (0.0, 1.0):
         data.cut_into(framing("runs", 4, remix=remix))
         found.append(
-            {int(n): (w, t) for b in epoch(data) for n, w, t in zip(b.numbers, b.noisy, b.target, strict=True)}
+            {int(n): (w, t) for b in epoch(data) for n, w, t in zip(b.indices, b.noisy, b.target, strict=True)}
         )
     for number, (noisy, target) in found[0].items():
         torch.testing.assert_close(found[1][number][1], target)
@@ -190,7 +190,7 @@ def test_mixtures_are_new_in_every_epoch_and_fixed_recordings_are_not(tmp_path: 
 
 
 def by_number(batches: list[FrameBatch]) -> torch.Tensor:
-    return torch.cat([b.noisy for b in batches])[torch.cat([b.numbers for b in batches]).argsort()]
+    return torch.cat([b.noisy for b in batches])[torch.cat([b.indices for b in batches]).argsort()]
 
 
 def test_the_best_magnitude_for_the_noisy_phase_is_the_phase_sensitive_one() -> None:
@@ -208,7 +208,7 @@ def test_recordings_shorter_than_a_window_are_refused_where_nothing_is_padded(sa
     with pytest.raises(UserError, match="shorter than one window of 5 frames"):
         data.cut_into(framing(sampling, padding=False))
     data.cut_into(framing(sampling))
-    assert data.items > 0
+    assert data.items_per_epoch > 0
     assert all(batch.noisy.isfinite().all() for batch in epoch(data))
 
 
@@ -229,9 +229,9 @@ def test_passes_make_an_epoch_longer_and_begin_elsewhere(tmp_path: Path) -> None
     counts = []
     for passes in (1, 3):
         data.cut_into(framing("runs", 4)._replace(passes=passes))
-        counts.append(data.items)
+        counts.append(data.items_per_epoch)
     assert counts[1] == 3 * counts[0]
     runs = data.frames
-    numbers = torch.arange(data.items)
+    numbers = torch.arange(data.items_per_epoch)
     begins = runs._begins(numbers, uniform(draw_key(data, 0), numbers, 6)[:, 0])  # type: ignore[union-attr]
-    assert len(set(zip(runs._of.tolist(), begins.tolist(), strict=True))) > 0.9 * data.items  # type: ignore[union-attr]
+    assert len(set(zip(runs._of.tolist(), begins.tolist(), strict=True))) > 0.9 * data.items_per_epoch  # type: ignore[union-attr]

@@ -9,8 +9,8 @@ import soundfile
 import torch
 
 from conftest import SHARED, mixed_folders, needs_shared
+from speechml.contracts import IndexBatch
 from speechml.data import MixedPairs
-from speechml.data.base import Picks
 from speechml.data.mixed_pairs import by_speaker, speakers_of
 from speechml.metrics.waveform import snr_db
 
@@ -20,7 +20,7 @@ def test_mixtures_have_the_snr_that_was_asked_for(tmp_path: Path, common: dict[s
     for part in ("train", "test"):
         for batch in data.batches(part):
             torch.testing.assert_close(
-                snr_db(batch.noisy, batch.clean), torch.full((len(batch.numbers),), 3.0).double(), atol=1e-3, rtol=0
+                snr_db(batch.noisy, batch.clean), torch.full((len(batch.indices),), 3.0).double(), atol=1e-3, rtol=0
             )
 
 
@@ -29,9 +29,9 @@ def test_training_mixtures_are_new_each_epoch_and_do_not_depend_on_the_batch(
 ) -> None:
     data = MixedPairs(**mixed_folders(tmp_path), **common)
     clips = data.corpus.clips
-    together = data.gather(Picks("train", 3, clips[:4])).noisy
-    assert torch.equal(data.gather(Picks("train", 3, clips[2:3])).noisy[0], together[2])
-    assert not torch.equal(data.gather(Picks("train", 4, clips[:4])).noisy, together)
+    together = data.load_batch(IndexBatch("train", 3, clips[:4])).noisy
+    assert torch.equal(data.load_batch(IndexBatch("train", 3, clips[2:3])).noisy[0], together[2])
+    assert not torch.equal(data.load_batch(IndexBatch("train", 4, clips[:4])).noisy, together)
 
 
 def test_no_stretch_of_noise_is_heard_in_two_parts(tmp_path: Path, common: dict[str, Any]) -> None:
@@ -59,8 +59,8 @@ def test_test_speakers_are_never_heard_in_training(count: int) -> None:
 
 def test_one_speaker_is_divided_by_recording_and_said(tmp_path: Path, common: dict[str, Any]) -> None:
     card = MixedPairs(**mixed_folders(tmp_path, speakers=1, each=6), **common).card()
-    assert card["protocol"] == "random"
-    assert any("one speaker only" in note for note in card["notes"])
+    assert card.protocol == "random"
+    assert any("one speaker only" in note for note in card.notes)
 
 
 @pytest.mark.parametrize(

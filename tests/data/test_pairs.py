@@ -11,7 +11,7 @@ import torch
 
 from conftest import make_pairs, mixed_folders, tone
 from speechml.data import LabPairs, MixedPairs, SpokenPairs, WavPairs
-from speechml.data.pairs import PairsData
+from speechml.data.pairs import PairDataModule
 from speechml.errors import UserError
 
 
@@ -28,7 +28,7 @@ def lab_pair(samples: int = 8000, seed: int = 0) -> tuple[torch.Tensor, torch.Te
 MODULES = ("wav", "lab", "mixed")
 
 
-def module(kind: str, root: Path, common: dict[str, Any], **extra: Any) -> PairsData:
+def module(kind: str, root: Path, common: dict[str, Any], **extra: Any) -> PairDataModule:
     if kind == "wav":
         return WavPairs(str(make_pairs(root / "pairs", 10)), **common, **extra)
     if kind == "lab":
@@ -39,16 +39,16 @@ def module(kind: str, root: Path, common: dict[str, Any], **extra: Any) -> Pairs
 @pytest.mark.parametrize("kind", MODULES)
 def test_no_recording_is_in_two_parts_and_none_is_lost(kind: str, tmp_path: Path, common: dict[str, Any]) -> None:
     corpus = module(kind, tmp_path, common).corpus
-    everything = [i for part in corpus.parts.values() for i in part]
+    everything = [i for part in corpus.splits.values() for i in part]
     assert sorted(everything) == list(range(len(corpus.names)))
 
 
 @pytest.mark.parametrize("kind", MODULES)
 def test_runs_that_differ_by_seed_share_a_test_set(kind: str, tmp_path: Path, common: dict[str, Any]) -> None:
     cards = [module(kind, tmp_path, common, seed=seed).card() for seed in (0, 1)]
-    assert cards[0]["test_fingerprint"] == cards[1]["test_fingerprint"]
+    assert cards[0].test_fingerprint == cards[1].test_fingerprint
     other = module(kind, tmp_path, {**common, "split_seed": 1}).card()
-    assert other["test_fingerprint"] != cards[0]["test_fingerprint"]
+    assert other.test_fingerprint != cards[0].test_fingerprint
     test = [list(module(kind, tmp_path, common, seed=seed).batches("test")) for seed in (0, 1)]
     for a, b in zip(*test, strict=True):
         assert torch.equal(a.noisy, b.noisy)
@@ -57,8 +57,8 @@ def test_runs_that_differ_by_seed_share_a_test_set(kind: str, tmp_path: Path, co
 @pytest.mark.parametrize("kind", MODULES)
 def test_every_test_recording_is_scored_once_and_whole(kind: str, tmp_path: Path, common: dict[str, Any]) -> None:
     data = module(kind, tmp_path, common)
-    seen = [(int(i), batch.clean.shape[-1]) for batch in data.batches("test") for i in batch.numbers]
-    assert sorted(i for i, _ in seen) == sorted(data.corpus.parts["test"])
+    seen = [(int(i), batch.clean.shape[-1]) for batch in data.batches("test") for i in batch.indices]
+    assert sorted(i for i, _ in seen) == sorted(data.splits["test"])
     assert all(data.corpus.lengths[i] == length for i, length in seen)
 
 
@@ -75,7 +75,7 @@ def test_an_epoch_holds_every_training_clip_once_in_another_order_each(
 def test_wav_pairs_are_the_files_themselves(tmp_path: Path, common: dict[str, Any]) -> None:
     data = WavPairs(str(make_pairs(tmp_path / "pairs")), **common)
     for batch in data.batches("test"):
-        name = data.corpus.names[int(batch.numbers[0])]
+        name = data.item_names[int(batch.indices[0])]
         for side, waveform in (("noisy", batch.noisy), ("clean", batch.clean)):
             expected, _ = soundfile.read(tmp_path / "pairs" / side / f"{name}.wav", dtype="float32")
             assert torch.equal(waveform[0, 0], torch.from_numpy(expected))
@@ -83,9 +83,9 @@ def test_wav_pairs_are_the_files_themselves(tmp_path: Path, common: dict[str, An
 
 def test_changed_files_are_read_again(tmp_path: Path, common: dict[str, Any]) -> None:
     root = make_pairs(tmp_path / "pairs")
-    first = WavPairs(str(root), **common).card()["fingerprint"]
+    first = WavPairs(str(root), **common).card().fingerprint
     soundfile.write(root / "clean" / "item0.wav", tone(1.5, hz=999), 16000)
-    assert WavPairs(str(root), **common).card()["fingerprint"] != first
+    assert WavPairs(str(root), **common).card().fingerprint != first
 
 
 def test_folders_train_and_test_are_the_parts(tmp_path: Path, common: dict[str, Any]) -> None:
@@ -93,14 +93,14 @@ def test_folders_train_and_test_are_the_parts(tmp_path: Path, common: dict[str, 
         make_pairs(tmp_path / "pairs" / part, count)
     data = WavPairs(str(tmp_path / "pairs"), **common)
     card = data.card()
-    assert card["protocol"] == "official"
-    assert card["recordings"] == {"train": 4, "val": 1, "test": 2}
-    assert all(data.corpus.names[i].startswith("test/") for i in data.corpus.parts["test"])
+    assert card.protocol == "official"
+    assert card.recordings == {"train": 4, "val": 1, "test": 2}
+    assert all(data.item_names[i].startswith("test/") for i in data.splits["test"])
 
 
 def test_another_sample_rate_is_resampled_and_said(tmp_path: Path, common: dict[str, Any]) -> None:
     data = WavPairs(str(make_pairs(tmp_path / "pairs", rate=8000)), **common)
-    assert data.card()["notes"] == ["12 files at 8000 Hz resampled to 16000 Hz (data.sample_rate sets it)"]
+    assert data.card().notes == ["12 files at 8000 Hz resampled to 16000 Hz (data.sample_rate sets it)"]
     assert set(data.corpus.lengths) == {24000}
 
 
@@ -162,7 +162,7 @@ def test_lab_pairs_are_the_tensors_themselves(tmp_path: Path, common: dict[str, 
     pairs = [lab_pair(seed=i) for i in range(30)]
     data = LabPairs(str(lab_file(tmp_path / "lab.pt", pairs)), **common)
     for batch in data.batches("test"):
-        for i, noisy, clean in zip(batch.numbers, batch.noisy, batch.clean, strict=True):
+        for i, noisy, clean in zip(batch.indices, batch.noisy, batch.clean, strict=True):
             assert torch.equal(noisy, pairs[int(i)][0])
             assert torch.equal(clean, pairs[int(i)][1])
 

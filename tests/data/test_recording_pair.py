@@ -35,15 +35,15 @@ def test_the_parts_are_stretches_of_the_files_one_after_another(tmp_path: Path, 
         assert batch.noisy.shape[-1] == round(seconds * RATE)
         found.append(batch.noisy[0, 0])
     assert torch.equal(torch.cat(found), torch.from_numpy(whole))
-    assert list(data.scored()) == ["train", "heldout"]
-    assert data.card()["protocol"] == "time"
+    assert list(data.scored_items()) == ["train", "heldout"]
+    assert data.card().protocol == "time"
 
 
 def _scored(data: RecordingPair, part: str) -> Any:
-    from speechml.data.sources import Picks
+    from speechml.contracts import IndexBatch
 
-    for index in data._scoring_groups(data.corpus.parts[part]):
-        yield data.gather(Picks("test", 0, index))
+    for index in data._scoring_groups(data.splits[part]):
+        yield data.load_batch(IndexBatch("test", 0, index))
 
 
 def test_without_a_held_out_part_the_whole_file_is_trained_on_and_that_is_said(
@@ -52,9 +52,9 @@ def test_without_a_held_out_part_the_whole_file_is_trained_on_and_that_is_said(
     data = RecordingPair(str(course_folder(tmp_path / "course")), heldout=0, **common)
     (batch,) = list(_scored(data, "train"))
     assert batch.noisy.shape[-1] == 20 * RATE
-    assert data.scored() == {"train": data.corpus.parts["train"]}
-    assert data.card()["protocol"] == "as_published"
-    assert any("no test" in note for note in data.card()["notes"])
+    assert data.scored_items() == {"train": data.splits["train"]}
+    assert data.card().protocol == "as_published"
+    assert any("no test" in note for note in data.card().notes)
 
 
 def test_training_clips_of_waveform_networks_stay_in_the_training_part(tmp_path: Path, common: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ def test_files_may_be_named_themselves(tmp_path: Path, common: dict[str, Any]) -
     named = RecordingPair(
         clean_file=str(root / "train_clean_male.wav"), noisy_file=str(root / "train_dirty_male.wav"), **common
     )
-    assert named.card()["fingerprint"] == RecordingPair(str(root), **common).card()["fingerprint"]
+    assert named.card().fingerprint == RecordingPair(str(root), **common).card().fingerprint
     assert named.unpaired() == []
 
 
@@ -93,7 +93,7 @@ def test_recordings_without_a_clean_one_are_given_as_they_are(tmp_path: Path, co
 def test_another_sample_rate_is_resampled_and_said_once(tmp_path: Path, common: dict[str, Any]) -> None:
     data = RecordingPair(str(course_folder(tmp_path / "course", rate=8000)), **common)
     assert sum(data.corpus.lengths) == 20 * RATE
-    assert [n for n in data.card()["notes"] if "resampled" in n] == [
+    assert [n for n in data.card().notes if "resampled" in n] == [
         "2 files at 8000 Hz resampled to 16000 Hz (data.sample_rate sets it)"
     ]
 
@@ -138,8 +138,8 @@ def test_a_folder_of_pairs_is_told_where_to_go(workplace: Path, common: dict[str
 def test_swapped_recordings_are_suspected(tmp_path: Path, common: dict[str, Any]) -> None:
     root = course_folder(tmp_path / "course")
     files = {"noisy_file": str(root / "train_clean_male.wav"), "clean_file": str(root / "train_dirty_male.wav")}
-    assert any("swapped?" in note for note in RecordingPair(**files, **common).card()["notes"])
-    assert not any("swapped?" in note for note in RecordingPair(str(root), **common).card()["notes"])
+    assert any("swapped?" in note for note in RecordingPair(**files, **common).card().notes)
+    assert not any("swapped?" in note for note in RecordingPair(str(root), **common).card().notes)
 
 
 def test_two_candidates_are_named(tmp_path: Path, common: dict[str, Any]) -> None:

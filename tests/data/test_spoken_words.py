@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from speechml.contracts import SPLITS, IndexBatch
 from speechml.data import SpokenWords
-from speechml.data.base import PARTS, Picks
 from speechml.data.spoken_words import WORDS, word
 from speechml.data.synthetic.pairs import speaker
 from speechml.errors import UserError
@@ -20,10 +20,10 @@ def opened(cache: Path, **keys) -> SpokenWords:
 
 def test_every_voice_says_every_word_and_is_in_one_part(cache: Path) -> None:
     data = opened(cache)
-    assert len(data.corpus.names) == 8 * 30
+    assert len(data.item_names) == 8 * 30
     assert data.classes == list(WORDS)
-    said_by = [name.split("/")[1].removesuffix(".wav").replace("_", "+", 1) for name in data.corpus.names]
-    voices = {part: {speaker(said_by[i]) for i in data.corpus.parts[part]} for part in PARTS}
+    said_by = [name.split("/")[1].removesuffix(".wav").replace("_", "+", 1) for name in data.item_names]
+    voices = {part: {speaker(said_by[i]) for i in data.splits[part]} for part in SPLITS}
     assert all(voices.values())
     assert not voices["train"] & voices["test"]
     assert not voices["val"] & (voices["train"] | voices["test"])
@@ -39,8 +39,8 @@ def test_a_word_is_the_same_alone_and_is_heard_whole() -> None:
 
 def test_some_of_the_words_may_be_asked_for(cache: Path) -> None:
     data = opened(cache, words=["yes", "no"])
-    assert len(data.corpus.names) == 16
-    assert data.gather(Picks("train", 0, torch.tensor([0, 1]))).label.tolist() in ([0, 1], [1, 0])
+    assert len(data.item_names) == 16
+    assert data.load_batch(IndexBatch("train", 0, torch.tensor([0, 1]))).label.tolist() in ([0, 1], [1, 0])
     with pytest.raises(UserError, match="no clips of the word maybe"):
         opened(cache, words=["yes", "maybe"]).card()
 

@@ -45,7 +45,7 @@ def test_the_training_loss_of_an_epoch_is_the_mean_over_its_rows(train: Callable
     from speechml.data import GenreFeatures
 
     known = GenreFeatures(root="x.npz", batch_size=60, split_seed=data.split_seed, cache=data.cache).corpus
-    rows = known.parts["train"]
+    rows = known.splits["train"]
     with torch.no_grad():
         wanted = torch.nn.functional.cross_entropy(task(known.features[rows]), known.labels[rows])
     with (run / "metrics.csv").open() as file:

@@ -49,16 +49,16 @@ def test_the_published_file_is_four_songs_in_two_channels(tmp_path: Path) -> Non
         left, right = ((found.song == song) & (found.channel == channel) for channel in (0, 1))
         assert np.corrcoef(found.features[left, 5], found.features[right, 5])[0, 1] > 0.9
     data = data_of(SMALL, tmp_path)
-    assert "metal 33.0%, EDM 33.6%, classical 33.4%; 30 rows repeat another one" in " ".join(data.card()["notes"])
+    assert "metal 33.0%, EDM 33.6%, classical 33.4%; 30 rows repeat another one" in " ".join(data.card().notes)
 
 
 def test_rows_as_published_are_divided_50_25_25_and_all_of_them_normalise(tmp_path: Path) -> None:
     data = data_of(make_features(tmp_path / "x.npz"), tmp_path)
-    counts = data.card()["recordings"]
+    counts = data.card().recordings
     assert counts == {"train": 194, "val": 97, "test": 97}
     with np.load(tmp_path / "x.npz") as file:
         np.testing.assert_allclose(data.rows_to_fit().numpy(), file["Xdata"], rtol=1e-6)
-    leaks = next(note for note in data.card()["notes"] if note.startswith("as published"))
+    leaks = next(note for note in data.card().notes if note.startswith("as published"))
     assert "normalise" in leaks
     assert "other channel" in leaks
 
@@ -68,8 +68,8 @@ def test_rows_divided_honestly_in_time_keep_both_channels_together_and_the_end_f
 
     path = make_features(tmp_path / "x.npz")
     data, found = data_of(path, tmp_path, protocol="honest"), read(path, tmp_path)
-    parts = data.corpus.parts
-    assert data.card()["protocol"] == "time"
+    parts = data.splits
+    assert data.card().protocol == "time"
     assert sum(map(len, parts.values())) == len(found.label)
     seen = [moments(found, rows) for rows in parts.values()]
     assert len(set.union(*seen)) == sum(map(len, seen))  # none in two parts
@@ -83,7 +83,7 @@ def test_rows_divided_honestly_in_time_keep_both_channels_together_and_the_end_f
 
 def test_the_test_part_in_time_is_the_same_for_every_split_seed_and_the_validation_is_not(tmp_path: Path) -> None:
     path = make_features(tmp_path / "x.npz")
-    one, other = (data_of(path, tmp_path, protocol="honest", split_seed=seed).corpus.parts for seed in (0, 1))
+    one, other = (data_of(path, tmp_path, protocol="honest", split_seed=seed).corpus.splits for seed in (0, 1))
     assert one["test"] == other["test"]
     assert one["val"] != other["val"]
 
@@ -137,8 +137,8 @@ def test_rows_with_nan_or_infinite_values_are_left_out_and_counted(tmp_path: Pat
     rows[5, 3], rows[9, 0] = np.nan, np.inf
     np.savez(tmp_path / "y.npz", Xdata=rows, Ydata=labels)
     data = data_of(tmp_path / "y.npz", tmp_path)
-    assert len(data.corpus.names) == len(rows) - 2
-    assert "2 rows with NaN or infinite values are left out" in data.card()["notes"]
+    assert len(data.item_names) == len(rows) - 2
+    assert "2 rows with NaN or infinite values are left out" in data.card().notes
 
 
 ROWS, LABELS = np.zeros((6, 12)), np.array([0, 0, 1, 1, 2, 2])[:, None]

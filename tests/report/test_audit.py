@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from audits import counts, found, states
 from conftest import SHARED, add_background, make_features, make_words, needs_shared, tone
+from speechml.contracts import SPLITS
 from speechml.data import GenreFeatures, SpeechCommands, SpokenPairs, SpokenWords
-from speechml.data.base import PARTS
-from speechml.data.provenance import Origins, speaker_in
+from speechml.data.provenance import Provenance, speaker_in
 from speechml.report.audit import audit_data, audit_lines, sources
 
 CLIPS = {"sample_rate": 16000, "batch_size": 8, "split_seed": 0}
@@ -36,7 +36,7 @@ def test_the_official_split_passes_and_the_books_random_one_is_flagged(words, tm
     assert audit_data(data)["verdict"] == "passes"
     assert states(data) == dict.fromkeys(("speakers", "identical audio", "statistics"), "passes")
     data = words(root, split="random")
-    names, parts = data.corpus.names, data.corpus.parts
+    names, parts = data.item_names, data.splits
     trained = [names[i].split("/")[1][:8] for i in parts["train"]]
     known = [i for i in parts["test"] if names[i].split("/")[1][:8] in trained]
     speakers = {names[i].split("/")[1][:8] for i in parts["test"]}
@@ -51,10 +51,10 @@ def test_the_official_split_passes_and_the_books_random_one_is_flagged(words, tm
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(PARTS), st.sampled_from(["anna", "ben", "cleo", "", None])), min_size=1))
+@given(st.lists(st.tuples(st.sampled_from(SPLITS), st.sampled_from(["anna", "ben", "cleo", "", None])), min_size=1))
 def test_known_speakers_are_counted_as_by_hand(items: list[tuple[str, str | None]]) -> None:
-    parts = {part: [i for i, (of, _) in enumerate(items) if of == part] for part in PARTS}
-    data: Any = SimpleNamespace(called="clips", corpus=SimpleNamespace(parts=parts))
+    parts = {part: [i for i, (of, _) in enumerate(items) if of == part] for part in SPLITS}
+    data: Any = SimpleNamespace(spec=SimpleNamespace(item_name="clips"), splits=parts)
     finding = next(sources(data, "speaker", [speaker for _, speaker in items], in_time=False), None)
     known = {
         other: [i for i in parts["test"] if items[i][1] and any(items[i][1] == items[j][1] for j in parts[other])]
@@ -74,7 +74,7 @@ def test_known_speakers_are_counted_as_by_hand(items: list[tuple[str, str | None
 def test_a_copy_under_another_name_and_label_is_found(words, tmp_path: Path) -> None:
     root = make_words(tmp_path / "words", words=("high", "low"), speakers=20)
     before = words(root).corpus
-    of = {part: [before.names[i] for i in before.parts[part]] for part in PARTS}
+    of = {part: [before.names[i] for i in before.splits[part]] for part in SPLITS}
     test, val, train = (next(n for n in of[part] if n.startswith("low/")) for part in ("test", "val", "train"))
     marks = {part: Path(name).name[:8] for part, name in (("test", test), ("val", val))}
     shutil.copy(root / train, root / "high" / f"{marks['test']}_nohash_7.wav")  # a speaker of the test
@@ -94,8 +94,8 @@ def test_a_copy_under_another_name_and_label_is_found(words, tmp_path: Path) -> 
 def test_silence_is_not_called_a_copy(words, tmp_path: Path) -> None:
     root = make_words(tmp_path / "words", words=("high", "low"), speakers=20)
     corpus = words(root).corpus
-    for part in PARTS:
-        soundfile.write(root / corpus.names[corpus.parts[part][0]], np.zeros(16000), 16000)
+    for part in SPLITS:
+        soundfile.write(root / corpus.names[corpus.splits[part][0]], np.zeros(16000), 16000)
     finding = found(words(root))["identical audio"]
     assert finding["state"] == "passes"
     assert "3 silent ones" in finding["found"]
@@ -107,7 +107,7 @@ def test_noise_of_a_silence_class_is_cut_in_time(words, tmp_path: Path) -> None:
     data = words(root, silence=True)
     assert states(data)["noise"] == "passes"
     corpus = data.corpus
-    files = [{corpus.names[i].split("#")[0] for i in corpus.parts[part] if "#" in corpus.names[i]} for part in PARTS]
+    files = [{corpus.names[i].split("#")[0] for i in corpus.splits[part] if "#" in corpus.names[i]} for part in SPLITS]
     assert files[0] & files[2]
     assert "2 recordings of noise are in every part" in found(data)["noise"]["found"]
 
@@ -139,8 +139,8 @@ def test_the_official_split_of_real_recordings_passes(words) -> None:
     root = SHARED / "speech-commands"
     assert audit_data(words(root))["verdict"] == "passes"
     data = words(root, split="random")
-    names = data.corpus.names
-    marks = {part: [names[i].split("/")[1].split("_")[0] for i in data.corpus.parts[part]] for part in PARTS}
+    names = data.item_names
+    marks = {part: [names[i].split("/")[1].split("_")[0] for i in data.splits[part]] for part in SPLITS}
     known = [mark for mark in marks["test"] if mark in marks["train"]]
     assert counts(found(data)["speakers"]) == (len(known), len(marks["test"]))
     assert len(known) > 0.5 * len(marks["test"])
@@ -155,21 +155,21 @@ def test_the_embedded_corpora_pass(cache: Path) -> None:
 
 def test_spoken_words_at_random_mix_voices_and_are_flagged(cache: Path) -> None:
     data = SpokenWords(voices=6, split="random", **CLIPS, cache=str(cache))
-    assert data.card()["recordings"] == {"train": 108, "val": 36, "test": 36}
-    assert data.card()["protocol"] == "random"
-    assert any("same speakers" in note for note in data.card()["notes"])
+    assert data.card().recordings == {"train": 108, "val": 36, "test": 36}
+    assert data.card().protocol == "random"
+    assert any("same speakers" in note for note in data.card().notes)
     assert counts(found(data)["speakers"]) == (36, 36)
     some = SpokenWords(voices=6, words=["yes", "no"], split="random", **CLIPS, cache=str(cache))
-    assert [len(some.corpus.parts[part]) for part in PARTS] == [8, 2, 2]
+    assert [len(some.corpus.splits[part]) for part in SPLITS] == [8, 2, 2]
     with pytest.raises(ValueError, match="official or random"):
         SpokenWords(voices=6, split="speaker", **CLIPS, cache=str(cache))
 
 
 def beside(data: GenreFeatures) -> tuple[int, int]:
     """Test rows whose other channel, or a block beside it, is trained on, and those between two such blocks."""
-    places = [(song, int(block)) for song, _, block in (name.rsplit("/", 2) for name in data.corpus.names)]
-    train = {places[i] for i in data.corpus.parts["train"]}
-    test = [places[i] for i in data.corpus.parts["test"]]
+    places = [(song, int(block)) for song, _, block in (name.rsplit("/", 2) for name in data.item_names)]
+    train = {places[i] for i in data.splits["train"]}
+    test = [places[i] for i in data.splits["test"]]
     near = sum(any((song, block + step) in train for step in (-1, 0, 1)) for song, block in test)
     return near, len(test)
 
@@ -183,11 +183,11 @@ def test_the_exercises_split_is_flagged_with_its_shares_and_the_honest_one_apart
     data = GenreFeatures(str(file), **ROWS, cache=str(tmp_path))
     checks = found(data)
     assert {checks[name]["state"] for name in ("songs", "moments", "statistics")} == {"flagged"}
-    total = len(data.corpus.parts["test"])
+    total = len(data.splits["test"])
     assert counts(checks["songs"]) == counts(checks["statistics"]) == (total, total)
     assert counts(checks["moments"]) == beside(data)
     features = data.corpus.features.tolist()
-    parts = data.corpus.parts
+    parts = data.splits
     again = [i for i in parts["test"] if any(features[i] == features[j] for j in parts["train"] + parts["val"])]
     assert counts(checks["identical audio"]) == (len(again), total)
     assert bool(again) == (not own)  # the published file repeats rows
@@ -205,7 +205,7 @@ def test_the_exercises_split_is_flagged_with_its_shares_and_the_honest_one_apart
 def test_songs_that_are_in_one_part_only_pass(tmp_path: Path) -> None:
     file = make_features(tmp_path / "x.npz", blocks=(20, 22, 24, 26, 28, 30), genres=(0, 0, 0, 1, 1, 1))
     data = GenreFeatures(str(file), "honest", **ROWS, cache=str(tmp_path))
-    assert data.card()["protocol"] == "song"
+    assert data.card().protocol == "song"
     assert audit_data(data)["verdict"] == "passes"
 
 
@@ -213,8 +213,8 @@ def test_an_audit_of_65000_clips_takes_no_time() -> None:
     names = [f"word{i % 30}/{i // 25:08x}_nohash_{i % 5}.wav" for i in range(65_000)]
     order = np.random.default_rng(0).permutation(65_000).tolist()
     parts = {"train": order[:39_000], "val": order[39_000:52_000], "test": order[52_000:]}
-    data: Any = SimpleNamespace(called="clips", corpus=SimpleNamespace(parts=parts))
-    data.origins = lambda: Origins(
+    data: Any = SimpleNamespace(spec=SimpleNamespace(item_name="clips"), splits=parts)
+    data.provenance = lambda: Provenance(
         {"": [f"{i:064x}" for i in range(65_000)]}, lambda *_: False, parts["train"],
         {"speaker": [speaker_in(name) for name in names]},
     )  # fmt: skip

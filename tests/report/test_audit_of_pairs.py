@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from audits import counts, found, states
 from conftest import composed, make_pairs, mixed_folders, tone
+from speechml.contracts import SPLITS, IndexBatch
 from speechml.data import LabPairs, MixedPairs, RecordingPair, WavPairs, mixed_pairs
-from speechml.data.base import PARTS, Picks
-from speechml.data.pairs import PairsData
+from speechml.data.pairs import PairDataModule
 from speechml.report.audit import overlapping
 
 
 def heard_samples(data: MixedPairs, part: str) -> set[int]:
     """Values of noise that a part hears in many mixtures with silence, which leaves the noise as it is."""
     silence = torch.zeros(200, 1, 2000)
-    mixed = [data.corpus.source._mixed(silence, Picks(part, epoch, torch.arange(200)))[0] for epoch in range(3)]
+    mixed = [data.corpus.source._mixed(silence, IndexBatch(part, epoch, torch.arange(200)))[0] for epoch in range(3)]
     return {round(value * 32768) for value in torch.cat(mixed).flatten().tolist()}
 
 
@@ -42,7 +42,7 @@ def test_noise_cut_in_time_passes_and_noise_that_is_not_is_flagged(
     ):
         monkeypatch.setattr(mixed_pairs, "NOISE_SPANS", spans)
         data = MixedPairs(**folders, **common)
-        heard = [heard_samples(data, part) for part in PARTS]
+        heard = [heard_samples(data, part) for part in SPLITS]
         assert any(one & other for one, other in combinations(heard, 2)) == (state == "flagged")
         assert states(data)["noise"] == state
         assert states(data)["speakers"] == "passes"
@@ -127,7 +127,7 @@ def test_a_pair_that_a_lab_file_holds_twice_is_found(tmp_path: Path, common: dic
     torch.save(pairs, tmp_path / "lab.pt")
     data = LabPairs(str(tmp_path / "lab.pt"), **common)
     assert states(data)["identical audio"] == "passes"
-    parts = data.corpus.parts
+    parts = data.splits
     pairs[parts["test"][0]] = pairs[parts["train"][0]]
     torch.save(pairs, tmp_path / "lab.pt")
     finding = found(LabPairs(str(tmp_path / "lab.pt"), **common))["identical audio"]
@@ -163,16 +163,16 @@ def test_what_tasks_fit_before_training_is_of_the_training_part(
     )
     task.setup_for(data)
     taken: list[int] = []
-    gather = PairsData.gather
+    load_batch = PairDataModule.load_batch
 
-    def noted(self: PairsData, picks: Picks) -> Any:
-        batch: Any = gather(self, picks)
+    def noted(self: PairDataModule, wanted: IndexBatch) -> Any:
+        batch: Any = load_batch(self, wanted)
         source = self.corpus.source.clean
-        recordings = source.row_file[picks.numbers] if self.frames is None else self.corpus.parts[picks.part]
+        recordings = source.row_file[wanted.indices] if self.frames is None else self.splits[wanted.split]
         taken.extend(torch.as_tensor(recordings).tolist())
         return batch
 
-    monkeypatch.setattr(PairsData, "gather", noted)
+    monkeypatch.setattr(PairDataModule, "load_batch", noted)
     task.prepare(data)
     assert taken
-    assert set(taken) <= set(data.corpus.parts["train"]) == set(data.origins().fitted)
+    assert set(taken) <= set(data.splits["train"]) == set(data.provenance().fitted)

@@ -13,8 +13,8 @@ from sklearn.metrics import accuracy_score, f1_score
 import speechml
 from conftest import TINY, add_background, command, composed, make_words
 from speechml.callbacks.word_figures import confident_errors
+from speechml.contracts import IndexBatch
 from speechml.data import SpeechCommands
-from speechml.data.base import Picks
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.errors import UserError
 from speechml.report.class_summary import of_these_data
@@ -52,7 +52,7 @@ def test_a_run_leaves_scores_figures_and_predictions(train: Callable[..., Path],
     data = SpeechCommands(
         str(words), sample_rate=16000, batch_size=8, split_seed=0, cache=card["data"]["data"] and str(folder / "c")
     )
-    assert sorted(found["name"]) == sorted(data.corpus.names[i] for i in data.corpus.parts["test"])
+    assert sorted(found["name"]) == sorted(data.item_names[i] for i in data.splits["test"])
     assert list(found["classes"]) == ["high", "low", "middle"]
     assert [found["classes"][i] for i in found["label"]] == [name.split("/")[0] for name in found["name"]]
     named = found["logits"].argmax(1)
@@ -85,9 +85,9 @@ def test_a_run_learns_and_its_model_is_loaded_whole(train: Callable[..., Path], 
     assert model.classes == ["high", "low", "middle"]
     data = SpeechCommands(str(words), sample_rate=16000, batch_size=8, split_seed=0, cache=str(folder / "c"))
     found = np.load(folder / "predictions.npz")
-    number = data.corpus.names.index(str(found["name"][0]))
+    number = data.item_names.index(str(found["name"][0]))
     with torch.no_grad():
-        logits = model(data.gather(Picks("test", 0, torch.tensor([number]))).waveform)
+        logits = model(data.load_batch(IndexBatch("test", 0, torch.tensor([number]))).waveform)
     np.testing.assert_allclose(logits[0].numpy(), found["logits"][0], rtol=1e-4, atol=1e-4)
 
 

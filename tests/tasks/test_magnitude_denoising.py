@@ -10,8 +10,8 @@ import torch
 
 from conftest import SHARED, needs_shared
 from data.test_recording_pair import course_folder
+from speechml.contracts import PairBatch
 from speechml.data import RecordingPair
-from speechml.data.sources import PairBatch
 from speechml.metrics.waveform import snr_db
 from speechml.storage import audio
 from speechml.tasks import MagnitudeDenoiser

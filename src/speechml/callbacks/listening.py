@@ -12,15 +12,15 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from speechml.data.base import Picks
+from speechml.contracts import IndexBatch
 from speechml.storage import audio
 from speechml.storage.files import write_json
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from speechml.data.pairs import PairsData
-    from speechml.data.sources import PairBatch
+    from speechml.contracts import PairBatch
+    from speechml.data.pairs import PairDataModule
     from speechml.tasks.denoising import DenoisingTask
 
 CHECKPOINTS = {"last.ckpt": "denoised", "best.ckpt": "denoised_best"}  # what each one's weights make of a recording
@@ -128,20 +128,20 @@ def denoise_split(
     trainer: pl.Trainer, module: pl.LightningModule, split: str, count: int
 ) -> list[tuple[str, Versions]]:
     """Denoise the first recordings of a split: name and versions of each."""
-    data = cast("PairsData", trainer.datamodule)  # type: ignore[attr-defined] # Lightning sets it late
+    data = cast("PairDataModule", trainer.datamodule)  # type: ignore[attr-defined] # Lightning sets it late
     recordings = []
-    for index in data.corpus.parts[split][:count]:
-        batch = cast("PairBatch", data.gather(Picks(split, 0, torch.tensor([index], device=module.device))))
+    for index in data.splits[split][:count]:
+        batch = cast("PairBatch", data.load_batch(IndexBatch(split, 0, torch.tensor([index], device=module.device))))
         with torch.no_grad():
             denoised = module(batch.noisy)
         versions = {"noisy": batch.noisy, "clean": batch.clean, "denoised": denoised}
-        recordings.append((data.corpus.names[index], {k: v[0, 0].float().cpu() for k, v in versions.items()}))
+        recordings.append((data.item_names[index], {k: v[0, 0].float().cpu() for k, v in versions.items()}))
     return recordings
 
 
 def denoise_unpaired(trainer: pl.Trainer, module: pl.LightningModule) -> list[tuple[str, Versions]]:
     """Denoise the recordings that have no clean version: name and versions of each."""
-    data = cast("PairsData", trainer.datamodule)  # type: ignore[attr-defined] # Lightning sets it late
+    data = cast("PairDataModule", trainer.datamodule)  # type: ignore[attr-defined] # Lightning sets it late
     recordings = []
     for name, waveform in data.unpaired():
         noisy = torch.from_numpy(waveform)

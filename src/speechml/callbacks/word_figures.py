@@ -14,7 +14,7 @@ from torch import Tensor
 
 from speechml.callbacks.figure_callback import FigureCallback
 from speechml.callbacks.listening import tensorboard_writers, write_index
-from speechml.data.base import Picks
+from speechml.contracts import IndexBatch
 from speechml.metrics.classification import confusion
 from speechml.report.figures import draw_alluvial, draw_confusion, literal, make_axes
 from speechml.signal.front_ends import FrontEnd
@@ -23,7 +23,7 @@ from speechml.storage import audio
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from speechml.data.clips import ClipsData
+    from speechml.data.clips import WordDataModule
     from speechml.tasks.classification import Classification
     from speechml.tasks.word_classification import Classifier
 
@@ -37,8 +37,8 @@ class WordFigures(FigureCallback):
     watched = ("train/loss", "val/loss", "train/acc", "val/acc")
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
-        task, data = cast("Classifier", module), cast("ClipsData", trainer.datamodule)  # type: ignore[attr-defined]
-        numbers, logits, labels = scored_items(task, data.corpus.parts["test"])
+        task, data = cast("Classifier", module), cast("WordDataModule", trainer.datamodule)  # type: ignore[attr-defined]
+        numbers, logits, labels = scored_items(task, data.splits["test"])
         if not numbers:  # a limit of batches left only validation clips
             return {}
         counts = confusion(labels, logits.argmax(1), len(task.classes)).numpy()
@@ -83,11 +83,11 @@ def scored_items(task: Classification, numbers: Sequence[int]) -> tuple[list[int
     return kept, logits, torch.tensor([row["label"] for row in rows], dtype=torch.long)
 
 
-def load_clips(data: ClipsData, task: Classifier, numbers: Sequence[int]) -> list[tuple[str, Tensor]]:
+def load_clips(data: WordDataModule, task: Classifier, numbers: Sequence[int]) -> list[tuple[str, Tensor]]:
     """Names and waveforms (time,) of test clips."""
-    batch = data.gather(Picks("test", 0, torch.tensor(numbers, device=task.device)))
+    batch = data.load_batch(IndexBatch("test", 0, torch.tensor(numbers, device=task.device)))
     waveforms = batch.waveform[:, 0].float().cpu()
-    return [(data.corpus.names[number], waveform) for number, waveform in zip(numbers, waveforms, strict=True)]
+    return [(data.item_names[number], waveform) for number, waveform in zip(numbers, waveforms, strict=True)]
 
 
 def confident_errors(

@@ -18,9 +18,10 @@ import speechml.config.resolvers  # noqa: F401 (registers them)
 from speechml.cli.hydra_app import translate_hydra_errors
 from speechml.config.compose import check_keys, conf_dir, make_paths_absolute, resolve_config
 from speechml.config.instantiate import build
-from speechml.data.base import PARTS
+from speechml.contracts import SPLITS
 from speechml.engine.process import prepare as prepare_process
 from speechml.errors import UserError
+from speechml.runs.card import DataCard
 from speechml.runs.catalogue import as_size
 from speechml.storage.files import builds
 
@@ -59,7 +60,7 @@ def opened(cfg: DictConfig) -> Any:
     return build(config["data"], where="data")
 
 
-def report(card: dict[str, Any], folders: dict[Path, bool], seconds: float) -> str:
+def report(card: DataCard, folders: dict[Path, bool], seconds: float) -> str:
     """What there is now, a line each.
 
     Args:
@@ -67,16 +68,16 @@ def report(card: dict[str, Any], folders: dict[Path, bool], seconds: float) -> s
         folders: packs, and whether they were built just now.
         seconds: that it took.
     """
-    lines = [f"{card['data']}: {card['protocol']} split"]
+    lines = [f"{card.data}: {card.protocol} split"]
     for folder, built in folders.items():
         lines.append(f"packed       {folder} ({as_size(size(folder))}{'' if built else ', was there already'})")
     if not folders:
         lines.append("packed       nothing: these data are read from their own file")
-    counts = ", ".join(f"{part} {card['recordings'][part]}" for part in PARTS)
-    lines.append(f"{card['called']:<12} {counts}")
-    lines.append(f"fingerprint  {card['fingerprint']}")
+    counts = ", ".join(f"{part} {card.recordings[part]}" for part in SPLITS)
+    lines.append(f"{card.called:<12} {counts}")
+    lines.append(f"fingerprint  {card.fingerprint}")
     lines.append(f"took         {seconds:.1f} s")
-    return "\n".join([*lines, *(f"note: {note}" for note in card["notes"])])
+    return "\n".join([*lines, *(f"note: {note}" for note in card.notes)])
 
 
 def size(folder: Path) -> int:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from speechml.config.compose import did_you_mean
-from speechml.data.base import PARTS, PartsData, Picks, divided, fits
-from speechml.data.provenance import Origins, is_constant, samples_of
+from speechml.contracts import SPLITS, IndexBatch, ItemKind
+from speechml.data.base import BaseDataModule, DataOptions, fits, random_split
+from speechml.data.provenance import Provenance, is_constant, samples_of
 from speechml.errors import UserError
 from speechml.storage.pack import Pack
 
 CLIP_S = 1.0  # s, the length of a Speech Commands clip
 SPANS = {"train": (0, 8), "val": (8, 9), "test": (9, 10)}  # tenths of a background recording that a part hears
-SPLITS = ("official", "random")
+SPLIT_RULES = ("official", "random")
 MIXED = "split by clip: the same speakers are in training and test part, so the scores are too good"  # of random ones
 
 
 class ClipBatch(NamedTuple):
-    """waveform: (batch, 1, time); label: (batch,) class numbers; numbers: (batch,) clip numbers within the corpus."""
+    """waveform: (batch, 1, time); label: (batch,) class numbers; indices: (batch,) clip numbers within the corpus."""
 
     waveform: Tensor
     label: Tensor
-    numbers: Tensor
+    indices: Tensor
     epoch: int
-    data: ClipsData  # for noise and other clips to mix with
+    data: WordDataModule  # for noise and other clips to mix with
 
 
 class Background(NamedTuple):
@@ -98,7 +99,7 @@ class ClipCorpus(NamedTuple):
     names: list[str]
     lengths: list[int]  # samples
     sums: list[str]  # checksums
-    parts: dict[str, list[int]]
+    splits: dict[str, list[int]]
     classes: list[str]
     labels: Tensor  # (clips,) numbers of classes
     labels_by_name: list[str]
@@ -118,7 +119,14 @@ class Resident(NamedTuple):
     train: Tensor
 
 
-class ClipsData(PartsData):
+class WordOptions(DataOptions, total=False):
+    """What every data module for words takes; see `WordDataModule`."""
+
+    words: list[str] | None
+    split: str
+
+
+class WordDataModule(BaseDataModule[ClipCorpus]):
     """Base of the data modules for words.
 
     Args:
@@ -127,14 +135,14 @@ class ClipsData(PartsData):
         common: what every data module takes.
     """
 
-    called = "clips"
-    least = 2  # batch normalisation has no variance of a single clip
-    limited_to: list[str] | None = None  # the words of the run that is scored on these data, where words is null
+    kind = ItemKind.CLIPS
+    item_name = "clips"
+    min_batch_per_rank = 2  # batch normalisation has no variance of a single clip
 
-    def __init__(self, words: list[str] | None = None, split: str = "official", **common: Any) -> None:
+    def __init__(self, words: list[str] | None = None, split: str = "official", **common: Unpack[DataOptions]) -> None:
         super().__init__(**common)
-        if split not in SPLITS:
-            raise ValueError(f"split is {split!r}; it can be {' or '.join(SPLITS)}")
+        if split not in SPLIT_RULES:
+            raise ValueError(f"split is {split!r}; it can be {' or '.join(SPLIT_RULES)}")
         if isinstance(words, str):
             raise ValueError(f"words is {words!r}; it is a list, as in data.words=[yes,no]")
         if words is not None:
@@ -143,9 +151,12 @@ class ClipsData(PartsData):
                     raise ValueError(f"words holds {word!r}, which YAML made of an unquoted word; write it in quotes")
             if len(set(words)) < max(2, len(words)):
                 raise ValueError(f"words is {words}; give at least two different ones")
-        if self.batch_size < self.least:
-            raise ValueError(f"batch_size is {self.batch_size}; it must be at least {self.least} for words")
+        if self.batch_size < self.min_batch_per_rank:
+            raise ValueError(
+                f"batch_size is {self.batch_size}; it must be at least {self.min_batch_per_rank} for words"
+            )
         self.words, self.split = words, split
+        self._kept: list[str] | None = None  # the words of the run that is scored on these data, where `words` is null
         self.row = round(CLIP_S * self.sample_rate)
         self._resident: Resident | None = None
 
@@ -160,9 +171,9 @@ class ClipsData(PartsData):
                 near = did_you_mean(word, there) or f" (there are: {', '.join(there)})"
                 raise UserError(f"{where} has no clips of the word {word}{near}")
         words, notes = list(self.words or there), []
-        if self.words is None and self.limited_to is not None:
-            words = [word for word in self.limited_to if word in there]
-            absent = [word for word in self.limited_to if word not in there and not word.startswith("_")]
+        if self.words is None and self._kept is not None:
+            words = [word for word in self._kept if word in there]
+            absent = [word for word in self._kept if word not in there and not word.startswith("_")]
             notes = [f"not scored, for want of clips: {', '.join(absent)}"] if absent else []
             if len(words) < len(there):
                 notes += [f"only the words that the run knows are scored: {', '.join(words)}"]
@@ -170,37 +181,39 @@ class ClipsData(PartsData):
             raise UserError(f"{where} has clips of {len(words)} of the words wanted; there must be at least two")
         return words, notes
 
+    def keep_classes(self, classes: list[str]) -> None:
+        self._kept = classes
+
     @property
     def classes(self) -> list[str]:
         """Names of the classes, in the order of the network's outputs."""
         return list(self.corpus.classes)
 
-    def remedy(self, part: str) -> str:  # noqa: ARG002 (the same for all)
+    def remedy(self, split: str) -> str:  # noqa: ARG002 (the same for all)
         return "give more clips"
 
-    def scored(self) -> dict[str, list[int]]:
+    def scored_items(self) -> dict[str, list[int]]:
         """Validation and test clips: choices are made on the first, and both are scored with the same weights."""
-        parts = self.corpus.parts
-        return {"test": parts["test"]} if self.foreign else {"val": parts["val"], "test": parts["test"]}
-
-    def card(self) -> dict[str, Any]:
-        return super().card() | {"classes": self.classes}
+        parts = self.corpus.splits
+        return {"test": parts["test"]} if self.is_foreign else {"val": parts["val"], "test": parts["test"]}
 
     def speakers(self) -> list[str | None]:
         """Who speaks in each clip; empty where nobody does, None where it is not known, as here."""
         return [None] * len(self.corpus.names)
 
-    def origins(self) -> Origins:
-        c: ClipCorpus = self.corpus
+    def provenance(self) -> Provenance:
+        c = self.corpus
         files = c.pack.row_file
 
         def silent(_: str, item: int) -> bool:
             return is_constant(samples_of(c.pack, int(files[c.rows[item]])))
 
-        return Origins(marks={"": c.sums}, silent=silent, fitted=c.parts["train"], sources={"speaker": self.speakers()})
+        return Provenance(
+            content_keys={"": c.sums}, silent=silent, fitted=c.splits["train"], sources={"speaker": self.speakers()}
+        )
 
-    def _marks(self, item: int) -> tuple[Any, ...]:
-        return (*super()._marks(item), self.corpus.labels_by_name[item])
+    def _identity(self, item: int) -> tuple[str, ...]:
+        return (*super()._identity(item), self.corpus.labels_by_name[item])
 
     def _on(self, device: torch.device) -> Resident:
         """The corpus on a device, whole where it fits."""
@@ -212,7 +225,7 @@ class ClipsData(PartsData):
                 same = c.background.pack is c.pack
                 background = Background(pack, c.background.files.to(device)) if same else c.background.to(device)
             where = pack.samples.device
-            train = torch.tensor(c.parts["train"], device=device)
+            train = torch.tensor(c.splits["train"], device=device)
             self._resident = Resident(device, pack, background, c.rows.to(where), c.labels.to(device), train)
         return self._resident
 
@@ -223,20 +236,20 @@ class ClipsData(PartsData):
 
     def others(self, places: Tensor, epoch: int) -> ClipBatch:
         """Clips of the training part by their place in it. Shape: places (batch,)."""
-        return self.gather(Picks("train", epoch, self._on(places.device).train[places]))
+        return self.load_batch(IndexBatch("train", epoch, self._on(places.device).train[places]))
 
-    def gather(self, picks: Picks) -> ClipBatch:
-        """The clips of `picks` on the device of `picks.numbers`."""
-        numbers = picks.numbers
+    def load_batch(self, batch: IndexBatch) -> ClipBatch:
+        """The clips of `batch` on the device of `batch.indices`."""
+        numbers = batch.indices
         here = self._on(numbers.device)
         waveform = here.pack.gather_rows(here.rows[numbers.to(here.rows.device)]).to(numbers.device)
-        return ClipBatch(waveform, here.labels[numbers], numbers, picks.epoch, self)
+        return ClipBatch(waveform, here.labels[numbers], numbers, batch.epoch, self)
 
 
 def at_random(count: int, used: list[int], split_seed: int) -> list[str]:
     """The part of each of `count` clips, 60/20/20 of those in `used`, by clip; what is not used is called train."""
     parts = ["train"] * count
-    for part, places in divided(len(used), split_seed).items():
+    for part, places in random_split(len(used), split_seed).items():
         for place in places:
             parts[used[place]] = part
     return parts
@@ -246,7 +259,7 @@ def corpus_of(
     items: Items, classes: list[str], pack: Pack, background: Background, protocol: str, notes: list[str]
 ) -> ClipCorpus:
     """A corpus of items, with a note where the same recording is in the test part and in another."""
-    parts: dict[str, list[int]] = {part: [] for part in PARTS}
+    parts: dict[str, list[int]] = {part: [] for part in SPLITS}
     for i, part in enumerate(items.parts):
         parts[part].append(i)
     heard = {items.sums[i] for part in ("train", "val") for i in parts[part]}
@@ -261,7 +274,7 @@ def corpus_of(
     number = {label: i for i, label in enumerate(classes)}
     return ClipCorpus(
         pack=pack, background=background, names=items.names, lengths=[pack.row] * len(items.names), sums=items.sums,
-        parts=parts, classes=classes, labels=torch.tensor([number[label] for label in items.labels]),
+        splits=parts, classes=classes, labels=torch.tensor([number[label] for label in items.labels]),
         labels_by_name=items.labels, rows=torch.tensor(items.rows), protocol=protocol, notes=notes,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechml.data.base import Picks
+from speechml.contracts import IndexBatch
 from speechml.data.sources import PairSource
 from speechml.signal.random import key, permutation, uniform
 from speechml.signal.stft import STFT, num_frames
@@ -52,11 +52,11 @@ class Framing(NamedTuple):
 
 
 class FrameBatch(NamedTuple):
-    """noisy: (batch, frames - 1 + run, bins) magnitudes; target: (batch, run, bins); numbers: (batch,) items."""
+    """noisy: (batch, frames - 1 + run, bins) magnitudes; target: (batch, run, bins); indices: (batch,) items."""
 
     noisy: Tensor
     target: Tensor
-    numbers: Tensor
+    indices: Tensor
 
 
 def target_of(noisy: Tensor, clean: Tensor, kind: str) -> Tensor:
@@ -121,21 +121,21 @@ class Windows:
             groups += numbers[order].split(size)
         return groups
 
-    def gather(self, picks: Picks, source: PairSource) -> FrameBatch:
-        """The windows of `picks`, on the device of `picks.numbers`."""
-        numbers = picks.numbers.cpu()
+    def load_batch(self, batch: IndexBatch, source: PairSource) -> FrameBatch:
+        """The windows of `batch`, on the device of `batch.indices`."""
+        numbers = batch.indices.cpu()
         rows = self.row[numbers]
-        noisy, target, starts = self._held(int(rows[0]), picks, source)
+        noisy, target, starts = self._held(int(rows[0]), batch, source)
         # The last frame of each window, by its place in the block.
         last = (starts[rows] + numbers - self.first[rows]).to(noisy.device)
         window = last[:, None] + torch.arange(-self.context, 1, device=noisy.device)
-        return FrameBatch(noisy[window], target[last][:, None], picks.numbers)
+        return FrameBatch(noisy[window], target[last][:, None], batch.indices)
 
-    def _held(self, row: int, picks: Picks, source: PairSource) -> tuple[Tensor, Tensor, Tensor]:
+    def _held(self, row: int, batch: IndexBatch, source: PairSource) -> tuple[Tensor, Tensor, Tensor]:
         """Noisy magnitudes and targets of the block that holds a recording, and where each recording's frame 0 lies."""
-        device = picks.numbers.device
-        block = next(block for block in self.blocks(picks.epoch) if row in block)
-        name = (tuple(block), picks.epoch if source.changes else None, device)
+        device = batch.indices.device
+        block = next(block for block in self.blocks(batch.epoch) if row in block)
+        name = (tuple(block), batch.epoch if source.changes else None, device)
         if self._block is None or self._block[0] != name:
             self._block = None  # the old block goes before the new one comes
             starts = torch.zeros(len(self.counts), dtype=torch.int64)
@@ -149,7 +149,7 @@ class Windows:
                 end = begin + int(self.counts[r])
                 if self.framing.silence is not None:
                     noisy[begin - self.context : begin] = self.framing.silence.to(device)
-                self._transform(r, picks.epoch, source, noisy[begin:end], target[begin:end])
+                self._transform(r, batch.epoch, source, noisy[begin:end], target[begin:end])
             self._block = (name, noisy, target, starts)
         return self._block[1:]
 
@@ -157,7 +157,7 @@ class Windows:
         """Fill the frames of one recording, some thousand at a time."""
         stft = self.framing.stft.to(noisy.device)
         number = torch.tensor([self.recordings[row]], device=noisy.device)
-        waves = [w[0, 0].to(noisy.device) for w in source.whole(Picks("train", epoch, number))]
+        waves = [w[0, 0].to(noisy.device) for w in source.whole(IndexBatch("train", epoch, number))]
         half = stft.n_fft // 2
         padded = [F.pad(w, (half, half)) for w in waves]
         for begin in range(0, len(noisy), STEP):
@@ -204,16 +204,16 @@ class Runs:
         """Batches of run numbers of an epoch."""
         return list(permutation(key("order", self.seed, epoch), len(self)).split(size))
 
-    def gather(self, picks: Picks, source: PairSource) -> FrameBatch:
-        """The runs of `picks`, augmented, on the device of `picks.numbers`."""
-        augment, device = self.framing.augment, picks.numbers.device
-        numbers = picks.numbers
-        draws = uniform(key("run", self.seed, picks.epoch), numbers, 6)
+    def load_batch(self, batch: IndexBatch, source: PairSource) -> FrameBatch:
+        """The runs of `batch`, augmented, on the device of `batch.indices`."""
+        augment, device = self.framing.augment, batch.indices.device
+        numbers = batch.indices
+        draws = uniform(key("run", self.seed, batch.epoch), numbers, 6)
         begin = self._begins(numbers, draws[:, 0])
-        noisy, clean = self._cut(numbers, begin, picks.epoch, source)
+        noisy, clean = self._cut(numbers, begin, batch.epoch, source)
         if augment.remix:
             other = (draws[:, 1] * len(self)).long().clamp(max=len(self) - 1)
-            others_noisy, others_clean = self._cut(other, self._begins(other, draws[:, 2]), picks.epoch, source)
+            others_noisy, others_clean = self._cut(other, self._begins(other, draws[:, 2]), batch.epoch, source)
             gain = decibels(augment.noise_db * (2 * draws[:, 3] - 1))
             mixed = clean + gain[:, None] * (others_noisy - others_clean)
             noisy = torch.where((draws[:, 4] < augment.remix)[:, None], mixed, noisy)
@@ -233,9 +233,9 @@ class Runs:
         stft = self.framing.stft
         length = (self.context + self.framing.run - 1) * stft.hop + stft.n_fft
         first = begin - self.context * stft.hop - stft.n_fft // 2
-        picks = Picks("train", epoch, numbers)
+        batch = IndexBatch("train", epoch, numbers)
         recordings = self._of.to(numbers.device)[numbers]
-        noisy, clean = source.stretches(picks, recordings, first, length)
+        noisy, clean = source.stretches(batch, recordings, first, length)
         return noisy[:, 0].to(numbers.device), clean[:, 0].to(numbers.device)
 
     def _silenced(self, magnitudes: Tensor, begin: Tensor) -> Tensor:

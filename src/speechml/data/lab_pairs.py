@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from speechml.data.base import divided
-from speechml.data.pairs import Corpus, PairsData
+from speechml.data.base import random_split
+from speechml.data.pairs import PairCorpus, PairDataModule, PairOptions
 from speechml.data.sources import PackedPairs
 from speechml.errors import UserError
 from speechml.storage.pack import Pack, fingerprint
 
 
-class LabPairs(PairsData):
+class LabPairs(PairDataModule):
     """Pairs of labs 2A and 2B: `[(noisy, clean), ...]`, float tensors of (1, samples), all of one length.
 
     100 random pairs are test, as in the labs; another 100 of the training pairs are kept for validation. Files with
@@ -28,23 +28,23 @@ class LabPairs(PairsData):
         test_pairs: pairs for test, and as many for validation.
     """
 
-    def __init__(self, root: str, test_pairs: int = 100, **common: Any) -> None:
+    def __init__(self, root: str, test_pairs: int = 100, **common: Unpack[PairOptions]) -> None:
         super().__init__(**common)
         self.root, self.test_pairs = Path(root).expanduser(), test_pairs
 
-    def find(self) -> Corpus:
+    def read_corpus(self) -> PairCorpus:
         path = self._file()
         noisy, clean = pairs_of(path)
         count, samples = noisy.shape
         each = min(self.test_pairs, count // 5)
-        parts = divided(count, self.split_seed, (each / count, each / count))
+        parts = random_split(count, self.split_seed, (each / count, each / count))
         packs = [Pack.of(padded(w, self.row), [samples] * count, [1.0] * count, self.row) for w in (noisy, clean)]
         names = [f"{path.stem}_{i:04d}" for i in range(count)]
         whole = _sum_of(path)
-        return Corpus(
+        return PairCorpus(
             source=PackedPairs(*packs), names=names, lengths=[samples] * count,
             sums=[fingerprint(whole, i) for i in range(count)],
-            parts=parts, clips=packs[0].training_rows(parts["train"]), protocol="random",
+            splits=parts, clips=packs[0].training_rows(parts["train"]), protocol="random",
             notes=["pairs divided at random as in the labs: one speaker may be in several parts"],
         )  # fmt: skip
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from speechml.data.base import PARTS, Picks, divided
-from speechml.data.pairs import STATISTICS, Corpus, PairsData
-from speechml.data.provenance import Noise, Origins, is_constant, samples_of, speaker_in
+from speechml.contracts import SPLITS, IndexBatch
+from speechml.data.base import random_split
+from speechml.data.pairs import STATISTICS, PairCorpus, PairDataModule, PairOptions
+from speechml.data.provenance import Noise, Provenance, is_constant, samples_of, speaker_in
 from speechml.data.wav_pairs import stamp
 from speechml.signal.random import key, permutation, uniform
 from speechml.storage import audio
@@ -23,7 +24,7 @@ from speechml.storage.progress import progress
 NOISE_SPANS = {"train": (0, 6), "val": (6, 8), "test": (8, 10)}  # tenths of each recording
 
 
-class MixedPairs(PairsData):
+class MixedPairs(PairDataModule):
     """Clean recordings mixed with noise at random SNRs, divided by speaker folder.
 
     A training clip meets another stretch of noise at another SNR in every epoch, as a function of (seed, epoch, clip);
@@ -38,7 +39,12 @@ class MixedPairs(PairsData):
     """
 
     def __init__(
-        self, clean: str, noise: str, snr_db: tuple[float, float] = (0.0, 15.0), stereo: str = "mix", **common: Any
+        self,
+        clean: str,
+        noise: str,
+        snr_db: tuple[float, float] = (0.0, 15.0),
+        stereo: str = "mix",
+        **common: Unpack[PairOptions],
     ) -> None:
         super().__init__(**common)
         if not isinstance(snr_db, (list, tuple)) or len(snr_db) != 2 or snr_db[0] > snr_db[1]:
@@ -46,7 +52,7 @@ class MixedPairs(PairsData):
         self.clean, self.noise = Path(clean).expanduser(), Path(noise).expanduser()
         self.snr_db, self.stereo = (float(snr_db[0]), float(snr_db[1])), audio.checked(stereo)
 
-    def find(self) -> Corpus:
+    def read_corpus(self) -> PairCorpus:
         packs, notes = {}, []
         for role, folder in (("clean", self.clean), ("noise", self.noise)):
             paths = audio.find(folder)
@@ -61,27 +67,28 @@ class MixedPairs(PairsData):
             notes.append("two speakers: one trains and validates on different recordings, the other tests")
         pack = clean.roles["samples"]
         self._noise_sums, self._speakers = noise.sums, clean.speakers
-        return Corpus(
+        return PairCorpus(
             source=Mixer(pack, noise.roles["samples"], self.snr_db, self.seed, self.split_seed), names=clean.names,
-            lengths=pack.lengths.tolist(), sums=clean.sums, parts=parts, clips=pack.training_rows(parts["train"]),
+            lengths=pack.lengths.tolist(), sums=clean.sums, splits=parts, clips=pack.training_rows(parts["train"]),
             protocol=protocol, notes=notes,
         )  # fmt: skip
 
-    def origins(self) -> Origins:
+    def provenance(self) -> Provenance:
         """Speakers as file names carry them, else by their folders."""
         c = self.corpus
-        mixer: Mixer = c.source
-        stretches = {part: span_of(mixer.noise, part) for part in PARTS}
+        mixer = c.source
+        assert isinstance(mixer, Mixer)
+        stretches = {part: span_of(mixer.noise, part) for part in SPLITS}
         count = len(mixer.noise.lengths)
         cut = {part: torch.stack([torch.arange(count), first, first + length], 1).numpy()
                for part, (first, length) in stretches.items()}  # fmt: skip
         named = [speaker_in(name) or folder or None for name, folder in zip(c.names, self._speakers, strict=True)]
-        return Origins(
-            marks={"": c.sums}, silent=lambda _, i: is_constant(samples_of(mixer.clean, i)), fitted=c.parts["train"],
+        return Provenance(
+            content_keys={"": c.sums}, silent=lambda _, i: is_constant(samples_of(mixer.clean, i)), fitted=c.splits["train"],
             statistics=STATISTICS, sources={"speaker": named}, noise=Noise(count, cut),
         )  # fmt: skip
 
-    def _draws(self) -> object:
+    def _mixture(self) -> object:
         return [self._noise_sums, self.snr_db, self.split_seed]
 
     def _packed(self, role: str, folder: Path, paths: list[Path]) -> PackedCorpus:
@@ -115,21 +122,21 @@ class Mixer:
     def to(self, device: torch.device) -> Mixer:
         return Mixer(self.clean.to(device), self.noise.to(device), self.snr_db, self.seed, self.split_seed)
 
-    def clips(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self._mixed(self.clean.gather_rows(picks.numbers), picks)
+    def clips(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
+        return self._mixed(self.clean.gather_rows(batch.indices), batch)
 
-    def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self._mixed(self.clean.whole(picks.numbers), picks)
+    def whole(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
+        return self._mixed(self.clean.whole(batch.indices), batch)
 
-    def stretches(self, picks: Picks, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        return self._mixed(self.clean.stretches(recordings, first, length), picks)
+    def stretches(self, batch: IndexBatch, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        return self._mixed(self.clean.stretches(recordings, first, length), batch)
 
-    def _mixed(self, clean: Tensor, picks: Picks) -> tuple[Tensor, Tensor]:
+    def _mixed(self, clean: Tensor, batch: IndexBatch) -> tuple[Tensor, Tensor]:
         """Training mixtures are others in every epoch, those of the scores are fixed."""
-        training = picks.part == "train"
-        draw_key = key("mix", self.seed, picks.epoch) if training else key("mix", picks.part, self.split_seed)
-        draws = uniform(draw_key, picks.numbers.to(clean.device), 3)
-        noise = self._noise(picks.part, clean.shape[-1], draws[:, 0], draws[:, 1])
+        training = batch.split == "train"
+        draw_key = key("mix", self.seed, batch.epoch) if training else key("mix", batch.split, self.split_seed)
+        draws = uniform(draw_key, batch.indices.to(clean.device), 3)
+        noise = self._noise(batch.split, clean.shape[-1], draws[:, 0], draws[:, 1])
         low, high = self.snr_db
         snr = (low + (high - low) * draws[:, 2])[:, None, None]
         power = clean.square().mean(-1, keepdim=True)
@@ -179,15 +186,15 @@ def by_speaker(speakers: list[str], split_seed: int) -> tuple[dict[str, list[int
     names = sorted(set(speakers))
     files = {name: [i for i, s in enumerate(speakers) if s == name] for name in names}
     if len(names) == 1:
-        return divided(len(speakers), split_seed), "random"
+        return random_split(len(speakers), split_seed), "random"
     if len(names) == 2:
         unseen, heard = (names[i] for i in permutation(key("split", split_seed), 2))
-        halves = divided(len(files[heard]), split_seed, (0.2, 0.0))
+        halves = random_split(len(files[heard]), split_seed, (0.2, 0.0))
         own = files[heard]
         return {
             "train": [own[i] for i in sorted(halves["train"] + halves["test"])],
             "val": [own[i] for i in halves["val"]],
             "test": files[unseen],
         }, "speaker"
-    groups = divided(len(names), split_seed)
-    return {part: sorted(i for n in groups[part] for i in files[names[n]]) for part in PARTS}, "speaker"
+    groups = random_split(len(names), split_seed)
+    return {part: sorted(i for n in groups[part] for i in files[names[n]]) for part in SPLITS}, "speaker"

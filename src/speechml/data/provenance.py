@@ -32,10 +32,10 @@ class Noise(NamedTuple):
     stretches: dict[str, np.ndarray]
 
 
-class Origins(NamedTuple):
+class Provenance(NamedTuple):
     """What a data module knows of its items. Sequences have one entry an item; what does not apply is None.
 
-    marks: equal for items that are equal, and for no others, each by what of the item it is of (`` where that is all).
+    content_keys: equal for items that are equal, and for no others, each by what of the item it is of (`` where that is all).
     silent: whether that of an item is of one value throughout, so that it is equal to others by its nature.
     sources: what an item is a piece of, by its kind (speaker, song, recording); empty where there is none, None where it is
         not known. in_time: whether the parts are other moments of the same sources.
@@ -45,7 +45,7 @@ class Origins(NamedTuple):
     statistics: what is computed of the items before the first step; empty where nothing is. `fitted`: of which items.
     """
 
-    marks: dict[str, Sequence[Hashable]]
+    content_keys: dict[str, Sequence[Hashable]]
     silent: Callable[[str, int], bool]
     fitted: Sequence[int]
     sources: dict[str, Sequence[str | None]]
@@ -67,8 +67,8 @@ def speaker_in(name: str) -> str | None:
     return next((match[1] for layout in NAMED_SPEAKERS if (match := layout.match(stem))), None)
 
 
-def marks(pack: Pack) -> list[Hashable]:
-    """A mark for each recording of a pack: equal where all their samples are, whatever factor brings them back.
+def content_keys(pack: Pack) -> list[Hashable]:
+    """A key for each recording of a pack: equal where all their samples are, whatever factor brings them back.
 
     A few samples are compared first, so that only recordings which may be equal are read whole.
     """

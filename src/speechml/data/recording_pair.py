@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.data.pairs import STATISTICS, Corpus, PairsData
-from speechml.data.provenance import Origins
+from speechml.data.pairs import STATISTICS, PairCorpus, PairDataModule, PairOptions
+from speechml.data.provenance import Provenance
 from speechml.data.sources import PackedPairs
 from speechml.data.wav_pairs import pack_pairs, stamp
 from speechml.errors import UserError
@@ -25,7 +25,7 @@ VALIDATION = 0.1  # of the training part, its end
 LEAST_S = 0.2  # of each part
 
 
-class RecordingPair(PairsData):
+class RecordingPair(PairDataModule):
     """An aligned pair of long recordings, divided in time: training, then its last tenth for choices, then the test.
 
     Without `root` and files, a stand-in is spoken by espeak-ng once, and cached.
@@ -44,7 +44,7 @@ class RecordingPair(PairsData):
         noisy_file: str | None = None,
         heldout: float = 0.2,
         stereo: str = "mix",
-        **common: Any,
+        **common: Unpack[PairOptions],
     ) -> None:
         super().__init__(**common)
         if not 0 <= heldout < 0.9:
@@ -54,13 +54,14 @@ class RecordingPair(PairsData):
         if root is not None and clean_file is not None:
             raise UserError("data.root and data.clean_file name two recordings; give one of them")
         self.root, self.heldout, self.stereo = root, heldout, audio.checked(stereo)
+        self.validation_is_trained_on = not heldout
         self.files = (
             None
             if clean_file is None or noisy_file is None
             else (Path(noisy_file).expanduser(), Path(clean_file).expanduser())
         )
 
-    def find(self) -> Corpus:
+    def read_corpus(self) -> PairCorpus:
         noisy_path, clean_path, others = self._paths()
         # Read before the training rather than after it: one that cannot be read is told in time.
         self._unpaired = [(p.stem, as_float(audio.load(p, self.sample_rate, self.stereo))) for p in others]
@@ -77,37 +78,33 @@ class RecordingPair(PairsData):
         self._spans = sections | ({} if self.heldout else {"heldout": sections["train"]})
         names, numbers = list(sections), dict(zip(sections, range(len(sections)), strict=True))
         test = numbers["heldout"] if self.heldout else numbers["train"]
-        return Corpus(
+        return PairCorpus(
             source=PackedPairs(*packs), names=names, lengths=[end - begin for begin, end in sections.values()],
             sums=[f"{found.sums[0]}:{begin}-{end}" for begin, end in sections.values()],
-            parts={"train": [numbers["train"]], "val": [numbers["val"]], "test": [test]}, clips=clips,
+            splits={"train": [numbers["train"]], "val": [numbers["val"]], "test": [test]}, clips=clips,
             protocol="time" if self.heldout else "as_published",
             notes=[*self._notes(sections, noisy_path), *([note] if note else []), *swapped(*packs)],
         )  # fmt: skip
 
-    def origins(self) -> Origins:
+    def provenance(self) -> Provenance:
         c = self.corpus
         spans = {"train": self._spans["train"], "val": self._spans["val"], "test": self._spans["heldout"]}
-        return Origins(
-            marks={}, silent=lambda *_: False, fitted=c.parts["train"], statistics=STATISTICS, stretches=spans,
+        return Provenance(
+            content_keys={}, silent=lambda *_: False, fitted=c.splits["train"], statistics=STATISTICS, stretches=spans,
             rate=self.sample_rate, sources={"recording": ["the pair"] * len(c.names)}, in_time=bool(self.heldout),
         )  # fmt: skip
 
-    def heard(self) -> list[str]:
+    def train_val_checksums(self) -> list[str]:
         c = self.corpus
-        return sorted(shortened(c.sums[i]) for part in ("train", "val") for i in c.parts[part])
+        return sorted(shortened(c.sums[i]) for part in ("train", "val") for i in c.splits[part])
 
-    def known(self, heard: list[str]) -> int:
+    def count_seen(self, checksums: list[str]) -> int:
         """As everywhere; a stretch of the recording that overlaps one that was heard is known."""
-        return sum(any(overlap(self.corpus.sums[i], mark) for mark in heard) for i in self.corpus.parts["test"])
+        return sum(any(overlap(self.corpus.sums[i], mark) for mark in checksums) for i in self.corpus.splits["test"])
 
-    @property
-    def validation_is_known(self) -> bool:
-        return not self.heldout
-
-    def scored(self) -> dict[str, list[int]]:
-        parts = self.corpus.parts
-        if self.foreign:
+    def scored_items(self) -> dict[str, list[int]]:
+        parts = self.corpus.splits
+        if self.is_foreign:
             return {"test": parts["test"]}
         return {"train": parts["train"], **({"heldout": parts["test"]} if self.heldout else {})}
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from speechml.data.base import Picks
+from speechml.contracts import IndexBatch
 from speechml.storage.pack import Pack
-
-
-class PairBatch(NamedTuple):
-    """noisy, clean: (batch, 1, time); numbers: (batch,) clip or recording numbers within the corpus."""
-
-    noisy: Tensor
-    clean: Tensor
-    numbers: Tensor
 
 
 class PairSource(Protocol):
@@ -24,13 +16,13 @@ class PairSource(Protocol):
 
     changes: bool  # whether training waveforms are others in every epoch
 
-    def clips(self, picks: Picks) -> tuple[Tensor, Tensor]:
+    def clips(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
         """Noisy and clean training clips. Shape: (batch, 1, row) twice."""
 
-    def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
+    def whole(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
         """Noisy and clean whole recordings of one length. Shape: (batch, 1, time) twice."""
 
-    def stretches(self, picks: Picks, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    def stretches(self, batch: IndexBatch, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Noisy and clean samples from `first` (batch,) on, zeros beyond the recordings. Shape: (batch, 1, length) twice."""
 
     @property
@@ -49,13 +41,13 @@ class PackedPairs:
     def __init__(self, noisy: Pack, clean: Pack) -> None:
         self.noisy, self.clean = noisy, clean
 
-    def clips(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self.noisy.gather_rows(picks.numbers), self.clean.gather_rows(picks.numbers)
+    def clips(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
+        return self.noisy.gather_rows(batch.indices), self.clean.gather_rows(batch.indices)
 
-    def whole(self, picks: Picks) -> tuple[Tensor, Tensor]:
-        return self.noisy.whole(picks.numbers), self.clean.whole(picks.numbers)
+    def whole(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
+        return self.noisy.whole(batch.indices), self.clean.whole(batch.indices)
 
-    def stretches(self, picks: Picks, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002 (mixtures need picks)
+    def stretches(self, batch: IndexBatch, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002 (mixtures need it)
         return self.noisy.stretches(recordings, first, length), self.clean.stretches(recordings, first, length)
 
     @property

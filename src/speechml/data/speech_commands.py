@@ -7,25 +7,26 @@ import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
 
+from speechml.contracts import SPLITS
 from speechml.data import word_folders
-from speechml.data.base import PARTS
 from speechml.data.clips import (
     MIXED,
     Background,
     ClipCorpus,
-    ClipsData,
     Items,
+    WordDataModule,
+    WordOptions,
     at_random,
     chosen,
     coloured_noise,
     corpus_of,
 )
-from speechml.data.provenance import Noise, Origins, speaker_in
+from speechml.data.provenance import Noise, Provenance, speaker_in
 from speechml.data.word_folders import word_of
 from speechml.errors import UserError
 from speechml.storage import audio
@@ -35,7 +36,7 @@ from speechml.storage.pack import fingerprint, is_whole, open_pack
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # as the data set calls them
 
 
-class SpeechCommands(ClipsData):
+class SpeechCommands(WordDataModule):
     """Clips of single words, a folder for each: Speech Commands (v0.01, v0.02, the mini set) or anybody's recordings.
 
     `split=official` goes by speaker: by the list files, or by the data set's hash.
@@ -50,7 +51,7 @@ class SpeechCommands(ClipsData):
 
     def __init__(
         self, root: str, unknown: bool = False, silence: bool = False,
-        download: str | None = None, stereo: str = "mix", **common: Any,
+        download: str | None = None, stereo: str = "mix", **common: Unpack[WordOptions],
     ) -> None:  # fmt: skip
         super().__init__(**common)
         if unknown and self.words is None:
@@ -58,10 +59,10 @@ class SpeechCommands(ClipsData):
         self.root, self.stereo = Path(root).expanduser(), audio.checked(stereo)
         self.unknown, self.silence, self.download = unknown, silence, download
 
-    def remedy(self, part: str) -> str:
-        return f"{super().remedy(part)}, or data.split=random" if self.split == "official" else super().remedy(part)
+    def remedy(self, split: str) -> str:
+        return f"{super().remedy(split)}, or data.split=random" if self.split == "official" else super().remedy(split)
 
-    def find(self) -> ClipCorpus:
+    def read_corpus(self) -> ClipCorpus:
         place = self.root
         if self.download is not None:
             from speechml.data.download import fetch
@@ -102,15 +103,15 @@ class SpeechCommands(ClipsData):
         own = f"{word_folders.BACKGROUND}/"
         return ["" if name.startswith(own) else speaker_in(name) for name in self.corpus.names]
 
-    def origins(self) -> Origins:
+    def provenance(self) -> Provenance:
         """Noise is in the test where `silence` makes clips of it; training hears all of its part of every recording."""
-        known = super().origins()
+        known = super().provenance()
         return known._replace(noise=self._noise()) if self.silence else known
 
     def _noise(self) -> Noise:
         c = self.corpus
         files = c.background.files.tolist()
-        seconds = {part: [row for i in c.parts[part] if c.labels_by_name[i] == SILENCE for row in (int(c.rows[i]),)]
+        seconds = {part: [row for i in c.splits[part] if c.labels_by_name[i] == SILENCE for row in (int(c.rows[i]),)]
                    for part in ("val", "test")}  # fmt: skip
         seconds["train"] = [row for file in files for row in c.background.rows(file)["train"]]
         cut = {part: np.array([(0, row, row + 1) for row in rows]).reshape(-1, 3) for part, rows in seconds.items()}
@@ -137,7 +138,7 @@ class SpeechCommands(ClipsData):
         if not empty:
             return words, []
         kept = [word for word in words if counts[word]]
-        if self.words is not None or self.limited_to is not None or len(kept) < 2:
+        if self.words is not None or self._kept is not None or len(kept) < 2:
             return words, []
         return kept, [f"left out for want of training clips: {', '.join(empty)} (data.words=[...] keeps them)"]
 
@@ -146,7 +147,7 @@ def others(every: Items, words: set[str], each: dict[str, int]) -> Items:
     """Clips of other words, `each` of a part: the first by a hash of their names, so that no seed decides."""
     ranked = sorted(range(len(every.names)), key=lambda i: hashlib.sha256(os.fsencode(every.names[i])).digest())
     found: list[int] = []
-    for part in PARTS:
+    for part in SPLITS:
         candidates = [i for i in ranked if every.parts[i] == part and every.labels[i] not in words]
         found += sorted(candidates[: each.get(part, 0)])
     if not found:
@@ -157,7 +158,7 @@ def others(every: Items, words: set[str], each: dict[str, int]) -> Items:
 def seconds(background: Background, names: list[str], sums: list[str], each: dict[str, int]) -> Items:
     """Whole seconds of the background recordings, at most `each` of a part, spread over all of it."""
     found = Items([], [], [], [], [])
-    for part in PARTS:
+    for part in SPLITS:
         rows = [(file, row) for file in background.files.tolist() for row in background.rows(file)[part]]
         count = min(len(rows), each.get(part, 0))
         for file, row in (rows[i * len(rows) // count] for i in range(count)):

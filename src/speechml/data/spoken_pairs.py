@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-from speechml.data.pairs import Corpus, PairsData
-from speechml.data.provenance import Noise, Origins
+from speechml.data.pairs import PairCorpus, PairDataModule, PairOptions
+from speechml.data.provenance import Noise, Provenance
 from speechml.data.sources import PackedPairs
 from speechml.errors import UserError
 from speechml.storage.files import built_once
@@ -17,7 +17,7 @@ from speechml.storage.pack import PackWriter, fingerprint, is_whole, open_pack
 RECIPE = 1  # raise it when speechml.data.synthetic.pairs makes other samples
 
 
-class SpokenPairs(PairsData):
+class SpokenPairs(PairDataModule):
     """Pairs of 1 s at 32 kHz, spoken by espeak-ng's voices and mixed with band noise as in labs 2A and 2B; split by voice.
 
     Made once, in seconds, and cached.
@@ -26,11 +26,11 @@ class SpokenPairs(PairsData):
         count: how many pairs.
     """
 
-    def __init__(self, count: int = 1500, **common: Any) -> None:
+    def __init__(self, count: int = 1500, **common: Unpack[PairOptions]) -> None:
         super().__init__(**common)
         self.count = count
 
-    def find(self) -> Corpus:
+    def read_corpus(self) -> PairCorpus:
         from speechml.data.synthetic.pairs import SAMPLE_RATE, SAMPLES, split_by_voice
 
         if self.sample_rate != SAMPLE_RATE or self.row != SAMPLES:
@@ -43,16 +43,16 @@ class SpokenPairs(PairsData):
         parts = {part: index.tolist() for part, index in split_by_voice(found.speakers, seed=self.split_seed).items()}
         noisy, clean = found.roles["noisy"], found.roles["clean"]
         self._voices = found.speakers
-        return Corpus(
-            source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums, parts=parts,
+        return PairCorpus(
+            source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums, splits=parts,
             clips=clean.training_rows(parts["train"]), protocol="speaker",
             notes=["synthetic speech: says how well a method works on this stand-in, not on the labs' recordings"],
         )  # fmt: skip
 
-    def origins(self) -> Origins:
+    def provenance(self) -> Provenance:
         from speechml.data.synthetic.pairs import speaker
 
-        known = super().origins()
+        known = super().provenance()
         return known._replace(sources={"speaker": [speaker(voice) for voice in self._voices]}, noise=Noise(0, {}))
 
     def _pack(self, part: Path) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import soxr
 
-from speechml.data.base import PARTS
+from speechml.contracts import SPLITS
 from speechml.data.clips import (
     CLIP_S,
     MIXED,
     ClipCorpus,
-    ClipsData,
     Items,
+    WordDataModule,
+    WordOptions,
     at_random,
     chosen,
     coloured_noise,
@@ -36,7 +37,7 @@ WORDS = (
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # of the clips, by speaker
 
 
-class SpokenWords(ClipsData):
+class SpokenWords(WordDataModule):
     """The 30 words of Speech Commands v0.01, each spoken once by each of espeak-ng's voices.
 
     Made once, in seconds, and cached. `split=official` keeps every speaker in one part.
@@ -45,13 +46,13 @@ class SpokenWords(ClipsData):
         voices: how many voices speak; all where it is null.
     """
 
-    def __init__(self, voices: int | None = None, **common: Any) -> None:
+    def __init__(self, voices: int | None = None, **common: Unpack[WordOptions]) -> None:
         super().__init__(**common)
         if voices is not None and voices < 3:
             raise ValueError(f"voices is {voices}; at least 3 are needed, one for each part")
         self.voices = voices
 
-    def find(self) -> ClipCorpus:
+    def read_corpus(self) -> ClipCorpus:
         words, told = self.asked(list(WORDS), "spoken_words")
         made = (RECIPE, self.voices, self.sample_rate, version("espeakng-loader"), version("numpy"), version("soxr"))
         found = open_pack(built_once(self.cache / "packs" / f"spoken-words-{fingerprint(made)}", is_whole, self._pack))
@@ -81,7 +82,7 @@ class SpokenWords(ClipsData):
             split = split_by_voice(found.speakers, SHARES, self.split_seed)
         except ValueError as error:
             raise UserError(f"data.voices={self.voices}: {error}") from error
-        part = {int(i): name for name in PARTS for i in split[name]}
+        part = {int(i): name for name in SPLITS for i in split[name]}
         return [part[i] for i in range(len(part))]
 
     def _pack(self, part: Path) -> None:

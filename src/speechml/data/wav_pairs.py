@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-from speechml.data.base import PARTS, divided
-from speechml.data.pairs import Corpus, PairsData
+from speechml.contracts import SPLITS
+from speechml.data.base import random_split
+from speechml.data.pairs import PairCorpus, PairDataModule, PairOptions
 from speechml.data.sources import PackedPairs
 from speechml.errors import UserError
 from speechml.storage import audio
@@ -15,7 +16,7 @@ from speechml.storage.pack import PackWriter, fingerprint, is_whole, open_pack
 from speechml.storage.progress import progress
 
 
-class WavPairs(PairsData):
+class WavPairs(PairDataModule):
     """Pairs of audio files with equal names in `noisy/` and `clean/`, divided 60/20/20 by file.
 
     Where the folder holds `train/` and `test/` (and `val/`), each with `noisy/` and `clean/`, these are the parts; without
@@ -26,11 +27,11 @@ class WavPairs(PairsData):
         stereo: `mix` averages channels, `refuse` accepts mono files only.
     """
 
-    def __init__(self, root: str, stereo: str = "mix", **common: Any) -> None:
+    def __init__(self, root: str, stereo: str = "mix", **common: Unpack[PairOptions]) -> None:
         super().__init__(**common)
         self.root, self.stereo = Path(root).expanduser(), audio.checked(stereo)
 
-    def find(self) -> Corpus:
+    def read_corpus(self) -> PairCorpus:
         pairs = matched(self.root)
         paths = [p for pair in pairs.values() for p in pair]
         note = audio.resampling_note(paths, self.sample_rate)
@@ -39,21 +40,21 @@ class WavPairs(PairsData):
         found = open_pack(folder)
         parts, protocol = self._parts(found.names)
         noisy, clean = found.roles["noisy"], found.roles["clean"]
-        return Corpus(
-            source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums, parts=parts,
+        return PairCorpus(
+            source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums, splits=parts,
             clips=clean.training_rows(parts["train"]), protocol=protocol, notes=[note] if note else [],
         )  # fmt: skip
 
     def _parts(self, names: list[str]) -> tuple[dict[str, list[int]], str]:
         """The folders train, val and test where they exist, else 60/20/20 by file."""
-        given = {part: [i for i, name in enumerate(names) if name.startswith(f"{part}/")] for part in PARTS}
+        given = {part: [i for i, name in enumerate(names) if name.startswith(f"{part}/")] for part in SPLITS}
         if not given["train"] and not given["test"]:
-            return divided(len(names), self.split_seed), "random"
+            return random_split(len(names), self.split_seed), "random"
         if not given["train"] or not given["test"]:
             absent = "train" if not given["train"] else "test"
             raise UserError(f"{self.root} has no pairs in {absent}/; give train/ and test/ (and val/), or none of them")
         if not given["val"]:
-            kept = divided(len(given["train"]), self.split_seed, (0.2, 0.0))
+            kept = random_split(len(given["train"]), self.split_seed, (0.2, 0.0))
             train = given["train"]
             given["val"] = [train[i] for i in kept["val"]]
             given["train"] = [train[i] for i in kept["train"] + kept["test"]]
@@ -89,7 +90,7 @@ def matched(root: Path) -> dict[str, tuple[Path, Path]]:
     """
     if not root.is_dir():
         raise UserError(f"{root} is no folder; give one that holds noisy/ and clean/ with data.root=FOLDER")
-    divisions = [part for part in PARTS if (root / part).is_dir()] or [""]
+    divisions = [part for part in SPLITS if (root / part).is_dir()] or [""]
     pairs: dict[str, tuple[Path, Path]] = {}
     for division in divisions:
         sides = [_by_name(root / division / side, f"{division}/" if division else "") for side in ("noisy", "clean")]

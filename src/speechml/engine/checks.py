@@ -58,12 +58,13 @@ def check_data_size(config: Config, data: Any) -> None:
         UserError: with the numbers.
     """
     ranks = processes(config["trainer"])
-    if config["data"]["batch_size"] < data.least * ranks:
+    smallest = data.spec.min_batch_per_rank * ranks
+    if config["data"]["batch_size"] < smallest:
         raise UserError(
-            f"data.batch_size is {config['data']['batch_size']}; {ranks} processes need {data.least * ranks} at least"
+            f"data.batch_size is {config['data']['batch_size']}; {ranks} processes need {smallest} at least"
         )
-    few = {part: count for part, count in data.card()["recordings"].items() if count < ranks}
+    few = {part: count for part, count in data.card().recordings.items() if count < ranks}
     if few:
         raise UserError(
-            f"{ranks} processes need as many {data.called} in every part, but there are {few}; set trainer.devices"
+            f"{ranks} processes need as many {data.spec.item_name} in every part, but there are {few}; set trainer.devices"
         )

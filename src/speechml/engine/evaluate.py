@@ -48,10 +48,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     data = build(node, where="data")
     task.check_data(data)
     if isinstance(task, Classification):
-        data.limited_to = task.classes
-    card = data.card()
-    data.foreign = card["fingerprint"] != own["data"]["fingerprint"]
-    if getattr(task, "sample_rate", None) != data.sample_rate:
+        data.keep_classes(task.classes)
+    card = data.card().to_json()
+    is_foreign = card["fingerprint"] != own["data"]["fingerprint"]
+    if is_foreign:
+        data.score_as_foreign()
+    if getattr(task, "sample_rate", None) != data.spec.sample_rate:
         raise UserError(
             f"{run} works at {task.sample_rate} Hz and the data are at {data.sample_rate} Hz; "
             f"add data.sample_rate={task.sample_rate}"
@@ -68,10 +70,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
     write_predictions(
-        out / f"{name}.npz", tested_items(task.items, data.scored()), data.corpus.names, **task.prediction_columns()
+        out / f"{name}.npz", tested_items(task.items, data.scored_items()), data.item_names, **task.prediction_columns()
     )
-    known = data.known(record["heard"])
-    audit = audit_other_data(data, known) if data.foreign else audit_data(data)
+    known = data.count_seen(record["heard"])
+    audit = audit_other_data(data, known) if is_foreign else audit_data(data)
     content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "audit": audit, "scores": scores}
     write_json(out / f"{name}.json", content | provenance())
     if "test/acc" in scores:

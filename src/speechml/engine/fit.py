@@ -64,7 +64,7 @@ def fit_and_test(
     if parts.best is not None and parts.best.best_model_score is not None:
         monitored = parts.best.best_model_score
     seconds, epochs = parts.saving.training_s, trainer.current_epoch
-    rate = round(trainer.global_step / len(parts.data.train_dataloader()) * parts.data.items / seconds, 1)
+    rate = round(trainer.global_step / len(parts.data.train_dataloader()) * parts.data.items_per_epoch / seconds, 1)
     scores, scored = test(parts, folder)
     value = None if monitored is None else float(monitored)
     known = {**scores, monitor: value}
@@ -103,19 +103,19 @@ def test(parts: Parts, folder: Path) -> tuple[dict[str, float | None], int | Non
     best = parts.best.best_model_path if parts.best is not None else ""
     use_best = config["checkpoint"]["test_weights"] == "best" and best
     weights: dict[str, Any] = {"ckpt_path": best if use_best else None, "weights_only": True}
-    splits = ("train/",) if data.validation_is_known else ("train/", "val/")
+    splits = ("train/",) if data.spec.validation_is_trained_on else ("train/", "val/")
     scores, scored = beginning_with(splits, trainer.callback_metrics), None
     if config["test"]:
         trainer.test(task, datamodule=data, verbose=False, **weights)
         scores |= beginning_with(("",), task.scores)
-        scored = len(set(task.items) & set(data.corpus.parts["test"]))
+        scored = len(set(task.items) & set(data.splits["test"]))
         if trainer.is_global_zero:
-            items = tested_items(task.items, data.scored())
-            write_predictions(folder / "predictions.npz", items, data.corpus.names, **task.prediction_columns())
+            items = tested_items(task.items, data.scored_items())
+            write_predictions(folder / "predictions.npz", items, data.item_names, **task.prediction_columns())
     monitor, goal = config["checkpoint"]["monitor"], watched_score(config)
     # A run that is resumed when all its epochs are done knows no score of its training; others know the last epoch's.
     missing = goal not in scores or (goal != monitor and goal not in (task.scores if config["test"] else {}))
-    if missing and goal.startswith("val/") and not data.validation_is_known:
+    if missing and goal.startswith("val/") and not data.spec.validation_is_trained_on:
         trainer.validate(task, datamodule=data, verbose=False, **weights)
         scores |= beginning_with(("val/",), trainer.callback_metrics)
     return scores, scored
@@ -128,6 +128,6 @@ def beginning_with(splits: tuple[str, ...], values: Mapping[str, float | Tensor]
 
 def headline_scores(config: Config, task: Any, data: Any) -> Iterable[str]:
     """The scores by which runs are compared: what choices go by, and those of the split that the network knows least."""
-    split = list(data.scored())[-1]
-    goals = [] if data.validation_is_known else [watched_score(config)]
+    split = list(data.scored_items())[-1]
+    goals = [] if data.spec.validation_is_trained_on else [watched_score(config)]
     return [*goals, *(f"{split}/{name}" for name in task.headline_scores)]

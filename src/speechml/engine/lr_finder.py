@@ -116,8 +116,8 @@ def random_state_kept() -> Iterator[None]:
 def _endless(data: Any, where: torch.device) -> Iterator[Any]:
     """Training batches on a device, epoch after epoch."""
     for epoch in itertools.count():
-        for picks in data.train_dataloader():
-            yield data.gather(picks._replace(epoch=epoch, numbers=picks.numbers.to(where)))
+        for batch in data.train_dataloader():
+            yield data.load_batch(batch._replace(epoch=epoch, indices=batch.indices.to(where)))
 
 
 def report_rates(parts: Parts, folder: Path) -> None:

@@ -124,8 +124,8 @@ def build_trainer(
 
     keep = config["checkpoint"]
     record = {
-        "format": FORMAT, "version": __version__, "config": config, "data": data.card()["fingerprint"],
-        "heard": data.heard(),
+        "format": FORMAT, "version": __version__, "config": config, "data": data.spec.fingerprint,
+        "heard": data.train_val_checksums(),
     }  # fmt: skip
     saving = Saving(folder, record, keep["every_n_steps"], keep["every_s"], stop)
     best = Best(folder, record, keep["monitor"], keep["mode"])

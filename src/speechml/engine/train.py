@@ -82,7 +82,7 @@ def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
 def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
     """`launch` on the first rank: build, take the folder, train and test, or say what is there already."""
     data = build_data(config)
-    if trial and trial.needs_validation and data.validation_is_known:
+    if trial and trial.needs_validation and data.spec.validation_is_trained_on:
         raise UserError("a search needs a validation part that is not trained on", fix="set data.heldout above 0")
     parts = build_parts(config, data, folder, trial)
     if config["find_lr"]:
@@ -94,7 +94,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
     with room_in(folder), claimed(folder), tidy(folder):
         card = read_card(folder)
         if card and not config["redo"]:
-            check_same_data(folder, card, data.card())
+            check_same_data(folder, card, data.card().to_json())
             if card["state"] == "done":
                 return _report_done(config, folder, card)
         checkpoint = _prepare(folder, card, config["redo"])
@@ -174,7 +174,7 @@ def _begin(parts: Parts, folder: Path, failures: int) -> Card:
     card: Card = {
         "id": folder.name, "experiment": config["name"], "state": "running", **provenance(),
         "overrides": overrides(), "seed": config["seed"], "test_weights": config["checkpoint"]["test_weights"],
-        "data": parts.data.card(), "audit": audit_data(parts.data), "published": config["published"], "scores": {},
+        "data": parts.data.card().to_json(), "audit": audit_data(parts.data), "published": config["published"], "scores": {},
         "failures": failures,
     }  # fmt: skip
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.data.base import PARTS, PartsData, Picks
-from speechml.data.provenance import Origins
+from speechml.contracts import SPLITS, FeatureBatch, IndexBatch, ItemKind
+from speechml.data.base import BaseDataModule
+from speechml.data.provenance import Provenance
 from speechml.errors import UserError
 from speechml.music.recordings import BLOCK_S, Music
 from speechml.music.split import Split, as_published, honest
@@ -20,21 +21,13 @@ SCORED_AT_ONCE = 8192  # rows
 PROTOCOLS = ("as_published", "honest")
 
 
-class FeatureBatch(NamedTuple):
-    """features: (batch, 12); label: (batch,) class numbers; numbers: (batch,) rows within the corpus."""
-
-    features: Tensor
-    label: Tensor
-    numbers: Tensor
-
-
 class FeatureCorpus(NamedTuple):
     """What was found: rows of features with a label each, and how they were divided."""
 
     names: list[str]
     lengths: list[int]  # blocks: 1 each
     sums: list[str]  # checksums
-    parts: dict[str, list[int]]
+    splits: dict[str, list[int]]
     classes: list[str]
     features: Tensor  # (rows, 12)
     labels: Tensor  # (rows,)
@@ -42,7 +35,7 @@ class FeatureCorpus(NamedTuple):
     notes: list[str]
 
 
-class GenreFeatures(PartsData):
+class GenreFeatures(BaseDataModule[FeatureCorpus]):
     """Rows of hand-made features of music, from a folder of music or from a .npz in the format of DDASP exercise 12.
 
     Args:
@@ -52,7 +45,8 @@ class GenreFeatures(PartsData):
         common: what every data module takes, but for the sample rate.
     """
 
-    called = "rows"
+    kind = ItemKind.ROWS
+    item_name = "rows"
 
     def __init__(self, root: str, protocol: str = "as_published", **common: Any) -> None:
         super().__init__(sample_rate=None, **common)
@@ -61,7 +55,7 @@ class GenreFeatures(PartsData):
         self.root, self.asked = Path(root).expanduser(), protocol
         self._here: tuple[torch.device, Tensor, Tensor] | None = None
 
-    def find(self) -> FeatureCorpus:
+    def read_corpus(self) -> FeatureCorpus:
         from speechml.music.feature_files import read
 
         music = read(self.root, self.cache)
@@ -77,12 +71,12 @@ class GenreFeatures(PartsData):
             for row, label in zip(music.features, music.label.tolist(), strict=True)
         ]
         return FeatureCorpus(
-            names=names, lengths=[1] * len(names), sums=sums, parts=split.parts, classes=music.genres,
+            names=names, lengths=[1] * len(names), sums=sums, splits=split.parts, classes=music.genres,
             features=torch.from_numpy(music.features).float(), labels=torch.from_numpy(music.label),
             protocol=split.protocol, notes=[*told(music), *music.notes, *split.notes],
         )  # fmt: skip
 
-    def remedy(self, part: str) -> str:  # noqa: ARG002 (the same for all)
+    def remedy(self, split: str) -> str:  # noqa: ARG002 (the same for all)
         return "give more music"
 
     @property
@@ -92,52 +86,49 @@ class GenreFeatures(PartsData):
 
     def fitted(self) -> list[int]:
         """The rows whose mean and standard deviation normalise the features: all as published, else those of training."""
-        c: FeatureCorpus = self.corpus
-        return list(range(len(c.names))) if self.asked == "as_published" else c.parts["train"]
+        c = self.corpus
+        return list(range(len(c.names))) if self.asked == "as_published" else c.splits["train"]
 
     def rows_to_fit(self) -> Tensor:
         """The features of `fitted`. Shape: (rows, 12)."""
         features: Tensor = self.corpus.features[self.fitted()]
         return features
 
-    def origins(self) -> Origins:
-        c: FeatureCorpus = self.corpus
+    def provenance(self) -> Provenance:
+        c = self.corpus
         equal = np.unique(c.features.numpy(), axis=0, return_inverse=True)[1].reshape(-1).tolist()
-        return Origins(
-            marks={"": equal}, silent=lambda *_: False, fitted=self.fitted(), in_time=c.protocol == "time",
+        return Provenance(
+            content_keys={"": equal}, silent=lambda *_: False, fitted=self.fitted(), in_time=c.protocol == "time",
             statistics="mean and deviation of the features", sources={"song": self._songs}, moments=self._moments,
         )  # fmt: skip
 
-    def heard(self) -> list[str]:
+    def train_val_checksums(self) -> list[str]:
         """As the base, in one string: every checkpoint holds it, and thousands of strings would take longer to save."""
-        return [" ".join(super().heard())]
+        return [" ".join(super().train_val_checksums())]
 
-    def known(self, heard: list[str]) -> int:
-        return super().known([mark for marks in heard for mark in marks.split()])
+    def count_seen(self, checksums: list[str]) -> int:
+        return super().count_seen([mark for several in checksums for mark in several.split()])
 
-    def scored(self) -> dict[str, list[int]]:
+    def scored_items(self) -> dict[str, list[int]]:
         """All three parts, as in the exercise; the scores of training rows are called that."""
-        parts = self.corpus.parts
-        return {"test": parts["test"]} if self.foreign else {part: parts[part] for part in PARTS}
-
-    def card(self) -> dict[str, Any]:
-        return super().card() | {"classes": self.classes}
+        parts = self.corpus.splits
+        return {"test": parts["test"]} if self.is_foreign else {part: parts[part] for part in SPLITS}
 
     def _seconds(self, part: str) -> float:
-        return len(self.corpus.parts[part]) * BLOCK_S
+        return len(self.corpus.splits[part]) * BLOCK_S
 
     def _scoring_groups(self, *parts: list[int]) -> list[Tensor]:
         """Rows in large batches: scores do not depend on it, and rows are small."""
         rows = torch.cat([torch.empty(0, dtype=torch.long), *super()._scoring_groups(*parts)])
         return list(rows.split(SCORED_AT_ONCE))
 
-    def gather(self, picks: Picks) -> FeatureBatch:
-        """The rows of `picks` on the device of `picks.numbers`."""
-        device = picks.numbers.device
+    def load_batch(self, batch: IndexBatch) -> FeatureBatch:
+        """The rows of `batch` on the device of `batch.indices`."""
+        device = batch.indices.device
         if self._here is None or self._here[0] != device:
             self._here = device, self.corpus.features.to(device), self.corpus.labels.to(device)
         _, features, labels = self._here
-        return FeatureBatch(features[picks.numbers], labels[picks.numbers], picks.numbers)
+        return FeatureBatch(features[batch.indices], labels[batch.indices], batch.indices)
 
 
 def told(music: Music) -> list[str]:

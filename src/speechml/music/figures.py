@@ -28,7 +28,7 @@ class GenreFigures(FigureCallback):
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
         task, data = cast("Classification", module), cast("GenreFeatures", trainer.datamodule)  # type: ignore[attr-defined]
-        numbers, logits, labels = scored_items(task, data.corpus.parts["test"])
+        numbers, logits, labels = scored_items(task, data.splits["test"])
         if not numbers:  # a limit of batches left the test split out
             return {}
         predicted = logits.argmax(1)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from speechml.data.base import PARTS
+from speechml.contracts import SPLITS
 from speechml.music.recordings import Music
 from speechml.signal.random import key, permutation, uniform
 
@@ -92,7 +92,7 @@ def by_time(music: Music, split_seed: int) -> np.ndarray:
 
 
 def keep_together(music: Music, part: np.ndarray) -> int:
-    """Give rows that repeat one another, and both channels of a moment, one part: the first of theirs in the order of PARTS.
+    """Give rows that repeat one another, and both channels of a moment, one part: the first of theirs in the order of SPLITS.
 
     Returns how many rows changed.
     """
@@ -102,7 +102,7 @@ def keep_together(music: Music, part: np.ndarray) -> int:
     while True:  # a row that moves takes its other channel along, and that those that repeat it
         last = part.copy()
         for group in groups:
-            first = np.full(group.max() + 1, len(PARTS))
+            first = np.full(group.max() + 1, len(SPLITS))
             np.minimum.at(first, group, part)
             part[:] = first[group]
         if np.array_equal(part, last):
@@ -111,4 +111,4 @@ def keep_together(music: Music, part: np.ndarray) -> int:
 
 def listed(part: np.ndarray) -> dict[str, list[int]]:
     """Rows of each part by its name."""
-    return {name: np.nonzero(part == number)[0].tolist() for number, name in enumerate(PARTS)}
+    return {name: np.nonzero(part == number)[0].tolist() for number, name in enumerate(SPLITS)}

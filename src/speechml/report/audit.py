@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from speechml.data.provenance import Origins
+from speechml.data.provenance import Provenance
 
 PASSES, FLAGGED, UNKNOWN = "passes", "flagged", "unknown"
 WIDTH = 90  # letters of a line in the table
@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 
 def audit_data(data: Any) -> dict[str, Any]:
     """The audit of a data module, as a card holds it: a verdict on the whole, and what each check found."""
-    return concluded(list(_findings(data, data.origins())))
+    return concluded(list(_findings(data, data.provenance())))
 
 
 def concluded(findings: list[Finding]) -> dict[str, Any]:
@@ -42,12 +42,12 @@ def concluded(findings: list[Finding]) -> dict[str, Any]:
 
 def audit_other_data(data: Any, known: int) -> dict[str, Any]:
     """The audit of a test on other data than a run's own: whether the run has `known` some of it."""
-    count = len(data.corpus.parts["test"])
-    told = f"{known or 'none'} of the {count:,} {data.called} {'were' if known else 'was'} used, at least in part, to "
+    count = len(data.splits["test"])
+    told = f"{known or 'none'} of the {count:,} {data.spec.item_name} {'were' if known else 'was'} used, at least in part, to "
     findings = [
         Finding("identical audio", FLAGGED if known else PASSES, f"{told}train or validate the run", known, count)
     ]
-    what = "song" if "song" in data.origins().sources else "speaker"
+    what = "song" if "song" in data.provenance().sources else "speaker"
     findings.append(Finding(f"{what}s", UNKNOWN, f"a run keeps no list of the {what}s that it has heard"))
     return concluded(findings)
 
@@ -71,32 +71,32 @@ def audit_report(data: Any) -> tuple[str, bool]:
     from speechml.runs.tables import table
 
     card, audit = data.card(), audit_data(data)
-    counts = ", ".join(f"{count:,} {PARTS[part]}" for part, count in card["recordings"].items())
+    counts = ", ".join(f"{count:,} {PARTS[part]}" for part, count in card.recordings.items())
     rows = []
     for f in audit["findings"]:
         first, *rest = wrap(f["found"], WIDTH)
         rows += [[f["check"], f["state"], first], *(["", "", more] for more in rest)]
     flagged = ", ".join(f["check"] for f in audit["findings"] if f["state"] == FLAGGED)
     return "\n".join([
-        f"{card['data']}, split protocol {card['protocol']}: {counts} {card['called']}", "",
+        f"{card.data}, split protocol {card.protocol}: {counts} {card.called}", "",
         table(["check", "result", "what was found"], rows, left=(0, 1, 2)), "",
         f"Verdict: {audit['verdict']}" + f" ({flagged})" * bool(flagged),
     ]), bool(flagged)  # fmt: skip
 
 
-def _findings(data: Any, origins: Origins) -> Iterator[Finding]:
+def _findings(data: Any, provenance: Provenance) -> Iterator[Finding]:
     """What each check finds that applies to such data."""
-    for what, of_items in origins.sources.items():
-        yield from sources(data, what, of_items, origins.in_time)
-    if origins.moments is not None:
-        yield moments(data, origins.moments)
-    if origins.stretches is not None:
-        yield stretches(origins.stretches, origins.rate)
-    if origins.noise is not None:
-        yield noise(data, origins)
-    if origins.marks:
-        yield identical(data, origins)
-    yield statistics(data, origins)
+    for what, of_items in provenance.sources.items():
+        yield from sources(data, what, of_items, provenance.in_time)
+    if provenance.moments is not None:
+        yield moments(data, provenance.moments)
+    if provenance.stretches is not None:
+        yield stretches(provenance.stretches, provenance.rate)
+    if provenance.noise is not None:
+        yield noise(data, provenance)
+    if provenance.content_keys:
+        yield identical(data, provenance)
+    yield statistics(data, provenance)
 
 
 def sources(data: Any, what: str, of_items: Any, in_time: bool) -> Iterator[Finding]:
@@ -104,10 +104,10 @@ def sources(data: Any, what: str, of_items: Any, in_time: bool) -> Iterator[Find
 
     Args:
         what: which of them.
-        of_items: see `Origins.sources`.
+        of_items: see `Provenance.sources`.
         in_time: whether the parts are other moments of them.
     """
-    items = data.corpus.parts
+    items = data.splits
     counts = {part: Counter(of_items[i] for i in items[part] if of_items[i] != "") for part in PARTS}
     strange = sum(counts[part].pop(None, 0) for part in PARTS)
     test, total = counts["test"], len(items["test"])
@@ -118,12 +118,12 @@ def sources(data: Any, what: str, of_items: Any, in_time: bool) -> Iterator[Find
             shared = sum(test[one] for one in both)
             when = ", at other moments" * in_time
             told = f"{_some(len(both), len(test), what)} {_are(len(test))} in the {PARTS[other]} part as well"
-            told += f" ({shared:,} of {total:,} test {data.called}{when})"
+            told += f" ({shared:,} of {total:,} test {data.spec.item_name}{when})"
             yield Finding(f"{what}s", FLAGGED, told, shared, total)
             return
     if strange:
         every = sum(len(items[part]) for part in PARTS)
-        told = f"the {what} is not known of {strange:,} of the {every:,} {data.called}: their names do not say"
+        told = f"the {what} is not known of {strange:,} of the {every:,} {data.spec.item_name}: their names do not say"
         yield Finding(f"{what}s", UNKNOWN, told)
         return
     told = f"none of the {len(test):,} test {what}s is in another part"
@@ -152,29 +152,28 @@ def moments(data: Any, places: np.ndarray) -> Finding:
     between two training blocks there is little new.
 
     Args:
-        places: see `Origins.moments`.
+        places: see `Provenance.moments`.
     """
     song, _, block = places.T
     moment = song * (int(block.max(initial=0)) + 3) + block + 1  # room for a step before the first and after the last
-    train = np.unique(moment[data.corpus.parts["train"]])
-    test = moment[data.corpus.parts["test"]]
+    train = np.unique(moment[data.splits["train"]])
+    test = moment[data.splits["test"]]
     same, before, after = (np.isin(test + step, train) for step in (0, -1, 1))
     shared, total = int((same | before | after).sum()), len(test)
     told = (
-        f"{_some(shared, total, data.called[:-1])} ({shared / total:.0%}) have the other channel of their moment, or the "
+        f"{_some(shared, total, data.spec.item_name[:-1])} ({shared / total:.0%}) have the other channel of their moment, or the "
         "block before or after it, in the training part"
     )
     if same.any() or (before & after).any():
         return Finding("moments", FLAGGED, told, shared, total)
     if shared:
         told = (
-            f"no other channel of a test moment is trained on; {shared:,} of {total:,} test {data.called} lie beside a "
+            f"no other channel of a test moment is trained on; {shared:,} of {total:,} test {data.spec.item_name} lie beside a "
             "training block, at a seam"
         )
     else:
-        told = (
-            f"of none of the {total:,} test {data.called} the training part has the other channel, or a block beside it"
-        )
+        items = data.spec.item_name
+        told = f"of none of the {total:,} test {items} the training part has the other channel, or a block beside it"
     return Finding("moments", PASSES, told, shared, total)
 
 
@@ -197,15 +196,17 @@ def stretches(of_parts: dict[str, tuple[int, int]], rate: int) -> Finding:
     return Finding("moments", PASSES, told, 0, 1)
 
 
-def noise(data: Any, origins: Origins) -> Finding:
+def noise(data: Any, provenance: Provenance) -> Finding:
     """Whether the test hears noise of the training part."""
-    found = origins.noise
+    found = provenance.noise
     assert found is not None
     if found.recordings is None:
         return Finding("noise", UNKNOWN, "which recordings of noise were mixed in is not known")
-    total = len(data.corpus.parts["test"])
+    total = len(data.splits["test"])
     if not found.recordings:
-        return Finding("noise", PASSES, f"every one of the {data.called} has noise of its own, drawn anew", 0, total)
+        return Finding(
+            "noise", PASSES, f"every one of the {data.spec.item_name} has noise of its own, drawn anew", 0, total
+        )
     hit = {(part, other): overlapping(found.stretches[part], found.stretches[other]) for part, other in PAIRS}
     if shared := [f"{PARTS[part]} and {PARTS[other]}" for (part, other), there in hit.items() if there.any()]:
         told = f"the same stretches of noise are heard in {' and in '.join(shared)}"
@@ -229,22 +230,22 @@ def overlapping(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(np.searchsorted(begins, end, "left") > np.searchsorted(ends, begin, "right"))
 
 
-def identical(data: Any, origins: Origins) -> Finding:
+def identical(data: Any, provenance: Provenance) -> Finding:
     """Whether equal items are in two parts, whatever their names and labels; silence is equal by its nature."""
-    items, told = data.corpus.parts, []
+    items, told = data.splits, []
     known: set[int] = set()
     silent = 0
-    for of, marks in origins.marks.items():
+    for of, marks in provenance.content_keys.items():
         sets = {part: {marks[i] for i in items[part]} for part in PARTS}
         both = {pair: sets[pair[0]] & sets[pair[1]] for pair in PAIRS}
         if not any(both.values()):
             continue
         first = {mark: i for i, mark in enumerate(marks)}
-        quiet = {mark for mark in set().union(*both.values()) if origins.silent(of, first[mark])}
+        quiet = {mark for mark in set().union(*both.values()) if provenance.silent(of, first[mark])}
         silent += sum(marks[i] in quiet for part in PARTS for i in items[part])
         for (part, other), common in both.items():
             if again := [i for i in items[part] if marks[i] in common and marks[i] not in quiet]:
-                count = f"{len(again):,} of the {len(items[part]):,} {PARTS[part]} {data.called}"
+                count = f"{len(again):,} of the {len(items[part]):,} {PARTS[part]} {data.spec.item_name}"
                 known.update(again if part == "test" else ())
                 subject = f"the {of} of {count} {'is' if len(again) == 1 else 'are'}" if of else f"{count} are"
                 told.append(f"{subject} in the {PARTS[other]} part as well, value by value")
@@ -252,17 +253,17 @@ def identical(data: Any, origins: Origins) -> Finding:
     total = len(items["test"])
     if told:
         return Finding("identical audio", FLAGGED, "; ".join(told) + alike, len(known), total)
-    compared = "" if "" in origins.marks else f" in their {' or '.join(origins.marks)}"
-    told = [f"no two {data.called} of different parts are equal{compared}{alike}"]
+    compared = "" if "" in provenance.content_keys else f" in their {' or '.join(provenance.content_keys)}"
+    told = [f"no two {data.spec.item_name} of different parts are equal{compared}{alike}"]
     return Finding("identical audio", PASSES, told[0], 0, total)
 
 
-def statistics(data: Any, origins: Origins) -> Finding:
+def statistics(data: Any, provenance: Provenance) -> Finding:
     """Whether what is computed of the items before the first step takes some of the test."""
-    total = len(data.corpus.parts["test"])
-    if not origins.statistics:
+    total = len(data.splits["test"])
+    if not provenance.statistics:
         return Finding("statistics", PASSES, "nothing is fitted to the data before training", 0, total)
-    if shared := len(set(origins.fitted) & set(data.corpus.parts["test"])):
-        told = f"{origins.statistics} are fitted with {_some(shared, total, data.called[:-1])}"
+    if shared := len(set(provenance.fitted) & set(data.splits["test"])):
+        told = f"{provenance.statistics} are fitted with {_some(shared, total, data.spec.item_name[:-1])}"
         return Finding("statistics", FLAGGED, told, shared, total)
-    return Finding("statistics", PASSES, f"{origins.statistics} are fitted on the training part alone", 0, total)
+    return Finding("statistics", PASSES, f"{provenance.statistics} are fitted on the training part alone", 0, total)

@@ -60,7 +60,7 @@ class Task(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss, others = self.training_loss(batch)
-        count = len(batch.numbers)
+        count = len(batch.indices)
         # An optimiser that computes a batch several times leaves the values of the last.
         # Copied: the value of a mean may be a view that keeps a tensor of the batch's size alive.
         values = {name: value.detach().clone() for name, value in {"loss": loss, **others}.items()}

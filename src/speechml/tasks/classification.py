@@ -66,7 +66,7 @@ class Classification(Task):
         with torch.autocast(self.device.type, enabled=False):
             logits = self(self.network_input(batch)).float().cpu().numpy()
         labels = self.labels(batch).tolist()
-        for number, row, label in zip(batch.numbers.tolist(), logits, labels, strict=True):
+        for number, row, label in zip(batch.indices.tolist(), logits, labels, strict=True):
             self.items[number] = {"logits": row, "label": label}
 
     def on_validation_epoch_end(self) -> None:
@@ -77,7 +77,7 @@ class Classification(Task):
     def on_test_epoch_end(self) -> None:
         self.items = gather_from_ranks(self.items)
         self.scores = {}
-        for part, numbers in self._data().scored().items():
+        for part, numbers in self._data().scored_items().items():
             self.scores |= self._scores(part, [number for number in sorted(numbers) if number in self.items])
         self.log_dict(self.scores, batch_size=1)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from speechml.data.frames import Framing
-from speechml.data.pairs import PairsData
+from speechml.data.pairs import PairDataModule
 from speechml.errors import UserError
 from speechml.metrics.perceptual import perceptual_scores
 from speechml.metrics.waveform import WAVEFORM_SCORES
@@ -40,7 +40,7 @@ class DenoisingTask(Task):
 
     @classmethod
     def check_data(cls, data: Any) -> None:
-        if not isinstance(data, PairsData):
+        if not isinstance(data, PairDataModule):
             raise UserError(
                 f"{cls.__name__} learns from pairs of noisy and clean recordings, which {type(data).__name__} has "
                 "not; choose data=spoken_pairs, wav_pairs or another of pairs"
@@ -48,8 +48,7 @@ class DenoisingTask(Task):
 
     def setup_for(self, data: Any) -> None:
         self.check_data(data)
-        if not data.foreign:
-            data.cut_into(self.framing)
+        data.cut_into(self.framing)
 
     def evaluate_batch(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         """Waveforms to score (`` the output, `_input` the noisy one, references in a test), and the loss of each recording.
@@ -78,7 +77,7 @@ class DenoisingTask(Task):
             columns |= {named(score, what): value for score, value in found.items()}
         columns["loss"] = loss
         table = torch.stack([c.to(where).double() for c in columns.values()], 1).cpu().tolist()
-        for index, row in zip(batch.numbers.tolist(), table, strict=True):
+        for index, row in zip(batch.indices.tolist(), table, strict=True):
             self.items[index] = dict(zip(columns, row, strict=True))
 
     def on_validation_epoch_end(self) -> None:
@@ -90,7 +89,7 @@ class DenoisingTask(Task):
     def on_test_epoch_end(self) -> None:
         self.items = gather_from_ranks(self.items)
         self.scores = {}
-        for part, recordings in self._data().scored().items():
+        for part, recordings in self._data().scored_items().items():
             rows = [self.items[i] for i in sorted(recordings) if i in self.items]
             if part == "train":  # its loss is the name of the training's own
                 rows = [{name: value for name, value in row.items() if name != "loss"} for row in rows]

@@ -133,5 +133,5 @@ class WaveformDenoiser(DenoisingTask):
             with torch.autocast(batch.noisy.device.type, enabled=False):
                 found["_wiener"] = causal_convolution(batch.noisy, taps)
         loss = LOSSES[self.loss_name](found[""] / self.level, batch.clean / self.level)
-        share = len(batch.numbers) if self.loss_name == "mse_sum" else 1  # a sum is reported per recording
-        return found, (loss / share).expand(len(batch.numbers))
+        share = len(batch.indices) if self.loss_name == "mse_sum" else 1  # a sum is reported per recording
+        return found, (loss / share).expand(len(batch.indices))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.config.instantiate import build
-from speechml.data.clips import ClipsData
+from speechml.data.clips import WordDataModule
 from speechml.errors import UserError
 from speechml.signal.augmentation import Augmentation
 from speechml.signal.front_ends import FrontEnd
@@ -64,7 +64,7 @@ class Classifier(Classification):
 
     @classmethod
     def check_data(cls, data: Any) -> None:
-        if not isinstance(data, ClipsData):
+        if not isinstance(data, WordDataModule):
             raise UserError(
                 f"{cls.__name__} learns from clips with a word each, which {type(data).__name__} has not; choose "
                 "data=speech_commands or data=spoken_words"
@@ -95,11 +95,11 @@ class Classifier(Classification):
         spectrogram, label = self._varied(batch, self.seed), self.labels(batch)
         wanted = F.one_hot(label, len(self.classes)).float()
         if self.augmentation.mix:
-            count = batch.data.items
-            places, weight = self.augmentation.partners(self.seed, batch.epoch, batch.numbers, count)
+            count = batch.data.items_per_epoch
+            places, weight = self.augmentation.partners(self.seed, batch.epoch, batch.indices, count)
             other = batch.data.others(places, batch.epoch)
             # Drawn for the clip that is mixed with, under another seed: the partner may be in the batch itself.
-            partner = self._varied(other._replace(numbers=batch.numbers), key("partner", self.seed))
+            partner = self._varied(other._replace(indices=batch.indices), key("partner", self.seed))
             spectrogram = torch.lerp(partner, spectrogram, weight[:, None, None, None])
             wanted = torch.lerp(F.one_hot(self.labels(other), len(self.classes)).float(), wanted, weight[:, None])
         logits = self.net(spectrogram.contiguous(memory_format=torch.channels_last)).float()
@@ -108,6 +108,6 @@ class Classifier(Classification):
 
     def _varied(self, batch: Any, seed: int) -> Tensor:
         """The spectrograms of varied clips."""
-        where = (seed, batch.epoch, batch.numbers)
+        where = (seed, batch.epoch, batch.indices)
         waveform = self.augmentation.waveforms(batch.waveform, self.sample_rate, *where, batch.data.noise)
         return self.augmentation.spectrograms(self._spectrograms(waveform), *where)
