@@ -125,7 +125,6 @@ def test_the_choices_are_those_that_the_code_knows() -> None:
     from speechml.data import clips
     from speechml.data.download import ARCHIVES
     from speechml.data.frames import TARGETS
-    from speechml.engine.checks import PRECISIONS
     from speechml.models import mlp, stft_cnn
     from speechml.music import data as genre_features
     from speechml.signal.front_ends import KINDS
@@ -145,7 +144,6 @@ def test_the_choices_are_those_that_the_code_knows() -> None:
     assert choices("data.split") == set(clips.SPLITS)
     assert choices("data.protocol") == set(genre_features.PROTOCOLS)
     assert choices("data.download") == set(ARCHIVES)
-    assert {str(value) for value in choices("trainer.precision")} == set(PRECISIONS)
 
 
 def test_what_holds_without_a_key_is_what_its_class_says() -> None:

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from omegaconf import DictConfig
 
-from speechml.config.compose import conf_dir, did_you_mean, dotted_keys
+from speechml.config.compose import conf_dir, dotted_keys
+from speechml.config.schema import did_you_mean
 from speechml.engine.signals import interruptible
 from speechml.errors import UserError
 

@@ -16,8 +16,9 @@ from omegaconf import DictConfig, open_dict
 
 import speechml.config.resolvers  # noqa: F401 (registers them)
 from speechml.cli.hydra_app import translate_hydra_errors
-from speechml.config.compose import check_keys, conf_dir, make_paths_absolute, resolve_config
+from speechml.config.compose import conf_dir, resolve_config
 from speechml.config.instantiate import build
+from speechml.config.train_config import TrainConfig, make_paths_absolute
 from speechml.contracts import SPLITS
 from speechml.engine.process import prepare as prepare_process
 from speechml.errors import UserError
@@ -54,8 +55,7 @@ def opened(cfg: DictConfig) -> Any:
         cfg.pop("model", None)
     with translate_hydra_errors("train"):
         config = resolve_config(cfg)
-    check_keys(config)
-    config = make_paths_absolute(config)
+    config = make_paths_absolute(TrainConfig.from_config(config, absent=("model",)).raw)
     prepare_process(config)
     return build(config["data"], where="data")
 

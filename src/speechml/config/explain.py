@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from speechml.config.compose import did_you_mean, dotted_keys, flatten, parameters
+from speechml.config.compose import dotted_keys, flatten
+from speechml.config.instantiate import parameters
 from speechml.config.keys import Entry, entries, entry_by_signature, entry_of, shown
 from speechml.config.origins import ABSENT, Composition, Step, heading, pick
+from speechml.config.schema import did_you_mean
 from speechml.errors import UserError
 
 MISSING = "???"  # OmegaConf's mark of a value that must be given

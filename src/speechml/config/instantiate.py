@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -110,3 +111,27 @@ def build(node: dict[str, Any], *args: Any, where: str = "", **extra: Any) -> An
         return cls(*args, **arguments, **extra)
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"{where or 'config'} {cls.__name__}: {' '.join(str(error).split())}") from error
+
+
+def parameters(cls: type) -> set[str]:
+    """Names of the arguments that `cls(...)` takes by keyword; `**` where it takes any.
+
+    Where an `__init__` passes its further keywords on, those of the next class in line count as well.
+    """
+    found: set[str] = set()
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        kinds = {
+            name: p.kind for name, p in inspect.signature(vars(base)["__init__"]).parameters.items() if name != "self"
+        }
+        found |= {
+            n
+            for n, kind in kinds.items()
+            if kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        }
+        if inspect.Parameter.VAR_KEYWORD not in kinds.values():
+            return found
+        if base.__module__.split(".")[0] != "speechml":
+            return found | {"**"}
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.config.compose import did_you_mean
+from speechml.config.schema import did_you_mean
 from speechml.contracts import SPLITS, IndexBatch, ItemKind
 from speechml.data.base import BaseDataModule, DataOptions, fits, random_split
 from speechml.data.provenance import Provenance, is_constant, samples_of

@@ -9,8 +9,9 @@ from typing import Any
 import lightning.pytorch as pl
 from omegaconf import DictConfig
 
-from speechml.config.compose import check_keys, resolve_config
+from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
+from speechml.config.train_config import EvaluateConfig
 from speechml.engine.checkpoint import find_checkpoint, load_task
 from speechml.engine.process import prepare, set_seed
 from speechml.errors import UserError
@@ -23,8 +24,6 @@ from speechml.runs.tables import table
 from speechml.storage.files import write_json
 from speechml.tasks.classification import Classification
 
-OWN_KEYS = {"run", "data", "paths", "seed", "threads"}
-
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Score the run that `run` names, write `evaluations/<data>-<test set>.json` and `.npz` in its folder, print a table.
@@ -32,8 +31,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises:
         UserError: no such run, unusable data, or data at another sample rate than the run's.
     """
-    config = resolve_config(cfg)
-    check_keys(config, only=OWN_KEYS)
+    config = EvaluateConfig.from_config(resolve_config(cfg)).raw
     prepare(config)
     run = Path(str(config["run"]))
     checkpoint = find_checkpoint(run).resolve()

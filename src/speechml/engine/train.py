@@ -13,10 +13,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.config.compose import check_keys, make_paths_absolute, resolve_config
+from speechml.config.compose import resolve_config
+from speechml.config.train_config import TrainConfig, make_paths_absolute
 from speechml.contracts import Config, Trial
 from speechml.engine.checkpoint import find_latest
-from speechml.engine.checks import check_values
 from speechml.engine.cluster import check_rank_counts, leader_session, rank_info
 from speechml.engine.distributed import describe_lost_ranks, leave_group, processes
 from speechml.engine.fit import fit_and_test
@@ -63,9 +63,7 @@ def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         UserError: an unknown key, unusable data, a run that another process is training.
         Pruned: the search that the run belongs to can do without it.
     """
-    config = resolve_config(cfg)
-    check_keys(config)
-    check_values(config)
+    config = TrainConfig.from_config(resolve_config(cfg)).raw
     identity = run_id(cfg)
     config = make_paths_absolute(config)
     folder = Path(config["paths"]["runs"]) / config["name"] / identity

@@ -73,7 +73,7 @@ def numbers(names: list[str], where: str) -> list[int]:
     Raises:
         ValueError: there is no such column, or one is named twice.
     """
-    from speechml.config.compose import did_you_mean
+    from speechml.config.schema import did_you_mean
 
     for name in names:
         if name not in COLUMNS:

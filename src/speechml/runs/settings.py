@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from speechml.config.compose import PATH_KEYS, flatten
+from speechml.config.compose import flatten
+from speechml.config.train_config import path_keys
 from speechml.errors import UserError
 from speechml.runs.catalogue import DAMAGE, printable
 from speechml.runs.folder import read_card
-from speechml.runs.identity import WITHOUT_EFFECT, without_later_keys
+from speechml.runs.identity import keys_without_effect, without_later_keys
 
 LONGEST = 120  # letters of a name
 LARGEST = 1_000_000  # letters of a config, and
@@ -40,7 +41,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 def counted(config: dict[str, Any]) -> dict[str, Any]:
     """The dotted keys of a config that can change a result, without the seed."""
-    without = tuple(f"{key}." for key in (*WITHOUT_EFFECT, "seed", "data.seed", "model.seed", "data.cache"))
+    without = tuple(f"{key}." for key in (*keys_without_effect(), "seed", "data.seed", "model.seed", "data.cache"))
     found = flatten(without_later_keys(config))
     return {key: value for key, value in found.items() if not f"{key}.".startswith(without)}
 
@@ -69,7 +70,7 @@ def typed(overrides: Sequence[str]) -> dict[str, str]:
     found = {}
     for word in overrides:
         key, equals, text = word.lstrip("+").partition("=")
-        idle = any(key == name or key.startswith(f"{name}.") for name in WITHOUT_EFFECT)
+        idle = any(key == name or key.startswith(f"{name}.") for name in keys_without_effect())
         if equals and key != "experiment" and not idle and "@" not in key:
             found[key] = text
     return found
@@ -82,7 +83,7 @@ def value_of(config: dict[str, Any], key: str, text: str | None) -> Any:
         node = node.get(word) if isinstance(node, dict) else None
     if node is None or isinstance(node, dict):
         return text
-    if key.rpartition(".")[2] in PATH_KEYS:
+    if key.rpartition(".")[2] in path_keys():
         return Path(str(node)).name
     return node if isinstance(node, (bool, int, float, str)) else str(node).replace(" ", "")
 

@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from speechml.config.compose import did_you_mean
+from speechml.config.schema import did_you_mean
 from speechml.errors import UserError
 from speechml.sweep.space import Space, grid
 

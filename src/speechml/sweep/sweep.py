@@ -12,7 +12,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from speechml.config.compose import did_you_mean, flatten, resolve_config
+from speechml.config.compose import flatten, resolve_config
+from speechml.config.schema import did_you_mean
 from speechml.engine.signals import RESUMABLE
 from speechml.errors import UserError
 from speechml.storage.files import make_folder

@@ -1,0 +1,193 @@
+"""The whole config of an app, typed: its own keys, and the sections that the other rooms' schemas describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from speechml.config.schema import REQUIRED, Key, Schema, check_section, key, keys_of, room_schemas
+from speechml.contracts import Config
+from speechml.errors import UserError
+
+SEED = 2**63 - 1  # largest, and with a minus smallest, that torch takes
+
+
+class Checkpoint(Schema):
+    """Which weights are kept and tested, and what a power cut may cost."""
+
+    monitor: str = key("checkpoints/best.ckpt is the epoch that is best in this; a search without objective goes by it as well",
+                       "val/loss", allowed="a logged score, as val/loss, val/snr_db or val/acc")  # fmt: skip
+    mode: Literal["min", "max"] = key("whether less or more of checkpoint.monitor is better", "min")
+    test_weights: Literal["best", "last"] = key("weights that are tested: of the best validation, or of the last epoch, as "
+                                                "where a schedule ends there", "best")  # fmt: skip
+    every_n_steps: int | None = key("last.ckpt is written this often too; a crash costs what came after it; null: only time "
+                                    "counts", None, unit="steps", above=0, effect=False)  # fmt: skip
+    every_s: float | None = key("last.ckpt is written this often; a crash costs what came after it, writing costs time; null: "
+                                "only steps count", 60, unit="s", above=0, effect=False)  # fmt: skip
+
+
+class Logger(Schema):
+    """What is written of every epoch."""
+
+    tensorboard: bool = key("events in the run's folder, for tensorboard --logdir runs", False)
+    csv: bool = key("metrics.csv in the run's folder, a row an epoch", False)
+
+
+class Paths(Schema):
+    """Where runs and packed recordings lie; they change no number."""
+
+    runs: Path = key("runs/<experiment>/<id>/ are made here; $SPEECHML_RUNS moves it for good", Path("runs"))
+    cache: Path = key("packed recordings, decoded once; can be deleted at any time; $SPEECHML_CACHE moves it",
+                      Path("~/.cache/speechml"))  # fmt: skip
+
+
+class Published(Schema):
+    """Figures of the paper or lab, for the table at the end; they change no number."""
+
+    source: str = key("where the figures were published; printed below the table", "")
+    note: str = key("what a reader of the published figures should know", "")
+    of: Config = key("data that the figures are of: they are shown beside scores of such data only", {},
+        allowed="data (a class), protocol, fingerprint; classes, least: numbers of classes and of items")  # fmt: skip
+    scores: dict[str, float] = key("the published figures by the names of our scores; shown in a column of the table", {},
+                                   allowed="score: number, as {test/snr_db: 12.3}")  # fmt: skip
+    tolerance: dict[str, float] = key("how far from a published figure a run may be and still reproduce it; speechml reproduce "
+                                      "judges by it", {}, allowed="score: number, in the unit of the score")  # fmt: skip
+
+
+class Callbacks(Schema):
+    """What watches a run: progress, figures, recordings to listen to; callbacks.NAME=null leaves one out."""
+
+    OPEN = Config | None
+    progress: Config | None = key("a bar, or a line an epoch, on the terminal; null: none", None, effect=False)
+    listening: Config | None = key("noisy, clean and denoised recordings in audio/ and in TensorBoard; null: none", None,
+                                   effect=False)  # fmt: skip
+    figures: Config | None = key("the pictures in figures/; null: none", None, effect=False)
+    early_stopping: Config | None = key("ends a training that has stopped improving; null: it goes on to the end", None)
+
+
+class Metrics(Schema):
+    """Further scores: a name each, and a class of torchmetrics."""
+
+    OPEN = Config
+
+    @classmethod
+    def check(cls, node: Mapping[str, Any], where: str) -> None:
+        for name, metric in node.items():
+            if "_target_" not in metric:
+                raise UserError(f"{where}{name} names no class", fix="add _target_: torchmetrics.NAME")
+
+
+class AppConfig(Schema):
+    """What the apps have in common.
+
+    Attributes:
+        raw: the plain config, as it is frozen into a run and hashed.
+    """
+
+    seed: int = key("first weights, order of clips, augmentation: several seeds show what is chance; the test set stays", 0,
+                    least=-SEED, most=SEED)  # fmt: skip
+    threads: int | None = key("CPU threads that compute; null: all cores; bit-for-bit equal results need an equal number", None,
+                              least=1)  # fmt: skip
+    paths: Paths = key("where runs and packed recordings lie; they change no number", effect=False)
+    raw: Config = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_config(cls, config: Config, absent: Iterable[str] = ()) -> Self:
+        """Check a plain config, and give its values typed.
+
+        Args:
+            config: composed, every interpolation resolved.
+            absent: sections that may be missing although nothing can be built without them.
+
+        Raises:
+            UserError: a key that nothing reads, or a value that it cannot have.
+        """
+        config = fill_groups(config, cls)
+        check_section(config, cls, absent=absent)
+        values = {name: _typed(config.get(name, {}), known) for name, known in keys_of(cls).items()}
+        return cls(**values, raw=config)
+
+
+class TrainConfig(AppConfig):
+    """The config of speechml-train."""
+
+    name: str = key("folder of the runs below paths.runs; follows the experiment, debug modes set `debug`; it changes no "
+                    "number", allowed="name of a folder", effect=False)  # fmt: skip
+    test: bool = key("whether the test part is scored when training is done", True)
+    report: bool = key(
+        "whether report.html, a page to look at and listen to, is written in the end", True, effect=False
+    )
+    redo: bool = key("true trains a run anew that is done, and keeps the old one in runs/.old/", False, effect=False)
+    find_lr: bool = key(
+        "true plots loss against rising learning rates and suggests one; nothing is trained", False, effect=False
+    )
+    objective: str | None = key("what a search goes by; null: checkpoint.monitor. Never a score of the test part: choosing is "
+        "not testing", None, allowed="a score of the validation part, as val/acc or val/loss", effect=False)  # fmt: skip
+    data: Config = key("recordings, how they are divided into training, validation and test, and how many make a batch")
+    model: Config = key("how a network is trained and scored (the task), and in net the network itself")
+    optimizer: Config = key("how weights follow their gradients")
+    scheduler: Config = key("how the learning rate changes from batch to batch, over the whole training", {})
+    trainer: Config = key("where, how long and how exactly is computed: Lightning's Trainer")
+    checkpoint: Checkpoint = key("which weights are kept and tested, and what a power cut may cost")
+    callbacks: Annotated[dict[str, Config | None], Callbacks] = key("what watches a run: progress, figures, recordings to "
+        "listen to; callbacks.NAME=null leaves one out", {})  # fmt: skip
+    logger: Logger = key("what is written of every epoch", {"tensorboard": False, "csv": False}, effect=False)
+    metrics: Annotated[dict[str, Config], Metrics] = key("further scores: classes of torchmetrics by names of yours; they "
+                                                         "change no training", {}, later=True)  # fmt: skip
+    published: Published = key("figures of the paper or lab, for the table at the end", {}, effect=False)
+
+    @classmethod
+    def check(cls, node: Mapping[str, Any], where: str) -> None:  # noqa: ARG003 (of the whole config)
+        for group in ("data", "model", "optimizer", "trainer"):
+            if group in node and "_target_" not in node[group]:
+                raise UserError(f"{group} names no class to build", fix=f"choose {group}=NAME")
+        if not node["name"].strip():
+            raise UserError("name is empty", fix="give the folder of the runs a name, as name=mine")
+
+
+class EvaluateConfig(AppConfig):
+    """The config of speechml-evaluate."""
+
+    run: Path = key("the run that speechml-evaluate scores", allowed="folder of a run, or a checkpoint file")
+    data: Config = key("other data to score the run on; null: the run's own", {})
+
+
+def fill_groups(config: Config, schema: type[Schema] = TrainConfig) -> Config:
+    """A copy of a config with the groups that `GROUP=null` has left out, as far as there can be none of it.
+
+    Raises:
+        UserError: a group without which there is nothing to do.
+    """
+    sections = {name: known for name, known in keys_of(schema).items() if known.is_section}
+    there = {name: value for name, value in config.items() if value is not None or name not in sections}
+    return {name: known.default for name, known in sections.items() if known.default is not REQUIRED} | there
+
+
+def _typed(value: Any, known: Key) -> Any:
+    """A value that is checked already, as its key's type says."""
+    if known.kind is Path or (known.kind == Path | None and value is not None):
+        return Path(value)
+    if known.section is known.kind and known.section:
+        return known.section(
+            **{name: _typed(value[name], inner) for name, inner in keys_of(known.section).items() if name in value}
+        )
+    return value
+
+
+@cache
+def path_keys() -> frozenset[str]:
+    """Keys of data that the user gives as files or folders: kept as typed in the identity, absolute in the frozen config."""
+    keys = [pair for schema in room_schemas("data") for pair in keys_of(schema).items()]
+    return frozenset(name for name, known in keys if "path" in known.type)
+
+
+def make_paths_absolute(config: Config) -> Config:
+    """A copy of `config` whose data folders and files are absolute, so that a run can be scored from any folder."""
+    data = dict(config["data"])
+    for name in path_keys() & data.keys():
+        if isinstance(data[name], str):
+            data[name] = str(Path(data[name]).expanduser().absolute())
+    return {**config, "data": data}

@@ -1,0 +1,126 @@
+"""The keys of data: recordings, how they are divided into training, validation and test, and how many make a batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from speechml.config.schema import Schema, key
+
+SEED = 2**63 - 1  # largest, and with a minus smallest, that torch takes
+
+
+class Data(Schema):
+    """What all data have in common."""
+
+    batch_size: int = key("items of a step, over all processes together; more makes steps smoother, fewer and larger in memory",
+                          unit="clips, windows or runs", least=1)  # fmt: skip
+    split_seed: int = key("decides what is test and what validates; apart from seed, so that runs which differ by seed share "
+                          "a test set", least=-SEED, most=SEED)  # fmt: skip
+    seed: int = key("order of the training items (and of mixing, where data are mixed)", 0, least=-SEED, most=SEED)
+    cache: str = key("folder of packed recordings", "~/.cache/speechml")
+
+
+class Recordings(Data):
+    """Recordings, brought to one rate."""
+
+    sample_rate: int = key("rate that recordings are brought to and the network works at; a higher one keeps higher sounds "
+                           "and costs time", unit="Hz", above=0)  # fmt: skip
+
+
+class Pairs(Recordings):
+    """Noisy recordings and the clean ones."""
+
+    clip_s: float = key("length of a training clip of waveform networks; longer ones show more context, in fewer clips",
+                        unit="s", above=0)  # fmt: skip
+
+
+class Files(Schema):
+    """Audio files of any kind."""
+
+    stereo: Literal["mix", "refuse"] = key(
+        "mix averages the channels of a recording; refuse takes mono files only", "mix"
+    )
+
+
+class SpokenPairs(Pairs):
+    """Pairs of 1 s at 32 kHz, spoken by espeak-ng's voices."""
+
+    sample_rate: Literal[32000] = key("the embedded pairs are made at this rate", unit="Hz")
+    clip_s: Literal[1] = key("the embedded pairs are made of this length", unit="s")
+    count: int = key("how many pairs", 1500, unit="pairs", least=1)
+
+
+class WavPairs(Pairs, Files):
+    """A folder with noisy/ and clean/, files of equal names in both."""
+
+    root: Path = key(
+        "where the recordings lie; kept as typed in the identity of the run", allowed="a folder that exists"
+    )
+
+
+class MixedPairs(Pairs, Files):
+    """Clean speech and noise, mixed at random signal-to-noise ratios."""
+
+    clean: Path = key("clean speech that is mixed with noise; speakers of the test are never heard in training",
+                      allowed="a folder with one folder a speaker")  # fmt: skip
+    noise: Path = key("noise that is mixed in; cut in time, so that none heard in training comes back in a score",
+                      allowed="a folder of recordings")  # fmt: skip
+    snr_db: list[float] = key("signal-to-noise ratios of the mixtures, uniform in dB; lower is noisier and harder", [0.0, 15.0],
+                              unit="dB", allowed="[lowest, highest]")  # fmt: skip
+
+
+class LabPairs(Pairs):
+    """The labs' own recordings, data_lab_2A.pt or data_lab_2B.pt."""
+
+    root: Path = key("the labs' own recordings", allowed="the .pt file, or the folder it lies in")
+    sample_rate: int = key("rate that the .pt file was recorded at, which the file does not say; nothing is resampled",
+                           unit="Hz", above=0)  # fmt: skip
+    test_pairs: int = key("pairs for test, and as many for validation; more make scores surer, training poorer; at most a "
+                          "fifth each", 100, unit="pairs", least=1)  # fmt: skip
+
+
+class RecordingPair(Pairs, Files):
+    """One long recording, noisy and clean."""
+
+    root: Path | None = key("the course's files; null (and no files given): a stand-in spoken here", None,
+        allowed="a folder with train_clean*.wav and train_dirty*.wav (test_x*.wav to listen to)")  # fmt: skip
+    clean_file: Path | None = key("the clean recording of the pair, of the same length as the noisy one", None,
+                                  allowed="an audio file, with data.noisy_file; not with data.root")  # fmt: skip
+    noisy_file: Path | None = key("the noisy recording of the pair, of the same length as the clean one", None,
+                                  allowed="an audio file, with data.clean_file; not with data.root")  # fmt: skip
+    heldout: float = key("end of the recording that is only scored; 0 trains on all of it, as homework 2 did: then no score "
+                         "is a test", 0.2, unit="share", least=0, below=0.9)  # fmt: skip
+
+
+class Words(Recordings):
+    """Clips with a word each."""
+
+    batch_size: int = key("clips of a step, over all processes together; more makes steps smoother, fewer and larger in memory",
+                          unit="clips", least=2)  # fmt: skip
+    words: list[str] | None = key("the classes, in the order of the outputs; null: all words that there are", None,
+                                  allowed="two different words at least")  # fmt: skip
+
+
+class SpeechCommands(Words, Files):
+    """Speech Commands, or any folder that holds a folder of clips for each word."""
+
+    root: Path = key(
+        "where the recordings lie; kept as typed in the identity of the run", allowed="a folder that exists"
+    )
+    split: Literal["official", "random"] = key("official keeps every speaker in one part; random (60/20/20 by clip) mixes "
+                                               "speakers, so its scores are too good", "official")  # fmt: skip
+    unknown: bool = key("true adds a class of all other words; needs data.words", False)
+    silence: bool = key("true adds a class of background noise, from the folder _background_noise_", False)
+    download: Literal["v0.01", "v0.02"] | None = key("version of Speech Commands that is fetched into a folder below "
+        "data.root unless it is there (1 to 2 GB)", None, effect=False)  # fmt: skip
+
+
+class SpokenWords(Words):
+    """The 30 words of Speech Commands v0.01, spoken by espeak-ng's voices."""
+
+    split: Literal["official", "random"] = key("official keeps every voice in one part; random (60/20/20 by clip) mixes "
+                                               "voices, so its scores are too good", "official", later=True)  # fmt: skip
+    voices: int | None = key(
+        "how many of espeak-ng's voices speak; null: all; fewer is faster", None, unit="voices", least=3
+    )

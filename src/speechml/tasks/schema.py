@@ -1,0 +1,116 @@
+"""The keys of tasks: how a network is trained and scored, and in `net` the network itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from speechml.config.schema import Schema, key
+from speechml.contracts import Config
+
+
+class Task(Schema):
+    """What all tasks have in common."""
+
+    net: Config = key("the network and its size")
+
+
+class Classification(Task):
+    """Clips or rows, with a class each."""
+
+    classes: list[str] | None = key("names in the order of the outputs; null: those of the data", None)
+    label_smoothing: float = key("share of the target that all classes have in common; a little keeps the network from being "
+                                 "too sure", 0.0, unit="share", least=0, below=1)  # fmt: skip
+
+
+class WaveformDenoiser(Task):
+    """Noisy waveforms in, clean ones out."""
+
+    sample_rate: int = key("rate that the network works at: that of the data", unit="Hz", above=0)
+    loss: Literal["l1", "mse", "mse_sum", "snr"] = key("what training lowers: l1, mse are means per sample, mse_sum adds up a "
+                                                       "batch, snr (minus dB) counts clips alike", "l1")  # fmt: skip
+    normalize: bool = key("true divides by the RMS of the noisy training waveforms first: tanh and rate then do not depend on "
+                          "their level", False)  # fmt: skip
+
+
+class Remixing(Schema):
+    """How far runs of frames are varied. More varied ones are learned by heart less."""
+
+    remix: float = key("runs that get the noise of another run, so that new mixtures are heard; needs sampling=runs", 0.0,
+                       unit="share of runs", least=0, most=1)  # fmt: skip
+    noise_db: float = key("remixed noise is louder or softer by up to this", 0.0, unit="dB", least=0)
+    gain_db: float = key("an item is louder or softer by up to this", 0.0, unit="dB", least=0)
+
+
+class MagnitudeDenoiser(Task):
+    """Magnitudes of noisy spectra in, clean ones out."""
+
+    sample_rate: int = key("rate that the network works at: that of the data", unit="Hz", above=0)
+    n_fft: int = key("frame of the STFT; longer frames tell frequencies apart better and moments worse; gives n_fft / 2 + 1 "
+                     "bins", 1024, unit="samples", above=0, allowed="even")  # fmt: skip
+    hop: int = key("distance of two frames; a smaller one gives more frames and costs time", 512, unit="samples", above=0,
+                   allowed="half of model.n_fft or less")  # fmt: skip
+    loss: Literal["mse", "l1"] = key("what training lowers, of magnitudes in units of the clean RMS; l1 minds rare large errors "
+                                     "less", "mse")  # fmt: skip
+    target: Literal["magnitude", "phase_sensitive"] = key("what the network is to give: the clean magnitude, or the one that "
+                                                          "goes best with the noisy phase", "magnitude")  # fmt: skip
+    sampling: Literal["windows", "runs"] = key("windows: single frames, shuffled; runs: consecutive ones computed together, "
+                                               "faster, and they can be augmented", "windows")  # fmt: skip
+    run: int = key("length of a run (sampling=runs); longer ones are cheaper a frame, but frames of one run are alike", 64,
+                   unit="frames", least=1)  # fmt: skip
+    passes: int = key("how often an epoch goes over the recordings, with other runs each time; set 1 for hours of recordings",
+                      1, unit="times an epoch", least=1)  # fmt: skip
+    padding: Literal["silent", "none"] = key("silent: silence stands before a recording, so every frame is cleaned; none: its "
+                                             "first frames stay noisy", "silent")  # fmt: skip
+    augment: Remixing | None = key("how far runs are varied; null: not at all", None)
+    seed: int = key("decides the tiny random frames that stand for silence before a recording; follows seed", 0)
+
+
+class FrontEnd(Schema):
+    """The spectrogram that the network sees."""
+
+    kind: Literal["power", "mel", "log_mel", "complex"] = key("power: |X|^2; mel: bands as the ear has them; log_mel: their "
+                                                              "logarithms; complex: needs net.channels=2", "power")  # fmt: skip
+    n_fft: int = key("length of the transform; the window is padded with zeros to it; gives n_fft / 2 + 1 bins", 512,
+                     unit="samples", above=0, allowed="even, and a window or more")  # fmt: skip
+    window_s: float = key("length of a window; longer ones tell frequencies apart better and moments worse", 0.03, unit="s",
+                          above=0)  # fmt: skip
+    hop_s: float = key(
+        "distance of two windows; a smaller one gives more frames and costs time", 0.01, unit="s", above=0
+    )
+    mels: int = key("mel bands (mel and log_mel only); more show finer frequencies, and low ones may then hold no bin", 128,
+                    unit="bands", above=0)  # fmt: skip
+    normalized: bool = key("whether the transform is divided by the length of the window", True)
+
+
+class Augmentation(Schema):
+    """How far clips are varied. More varied ones are learned by heart less."""
+
+    shift_s: float = key(
+        "a clip is moved in time by up to this; zeros follow, so much of it cuts words", 0.0, unit="s", least=0
+    )
+    speed: float = key("a clip is played faster or slower by up to this share; pitch changes with it", 0.0, unit="share",
+                       least=0, below=1)  # fmt: skip
+    gain_db: float = key("an item is louder or softer by up to this", 0.0, unit="dB", least=0)
+    noise: float = key("clips that background noise is added to", 0.0, unit="share of clips", least=0, most=1)
+    snr_db: list[float] = key(
+        "signal-to-noise ratios of the added noise", [0.0, 20.0], unit="dB", allowed="[lowest, highest]"
+    )
+    time_masks: int = key("stretches in time of a spectrogram that are set to its mean (SpecAugment)", 0, unit="stretches",
+                          least=0)  # fmt: skip
+    time_mask: int = key("longest of these stretches", 20, unit="frames", least=0)
+    frequency_masks: int = key(
+        "stretches of frequencies that are set to the mean (SpecAugment)", 0, unit="stretches", least=0
+    )
+    frequency_mask: int = key("widest of these stretches", 10, unit="bands", least=0)
+    mix: float = key(
+        "clips that are mixed with another, labels and all (mixup)", 0.0, unit="share of clips", least=0, most=1
+    )
+
+
+class Classifier(Classification):
+    """Words from spectrograms."""
+
+    sample_rate: int = key("rate that the network works at: that of the data", unit="Hz", above=0)
+    front_end: FrontEnd = key("the spectrogram that the network sees")
+    augment: Augmentation | None = key("how far clips are varied; null: not at all", None)
+    seed: int = key("decides how clips are augmented; follows seed", 0)
