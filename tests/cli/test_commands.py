@@ -141,8 +141,10 @@ def test_the_readmes_commands_run(workplace: Path, monkeypatch: pytest.MonkeyPat
 def test_the_readme_names_every_experiment_and_place() -> None:
     for experiment in (ROOT / "conf" / "experiment").glob("*.yaml"):
         assert f"`{experiment.stem}`" in README
-    for place in re.findall(r"\| `((?:src|conf|scripts)[^`]*)`", README):
-        assert (ROOT / place).exists(), place
+    places = re.findall(r"`((?:src/speechml|conf|scripts)/[^`]*)`", README)
+    assert [place for place in places if not (ROOT / place).exists()] == []
+    rooms = {f"src/speechml/{path.parent.name}/" for path in (ROOT / "src" / "speechml").glob("*/__init__.py")}
+    assert rooms <= set(places)
 
 
 def test_a_network_of_ones_own_takes_less_than_forty_lines() -> None:
