@@ -12,9 +12,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from speechml.report.published import LABS, Figure, as_markdown, figures, missing_row
+from speechml.runs.card import Record, RunCard
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CARDS = ROOT / "README.md", ROOT / "scripts" / "results.jsonl"  # a card a line
@@ -25,13 +25,18 @@ def results() -> str:
     """The table of all cards, in the order of the labs, as Markdown."""
     found: list[Figure] = []
     for experiment in LABS:
-        mine = [card for card in cards() if card["experiment"] == experiment]
+        mine = [card for card in cards() if card.experiment == experiment]
         found += figures(experiment, mine) if mine else missing_row(experiment, "no card")
     return as_markdown(found)
 
 
-def cards() -> list[dict[str, Any]]:
+def cards() -> list[RunCard]:
     """What is kept of the runs, by experiment and seed."""
+    return [RunCard.from_json({"state": "done", **content}, "card") for content in contents()]
+
+
+def contents() -> list[Record]:
+    """The cards as they are kept."""
     return [json.loads(line) for line in CARDS.read_text().splitlines()]
 
 
@@ -39,7 +44,7 @@ def take(folder: Path) -> None:
     """Keep the cards of a reproduction instead of those that were there of the same experiments."""
     new = [json.loads(path.read_text()) for path in folder.glob("*.json")]
     replaced = {card["experiment"] for card in new}
-    kept = [card for card in cards() if card["experiment"] not in replaced] + new
+    kept = [card for card in contents() if card["experiment"] not in replaced] + new
     kept.sort(key=lambda card: (card["experiment"], card["seed"], card["id"]))
     lines = [json.dumps(card, separators=(",", ":"), ensure_ascii=False) for card in kept]
     CARDS.write_text("\n".join(lines) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -248,8 +249,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa
 @pytest.fixture
 def runs(made: Path, workplace: Path) -> Path:
     """A copy of `made`, to be spoilt; its cards have no checksums, so that each other check is seen by itself."""
-    from speechml.runs.folder import read_card, write_card
-
     shutil.copytree(made, workplace / "runs")
     for card in workplace.glob("runs/*/*/card.json"):
         write_card(card.parent, {k: v for k, v in (read_card(card.parent) or {}).items() if k != "files"})
@@ -261,10 +260,26 @@ def run_of(runs: Path, experiment: str = "lab2a_fir") -> Path:
     return next((runs / experiment).iterdir())
 
 
+def read_card(run: Path) -> dict[str, Any] | None:
+    """What card.json holds, as other programs read it; None where there is none."""
+    path = run / "card.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def write_card(run: Path, content: dict[str, Any]) -> None:
+    """Replace card.json, whatever it then says."""
+    (run / "card.json").write_text(json.dumps(content))
+
+
+# What every card has, for tests that need no more of one.
+SMALL_CARD: dict[str, Any] = {
+    "id": "0", "experiment": "lab", "state": "running", "scores": {}, "overrides": [],
+    "data": {"data": "Lab", "protocol": "random", "fingerprint": "a", "test_fingerprint": "b", "recordings": {}},
+}  # fmt: skip
+
+
 def change(run: Path, **keys: Any) -> None:
     """Write other values into the card of a run."""
-    from speechml.runs.folder import read_card, write_card
-
     write_card(run, {**(read_card(run) or {}), **keys})
 
 

@@ -12,12 +12,11 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from conftest import add_background, make_features, make_pairs, make_words, mixed_folders, tone
+from conftest import add_background, make_features, make_pairs, make_words, mixed_folders, read_card, tone
 from speechml.cli.data import data as app
 from speechml.cli.prepare import composed, prepare
 from speechml.contracts import SPLITS
 from speechml.errors import UserError
-from speechml.runs.folder import read_card
 from speechml.storage import files
 
 SHORT = ("threads=1", "trainer.max_epochs=1", "callbacks.figures=null", "callbacks.progress=null")

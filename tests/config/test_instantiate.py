@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import TINY
+from conftest import TINY, read_card
 from speechml.config.instantiate import build, import_class
 from speechml.errors import UserError
-from speechml.runs.folder import read_card
 
 
 @pytest.mark.parametrize(

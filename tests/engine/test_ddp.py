@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import TINY, command
+from conftest import TINY, command, read_card
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.engine.process import prepare
 from speechml.errors import UserError
-from speechml.runs.folder import read_card
 from stress_resume import differences
 
 pytestmark = pytest.mark.slow

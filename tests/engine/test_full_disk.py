@@ -16,7 +16,7 @@ MOMENTS = {
     "before the run has a folder": ("speechml.engine.train", "make_folder", "", 1),
     "when the folder is claimed": ("speechml.engine.train", "claimed", "", 1),
     "at the config": ("speechml.engine.train", "write_text", "config.yaml", 1),
-    "at the first card": ("speechml.engine.train", "write_card", "", 1),
+    "at the first card": ("speechml.engine.train", "save_card", "", 1),
     "within a step": ("speechml.tasks.base:Task", "training_step", "", 12),
     "at the best checkpoint": ("speechml.engine.checkpoint", "write_bytes", "best.ckpt", 1),
     "at the third checkpoint": ("speechml.engine.checkpoint", "write_bytes", "last.ckpt", 3),
@@ -24,7 +24,7 @@ MOMENTS = {
     "in the test": ("speechml.tasks.base:Task", "on_test_epoch_start", "", 1),
     "at the predictions": ("speechml.engine.scoring", "write_predictions", "", 1),
     "at the scores": ("speechml.engine.train", "write_text", "scores.txt", 1),
-    "at the last card": ("speechml.engine.train", "write_card", "", 2),
+    "at the last card": ("speechml.engine.train", "save_card", "", 2),
 }
 PROGRAM = """
 import importlib, sys
@@ -53,6 +53,7 @@ def watched(*args, **options):
     return whole(*args, **options)
 
 setattr(place, name, watched)
+from conftest import 
 from speechml.train import main
 main()
 """

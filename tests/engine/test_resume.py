@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from conftest import read_card, write_card
 from resuming import GENRE, OTHERS, SMALL, ask, at_step, run_in, steps_of
 from speechml.engine.signals import SIGNALS, Stopped
-from speechml.runs.folder import read_card, write_card
 from stress_resume import TASKS, differences, events, make_features, resume
 
 

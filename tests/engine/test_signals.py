@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from conftest import read_card
 from resuming import GENRE, ask, at_step, run_in, steps_of
 from speechml.engine.checkpoint import AtomicIO, read_checkpoint
 from speechml.engine.signals import SIGNALS, Stopped
 from speechml.errors import UserError
-from speechml.runs.folder import read_card
 from speechml.tasks.base import Task
 from stress_resume import PROGRAM, differences, make_features
 

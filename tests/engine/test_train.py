@@ -12,9 +12,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import TINY, command, composed
+from conftest import TINY, command, composed, read_card, write_card
 from speechml.errors import UserError
-from speechml.runs.folder import claimed, read_card, write_card
+from speechml.runs.folder import claimed
 from speechml.runs.identity import run_id
 
 FAST = (*TINY, "experiment=lab2a_fir", "model.net.taps=8", "trainer.max_epochs=2")

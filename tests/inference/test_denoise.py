@@ -9,12 +9,11 @@ import soundfile
 import torch
 
 import speechml
-from conftest import TINY, command, composed, make_pairs, tone
+from conftest import TINY, command, composed, make_pairs, read_card, tone
 from speechml.engine.checkpoint import AtomicIO
 from speechml.engine.evaluate import evaluate
 from speechml.errors import UserError
 from speechml.inference.denoise import denoise_files
-from speechml.runs.folder import read_card
 from speechml.storage import audio
 
 

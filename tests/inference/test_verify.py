@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import change, run_of, speechml
+from conftest import change, read_card, run_of, speechml, write_card
 from speechml.engine.checkpoint import AtomicIO
 from speechml.inference.verify import verified
 from speechml.runs.catalogue import checksums, runs_below
-from speechml.runs.folder import read_card, write_card
 
 
 def test_runs_that_are_whole_are_ok(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -12,10 +12,10 @@ from conftest import (
     make_features,
     make_pairs,
     make_words,
+    read_card,
     run_of,
     speechml,
 )
-from speechml.runs.folder import read_card
 
 
 def test_a_run_keeps_its_audit_and_shows_it_beside_its_scores(made: Path) -> None:

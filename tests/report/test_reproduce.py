@@ -10,7 +10,8 @@ import pytest
 from conftest import TINY, make_features, run_of, speechml
 from speechml.cli.reproduce import source_of
 from speechml.report.published import LABS, as_markdown, figures, missing_row, verdict, without_places
-from speechml.runs.folder import read_card
+from speechml.runs.card import RunCard
+from speechml.runs.catalogue import require_card
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,11 +111,11 @@ def test_bad_input_is_one_sentence(workplace: Path, monkeypatch, capsys) -> None
 
 def test_what_is_kept_of_a_card_names_no_place(made: Path) -> None:
     for folder in made.glob("*/*"):
-        card = read_card(folder) or {}
-        kept = json.dumps(without_places(card))
-        assert str(made.parent) not in kept
-        assert card["hardware"]["host"] not in kept
-        assert figures(card["experiment"], [without_places(card)]) is not None
+        card = require_card(folder)
+        public = without_places(card)
+        assert str(made.parent) not in json.dumps(public)
+        assert card.hardware["host"] not in json.dumps(public)
+        assert figures(card.experiment, [RunCard.from_json({"state": "done", **public}, "card")])
 
 
 def test_the_readme_shows_what_the_cards_say() -> None:
@@ -126,5 +127,5 @@ def test_the_readme_shows_what_the_cards_say() -> None:
 def test_every_lab_has_its_card() -> None:
     import results_table
 
-    assert set(LABS) == {card["experiment"] for card in results_table.cards()}
+    assert set(LABS) == {card.experiment for card in results_table.cards()}
     assert "not run" in as_markdown(missing_row("lab2a_fir", "no data"))

@@ -20,12 +20,11 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from browser import opened, until
-from conftest import TINY, change, composed, run_of, speechml
+from conftest import TINY, change, composed, read_card, run_of, speechml
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.engine.train import launch
 from speechml.errors import UserError
 from speechml.report import tensorboard
-from speechml.runs.folder import read_card
 from speechml.runs.identity import run_id
 from speechml.runs.settings import shortened, shown, typed
 
@@ -300,7 +299,7 @@ def test_a_strangers_card_makes_no_folder_elsewhere_and_keeps_no_other_run_from_
     runs: Path, tmp_path: Path
 ) -> None:
     change(run_of(runs), experiment="../../up")
-    for number, damage in enumerate(({"headlines": 5}, {"scores": None}, {"scores": {"test/snr_db": "x"}})):
+    for number, damage in enumerate(({"headlines": 5}, {"scores": 5}, {"scores": {"test/snr_db": "x"}})):
         copy = runs / "lab2a_fir" / f"copy{number}"
         shutil.copytree(run_of(runs, "genre_mlp"), copy)
         change(copy, **damage)

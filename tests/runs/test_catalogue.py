@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import change, command, run_of, speechml
+from conftest import change, command, read_card, run_of, speechml, write_card
 from speechml.errors import FolderBusy, UserError
 from speechml.inference.verify import verified
 from speechml.runs.catalogue import checksums, entry, listed, remove, runs_below
-from speechml.runs.folder import claimed, read_card, write_card
+from speechml.runs.folder import claimed
 
 
 def test_every_run_is_listed_with_its_score_and_hidden_folders_are_not(runs: Path) -> None:
@@ -37,9 +37,9 @@ def test_every_run_is_listed_with_its_score_and_hidden_folders_are_not(runs: Pat
 def test_a_run_that_nobody_trains_any_more_is_cut_off(runs: Path) -> None:
     run = run_of(runs)
     change(run, state="running")
-    assert entry(run)["state"] == "cut off"
+    assert entry(run).state == "cut off"
     with claimed(run):
-        assert entry(run)["state"] == "running"
+        assert entry(run).state == "running"
         assert listed(runs, "running", "csv").count("\n") == 2
     assert listed(runs, "running", "table") == f"no run that is running in {runs}\n"
 
@@ -104,7 +104,7 @@ def test_show_tells_the_scores_the_files_and_what_to_do_next(
     assert "Next: speechml-train experiment=lab2a_fir 'model.net.taps=[1, 2]'    goes on with it" in said
     (run / "card.json").write_text('{"state": "done"}')
     assert speechml(monkeypatch, "runs", "show", str(run)) == 2
-    assert "is damaged (KeyError" in capsys.readouterr().err
+    assert "is damaged (card.id is missing)" in capsys.readouterr().err
 
 
 def test_checksums_name_what_a_run_cannot_do_without(runs: Path) -> None:

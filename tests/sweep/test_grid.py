@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY, command
+from conftest import SMALL_CARD, TINY, command, read_card, write_card
 from speechml.errors import FolderBusy
-from speechml.runs.folder import claimed, read_card
+from speechml.runs.folder import claimed
 
 FIR = ("experiment=lab2a_fir", "trainer.max_epochs=1", "callbacks.figures=null", "callbacks.listening=null", *TINY)
 
@@ -101,7 +101,7 @@ def test_a_run_that_somebody_trains_is_left_to_them(workplace: Path) -> None:
     identity = next(line.split()[1] for line in planned.splitlines() if line.endswith("seed=0"))
     folder = workplace / "runs" / "lab2a_fir" / identity
     with claimed(folder):
-        (folder / "card.json").write_text(json.dumps({"state": "running", "scores": {}, "overrides": []}))
+        write_card(folder, SMALL_CARD)
         done = sweep("seed=0,1")
         assert "1 to train, 1 being trained by another process" in done.stderr
     assert done.returncode == 0, done.stderr

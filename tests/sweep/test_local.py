@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
-from conftest import TINY, command
-from speechml.runs.folder import read_card
+from conftest import TINY, command, read_card
 from speechml.sweep import local
 from speechml.sweep.board import Board
 from speechml.sweep.workers import Workers

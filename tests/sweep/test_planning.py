@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conftest import speechml
+from conftest import SMALL_CARD, speechml
 from speechml.errors import UserError
 from speechml.sweep.planning import Estimate, PlannedRun, combinations, counted, todo
 
@@ -21,7 +21,15 @@ def planned_run(**keys: Any) -> PlannedRun:
 
 def card(folder: Path, overrides: list[str], seconds: float, **keys: Any) -> None:
     folder.mkdir(parents=True)
-    content = {"state": "done", "training_s": seconds, "epochs": 2, "overrides": overrides, "scores": {}, **keys}
+    content = {
+        **SMALL_CARD,
+        "state": "done",
+        "training_s": seconds,
+        "epochs": 2,
+        "overrides": overrides,
+        "scores": {},
+        **keys,
+    }
     (folder / "card.json").write_text(json.dumps(content))
 
 

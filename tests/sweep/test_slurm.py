@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from conftest import TINY, command, composed, speechml
+from conftest import TINY, command, composed, read_card, speechml
 from speechml.errors import UserError
-from speechml.runs.folder import read_card
 from speechml.runs.identity import run_id
 from speechml.sweep import job
 from speechml.sweep.frozen import frozen, thawed

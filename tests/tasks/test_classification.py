@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score
 
 import speechml
-from conftest import TINY, add_background, command, composed, make_words
+from conftest import TINY, add_background, command, composed, make_words, read_card
 from speechml.callbacks.word_figures import confident_errors
 from speechml.contracts import IndexBatch
 from speechml.data import SpeechCommands
@@ -19,7 +19,7 @@ from speechml.engine.checkpoint import read_checkpoint
 from speechml.errors import UserError
 from speechml.report.class_summary import of_these_data
 from speechml.report.figures import alluvial_pairs
-from speechml.runs.folder import read_card
+from speechml.runs.card import DataCard, PublishedCard
 from speechml.storage import audio
 from speechml.tasks import Classifier
 
@@ -235,14 +235,11 @@ def test_a_bad_clip_is_one_sentence_and_exit_code_2(words: Path, workplace: Path
 
 
 def test_published_figures_stand_beside_such_data_only() -> None:
-    published = {"of": {"data": "SpeechCommands", "protocol": "random", "classes": 3}}
-    published["of"]["least"] = 10
-    card = {
-        "data": "SpeechCommands",
-        "protocol": "random",
-        "classes": ["a", "b", "c"],
-        "recordings": {"train": 7, "test": 3},
-    }
+    published = PublishedCard(of={"data": "SpeechCommands", "protocol": "random", "classes": 3, "least": 10})
+    card = DataCard(
+        data="SpeechCommands", protocol="random", classes=["a", "b", "c"], recordings={"train": 7, "test": 3},
+        fingerprint="a", test_fingerprint="b",
+    )  # fmt: skip
     assert of_these_data(published, card)
     for other in (
         {"data": "SpokenWords"},
@@ -250,7 +247,7 @@ def test_published_figures_stand_beside_such_data_only() -> None:
         {"classes": ["a", "b"]},
         {"recordings": {"test": 9}},
     ):
-        assert not of_these_data(published, card | other)
+        assert not of_these_data(published, DataCard.from_json(card.to_json() | other, "data"))
 
 
 @pytest.mark.parametrize("mode", ["fdr", "limit", "overfit"])

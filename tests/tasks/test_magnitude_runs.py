@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import composed, make_pairs, tone
+from conftest import composed, make_pairs, read_card, tone
 from data.test_recording_pair import course_folder
 from speechml.engine.checkpoint import AtomicIO, read_checkpoint
 from speechml.errors import UserError
 from speechml.metrics.waveform import snr_db
-from speechml.runs.folder import read_card
 from speechml.storage import audio
 from speechml.tasks import MagnitudeDenoiser
 

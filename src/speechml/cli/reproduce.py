@@ -8,13 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from speechml.cli.hydra_app import translate_hydra_errors
 from speechml.errors import UserError
 from speechml.report.published import LABS, Figure, as_markdown, as_table, figures, missing_row, without_places
+from speechml.runs.card import RunCard, load_card
 from speechml.runs.catalogue import state_of
-from speechml.runs.folder import read_card
 from speechml.storage.files import write_json, write_text
 from speechml.sweep.plan_report import plan
 from speechml.sweep.planning import PlannedRun
@@ -68,7 +68,7 @@ def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: b
             {name: commands[name] for name, runs in plans.items() if any(run.state != "done" for run in runs)}, launcher
         )
     found: list[Figure] = []
-    cards: list[dict[str, Any]] = []
+    cards: list[RunCard] = []
     for name, source in sources.items():
         mine = _done(plans.get(name, []))
         found += figures(name, mine) if mine else missing_row(name, source.missing or _unfinished(plans[name]))
@@ -103,12 +103,12 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
             raise UserError("stopped; the same command goes on")
 
 
-def _done(runs: list[PlannedRun]) -> list[dict[str, Any]]:
+def _done(runs: list[PlannedRun]) -> list[RunCard]:
     return [card for run in runs if (card := _done_one(run.folder)) is not None]
 
 
-def _done_one(folder: Path) -> dict[str, Any] | None:
-    card = read_card(folder)
+def _done_one(folder: Path) -> RunCard | None:
+    card = load_card(folder)
     return card if card is not None and state_of(folder, card) == "done" else None
 
 
@@ -118,11 +118,11 @@ def _unfinished(runs: list[PlannedRun]) -> str:
 
 
 def _state(run: PlannedRun) -> str:
-    card = read_card(run.folder)
+    card = load_card(run.folder)
     return "not begun" if card is None else state_of(run.folder, card)
 
 
-def _written(plans: Iterable[list[PlannedRun]], found: list[Figure], cards: list[dict[str, Any]]) -> Path | None:
+def _written(plans: Iterable[list[PlannedRun]], found: list[Figure], cards: list[RunCard]) -> Path | None:
     """Keep the table, and the cards that it was made of, beside the sweeps."""
     folders = [run.folder for runs in plans for run in runs]
     if not cards:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from speechml.errors import UserError
+
+if TYPE_CHECKING:
+    from speechml.runs.card import RunCard
 
 runs = typer.Typer(no_args_is_help=True, help="List, show, verify and remove runs.")
 Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
@@ -34,8 +38,6 @@ def list_runs(
 @runs.command()
 def show(run: Run) -> None:
     """Show a run: what it was, its scores and files, what can be done next."""
-    from speechml.runs.catalogue import description
-
     print(description(run))
 
 
@@ -77,3 +79,47 @@ def remove(
     for folder in found:
         delete(folder)
     print(f"{len(found)} run{'s' * (len(found) != 1)} removed, {as_size(sum(found.values()))}")
+
+
+def description(folder: Path) -> str:
+    """What is known of a run: facts of its card, scores, files, and what can be done next.
+
+    Raises:
+        UserError: no run, or one whose card is damaged.
+    """
+    from speechml.report.summary import summary_text
+    from speechml.runs.catalogue import as_size, printable, require_card, sizes, state_of
+    from speechml.runs.tables import table
+
+    card = require_card(folder)
+    state, code = state_of(folder, card), card.code
+    facts = {
+        "experiment": card.experiment, "id": card.id, "state": state, "started": card.started,
+        "code": f"{code.version}, commit {code.commit}{' with changes' * bool(code.dirty)}",
+        "weights": f"{card.test_weights}.ckpt is what is tested, loaded and exported",
+        "machine": f"{card.hardware.get('host')}, {card.hardware.get('processor')}",
+        "ended": card.ended, "stopped": card.stopped, "pruned": card.pruned, "error": card.error, "command": card.command,
+    }  # fmt: skip
+    lines = [f"{name:<10}  {printable(str(value))}" for name, value in facts.items() if value]
+    scores = summary_text(folder, card) if card.scores else "\nno scores yet"
+    files = [[printable(name), as_size(size)] for name, size in sizes(folder).items() if name != ".lock"]
+    return "\n".join(
+        [*lines, scores, "", table(["file", "size"], files), "", f"Next: {what_next(folder, card, state)}"]
+    )
+
+
+def what_next(folder: Path, card: RunCard, state: str) -> str:
+    """What a person can do with a run: use it, or the command that goes on with it."""
+    from speechml.runs.catalogue import holder, printable
+
+    if state == "running":
+        return f"wait: it is being trained by {holder(folder)}"
+    if state == "done":
+        if not any((folder / "checkpoints").glob("*.ckpt")):
+            return "nothing: it kept no checkpoint"
+        if "test/acc" in card.scores:
+            return f"speechml classify {folder} RECORDINGS"
+        return f"speechml denoise {folder} RECORDINGS -o FOLDER"
+    # Launched with redo=true, the same words would begin again.
+    words = [word for word in card.overrides if word.lstrip("+").partition("=")[0] != "redo"]
+    return f"{printable(shlex.join(['speechml-train', *words]))}    goes on with it"

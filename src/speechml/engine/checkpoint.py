@@ -17,7 +17,8 @@ from speechml import __version__
 from speechml.config.instantiate import build, import_class
 from speechml.engine.resume import check_resume_state
 from speechml.errors import UserError
-from speechml.runs.folder import LAST, PREVIOUS, read_card
+from speechml.runs.card import load_card
+from speechml.runs.folder import LAST, PREVIOUS
 from speechml.storage.files import to_disk, write_bytes
 from speechml.storage.seal import is_sealed, is_whole, seal
 
@@ -64,14 +65,13 @@ def find_checkpoint(run: Path) -> Path:
         return run
     if not run.exists():
         raise UserError(f"{run} does not exist; give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789")
-    card = read_card(run)
+    card = load_card(run)
     if card is None:
         raise UserError(f"{run} is no run (it has no card.json); give a folder as in runs/lab2b_mimo_cnn/0123456789")
-    name = card.get("test_weights", "best")
-    for candidate in (run / "checkpoints" / f"{name}.ckpt", run / "checkpoints" / "last.ckpt"):
+    for candidate in (run / "checkpoints" / f"{card.test_weights}.ckpt", run / "checkpoints" / "last.ckpt"):
         if candidate.is_file():
             return candidate
-    raise UserError(f"{run} has no checkpoint (its state is {card['state']}); launch it again to train it")
+    raise UserError(f"{run} has no checkpoint (its state is {card.state}); launch it again to train it")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from speechml.errors import UserError
 from speechml.report.audit import audit_data, audit_lines, audit_other_data
 from speechml.report.class_summary import class_cells, confused, remarks
 from speechml.report.summary import score_cells, scored_parts, undefined
-from speechml.runs.folder import provenance, read_card
+from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card
+from speechml.runs.folder import code_version, provenance
 from speechml.runs.predictions import tested_items, write_predictions
 from speechml.runs.tables import table
 from speechml.storage.files import write_json
@@ -36,7 +37,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     run = Path(str(config["run"]))
     checkpoint = find_checkpoint(run).resolve()
     folder = run if run.is_dir() else checkpoint.parents[1]
-    own = read_card(folder)
+    own = load_card(folder)
     if own is None:
         raise UserError(f"{run} lies in no run; give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789")
     loaded, record = load_task(checkpoint)
@@ -47,8 +48,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     task.check_data(data)
     if isinstance(task, Classification):
         data.keep_classes(task.classes)
-    card = data.card().to_json()
-    is_foreign = card["fingerprint"] != own["data"]["fingerprint"]
+    card = data.card()
+    is_foreign = card.fingerprint != own.data.fingerprint
     if is_foreign:
         data.score_as_foreign()
     if getattr(task, "sample_rate", None) != data.spec.sample_rate:
@@ -64,7 +65,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     )  # fmt: skip
     trainer.test(task, datamodule=data, verbose=False)
     scores: Any = task.scores
-    name = f"{card['data']}-{card['test_fingerprint']}"
+    name = f"{card.data}-{card.test_fingerprint}"
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
     write_predictions(
@@ -72,34 +73,34 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     )
     known = data.count_seen(record["heard"])
     audit = audit_other_data(data, known) if is_foreign else audit_data(data)
-    content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card, "audit": audit, "scores": scores}
-    write_json(out / f"{name}.json", content | provenance())
+    content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit, "scores": scores}
+    write_json(out / f"{name}.json", content | provenance() | {"code": code_version().to_json()})
     if "test/acc" in scores:
-        beside = remarks(scores, card["recordings"]["test"], card["called"])
-        print("", table(*class_cells(scores, {})), "", *beside, *confused(out / f"{name}.npz"), sep="\n")
-    _tell(folder, own, name, content, known)
+        beside = remarks(scores, card.recordings["test"], card.called)
+        print("", table(*class_cells(scores, PublishedCard())), "", *beside, *confused(out / f"{name}.npz"), sep="\n")
+    _tell(folder, own, card, name, content, known)
     return scores
 
 
-def _tell(folder: Path, own: dict[str, Any], name: str, content: dict[str, Any], known: int) -> None:
-    card, scores = content["data"], content["scores"]
+def _tell(folder: Path, own: RunCard, card: DataCard, name: str, content: dict[str, Any], known: int) -> None:
+    scores = content["scores"]
     for part in scored_parts(scores):
-        print("", table(*score_cells(scores, {}, part)), *undefined(scores, part), sep="\n")
-    counts, every = card["recordings"]["test"], sum(card["recordings"].values())
-    protocol = f"split protocol {card['protocol']}, test set {name.split('-')[-1]}"
-    own_data = own["data"]["fingerprint"] == card["fingerprint"]
+        print("", table(*score_cells(scores, PublishedCard(), part)), *undefined(scores, part), sep="\n")
+    counts, every = card.recordings["test"], sum(card.recordings.values())
+    protocol = f"split protocol {card.protocol}, test set {name.split('-')[-1]}"
+    own_data = own.data.fingerprint == card.fingerprint
     audit = audit_lines(content["audit"]) if own_data or not known else []  # what is known of other data is told below
     print("", *audit, sep="\n")
-    print(f"Data: {card['data']}, {counts} test {card['called']} of {every}, {protocol}.")
-    for note in card["notes"]:
+    print(f"Data: {card.data}, {counts} test {card.called} of {every}, {protocol}.")
+    for note in card.notes:
         print(f"  note: {note}")
     if known:
         print(
-            f"Not a test: {known} of the {counts} {card['called']} were used, at least in part, to train or validate the run."
+            f"Not a test: {known} of the {counts} {card.called} were used, at least in part, to train or validate the run."
         )
-    if own["state"] != "done":
-        print(f"The run is not finished (its state is {own['state']}).")
-    if own["data"]["test_fingerprint"] == card["test_fingerprint"]:
+    if own.state != "done":
+        print(f"The run is not finished (its state is {own.state}).")
+    if own.data.test_fingerprint == card.test_fingerprint:
         print("This is the test set of the run itself.")
     else:
         print("This is not the test set of the run: its own scores are not comparable with these.")

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,6 +27,7 @@ from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UnknownScore, UserError
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
+from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card, save_card
 from speechml.runs.catalogue import checksums
 from speechml.runs.folder import (
     LAST,
@@ -36,17 +36,14 @@ from speechml.runs.folder import (
     claimed,
     code_version,
     provenance,
-    read_card,
     room_in,
     set_aside,
     tidy,
-    write_card,
 )
 from speechml.runs.identity import run_id
 from speechml.storage.files import make_folder, write_text
 
 log = logging.getLogger("speechml")
-Card = dict[str, Any]
 
 
 def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
@@ -90,20 +87,20 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
         return None
     make_folder(folder)
     with room_in(folder), claimed(folder), tidy(folder):
-        card = read_card(folder)
-        if card and not config["redo"]:
-            check_same_data(folder, card, data.card().to_json())
-            if card["state"] == "done":
-                return _report_done(config, folder, card)
-        checkpoint = _prepare(folder, card, config["redo"])
-        failures = 0 if config["redo"] else (card or {}).get("failures", 0)
-        card = _begin(parts, folder, failures)
+        before = load_card(folder)
+        if before and not config["redo"]:
+            check_same_data(folder, before, data.card())
+            if before.state == "done":
+                return _report_done(config, folder, before)
+        checkpoint = _prepare(folder, before, config["redo"])
+        card = _begin(parts, folder, before.failures if before and not config["redo"] else 0)
         with _recording(folder, card, config["redo"], parts.stop):
-            results = fit_and_test(parts, folder, checkpoint, card["overrides"], quiet=in_sweep())
-            card |= vars(results)
+            results = fit_and_test(parts, folder, checkpoint, card.overrides, quiet=in_sweep())
+            for name, value in vars(results).items():
+                setattr(card, name, value)
             text = summary_text(folder, card)
             write_text(folder / "scores.txt", text + "\n")
-            card |= {"files": checksums(folder), "failures": 0}
+            card.files, card.failures = checksums(folder), 0
         return _report(config, folder, card, text, parts.stop)
 
 
@@ -122,21 +119,21 @@ def in_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def check_same_data(folder: Path, card: Card, data_card: Card) -> None:
+def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
     """Refuse to continue, or to show as done, a run whose recordings have changed since.
 
     Raises:
         UserError: with both fingerprints.
     """
-    if card["data"]["fingerprint"] != data_card["fingerprint"]:
+    if card.data.fingerprint != data_card.fingerprint:
         raise UserError(
             f"{folder} was made from other recordings",
-            why=f"{card['data']['fingerprint']}, now {data_card['fingerprint']}",
+            why=f"{card.data.fingerprint}, now {data_card.fingerprint}",
             fix="bring the old ones back, or add redo=true to train again (the old run is kept)",
         )
 
 
-def _prepare(folder: Path, card: Card | None, redo: bool) -> Path | None:
+def _prepare(folder: Path, card: RunCard | None, redo: bool) -> Path | None:
     """Make room for the run: the checkpoint that it goes on from, or None where it begins."""
     if card and redo:
         print(f"the run that was here is kept in {set_aside(folder)}")
@@ -144,10 +141,10 @@ def _prepare(folder: Path, card: Card | None, redo: bool) -> Path | None:
     return _checkpoint_to_resume(folder, card) if card else None
 
 
-def _checkpoint_to_resume(folder: Path, card: Card) -> Path | None:
+def _checkpoint_to_resume(folder: Path, card: RunCard) -> Path | None:
     """The checkpoint a stopped run continues from, TensorBoard's files cut to it; None where it has to begin again."""
     latest, quiet = find_latest(folder), in_sweep()
-    how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped"}[card["state"]]
+    how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped"}[card.state]
     if latest is None:
         if any((folder / "checkpoints" / name).exists() for name in (LAST, PREVIOUS)):
             kept = set_aside(folder)
@@ -166,80 +163,80 @@ def _checkpoint_to_resume(folder: Path, card: Card) -> Path | None:
     return path
 
 
-def _begin(parts: Parts, folder: Path, failures: int) -> Card:
+def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
     """Write config.yaml and the card of a run that begins or goes on; the card."""
     config = parts.config
-    card: Card = {
-        "id": folder.name, "experiment": config["name"], "state": "running", **provenance(),
-        "overrides": overrides(), "seed": config["seed"], "test_weights": config["checkpoint"]["test_weights"],
-        "data": parts.data.card().to_json(), "audit": audit_data(parts.data), "published": config["published"], "scores": {},
-        "failures": failures,
-    }  # fmt: skip
+    card = RunCard(
+        id=folder.name, experiment=config["name"], state="running", **provenance(),
+        overrides=overrides(), seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
+        data=parts.data.card(), audit=audit_data(parts.data), published=PublishedCard.from_config(config["published"]),
+        failures=failures,
+    )  # fmt: skip
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
-    write_card(folder, card)
+    save_card(folder, card)
     return card
 
 
 @contextmanager
-def _recording(folder: Path, card: Card, redo: bool, stop: Stop) -> Iterator[None]:
+def _recording(folder: Path, card: RunCard, redo: bool, stop: Stop) -> Iterator[None]:
     """Keep train.log, and the card true whatever happens inside."""
     handler = LogFile(folder / "train.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    log.info("%s %s: %s", card["experiment"], card["id"], card["command"])
+    log.info("%s %s: %s", card.experiment, card.id, card.command)
     if not in_sweep():
-        print(f"training {folder}  {' '.join(card['overrides'])}".rstrip(), file=sys.stderr, flush=True)
+        print(f"training {folder}  {' '.join(card.overrides)}".rstrip(), file=sys.stderr, flush=True)
     environment = dict(os.environ)
     try:
         with stop.listening():
             yield
-        card["state"] = "done"
+        card.state = "done"
     except BaseException as error:
         outcome = _record_failure(error, folder, card, redo)
         if outcome is error:
             raise
         raise outcome from error
     finally:
-        card["ended"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        card.ended = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         leave_group(environment)
-        log.info("%s", card["state"])
+        log.info("%s", card.state)
         _save_last(folder, card)
         log.removeHandler(handler)
         handler.close()
 
 
-def _record_failure(error: BaseException, folder: Path, card: Card, redo: bool) -> BaseException:
+def _record_failure(error: BaseException, folder: Path, card: RunCard, redo: bool) -> BaseException:
     """Write into the card how a run ended that did not come to its end; what is raised of it."""
     if isinstance(error, Pruned):
-        card |= {"state": "stopped", "pruned": str(error)}
+        card.state, card.pruned = "stopped", str(error)
         return error
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         stopped = error if isinstance(error, Stopped) else None
-        card |= {"state": "stopped", "stopped": "stopped within a step, after which nothing was saved"}
+        card.state, card.stopped = "stopped", "stopped within a step, after which nothing was saved"
         if stopped:
-            card["stopped"] = stopped.reason
+            card.stopped = stopped.reason
         if not in_sweep():
             how = "the same command without redo=true" if redo else "the same command"
-            print(f"\n{card['stopped']}; {how} resumes {folder}", file=sys.stderr)
+            print(f"\n{card.stopped}; {how} resumes {folder}", file=sys.stderr)
         return stopped or Stopped("SIGINT", None)  # Lightning makes exit code 1 of an interrupt
-    card |= {"state": "failed", "error": f"{type(error).__name__}: {error}", "failures": card["failures"] + 1}
+    card.state, card.error, card.failures = "failed", f"{type(error).__name__}: {error}", card.failures + 1
     log.exception("the run failed")
     if lost := describe_lost_ranks(error):
         return UserError(f"{folder}: {lost}", fix="the same command goes on from the last checkpoint")
     return error
 
 
-def _save_last(folder: Path, card: Card) -> None:
+def _save_last(folder: Path, card: RunCard) -> None:
     """Write the card of a run that has ended, should there be room for it."""
     try:
-        write_card(folder, card)
+        save_card(folder, card)
     except OSError:  # the card then says that the run was cut off; an error that is under way counts more than this one
-        if card["state"] == "done":
+        if card.state == "done":
             raise
 
 
-def _report(config: Config, folder: Path, card: Card, text: str, stop: Stop) -> float | None:
+def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) -> float | None:
     """Print the scores, write the page, and give the value for sweepers."""
     if not in_sweep():
         print(text)
@@ -254,23 +251,23 @@ def _report(config: Config, folder: Path, card: Card, text: str, stop: Stop) -> 
     return objective_value(config, card)
 
 
-def _report_done(config: Config, folder: Path, card: Card) -> float | None:
+def _report_done(config: Config, folder: Path, card: RunCard) -> float | None:
     """Show a run that was done before."""
     if in_sweep():
         return objective_value(config, card)
     print("This run is done already; redo=true trains it again. Its scores:")
-    now, then = code_version(), card.get("code", {})
-    if (now.get("commit"), now.get("dirty")) != (then.get("commit"), then.get("dirty")):
-        versions = [f"{code.get('commit')}{' with changes' * bool(code.get('dirty'))}" for code in (then, now)]
+    now, then = code_version(), card.code
+    if (now.commit, now.dirty) != (then.commit, then.dirty):
+        versions = [f"{code.commit}{' with changes' * bool(code.dirty)}" for code in (then, now)]
         print(f"It was made by another version of the code (commit {versions[0]}, now {versions[1]}).")
-    mine, before = now.get("own", {}), then.get("own", {})
+    mine, before = now.own or {}, then.own or {}
     if changed := ", ".join(name for name in mine.keys() & before if mine[name] != before[name]):
         print(f"Your own code has changed since ({changed}); redo=true trains with it as it is now.")
     print(summary_text(folder, card))
     return objective_value(config, card)
 
 
-def objective_value(config: Config, card: Card) -> float | None:
+def objective_value(config: Config, card: RunCard) -> float | None:
     """What a sweeper goes by: the score that `objective` names, else that of the best checkpoint.
 
     Raises:
@@ -278,8 +275,8 @@ def objective_value(config: Config, card: Card) -> float | None:
     """
     goal = config["objective"]
     same = not goal or goal == config["checkpoint"]["monitor"]
-    value = card.get("monitored") if same else card["scores"].get(goal)
+    value = card.monitored if same else card.scores.get(goal)
     if value is None and goal:
-        names: Sequence[str] = sorted(name for name in card["scores"] if name.startswith("val/"))
+        names: Sequence[str] = sorted(name for name in card.scores if name.startswith("val/"))
         raise UnknownScore(f"objective={goal} is no score of this run; it has {', '.join(names)}")
     return None if value is None else float(value)

@@ -18,8 +18,9 @@ from omegaconf import OmegaConf
 from speechml.engine.checkpoint import build_task, check_weights, nonfinite_names, read_checkpoint
 from speechml.errors import UserError
 from speechml.metrics.classification import class_scores
+from speechml.runs.card import RunCard, load_card
 from speechml.runs.catalogue import checksums, printable, runs_below, state_of
-from speechml.runs.folder import LAST, PREVIOUS, read_card
+from speechml.runs.folder import LAST, PREVIOUS
 from speechml.storage.progress import progress
 from speechml.tasks.denoising import means_of
 
@@ -66,9 +67,9 @@ def verify(places: list[Path]) -> bool:
 def verified(folder: Path) -> Verdict:
     """Everything that can be said of a run without its data."""
     try:
-        card = read_card(folder)
+        card = load_card(folder)
     except UserError as error:
-        return Verdict(folder, [f"card.json is damaged ({error})"], [])
+        return Verdict(folder, [str(error)], [])
     if card is None:
         return Verdict(folder, ["it was removed meanwhile"], [])
     state = state_of(folder, card)
@@ -97,31 +98,31 @@ def config_of(folder: Path) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
-def wrong_config(folder: Path, card: dict[str, Any], notes: list[str]) -> list[str]:
+def wrong_config(folder: Path, card: RunCard, notes: list[str]) -> list[str]:
     """A config that cannot be read; a folder that is not called as the run in it is noted."""
     config_of(folder)
-    if not folder.resolve().name.startswith(card["id"]):
-        notes.append(f"a copy of run {card['id']}")
+    if not folder.resolve().name.startswith(card.id):
+        notes.append(f"a copy of run {card.id}")
     return []
 
 
-def wrong_sums(folder: Path, card: dict[str, Any]) -> list[str]:
+def wrong_sums(folder: Path, card: RunCard) -> list[str]:
     """Files that are not those the run ended with; older cards have no checksums."""
-    if "files" not in card:
+    if card.files is None:
         return []
-    there, known = checksums(folder), card["files"]
+    there, known = checksums(folder), card.files
     found = [f"{name} is missing" for name in sorted(known.keys() - there.keys())]
     found += [f"{name} was not left by the run" for name in sorted(there.keys() - known.keys())]
     return found + [f"{name} has changed" for name in sorted(known.keys() & there) if known[name] != there[name]]
 
 
-def wrong_checkpoints(folder: Path, card: dict[str, Any], state: str) -> list[str]:
+def wrong_checkpoints(folder: Path, card: RunCard, state: str) -> list[str]:
     """Checkpoints that cannot be read or used, or are of another run."""
     paths = sorted((folder / "checkpoints").glob("*.ckpt"))
     if state == "running":  # it is replaced again and again
         paths = [path for path in paths if path.name not in (LAST, PREVIOUS)]
     found = []
-    needed = folder / "checkpoints" / f"{card.get('test_weights', 'best')}.ckpt"
+    needed = folder / "checkpoints" / f"{card.test_weights}.ckpt"
     config = config_of(folder)
     if state == "done" and needed not in paths and not config["trainer"].get("fast_dev_run"):
         found.append(f"checkpoints/{needed.name} is missing")
@@ -138,7 +139,7 @@ def wrong_checkpoints(folder: Path, card: dict[str, Any], state: str) -> list[st
             for name in nonfinite_names(content["state_dict"])[:1]
         ]
         same = as_json(of["config"]["model"]) == as_json(config["model"])
-        if not same or of.get("data") != card["data"]["fingerprint"]:
+        if not same or of.get("data") != card.data.fingerprint:
             found.append(
                 f"{path} is of another run: its {'data are not those' if same else 'model is not that'} of the card"
             )
@@ -150,7 +151,7 @@ def as_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def wrong_epochs(folder: Path, card: dict[str, Any], state: str) -> list[str]:
+def wrong_epochs(folder: Path, card: RunCard, state: str) -> list[str]:
     """A table that lacks an epoch, has one twice, or whose steps do not rise."""
     config = config_of(folder)
     path = folder / "metrics.csv"
@@ -164,24 +165,24 @@ def wrong_epochs(folder: Path, card: dict[str, Any], state: str) -> list[str]:
         found.append("metrics.csv has not each epoch once, in order")
     if any(after <= before for before, after in itertools.pairwise(steps)):
         found.append("metrics.csv has steps that do not rise")
-    if state == "done" and len(rows) != card["epochs"]:
-        found.append(f"metrics.csv has {len(rows)} epochs and the card {card['epochs']}")
+    if state == "done" and len(rows) != card.epochs:
+        found.append(f"metrics.csv has {len(rows)} epochs and the card {card.epochs}")
     return found
 
 
-def wrong_scores(folder: Path, card: dict[str, Any], notes: list[str]) -> list[str]:
+def wrong_scores(folder: Path, card: RunCard, notes: list[str]) -> list[str]:
     """Scores of the card that its predictions do not give; parts that predictions say nothing of are put into `notes`."""
     path = folder / "predictions.npz"
     if not path.exists():
         return ["predictions.npz is missing"] if config_of(folder)["test"] else []
     with np.load(path, allow_pickle=False) as file:
         columns = {name: file[name] for name in file.files}
-    scores = card["scores"]
+    scores = card.scores
     of_test = any(name.startswith("test/") for name in scores)
     count = len(columns["name"])
     found = []
-    if of_test and count != card["scored"]:
-        found.append(f"predictions.npz has {count} rows and {card['scored']} were scored")
+    if of_test and count != card.scored:
+        found.append(f"predictions.npz has {count} rows and {card.scored} were scored")
     again = recomputed(columns, ["test"] if of_test else [part for part in BY_NAME if part in columns["name"]])
     differing = [name for name, value in again.items() if not same_score(scores.get(name), value)]
     # A part called train has scores of the training itself, which are no means over items.

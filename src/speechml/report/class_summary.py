@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from speechml.runs.card import DataCard, PublishedCard
 from speechml.runs.tables import shown
 
 ROWS = {"acc": "accuracy", "macro_f1": "macro F1", "loss": "loss (cross entropy)"}
@@ -14,9 +15,9 @@ PARTS = {"train": "training part", "val": "validation", "test": "test part"}
 WEAKEST = 5  # classes, and pairs of classes, that are named
 
 
-def class_cells(scores: dict[str, Any], published: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def class_cells(scores: Mapping[str, float | None], published: PublishedCard) -> tuple[list[str], list[list[str]]]:
     """Header and rows: the scores of each part, and the published ones where they are of such data."""
-    given = published.get("scores", {})
+    given = published.scores
     # A training loss and accuracy are known of every run; scores of the whole training part are told by the macro F1.
     parts = {part: title for part, title in PARTS.items() if f"{part}/macro_f1" in scores}
     rows = []
@@ -26,20 +27,20 @@ def class_cells(scores: dict[str, Any], published: dict[str, Any]) -> tuple[list
     return ["", *parts.values(), *["published"] * bool(given)], rows
 
 
-def of_these_data(published: dict[str, Any], data: dict[str, Any]) -> bool:
+def of_these_data(published: PublishedCard, data: DataCard) -> bool:
     """Whether published figures are of such data: the card of the data has all that `published.of` says."""
-    wanted = dict(published.get("of") or {})
-    enough = sum(data["recordings"].values()) >= wanted.pop("least", 0)
+    wanted, own = dict(published.of), data.to_json()
+    enough = sum(data.recordings.values()) >= wanted.pop("least", 0)
     return enough and all(
-        len(data.get(key, ())) == value if key == "classes" else data.get(key) == value for key, value in wanted.items()
+        len(data.classes or ()) == value if key == "classes" else own.get(key) == value for key, value in wanted.items()
     )
 
 
-def remarks(scores: dict[str, Any], count: int, called: str) -> list[str]:
+def remarks(scores: Mapping[str, float | None], count: int, called: str) -> list[str]:
     """How sure the accuracy is, and the classes that are recognised least."""
     from speechml.metrics.classification import interval
 
-    low, high = interval(scores["test/acc"], count)
+    low, high = interval(scores["test/acc"] or 0.0, count)
     lines = [
         f"Accuracy on {count} {called}: 95 % interval {low:.3f} to {high:.3f} (of the {called}; other seeds vary besides)."
     ]

@@ -115,7 +115,7 @@ def _unlike(results: list[Result]) -> str:
             raise UserError(f"{first.folder} and {run.folder} do not compare: not both know the classes {shown}")
     for run in results[1:]:
         for what, mine, its in (
-            ("split protocols", first.data["protocol"], run.data["protocol"]),
+            ("split protocols", first.data.protocol, run.data.protocol),
             ("test sets", first.test_set[0], run.test_set[0]),
             ("parts", first.part, run.part),
         ):
@@ -279,7 +279,7 @@ def _notes(results: list[Result], settings: list[Setting], common: np.ndarray, p
                      f"{0.05 / (len(settings) - 1):.3g} in 5 % of cases (Bonferroni)")  # fmt: skip
     if run.part == "train":
         notes.append("these are scores of the training part, no test")
-    commits = {str((r.card.get("code") or {}).get("commit")) for r in results}
+    commits = {str(r.card.code.commit) for r in results}
     if len(commits) > 1:
         notes.append("the runs are of different versions of the code")
     return notes

@@ -127,11 +127,11 @@ def _legend(comparison: Comparison) -> list[str]:
 def sentences(comparison: Comparison) -> list[str]:
     """What was compared, and what a reader should know."""
     run = comparison.settings[0].runs[0]
-    what = f"{comparison.items} {run.called} of {run.data['data']}, {run.part} part"
+    what = f"{comparison.items} {run.called} of {run.data.data}, {run.part} part"
     if comparison.forced:
         lines = [f"FORCED: {comparison.forced}; the items are taken as unpaired."]
     else:
-        lines = [f"On the same {what}, split protocol {run.data['protocol']}, test set {run.data['test_fingerprint']}."]
+        lines = [f"On the same {what}, split protocol {run.data.protocol}, test set {run.data.test_fingerprint}."]
     if len(comparison.settings) > 1:
         lines.append(f"Differences are to {comparison.settings[0].label}.")
     lines.append(f"Intervals over {_unit(comparison)}: {_methods(comparison)}.")
@@ -169,7 +169,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             "verdict": line.verdict
         })  # fmt: skip
     return {
-        "reference": comparison.settings[0].label, "data": run.data["data"], "protocol": run.data["protocol"],
-        "test_set": run.data["test_fingerprint"], "items": comparison.items, "forced": comparison.forced,
+        "reference": comparison.settings[0].label, "data": run.data.data, "protocol": run.data.protocol,
+        "test_set": run.data.test_fingerprint, "items": comparison.items, "forced": comparison.forced,
         "notes": comparison.notes, "rows": rows,
     }  # fmt: skip

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from speechml.errors import UserError
 from speechml.report.class_summary import of_these_data
 from speechml.report.comparison_table import escaped
 from speechml.report.results import HIGHER, TITLES
 from speechml.report.statistics import seed_interval
-from speechml.runs.catalogue import DAMAGE, HEADLINES
+from speechml.runs.card import PublishedCard, Record, RunCard
 from speechml.runs.tables import duration, shown, table
 
 # The experiments of the five labs, in the order of the courses.
@@ -34,11 +34,11 @@ class Figure(NamedTuple):
     tolerance: float | None
     obtained: list[float]  # one a seed
     verdict: str
-    cards: Sequence[dict[str, Any]]
+    cards: Sequence[RunCard]
     missing: str  # why there is no run
 
 
-def published_figures(experiment: str) -> dict[str, Any]:
+def published_figures(experiment: str) -> PublishedCard:
     """What the config of an experiment says of its published figures; a card has what it said when the run was launched.
 
     Raises:
@@ -48,8 +48,7 @@ def published_figures(experiment: str) -> dict[str, Any]:
 
     from speechml.cli.prepare import composed
 
-    found: Any = OmegaConf.to_container(composed("train", [f"experiment={experiment}"]).published)
-    return dict(found)
+    return PublishedCard.from_config(OmegaConf.to_container(composed("train", [f"experiment={experiment}"]).published))
 
 
 def missing_row(experiment: str, why: str) -> list[Figure]:
@@ -57,30 +56,18 @@ def missing_row(experiment: str, why: str) -> list[Figure]:
     return [Figure(experiment, "", None, None, [], "not run", (), why)]
 
 
-def figures(experiment: str, cards: Sequence[dict[str, Any]]) -> list[Figure]:
-    """The published scores of an experiment beside those of its finished runs, and the score that stands for a run.
-
-    Raises:
-        UserError: a card lacks what every card has.
-    """
+def figures(experiment: str, cards: Sequence[RunCard]) -> list[Figure]:
+    """The published scores of an experiment beside those of its finished runs, and the score that stands for a run."""
     published = published_figures(experiment)
-    cards = [{**card, "published": published} for card in cards]
-    try:
-        first = cards[0]
-        given, tolerances = published.get("scores") or {}, published.get("tolerance") or {}
-        same = all(of_these_data(published, card["data"]) for card in cards)
-        names = list(given)
-        stands = next((name for name in HEADLINES if name in first["scores"]), None)
-        names += [stands] if stands and stands not in names else []
-        found = []
-        for name in names:
-            values = [float(card["scores"][name]) for card in cards if card["scores"].get(name) is not None]
-            told = verdict(given.get(name), tolerances.get(name), values, same, HIGHER[name.partition("/")[2]])
-            found.append(Figure(experiment, name, given.get(name), tolerances.get(name), values, told, cards, ""))
-    except DAMAGE as error:
-        raise UserError(
-            f"a card of {experiment} is damaged ({type(error).__name__}: {error}); train it again"
-        ) from error
+    cards = [replace(card, published=published) for card in cards]
+    given, tolerances = published.scores, published.tolerance
+    same = all(of_these_data(published, card.data) for card in cards)
+    stands = cards[0].headline
+    found = []
+    for name in [*given, *([stands] if stands and stands not in given else [])]:
+        values = [value for card in cards if (value := card.scores.get(name)) is not None]
+        told = verdict(given.get(name), tolerances.get(name), values, same, HIGHER[name.partition("/")[2]])
+        found.append(Figure(experiment, name, given.get(name), tolerances.get(name), values, told, cards, ""))
     return found
 
 
@@ -120,11 +107,11 @@ def as_rows(found: Iterable[Figure]) -> list[list[str]]:
         part, _, score = figure.score.partition("/")
         db = score.endswith("_db")
         card = figure.cards[0]
-        seconds = [one["training_s"] for one in figure.cards if "training_s" in one]
+        seconds = [one.training_s for one in figure.cards if one.training_s is not None]
         rows.append([
             figure.experiment, f"{TITLES[score]}, {PARTS.get(part, part)}", shown(figure.published, db),
             "-" if figure.tolerance is None else shown(figure.tolerance, db), obtained(figure.obtained, db), figure.verdict,
-            data_of(card), str(card["data"]["protocol"]), (card.get("audit") or {}).get("verdict", "-"),
+            data_of(card), card.data.protocol, (card.audit or {}).get("verdict", "-"),
             duration(sum(seconds) / len(seconds)) if seconds else "-",
         ])  # fmt: skip
     return rows
@@ -140,15 +127,13 @@ def obtained(values: list[float], db: bool) -> str:
     return f"{shown(found.mean, db)} ({shown(found.low, db)} to {shown(found.high, db)}, {len(values)} seeds)"
 
 
-def data_of(card: dict[str, Any]) -> str:
+def data_of(card: RunCard) -> str:
     """The data, and how much there is of them."""
-    data = card["data"]
-    counts = data["recordings"]
+    data = card.data
+    counts = data.recordings
     several = max(counts.values()) > 1
-    amount = (
-        f"{sum(counts.values()):,} {data['called']}" if several else f"{data['seconds']['train']:.0f} s to train on"
-    )
-    return f"{data['data']}, {amount}"
+    amount = f"{sum(counts.values()):,} {data.called}" if several else f"{data.seconds['train']:.0f} s to train on"
+    return f"{data.data}, {amount}"
 
 
 def as_table(found: list[Figure]) -> str:
@@ -171,32 +156,30 @@ def notes(found: list[Figure]) -> list[str]:
         "`other data`: the figure was published of data that were not at hand, so it cannot be reproduced here.",
     ]
     for experiment, runs in cards.items():
-        published = runs[0].get("published") or {}
-        if published.get("source"):
-            lines.append(f"{experiment}: {published['source']}; {published.get('note', 'no note')}.")
-        audit = runs[0].get("audit") or {}
+        published = runs[0].published
+        if published.source:
+            lines.append(f"{experiment}: {published.source}; {published.note or 'no note'}.")
+        audit = runs[0].audit or {}
         if flagged := [f["check"] for f in audit.get("findings", []) if f["state"] == "flagged"]:
             lines.append(f"{experiment}: its audit flags {', '.join(flagged)}.")
-        if changed := [
-            word for word in runs[0].get("overrides", []) if not word.startswith(("experiment=", "seed=", "data"))
-        ]:
+        if changed := [word for word in runs[0].overrides if not word.startswith(("experiment=", "seed=", "data"))]:
             lines.append(f"{experiment}, changed: {' '.join(changed)}.")
     machines = sorted({machine(card) for runs in cards.values() for card in runs})
     return [*lines, *(f"Machine: {text}." for text in machines)]
 
 
-def machine(card: dict[str, Any]) -> str:
+def machine(card: RunCard) -> str:
     """Processor, threads, GPUs and the package that computes."""
-    hardware = card.get("hardware") or {}
+    hardware = card.hardware
     parts = [
         str(hardware.get("processor")),
         f"{hardware.get('threads')} threads",
         *map(str, hardware.get("gpus") or []),
     ]
-    return ", ".join([*parts, f"torch {(card.get('versions') or {}).get('torch')}"])
+    return ", ".join([*parts, f"torch {card.versions.get('torch')}"])
 
 
-def without_places(card: dict[str, Any]) -> dict[str, Any]:
+def without_places(card: RunCard) -> Record:
     """What of a card can be shown to anybody: no folders, no host, no name of a user."""
     kept = (
         "id",
@@ -211,12 +194,8 @@ def without_places(card: dict[str, Any]) -> dict[str, Any]:
         "training_s",
         "epochs",
     )
-    hardware = {key: (card.get("hardware") or {}).get(key) for key in ("processor", "cores", "threads", "gpus")}
-    commit = (card.get("code") or {}).get("commit")
-    words = [word for word in card.get("overrides", []) if "/" not in word.partition("=")[2]]
-    return {
-        **{key: card[key] for key in kept if key in card},
-        "hardware": hardware,
-        "commit": commit,
-        "overrides": words,
-    }
+    hardware = {key: card.hardware.get(key) for key in ("processor", "cores", "threads", "gpus")}
+    words = [word for word in card.overrides if "/" not in word.partition("=")[2]]
+    whole = card.to_json()
+    public = {key: whole[key] for key in kept if key in whole}
+    return {**public, "hardware": hardware, "commit": card.code.commit, "overrides": words}

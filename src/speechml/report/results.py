@@ -12,8 +12,7 @@ import numpy as np
 from speechml.errors import UserError
 from speechml.metrics.classification import cross_entropy
 from speechml.report import class_summary, summary
-from speechml.runs.catalogue import DAMAGE, no_run, state_of
-from speechml.runs.folder import read_card
+from speechml.runs.catalogue import require_card, state_of
 from speechml.runs.settings import config_of, counted
 
 # Scores of a recording, whether more is better.
@@ -36,21 +35,13 @@ class Result:
     """
 
     def __init__(self, folder: Path) -> None:
-        card = read_card(folder) if folder.is_dir() else None
-        if card is None:
-            raise UserError(no_run(folder))
+        card = require_card(folder)
         self.folder, self.card = folder, card
         if (state := state_of(folder, card)) != "done":
             raise UserError(f"{folder} is not done but {state}; only finished runs compare")
-        try:
-            self.experiment, self.id, self.seed = str(card["experiment"]), str(card["id"]), int(card["seed"])
-            self.data, self.scores = dict(card["data"]), dict(card["scores"])
-            self.test_set = (str(self.data["test_fingerprint"]), str(self.data["protocol"]))
-            self.called = str(self.data["called"])
-        except DAMAGE as error:
-            raise UserError(
-                f"{folder / 'card.json'} is damaged ({type(error).__name__}: {error}); train it again"
-            ) from error
+        self.experiment, self.id, self.seed = card.experiment, card.id, card.seed
+        self.data, self.scores, self.called = card.data, card.scores, card.data.called
+        self.test_set = (self.data.test_fingerprint, self.data.protocol)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -83,7 +74,7 @@ class Result:
                     < len(columns["classes"])
                 ):
                     raise ValueError("labels of no class")
-        except (OSError, zipfile.BadZipFile, EOFError, *DAMAGE) as error:
+        except (OSError, zipfile.BadZipFile, EOFError, LookupError, ValueError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); train the run again") from error
         if not len(rows):
             raise UserError(f"{path} holds no test item; train the run again, with a test")
@@ -108,7 +99,7 @@ class Result:
     @property
     def groups(self) -> np.ndarray | None:
         """What belongs together: the two channels of a moment of music are one; None: every item by itself."""
-        if self.data.get("data") != "GenreFeatures":
+        if self.data.data != "GenreFeatures":
             return None
         moments = ["/".join((song, block)) for song, _, block in (str(n).rsplit("/", 2) for n in self.names)]
         return np.unique(moments, return_inverse=True)[1]

@@ -14,8 +14,8 @@ from speechml.metrics.classification import softmax
 from speechml.report import media, svg
 from speechml.report.results import TITLES, TRAINING, Result
 from speechml.report.summary import blocks, facts
-from speechml.runs.catalogue import DAMAGE, no_run, state_of
-from speechml.runs.folder import read_card
+from speechml.runs.card import RunCard
+from speechml.runs.catalogue import require_card, state_of
 from speechml.runs.tables import duration
 
 BEHIND = 60  # items that are named behind a cell, at most
@@ -29,9 +29,7 @@ def run_context(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: no run, one without scores, or one whose card is damaged.
     """
-    card = read_card(folder) if folder.is_dir() else None
-    if card is None:
-        raise UserError(no_run(folder))
+    card = require_card(folder)
     state = state_of(folder, card)
     if state != "done":
         raise UserError(f"{folder} is not done but {state}; a report is written of finished runs")
@@ -39,34 +37,24 @@ def run_context(folder: Path) -> dict[str, Any]:
     confusions = confusions_of(folder, clips)
     shown = {"recordings": recordings, "left": left, "confusions": confusions, "curves": curves_of(folder),
              "figures": figures_of(folder, bool(recordings)), "config": _text(folder / "config.yaml")}  # fmt: skip
-    try:
-        known = {
-            "experiment": str(card["experiment"]),
-            "id": str(card["id"]),
-            "overrides": list(card.get("overrides", [])),
-        }
-        said = {"blocks": blocks(folder, card), "facts": facts(card), "about": about(folder, card)}
-    except DAMAGE as error:
-        raise UserError(
-            f"{folder / 'card.json'} is damaged ({type(error).__name__}: {error}); train it again"
-        ) from error
-    return {"title": f"{known['experiment']} {known['id']}", "card": known, "folder": str(folder), **said, **shown}
+    said = {"blocks": blocks(folder, card), "facts": facts(card), "about": about(folder, card)}
+    return {"title": f"{card.experiment} {card.id}", "card": card, "folder": str(folder), **said, **shown}
 
 
-def about(folder: Path, card: dict[str, Any]) -> list[tuple[str, str]]:
+def about(folder: Path, card: RunCard) -> list[tuple[str, str]]:
     """Facts of the card, a name and a text each."""
-    code, machine = card.get("code") or {}, card.get("hardware") or {}
+    code, machine = card.code, card.hardware
     processors = [machine.get("processor"), f"{machine.get('threads')} threads", *(machine.get("gpus") or [])]
-    speed = f"{card.get('clips_per_s', '-')} items a second"
+    speed = f"{'-' if card.clips_per_s is None else card.clips_per_s} items a second"
     found = [
-        ("command", str(card.get("command", ""))),
+        ("command", card.command),
         ("run", str(folder)),
-        ("started", str(card.get("started", ""))),
-        ("training", f"{duration(card['training_s'])}, {speed}" if "training_s" in card else ""),
-        ("code", f"{code.get('version')}, commit {code.get('commit')}{' with changes' * bool(code.get('dirty'))}"),
+        ("started", card.started),
+        ("training", "" if card.training_s is None else f"{duration(card.training_s)}, {speed}"),
+        ("code", f"{code.version}, commit {code.commit}{' with changes' * bool(code.dirty)}"),
         ("machine", ", ".join(map(str, processors))),
-        ("versions", ", ".join(f"{name} {version}" for name, version in (card.get("versions") or {}).items())),
-        ("weights", f"{card.get('test_weights', 'best')}.ckpt is what was tested"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in card.versions.items())),
+        ("weights", f"{card.test_weights}.ckpt is what was tested"),
     ]
     return [(name, text) for name, text in found if text]
 

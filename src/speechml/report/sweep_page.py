@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -17,8 +16,8 @@ from speechml.report.comparison_table import cells, sentences
 from speechml.report.media import as_json
 from speechml.report.results import TRAINING
 from speechml.report.run_page import metrics_of
-from speechml.runs.catalogue import DAMAGE, HEADLINES, state_of
-from speechml.runs.folder import read_card
+from speechml.runs.card import HEADLINES, load_card
+from speechml.runs.catalogue import state_of
 from speechml.runs.settings import config_of, counted, named
 from speechml.runs.sweep_record import is_sweep, list_runs, load_sweep
 
@@ -77,16 +76,16 @@ def sweep_context(folder: Path, page: Path) -> dict[str, Any]:
 def entry(folder: Path) -> Entry | None:
     """What a run's card and config say; None where it has no card, or a damaged one."""
     try:
-        card = read_card(folder)
+        card = load_card(folder)
         if card is None:
             return None
         whole = config_of(folder)
         config = {**counted(whole), "seed": whole.get("seed")}
-        scores = {str(k): float(v) for k, v in card["scores"].items() if v is not None and math.isfinite(v)}
-        facts = {name: float(card[name]) for name in FACTS if name in card}
-        return Entry(folder, state_of(folder, card), str(card["experiment"]), config, scores, facts,
-                     str(card["data"]["test_fingerprint"]))  # fmt: skip
-    except (OSError, UserError, *DAMAGE):
+        scores = {name: float(value) for name, value in card.scores.items() if value is not None}
+        measured = {"training_s": card.training_s, "epochs": card.epochs, "parameters": card.parameters}
+        facts = {name: float(value) for name, value in measured.items() if value is not None}
+        return Entry(folder, state_of(folder, card), card.experiment, config, scores, facts, card.data.test_fingerprint)
+    except UserError:
         return None
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from speechml.errors import UserError
 from speechml.report import tensorboard_compat
-from speechml.runs.catalogue import HEADLINES
+from speechml.runs.card import HEADLINES
 from speechml.runs.settings import Shown, shown
 from speechml.runs.sweep_record import list_runs
 
@@ -98,7 +98,7 @@ def columns(runs: dict[str, Shown]) -> Any:
     for run in runs.values():
         for key, value in run.settings.items():
             settings.setdefault(key, []).append(value)
-        for rank, name in enumerate(run.card.get("headlines") or [n for n in HEADLINES if n in run.card["scores"]]):
+        for rank, name in enumerate(run.card.headlines or [n for n in HEADLINES if n in run.card.scores]):
             place = -1 if name in HEADLINES else rank
             scores[name] = min(place, scores.get(name, place))
     return tensorboard_compat.experiment_columns(settings, sorted(scores, key=lambda name: scores[name]))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from types import UnionType
+from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 from speechml.errors import UserError
 from speechml.storage.files import write_json
@@ -14,54 +15,82 @@ from speechml.storage.files import write_json
 CARD = "card.json"
 VERSION = 1  # of the card; cards from before there was a number are read as this one
 STATES = ("running", "done", "stopped", "failed")
+HEADLINES = ("test/snr_db", "test/acc", "heldout/snr_db")  # the score that stands for a run: the first that it has
+LARGEST = 1e300  # number: with more, sums and squares overflow
 Record = dict[str, Any]  # what a card passes on without looking into it
 
 
+@dataclass(kw_only=True)
 class _Part:
-    """A dataclass read from a mapping: values of another kind are refused, keys that it does not know are kept in `more`."""
+    """A dataclass that is read from JSON and written as it was read.
 
-    more: Record
+    Values of another kind are refused, keys that it does not know are kept in `more`, and a key that was absent or null
+    stays so until it gets a value.
+    """
+
+    more: Record = field(default_factory=dict)
+    as_read: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
+    NULLS: ClassVar[tuple[str, ...]] = ()  # keys that are written even where there is no value
 
     @classmethod
     def from_json(cls, content: object, where: str) -> Self:
+        """Raises ValueError, naming the place, where `content` is not what `to_json` writes."""
         if not isinstance(content, Mapping):
             raise ValueError(f"{where} is {type(content).__name__}, not a mapping")
-        known = {f.name: f for f in fields(cls) if f.name != "more"}  # type: ignore[arg-type] # subclasses are dataclasses
-        given = {key: content[key] for key in known if key in content and content[key] is not None}
-        for key, value in given.items():
-            given[key] = _checked(value, str(known[key].type), f"{where}.{key}")
-        part = cls(**given)
-        part.more = {str(key): value for key, value in content.items() if key not in known}
-        return part
+        known = _shape(cls)
+        values = {key: _checked(content[key], kind, f"{where}.{key}")
+                  for key, (_, kind) in known.items() if content.get(key) is not None}  # fmt: skip
+        if missing := [key for key, (own, _) in known.items() if key not in values and _default(own) is MISSING]:
+            raise ValueError(f"{where}.{missing[0]} is missing")
+        return cls(**values, more={str(k): v for k, v in content.items() if k not in known}, as_read=content)
 
     def to_json(self) -> Record:
-        """The mapping that `from_json` reads; what is None is left out."""
-        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "more"}  # type: ignore[arg-type] # as above
-        parts = {key: value.to_json() if isinstance(value, _Part) else value for key, value in given.items()}
-        return {key: value for key, value in parts.items() if value is not None} | self.more
+        """The mapping that `from_json` reads."""
+        found: Record = {}
+        for key, (own, _) in _shape(type(self)).items():
+            value = getattr(self, key)
+            if self.as_read is not None and self.as_read.get(key) is None and value == _default(own):
+                if key in self.as_read:
+                    found[key] = None
+            elif value is not None or key in self.NULLS or (self.as_read is not None and key in self.as_read):
+                found[key] = value.to_json() if isinstance(value, _Part) else value
+        return found | self.more
 
 
-KINDS: dict[str, Any] = {
-    "str": str, "int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict, "Record": dict,
-}  # fmt: skip
+def _shape(part: type[_Part]) -> dict[str, tuple[Field[Any], object]]:
+    """The fields of a part by their keys, each with its type."""
+    if part.__name__ not in SHAPES:
+        kinds = get_type_hints(part)
+        own = (one for one in fields(part) if one.name not in ("more", "as_read"))
+        SHAPES[part.__name__] = {one.name: (one, kinds[one.name]) for one in own}
+    return SHAPES[part.__name__]
 
 
-def _checked(value: Any, annotation: str, where: str) -> Any:
-    """`value`, if it is of the kind that the annotation of a field begins with."""
-    base = annotation.partition("[")[0].partition(" ")[0]
-    if base in PARTS:
-        return PARTS[base].from_json(value, where)
-    kind: Any = KINDS[base]
-    if not isinstance(value, kind) or (isinstance(value, bool) and base != "bool"):
-        raise ValueError(f"{where} is {type(value).__name__}, not {base}")
-    if "dict[str, float | None]" in annotation:
-        return {str(k): None if v is None else _checked(v, "float", f"{where}.{k}") for k, v in value.items()}
-    if "dict[str, float]" in annotation:
-        return {str(k): float(_checked(v, "float", f"{where}.{k}")) for k, v in value.items()}
-    if "dict[str, int]" in annotation:
-        return {str(k): _checked(v, "int", f"{where}.{k}") for k, v in value.items()}
-    if "list[str]" in annotation:
-        return [_checked(item, "str", f"{where}[{i}]") for i, item in enumerate(value)]
+SHAPES: dict[str, dict[str, tuple[Field[Any], object]]] = {}  # made once each: a list of runs reads a thousand cards
+
+
+def _default(own: Field[Any]) -> object:
+    return own.default if own.default_factory is MISSING else own.default_factory()
+
+
+def _checked(value: object, kind: object, where: str) -> Any:
+    """`value`, if it is of the `kind` that the type of a field says."""
+    base, args = get_origin(kind), get_args(kind)
+    if base is UnionType:  # X | None
+        return None if value is None else _checked(value, args[0], where)
+    base = base or kind
+    assert isinstance(base, type)
+    if issubclass(base, _Part):
+        return base.from_json(value, where)
+    right = isinstance(value, (int, float) if base is float else base)
+    if not right or (isinstance(value, bool) and base is not bool):
+        raise ValueError(f"{where} is {type(value).__name__}, not {base.__name__}")
+    if isinstance(value, (int, float)) and not abs(value) <= LARGEST:
+        raise ValueError(f"{where} is no finite number")
+    if isinstance(value, dict) and args[1] is not Any:
+        return {key: _checked(item, args[1], f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_checked(item, args[0], f"{where}[{number}]") for number, item in enumerate(value)]
     return value
 
 
@@ -89,7 +118,8 @@ class DataCard(_Part):
     split_seed: int | None = None
     notes: list[str] = field(default_factory=list)
     classes: list[str] | None = None
-    more: Record = field(default_factory=dict)
+
+    NULLS = ("sample_rate", "split_seed")
 
 
 @dataclass
@@ -99,8 +129,9 @@ class CodeCard(_Part):
     version: str = "unknown"
     commit: str | None = None
     dirty: bool | None = None
-    own: Record = field(default_factory=dict)
-    more: Record = field(default_factory=dict)
+    own: Record | None = None
+
+    NULLS = ("commit", "dirty")
 
 
 @dataclass
@@ -112,7 +143,14 @@ class PublishedCard(_Part):
     of: Record = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     tolerance: dict[str, float] = field(default_factory=dict)
-    more: Record = field(default_factory=dict)
+
+    @classmethod
+    def from_config(cls, content: object) -> Self:
+        """What `published` of a config says. Raises UserError where it is of another kind."""
+        try:
+            return cls.from_json(content or {}, "published")
+        except ValueError as error:
+            raise UserError(str(error), fix="see conf/experiment/lab2a_fir.yaml for how it is written") from error
 
 
 @dataclass
@@ -138,7 +176,7 @@ class RunCard(_Part):
     card_version: int = VERSION
     command: str = ""
     code: CodeCard = field(default_factory=CodeCard)
-    versions: Record = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
     hardware: Record = field(default_factory=dict)
     started: str = ""
     overrides: list[str] = field(default_factory=list)
@@ -155,22 +193,16 @@ class RunCard(_Part):
     monitored: float | None = None
     scored: int | None = None
     headlines: list[str] | None = None
-    files: Record | None = None
+    files: dict[str, str] | None = None
     stopped: str | None = None
     pruned: str | None = None
     error: str | None = None
     ended: str | None = None
-    more: Record = field(default_factory=dict)
-
-    HEADLINES: ClassVar[tuple[str, ...]] = ("test/snr_db", "test/acc", "heldout/snr_db")
 
     @property
     def headline(self) -> str | None:
         """Name of the score that stands for the run: the first of HEADLINES that it has."""
-        return next((name for name in self.HEADLINES if name in self.scores), None)
-
-
-PARTS: dict[str, type[_Part]] = {"DataCard": DataCard, "CodeCard": CodeCard, "PublishedCard": PublishedCard}
+        return next((name for name in HEADLINES if name in self.scores), None)
 
 
 def load_card(folder: Path) -> RunCard | None:
@@ -181,13 +213,19 @@ def load_card(folder: Path) -> RunCard | None:
     """
     path = folder / CARD
     try:
-        return RunCard.from_json(json.loads(path.read_text()), "card")
-    except FileNotFoundError:
+        content = json.loads(
+            path.read_text(), parse_constant=lambda _: None
+        )  # NaN and infinities are null, as they are written
+        card = RunCard.from_json(content, "card")
+        if card.state not in STATES:
+            raise ValueError(f"card.state is {card.state[:20]!r}")
+        return card
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read", why=str(error), fix=f"move {folder} away and train again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged", why=str(error), fix=f"move {folder} away and train again") from error
 
 
 def save_card(folder: Path, card: RunCard) -> None:
-    """Replace the card of a run, whole."""
+    """Replace the card of a run, whole; numbers that are not finite become null."""
     write_json(folder / CARD, card.to_json())

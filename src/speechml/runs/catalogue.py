@@ -8,25 +8,20 @@ import fcntl
 import hashlib
 import io
 import json
-import math
 import os
-import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from speechml.errors import UserError
-from speechml.runs.folder import PREVIOUS, claimed, read_card
+from speechml.runs.card import CARD, RunCard, load_card
+from speechml.runs.folder import PREVIOUS, claimed
 from speechml.runs.tables import shown, table
 
-HEADLINES = ("test/snr_db", "test/acc", "heldout/snr_db")  # the score that stands for a run: the first that it has
-COLUMNS = ("experiment", "id", "state", "started", "epochs", "score_name", "score", "overrides")
 STATES = ("done", "stopped", "failed", "running", "cut off", "damaged")
 FORMATS = ("table", "csv", "json")
 KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt")  # what a card keeps checksums of
-# What reading a card raises that lacks something, or has something of another kind in its place.
-DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -43,7 +38,7 @@ def sha256(path: Path) -> str:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is one of a run: it has a card, be it damaged."""
-    return (folder / "card.json").is_file()
+    return (folder / CARD).is_file()
 
 
 def runs_below(folder: Path) -> Iterator[Path]:
@@ -55,8 +50,8 @@ def runs_below(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; speechml-train makes runs/, and a folder in it for each run")
     for place, folders, files in os.walk(folder):
-        folders[:] = [] if "card.json" in files else sorted(name for name in folders if not name.startswith("."))
-        if "card.json" in files:
+        folders[:] = [] if CARD in files else sorted(name for name in folders if not name.startswith("."))
+        if CARD in files:
             yield Path(place)
 
 
@@ -76,31 +71,36 @@ def holder(folder: Path) -> str | None:
     return None
 
 
-def state_of(folder: Path, card: dict[str, Any]) -> str:
+def state_of(folder: Path, card: RunCard) -> str:
     """What the card says; `cut off` where it says that the run goes on, but no process has it."""
-    return "cut off" if card["state"] == "running" and holder(folder) is None else str(card["state"])
+    return "cut off" if card.state == "running" and holder(folder) is None else card.state
 
 
-def entry(folder: Path) -> dict[str, Any]:
-    """The line of a run in a list, by column; where the card is damaged, what the folder's name tells."""
+class Entry(NamedTuple):
+    """The line of a run in a list."""
+
+    experiment: str
+    id: str
+    state: str
+    started: str | None = None
+    epochs: int | None = None  # trained; while a run is not done, those that its table has
+    score_name: str | None = None
+    score: float | None = None
+    overrides: str = ""
+
+
+def entry(folder: Path) -> Entry:
+    """The line of a run in a list; where the card is damaged, what the folder's name tells."""
     try:
-        card = read_card(folder) or {}
-        name = next((name for name in HEADLINES if name in card["scores"]), None)
-        value = None if name is None else card["scores"][name]
-        score = None if value is None or not math.isfinite(value) else float(value)
-        return {
-            "experiment": str(card["experiment"]), "id": str(card["id"]), "state": state_of(folder, card),
-            "started": str(card["started"]), "epochs": _epochs(folder, card), "score_name": name,
-            "score": score, "overrides": " ".join(map(str, card["overrides"])),
-        }  # fmt: skip
-    except (UserError, *DAMAGE):
-        known = {"experiment": folder.resolve().parent.name, "id": folder.resolve().name, "state": "damaged"}
-        return {**dict.fromkeys(COLUMNS), **known, "overrides": ""}
-
-
-def _epochs(folder: Path, card: dict[str, Any]) -> int | None:
-    """Epochs that were trained; while a run is not done, those that its table has."""
-    return int(card["epochs"]) if "epochs" in card else rows_of(folder)
+        card = load_card(folder)
+    except UserError:
+        card = None
+    if card is None:
+        return Entry(folder.resolve().parent.name, folder.resolve().name, "damaged")
+    epochs = rows_of(folder) if card.epochs is None else card.epochs
+    score = card.scores[card.headline] if card.headline else None
+    return Entry(card.experiment, card.id, state_of(folder, card), card.started, epochs, card.headline, score,
+                 " ".join(card.overrides))  # fmt: skip
 
 
 def rows_of(folder: Path) -> int | None:
@@ -125,34 +125,24 @@ def listed(folder: Path, state: str | None, form: str) -> str:
     for option, given, allowed in (("--format", form, FORMATS), ("--state", state or "done", STATES)):
         if given not in allowed:
             raise UserError(f"{option} is {given}; it can be {', '.join(allowed)}")
-    entries = [line for line in map(entry, runs_below(folder)) if state in (None, line["state"])]
-    entries.sort(key=lambda line: (line["experiment"], line["started"] or ""))
+    entries = [line for line in map(entry, runs_below(folder)) if state in (None, line.state)]
+    entries.sort(key=lambda line: (line.experiment, line.started or ""))
     if form == "json":
-        return json.dumps(entries, indent=1) + "\n"
+        return json.dumps([line._asdict() for line in entries], indent=1) + "\n"
     if form == "csv":
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(entries)
+        csv.writer(text, lineterminator="\n").writerows([Entry._fields, *entries])
         return text.getvalue()
     return _as_table(entries) if entries else f"no run{f' that is {state}' if state else 's'} in {folder}\n"
 
 
-def _as_table(entries: list[dict[str, Any]]) -> str:
+def _as_table(entries: list[Entry]) -> str:
     rows = []
     for line in entries:
-        name = line["score_name"]
-        score = "-" if name is None else f"{name} {shown(line['score'], name.endswith('_db'))}"
-        epochs = "-" if line["epochs"] is None else str(line["epochs"])
-        cells = [
-            line["experiment"],
-            line["id"],
-            line["state"],
-            line["started"] or "-",
-            epochs,
-            score,
-            line["overrides"],
-        ]
+        name = line.score_name
+        score = "-" if name is None else f"{name} {shown(line.score, name.endswith('_db'))}"
+        epochs = "-" if line.epochs is None else str(line.epochs)
+        cells = [line.experiment, line.id, line.state, line.started or "-", epochs, score, line.overrides]
         rows.append([printable(cell) for cell in cells])
     header = ["experiment", "id", "state", "started", "epochs", "score", "overrides"]
     return table(header, rows, left=(0, 1, 2, 3, 5, 6)) + "\n"
@@ -182,58 +172,23 @@ def as_size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def description(folder: Path) -> str:
-    """What is known of a run: facts of its card, scores, files, and what can be done next.
+def no_run(folder: Path) -> str:
+    """The refusal of a folder that is none of a run."""
+    if folder.is_dir() and any((place / CARD).is_file() for place in folder.iterdir() if place.is_dir()):
+        return f"{folder} is no run but a folder of runs; name runs in it, or all of them as {folder}/*"
+    why = "it has no card.json" if folder.is_dir() else "it is a file" if folder.exists() else "there is no such folder"
+    return f"{folder} is no run ({why}); give one as in runs/words_tuned/ID, which speechml runs list names"
+
+
+def require_card(folder: Path) -> RunCard:
+    """The card of a run.
 
     Raises:
         UserError: no run, or one whose card is damaged.
     """
-    from speechml.report.summary import summary_text
-
-    card = read_card(folder) if folder.is_dir() else None
-    if card is None:
+    if (card := load_card(folder)) is None:
         raise UserError(no_run(folder))
-    try:
-        state = state_of(folder, card)
-        scores = summary_text(folder, card) if card["scores"] else "\nno scores yet"
-        facts = {"experiment": card["experiment"], "id": card["id"], "state": state, "started": card["started"]}
-        code = card["code"]
-        facts["code"] = f"{code['version']}, commit {code['commit']}{' with changes' * bool(code['dirty'])}"
-        facts["weights"] = f"{card['test_weights']}.ckpt is what is tested, loaded and exported"
-        facts["machine"] = f"{card['hardware']['host']}, {card['hardware']['processor']}"
-        more = {name: card.get(name) for name in ("ended", "stopped", "pruned", "error", "command")}
-        next_step = what_next(folder, card, state)
-    except DAMAGE as error:
-        raise UserError(
-            f"{folder / 'card.json'} is damaged ({type(error).__name__}: {error}); train it again"
-        ) from error
-    facts |= {name: value for name, value in more.items() if value}
-    lines = [f"{name:<10}  {printable(str(value))}" for name, value in facts.items()]
-    files = [[printable(name), as_size(size)] for name, size in sizes(folder).items() if name != ".lock"]
-    return "\n".join([*lines, scores, "", table(["file", "size"], files), "", f"Next: {next_step}"])
-
-
-def what_next(folder: Path, card: dict[str, Any], state: str) -> str:
-    """What a person can do with a run: use it, or the command that goes on with it."""
-    if state == "running":
-        return f"wait: it is being trained by {holder(folder)}"
-    if state == "done":
-        if not any((folder / "checkpoints").glob("*.ckpt")):
-            return "nothing: it kept no checkpoint"
-        if "test/acc" in card["scores"]:
-            return f"speechml classify {folder} RECORDINGS"
-        return f"speechml denoise {folder} RECORDINGS -o FOLDER"
-    # Launched with redo=true, the same words would begin again.
-    words = [word for word in card["overrides"] if word.lstrip("+").partition("=")[0] != "redo"]
-    return f"{printable(shlex.join(['speechml-train', *words]))}    goes on with it"
-
-
-def no_run(folder: Path) -> str:
-    """The refusal of a folder that is none of a run."""
-    if folder.is_dir() and any((place / "card.json").is_file() for place in folder.iterdir() if place.is_dir()):
-        return f"{folder} is no run but a folder of runs; name runs in it, or all of them as {folder}/*"
-    why = "it has no card.json" if folder.is_dir() else "it is a file" if folder.exists() else "there is no such folder"
-    return f"{folder} is no run ({why}); give one as in runs/words_tuned/ID, which speechml runs list names"
+    return card
 
 
 def removable(folders: list[Path]) -> dict[Path, int]:
@@ -248,7 +203,7 @@ def removable(folders: list[Path]) -> dict[Path, int]:
             raise UserError(no_run(folder))
         if folder.is_symlink():
             raise UserError(f"{folder} is a link; give the folder that it leads to, {folder.resolve()}")
-        others = [card.parent for card in folder.rglob("card.json") if card.parent != folder]
+        others = [card.parent for card in folder.rglob(CARD) if card.parent != folder]
         if others:
             raise UserError(f"{folder} holds other runs, as {others[0]}; give one run")
         if name := holder(folder):

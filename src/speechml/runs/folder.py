@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import logging
 import os
 import platform
@@ -16,14 +15,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from speechml.config.instantiate import user_code
 from speechml.errors import FolderBusy, UserError
-from speechml.storage.files import write_json
+from speechml.runs.card import CARD, CodeCard, Record, load_card, save_card
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk or its share is full, or closed for writing
 BLOCK = 4096  # bytes: with less, a file system is full
@@ -76,30 +75,6 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
-def read_card(folder: Path) -> dict[str, Any] | None:
-    """The card of a run, or None where the folder holds no run.
-
-    Raises:
-        UserError: there is a card, but it is damaged.
-    """
-    try:
-        card = json.loads((folder / "card.json").read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{folder / 'card.json'} cannot be read ({error}); move {folder} away and train again"
-        ) from error
-    if not isinstance(card, dict) or "state" not in card:
-        raise UserError(f"{folder / 'card.json'} is no card of a run; move {folder} away and train again")
-    return card
-
-
-def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Replace the card of a run, whole."""
-    write_json(folder / "card.json", card)
-
-
 def set_aside(folder: Path) -> Path:
     """Move what a folder holds into `runs/.old/`, so that a run can be trained again without losing the old one.
 
@@ -110,12 +85,13 @@ def set_aside(folder: Path) -> Path:
         old = old.with_name(old.name + "-")
     old.mkdir(parents=True)
     # Killed on the way, what is left is a failed run without a checkpoint, which begins anew.
-    shutil.copy2(folder / "card.json", old / "card.json")
-    write_card(folder, {**(read_card(folder) or {}), "state": "failed"})
+    shutil.copy2(folder / CARD, old / CARD)
+    if card := load_card(folder):
+        save_card(folder, replace(card, state="failed"))
     for item in sorted(folder.iterdir(), key=lambda item: item.name != "checkpoints"):
-        if item.name not in (".lock", "card.json"):
+        if item.name not in (".lock", CARD):
             shutil.move(item, old / item.name)
-    (folder / "card.json").unlink()
+    (folder / CARD).unlink()
     return old
 
 
@@ -161,14 +137,14 @@ def tidy(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if not (folder / "card.json").exists():
+        if not (folder / CARD).exists():
             (folder / ".lock").unlink(missing_ok=True)
             with suppress(OSError):
                 folder.rmdir()
 
 
-def provenance() -> dict[str, Any]:
-    """What a card says of the code, the packages and the machine."""
+def provenance() -> Record:
+    """What a card says of the command, the code, the packages and the machine."""
     return {
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "code": code_version(),
@@ -188,23 +164,22 @@ def _version(package: str) -> str:
         return "absent"
 
 
-def code_version() -> dict[str, Any]:
+def code_version() -> CodeCard:
     """Version, commit, and a checksum of each module of the user's own."""
-    own = user_code()
-    return {**_version_of_checkout(), **({"own": own} if own else {})}
+    commit, dirty = _commit_of_checkout()
+    return CodeCard(version=_version("speechml"), commit=commit, dirty=dirty, own=user_code() or None)
 
 
 @cache
-def _version_of_checkout() -> dict[str, Any]:
-    """Commit of the checkout that speechml runs from, and whether it was changed since; nothing for an installed wheel."""
+def _commit_of_checkout() -> tuple[str | None, bool | None]:
+    """Commit of the checkout that speechml runs from, and whether it was changed since; None for an installed wheel."""
     here = Path(__file__).resolve().parent
     try:
         commit = _git(here, "rev-parse", "HEAD")
         # Only the code that runs counts, not notes or data beside it.
-        dirty = bool(_git(here, "status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/conf"))
+        return commit, bool(_git(here, "status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/conf"))
     except (OSError, subprocess.SubprocessError):
-        return {"version": _version("speechml"), "commit": None, "dirty": None}
-    return {"version": _version("speechml"), "commit": commit, "dirty": dirty}
+        return None, None
 
 
 def _git(folder: Path, *words: str) -> str:
@@ -212,7 +187,7 @@ def _git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def hardware() -> dict[str, Any]:
+def hardware() -> Record:
     """Processor, cores, CPU threads that compute, and GPUs."""
     import torch
 

@@ -13,8 +13,8 @@ import yaml
 from speechml.config.compose import flatten
 from speechml.config.train_config import path_keys
 from speechml.errors import UserError
-from speechml.runs.catalogue import DAMAGE, printable
-from speechml.runs.folder import read_card
+from speechml.runs.card import RunCard, load_card
+from speechml.runs.catalogue import printable
 from speechml.runs.identity import keys_without_effect, without_later_keys
 
 LONGEST = 120  # letters of a name
@@ -35,7 +35,7 @@ def config_of(folder: Path) -> dict[str, Any]:
         if len(text) > LARGEST or text.count("[") + text.count("{") > DEEPEST:
             raise ValueError("it is no config of a run")
         return {str(key): value for key, value in dict(yaml.load(text, Loader)).items()}
-    except (OSError, yaml.YAMLError, *DAMAGE) as error:
+    except (OSError, yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}); train the run again") from error
 
 
@@ -51,12 +51,12 @@ class Shown(NamedTuple):
 
     folder: Path
     settings: dict[str, Any]  # by which it may differ from them
-    card: dict[str, Any]
+    card: RunCard
 
 
 class _Run(NamedTuple):
     folder: Path
-    card: dict[str, Any]
+    card: RunCard
     config: dict[str, Any]
     typed: dict[str, str]
 
@@ -119,15 +119,10 @@ def shown(folders: Iterable[Path]) -> dict[str, Shown]:
 def _by_experiment(folders: Iterable[Path]) -> dict[str, list[_Run]]:
     groups: dict[str, list[_Run]] = defaultdict(list)
     for folder in folders:
-        with contextlib.suppress(UserError, OSError, yaml.YAMLError, *DAMAGE):
-            card = read_card(folder) or {}
-            scores, headlines = dict(card["scores"]), card.get("headlines") or []
-            if not isinstance(headlines, list) or not all(isinstance(value, (int, float)) for value in scores.values()):
-                raise UserError(f"{folder / 'card.json'} is damaged")
-            name = (
-                printable(str(card["experiment"])).replace("/", "_").lstrip(".")
-            )  # of a folder, never of one elsewhere
-            groups[name].append(_Run(folder, card, config_of(folder), typed(card["overrides"])))
+        with contextlib.suppress(UserError):
+            if card := load_card(folder):
+                name = printable(card.experiment).replace("/", "_").lstrip(".")  # of a folder, never of one elsewhere
+                groups[name].append(_Run(folder, card, config_of(folder), typed(card.overrides)))
     return groups
 
 

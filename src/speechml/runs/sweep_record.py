@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from speechml.errors import UserError
-from speechml.runs.catalogue import DAMAGE, runs_below
+from speechml.runs.catalogue import runs_below
 from speechml.storage.files import write_json
 
 RECORD = "sweep.json"
@@ -76,7 +76,7 @@ def load_sweep(folder: Path) -> SweepRecord:
         texts = {key: str(content.get(key) or "") for key in ("state", "experiment", "command", "host")}
         process = content.get("process")
         return SweepRecord(**texts, process=None if process is None else int(process), runs=tuple(runs))
-    except (OSError, *DAMAGE) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path} cannot be read", why=str(error), fix="launch the sweep again to have it written anew"
         ) from error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from speechml.errors import UserError
-from speechml.runs.catalogue import DAMAGE, state_of
-from speechml.runs.folder import read_card
+from speechml.runs.card import RunCard, load_card
+from speechml.runs.catalogue import state_of
 from speechml.runs.tables import duration, table
 from speechml.sweep.compose import Composed
 
@@ -127,9 +127,9 @@ def _one_run(one: dict[str, str], other: dict[str, str], folder: Path, count: in
 def condition(folder: Path) -> tuple[str, int]:
     """The state of a run, `new` where it has no card, and how often in a row it has failed."""
     try:
-        card = read_card(folder)
-        return ("new", 0) if card is None else (state_of(folder, card), int(card.get("failures", 0)))
-    except (UserError, *DAMAGE):
+        card = load_card(folder)
+        return ("new", 0) if card is None else (state_of(folder, card), card.failures)
+    except UserError:
         return "damaged", 0
 
 
@@ -166,12 +166,10 @@ class Estimate:
         self.known: dict[Path, list[tuple[dict[str, str], float, int]]] = defaultdict(list)
         for folder in folders:
             for path in sorted(folder.glob("*/card.json")):
-                try:
-                    card = json.loads(path.read_bytes())
-                    if card["state"] == "done" and card["training_s"] >= 0:
-                        self.known[folder].append((_pairs(card["overrides"]), _took(card), int(card["epochs"])))
-                except (OSError, *DAMAGE):
-                    continue
+                with suppress(UserError):
+                    card = load_card(path.parent)
+                    if card and card.state == "done" and card.training_s is not None:
+                        self.known[folder].append((_pairs(card.overrides), _took(card), card.epochs or 0))
         self.alike: dict[tuple[Path, tuple[str, ...]], tuple[float, int] | None] = {}
 
     def seconds(self, run: PlannedRun) -> tuple[float, int] | None:
@@ -193,10 +191,14 @@ class Estimate:
         return self.alike[place]
 
 
-def _took(card: dict[str, Any]) -> float:
+def _took(card: RunCard) -> float:
     """Seconds of a run: its training, or from its launch to its end where that is longer, as after one launch."""
-    known = [datetime.strptime(card[key], "%Y-%m-%dT%H:%M:%S%z") for key in ("started", "ended") if key in card]
-    return max(float(card["training_s"]), (known[-1] - known[0]).total_seconds() if known else 0.0)
+    training = card.training_s or 0.0
+    try:
+        begin, end = (datetime.strptime(text or "", "%Y-%m-%dT%H:%M:%S%z") for text in (card.started, card.ended))
+    except ValueError:  # of another clock, or none
+        return training
+    return max(training, (end - begin).total_seconds())
 
 
 def _alike(one: dict[str, str], other: dict[str, str]) -> bool:

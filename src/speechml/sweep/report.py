@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from speechml.errors import UserError
+from speechml.runs.card import load_card
 from speechml.runs.settings import shortened
 from speechml.runs.sweep_record import save_sweep
 from speechml.runs.tables import table
@@ -187,10 +188,10 @@ def line(study: optuna.Study, trial: FrozenTrial, total: int) -> str:
     )
 
 
-def scores_of(run: str) -> dict[str, Any]:
+def scores_of(run: str) -> dict[str, float | None]:
     """The scores in the card of a run."""
     try:
-        scores: dict[str, Any] = json.loads((Path(run) / "card.json").read_text())["scores"]
-    except (OSError, ValueError, KeyError):
+        card = load_card(Path(run))
+    except UserError:
         return {}
-    return scores
+    return card.scores if card else {}

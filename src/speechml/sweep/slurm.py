@@ -16,7 +16,6 @@ from hydra.core.utils import JobReturn
 
 from speechml.engine.signals import Stopped
 from speechml.errors import UserError
-from speechml.runs.catalogue import DAMAGE
 from speechml.storage.files import make_folder, write_json, write_text
 from speechml.sweep import slurm_queue as queue
 from speechml.sweep.compose import Composed
@@ -163,7 +162,7 @@ def noted(folder: Path) -> Iterator[Submitted]:
             content = json.loads(path.read_text())
             runs = [[str(run[key]) for key in ("job", "told", "folder", "shown")] for run in content["runs"]]
             user = str(content["user"])
-        except (OSError, *DAMAGE) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{path} is damaged ({type(error).__name__}); find the jobs with squeue, and move the file away"
             ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 import time
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechml.errors import UserError
-from speechml.runs.catalogue import DAMAGE, HEADLINES, printable, state_of
-from speechml.runs.folder import read_card
+from speechml.runs.card import load_card
+from speechml.runs.catalogue import printable, state_of
 from speechml.runs.sweep_record import SweepRun
 from speechml.runs.tables import duration, shown, table
 
@@ -39,23 +38,20 @@ def row_of(run: SweepRun) -> Row:
     """A run as its card describes it; a run without a card has not begun, or was refused."""
     folder, overrides, what, error = run.folder, run.overrides, run.label, run.error
     try:
-        card = read_card(folder)
+        card = load_card(folder)
         if card is None:
             return Row(folder, "failed" if error else "not begun", "", None, None, overrides, what, error, ("", ""))
-        overrides = overrides or tuple(str(word) for word in card["overrides"])
-        name = next((name for name in HEADLINES if name in card["scores"]), "")
-        value = card["scores"].get(name)
-        score = None if value is None or not math.isfinite(value) else float(value)
+        overrides = overrides or tuple(card.overrides)
+        name = card.headline or ""
         sources = sorted(word.lstrip("+") for word in overrides if word.lstrip("+").startswith("data"))
-        data = f"{card['experiment']} {' '.join(sources)}", str(card["data"]["fingerprint"])
-        told = str(card.get("error") or card.get("stopped") or "")
+        data = f"{card.experiment} {' '.join(sources)}", card.data.fingerprint
+        told = card.error or card.stopped or ""
         return Row(
-            folder, state_of(folder, card), name, score, card.get("training_s"), overrides,
+            folder, state_of(folder, card), name, card.scores.get(name), card.training_s, overrides,
             what or " ".join(overrides), " ".join(told.split()), data,
         )  # fmt: skip
-    except (UserError, *DAMAGE) as wrong:
-        told = str(wrong) if isinstance(wrong, UserError) else f"{folder / 'card.json'} is damaged"
-        return Row(folder, "damaged", "", None, None, overrides, what, told, ("", ""))
+    except UserError as wrong:
+        return Row(folder, "damaged", "", None, None, overrides, what, str(wrong), ("", ""))
 
 
 def status_table(runs: Sequence[SweepRun], queued: dict[Path, str] | None = None) -> str:
