@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from lightning.pytorch import Callback
     from torch import Tensor
 
@@ -88,6 +89,43 @@ class FeatureBatch(NamedTuple):
     features: Tensor  # (batch, column)
     label: Tensor  # (batch,)
     indices: Tensor  # (batch,)
+
+
+class PairSource(Protocol):
+    """Where pairs come from: packed pairs, or clean speech mixed with noise as it is asked for."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether training waveforms are others in every epoch."""
+
+    def clips(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
+        """Noisy and clean training clips. Shape: (batch, 1, row) twice."""
+
+    def whole(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
+        """Noisy and clean whole recordings of one length. Shape: (batch, 1, time) twice."""
+
+    def stretches(self, batch: IndexBatch, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Noisy and clean samples from `first` (batch,) on, zeros beyond the recordings. Shape: (batch, 1, length) twice."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the samples take."""
+
+    def to(self, device: torch.device) -> PairSource:
+        """The source with its samples on another device."""
+
+
+class TrainingItems(Protocol):
+    """What a task makes of the training recordings of pairs, where it does not train on clips: windows or runs of frames."""
+
+    def __len__(self) -> int:
+        """Items of an epoch."""
+
+    def groups(self, epoch: int, size: int) -> list[Tensor]:
+        """The batches of an epoch, as numbers of items."""
+
+    def load_batch(self, batch: IndexBatch, source: PairSource) -> NamedTuple:
+        """The items of an IndexBatch, on the device of its `indices`."""
 
 
 class DataModule(Protocol):

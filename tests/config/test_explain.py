@@ -124,12 +124,12 @@ def choices(key: str, of: str = "") -> set[Any]:
 def test_the_choices_are_those_that_the_code_knows() -> None:
     from speechml.data import clips
     from speechml.data.download import ARCHIVES
-    from speechml.data.frames import TARGETS
     from speechml.models import mlp, stft_cnn
     from speechml.music import data as genre_features
     from speechml.signal.front_ends import KINDS
     from speechml.tasks import stft_denoising as magnitude_denoising
     from speechml.tasks import waveform_denoising
+    from speechml.tasks.stft_windows import TARGETS
 
     assert choices("model.loss") == set(waveform_denoising.LOSSES)
     assert choices("model.loss", "MagnitudeDenoiser") == set(magnitude_denoising.LOSSES)
@@ -141,7 +141,7 @@ def test_the_choices_are_those_that_the_code_knows() -> None:
     assert choices("model.net.output") == set(stft_cnn.OUTPUTS)
     assert choices("model.net.inputs") == set(stft_cnn.INPUTS)
     assert choices("model.net.activation", "MLP") == set(mlp.ACTIVATIONS)
-    assert choices("data.split") == set(clips.SPLITS)
+    assert choices("data.split") == set(clips.SPLIT_RULES)
     assert choices("data.protocol") == set(genre_features.PROTOCOLS)
     assert choices("data.download") == set(ARCHIVES)
 

@@ -70,7 +70,7 @@ def test_a_training_part_shorter_than_a_clip_is_refused_by_waveform_networks(
 ) -> None:
     data = RecordingPair(str(course_folder(tmp_path / "course", seconds=8.0)), **{**common, "clip_s": 6.0})
     with pytest.raises(UserError, match=r"shorter than one clip of 6\.0 s"):
-        data.cut_into(None)
+        data.set_training_items(None)
 
 
 def test_files_may_be_named_themselves(tmp_path: Path, common: dict[str, Any]) -> None:

@@ -168,7 +168,7 @@ def test_what_tasks_fit_before_training_is_of_the_training_part(
     def noted(self: PairDataModule, wanted: IndexBatch) -> Any:
         batch: Any = load_batch(self, wanted)
         source = self.corpus.source.clean
-        recordings = source.row_file[wanted.indices] if self.frames is None else self.splits[wanted.split]
+        recordings = source.row_file[wanted.indices] if self.training_items is None else self.splits[wanted.split]
         taken.extend(torch.as_tensor(recordings).tolist())
         return batch
 

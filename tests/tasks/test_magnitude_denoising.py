@@ -137,7 +137,7 @@ def test_windows_and_runs_of_all_frames_take_the_same_gradient(tmp_path: Path) -
     found = []
     for settings in ({"sampling": "windows"}, {"sampling": "runs", "run": frames}):
         denoiser = task(**settings).train().requires_grad_(True)
-        data.cut_into(denoiser.framing)
+        denoiser.setup_for(data)
         (batch,) = list(data.batches("train"))
         loss, _ = denoiser.training_loss(batch)
         loss.backward()

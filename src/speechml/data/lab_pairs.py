@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from speechml.data.base import random_split
-from speechml.data.pairs import PairCorpus, PairDataModule, PairOptions
-from speechml.data.sources import PackedPairs
+from speechml.data.pairs import PackedPairs, PairCorpus, PairDataModule, PairOptions
 from speechml.errors import UserError
 from speechml.storage.pack import Pack, fingerprint
 

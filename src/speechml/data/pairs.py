@@ -1,37 +1,62 @@
-"""Data modules for denoising: pairs of a noisy and a clean waveform, gathered by index on the device that computes."""
+"""Data modules for denoising: pairs of a noisy and a clean waveform, loaded by number on the device that computes."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Unpack
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.contracts import IndexBatch, ItemKind, PairBatch
+from speechml.contracts import IndexBatch, ItemKind, PairBatch, PairSource, TrainingItems
 from speechml.data.base import BaseDataModule, DataOptions, fits
-from speechml.data.frames import FrameBatch, Framing, Runs, Windows
 from speechml.data.provenance import Noise, Provenance, content_keys, is_constant, samples_of, speaker_in
-from speechml.data.sources import PackedPairs, PairSource
 from speechml.errors import UserError
+from speechml.storage.pack import Pack
 
 STATISTICS = "level, mean and deviation"  # which tasks fit in their `prepare`, of `batches("train")`
 SCORED_S = 120.0  # seconds of recordings that are scored together, at most, where they are several
 
 
+@dataclass
+class PackedPairs:
+    """Pairs that lie packed side by side; see `contracts.PairSource`."""
+
+    noisy: Pack
+    clean: Pack
+    changes: ClassVar[bool] = False
+
+    def clips(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
+        return self.noisy.gather_rows(batch.indices), self.clean.gather_rows(batch.indices)
+
+    def whole(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
+        return self.noisy.whole(batch.indices), self.clean.whole(batch.indices)
+
+    def stretches(self, batch: IndexBatch, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002 (mixtures need it)
+        return self.noisy.stretches(recordings, first, length), self.clean.stretches(recordings, first, length)
+
+    @property
+    def nbytes(self) -> int:
+        return self.noisy.samples.nbytes + self.clean.samples.nbytes
+
+    def to(self, device: torch.device) -> PackedPairs:
+        return PackedPairs(self.noisy.to(device), self.clean.to(device))
+
+
 class PairCorpus(NamedTuple):
-    """What a data module found: the source, the recordings of each part, and how they were divided."""
+    """What a data module has read: where pairs come from, and how they are split; see `base.Corpus`."""
 
     source: PairSource
     names: list[str]
-    lengths: list[int]  # samples
-    sums: list[str]  # checksums of the recordings
-    splits: dict[str, list[int]]  # recordings of train, val and test
+    lengths: list[int]
+    sums: list[str]
+    splits: dict[str, list[int]]
     clips: Tensor  # rows of the training recordings
     protocol: str
-    notes: list[str]  # what a reader of the scores should know, one sentence each
+    notes: list[str]
 
 
 class PairOptions(DataOptions, total=False):
@@ -41,7 +66,7 @@ class PairOptions(DataOptions, total=False):
 
 
 class PairDataModule(BaseDataModule[PairCorpus]):
-    """Base of the denoising data modules: what is common once pairs are found and divided.
+    """Base of the denoising data modules: what is common once pairs are read and split.
 
     Args:
         clip_s: length of a training clip in seconds.
@@ -57,7 +82,7 @@ class PairDataModule(BaseDataModule[PairCorpus]):
         self.clip_s = clip_s
         self.row = round(self.sample_rate * clip_s)
         self._resident: tuple[torch.device, PairSource] | None = None
-        self.frames: Windows | Runs | None = None  # what an epoch consists of, where it is not of clips
+        self.training_items: TrainingItems | None = None  # what an epoch consists of, where it is not of clips
 
     def provenance(self) -> Provenance:
         """Of packed pairs: noisy and clean waveforms are compared, each by itself; speakers are known where names carry them."""
@@ -76,67 +101,61 @@ class PairDataModule(BaseDataModule[PairCorpus]):
         """Names and waveforms (time,) of noisy recordings without a clean one: they can only be listened to."""
         return []
 
-    def cut_into(self, framing: Framing | None) -> None:
-        """Train on windows or runs of frames from now on, or on clips where `framing` is None.
+    def set_training_items(self, make: Callable[[dict[int, int], int], TrainingItems] | None) -> None:
+        """Train on what a task makes of the recordings from now on, or on clips where `make` is None.
+
+        Args:
+            make: takes the length in samples of each training recording by its number, and the seed of the order.
 
         Raises:
-            UserError: the training recordings are shorter than one window.
+            UserError: the training recordings are too short for a single item.
         """
         if self.is_foreign:  # nothing is trained on
             return
-        self.frames = None
-        if framing is None and len(self.corpus.clips) == 0:
+        if make is None and len(self.corpus.clips) == 0:
             raise UserError(
-                f"the training part is shorter than one clip of {self.clip_s} s; set data.clip_s, or give more"
+                f"the training part is shorter than one clip of {self.clip_s} s", fix="set data.clip_s, or give more"
             )
-        if framing is not None:
-            kind = Windows if framing.sampling == "windows" else Runs
-            lengths = {i: self.corpus.lengths[i] for i in self.corpus.splits["train"]}
-            self.frames = kind(lengths, framing, self.seed)
-            if len(self.frames) == 0:
-                window = ((framing.frames - 1) * framing.stft.hop + framing.stft.n_fft) / self.sample_rate
-                longest = max(lengths.values()) / self.sample_rate
-                raise UserError(
-                    f"the training recordings (the longest has {longest:.2f} s) are shorter than one window of "
-                    f"{framing.frames} frames ({window:.2f} s); give longer ones, or model.padding=silent"
-                )
+        lengths = {i: self.corpus.lengths[i] for i in self.corpus.splits["train"]}
+        self.training_items = make(lengths, self.seed) if make else None
 
     @property
     def items_per_epoch(self) -> int:
-        return len(self.corpus.clips if self.frames is None else self.frames)
+        return len(self.corpus.clips if self.training_items is None else self.training_items)
 
     def _groups_of(self, epoch: int) -> list[Tensor]:
-        if self.frames is not None:
-            return self.frames.groups(epoch, self.batch_size)
+        if self.training_items is not None:
+            return self.training_items.groups(epoch, self.batch_size)
         return self._shuffled(self.corpus.clips, epoch)
 
-    def _scoring_groups(self, *parts: list[int]) -> list[Tensor]:
-        """Recordings of parts in runs of equal length, each recording on exactly one rank."""
+    def _scoring_groups(self, *splits: list[int]) -> list[Tensor]:
+        """Recordings of splits in runs of equal length, each recording on exactly one rank."""
         rank, ranks = self._ranks()
-        recordings = sorted({i for part in parts for i in part})
-        groups = []
+        recordings = sorted({i for split in splits for i in split})
+        groups: list[Tensor] = []
         for _, run in itertools.groupby(recordings[rank::ranks], key=lambda i: self.corpus.lengths[i]):
-            numbers = torch.tensor(list(run))
-            most = max(1, int(SCORED_S * self.sample_rate) // self.corpus.lengths[int(numbers[0])])
-            groups.extend(numbers.split(min(self.batch_size, most)))
+            indices = torch.tensor(list(run))
+            most = max(1, int(SCORED_S * self.sample_rate) // self.corpus.lengths[int(indices[0])])
+            groups.extend(indices.split(min(self.batch_size, most)))
         return groups
 
-    def load_batch(self, batch: IndexBatch) -> PairBatch | FrameBatch:
-        """The waveforms of `batch`, or the frames, on the device of `batch.indices`."""
+    def load_batch(self, batch: IndexBatch) -> NamedTuple:
+        """A PairBatch, or in training what a task makes of it, on the device of `batch.indices`."""
         device = batch.indices.device
         if self._resident is None or self._resident[0] != device:
             source = self.corpus.source
             self._resident = (device, source.to(device) if fits(source.nbytes, device) else source)
         source = self._resident[1]
-        if batch.split == "train" and self.frames is not None:
-            return self.frames.load_batch(batch, source)
+        if batch.split == "train" and self.training_items is not None:
+            return self.training_items.load_batch(batch, source)
         noisy, clean = source.clips(batch) if batch.split == "train" else source.whole(batch)
         return PairBatch(noisy.to(device), clean.to(device), batch.indices)
 
-    def batches(self, part: str) -> Iterator[Any]:
+    def batches(self, split: str) -> Iterator[NamedTuple]:
         """Every training item of epoch 0, or recording of `val` or `test`, on the CPU."""
-        groups = self._scoring_groups(self.corpus.splits[part])
-        if part == "train":
-            groups = list(self.corpus.clips.split(self.batch_size)) if self.frames is None else self._groups_of(0)
-        for index in groups:
-            yield self.load_batch(IndexBatch(part, 0, index))
+        groups = self._scoring_groups(self.corpus.splits[split])
+        if split == "train":
+            clips = self.training_items is None
+            groups = list(self.corpus.clips.split(self.batch_size)) if clips else self._groups_of(0)
+        for indices in groups:
+            yield self.load_batch(IndexBatch(split, 0, indices))

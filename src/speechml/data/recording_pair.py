@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.data.pairs import STATISTICS, PairCorpus, PairDataModule, PairOptions
+from speechml.data.pairs import STATISTICS, PackedPairs, PairCorpus, PairDataModule, PairOptions
 from speechml.data.provenance import Provenance
-from speechml.data.sources import PackedPairs
 from speechml.data.wav_pairs import pack_pairs, stamp
 from speechml.errors import UserError
 from speechml.storage import audio

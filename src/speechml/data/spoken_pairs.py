@@ -7,9 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Unpack
 
-from speechml.data.pairs import PairCorpus, PairDataModule, PairOptions
+from speechml.data.pairs import PackedPairs, PairCorpus, PairDataModule, PairOptions
 from speechml.data.provenance import Noise, Provenance
-from speechml.data.sources import PackedPairs
 from speechml.errors import UserError
 from speechml.storage.files import built_once
 from speechml.storage.pack import PackWriter, fingerprint, is_whole, open_pack

@@ -7,8 +7,7 @@ from typing import Unpack
 
 from speechml.contracts import SPLITS
 from speechml.data.base import random_split
-from speechml.data.pairs import PairCorpus, PairDataModule, PairOptions
-from speechml.data.sources import PackedPairs
+from speechml.data.pairs import PackedPairs, PairCorpus, PairDataModule, PairOptions
 from speechml.errors import UserError
 from speechml.storage import audio
 from speechml.storage.files import built_once

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from speechml.data.frames import Framing
 from speechml.data.pairs import PairDataModule
 from speechml.errors import UserError
 from speechml.metrics.perceptual import perceptual_scores
 from speechml.metrics.waveform import WAVEFORM_SCORES
 from speechml.tasks.base import Task, gather_from_ranks
+from speechml.tasks.stft_windows import Framing, cut_frames
 
 PERCEPTUAL = ("pesq", "stoi")
 PERCEIVED_IN_VALIDATION = 4  # recordings, about: both scores take more time than the network
@@ -48,7 +49,8 @@ class DenoisingTask(Task):
 
     def setup_for(self, data: Any) -> None:
         self.check_data(data)
-        data.cut_into(self.framing)
+        make = self.framing and partial(cut_frames, framing=self.framing, sample_rate=self.sample_rate)
+        data.set_training_items(make)
 
     def evaluate_batch(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         """Waveforms to score (`` the output, `_input` the noisy one, references in a test), and the loss of each recording.

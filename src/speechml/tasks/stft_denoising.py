@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.config.instantiate import build
-from speechml.data.frames import TARGETS, Augment, Framing, target_of
 from speechml.models import STFTCNN2d
 from speechml.signal.random import key, uniform
 from speechml.signal.stft import ISTFT, STFT, phase, valid_length
 from speechml.tasks.denoising import DenoisingTask
+from speechml.tasks.stft_windows import TARGETS, Augment, Framing, target_of
 from speechml.tasks.streaming import FrameStream, Stream
 
 SAMPLINGS = ("windows", "runs")
@@ -34,13 +34,13 @@ class MagnitudeDenoiser(DenoisingTask):
         sample_rate: Hz the network works at.
         n_fft, hop: of the STFT, in samples.
         loss: `mse` or `l1`, of magnitudes in units of the RMS of the clean training magnitudes.
-        target: `magnitude` of the clean frame, or `phase_sensitive` (see `data.frames.Framing`).
+        target: `magnitude` of the clean frame, or `phase_sensitive` (see `tasks.stft_windows.Framing`).
         sampling: `windows`, single and shuffled, or `runs` of consecutive ones, computed together.
         run: windows of a run.
         passes: how often an epoch goes over the recordings, with other runs each time.
         padding: `silent` puts frames - 1 silent frames before each recording, so that every frame is the last of a window;
             `none` leaves the first frames of a recording as they are.
-        augment: `remix`, `noise_db`, `gain_db` of `data.frames.Augment`; for runs.
+        augment: `remix`, `noise_db`, `gain_db` of `tasks.stft_windows.Augment`; for runs.
         seed: of the silent frames.
         optimizer, scheduler: config nodes; needed for training only.
 

@@ -1,5 +1,6 @@
 """Windows are views into one spectrogram, runs are what all windows at once take, and both are the recordings' own."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import torch
 from conftest import make_pairs, tone
 from speechml.contracts import IndexBatch
 from speechml.data import MixedPairs, WavPairs
-from speechml.data import frames as frames_module
-from speechml.data.frames import Augment, FrameBatch, Framing, target_of
 from speechml.data.pairs import PairDataModule
 from speechml.errors import UserError
 from speechml.signal.random import uniform
 from speechml.signal.stft import STFT, num_frames
+from speechml.tasks import stft_windows
+from speechml.tasks.stft_windows import Augment, FrameBatch, Framing, cut_frames, target_of
 
 FRAMES, N_FFT, HOP = 5, 256, 128
 BINS = N_FFT // 2 + 1
@@ -50,6 +51,11 @@ def spectra(data: PairDataModule, recording: int) -> tuple[torch.Tensor, torch.T
     return found[0], found[1]
 
 
+def cut(data: PairDataModule, wanted: Framing) -> None:
+    """Train on windows or runs, as a task makes the data module do."""
+    data.set_training_items(partial(cut_frames, framing=wanted, sample_rate=16000))
+
+
 def epoch(data: PairDataModule, number: int = 0) -> list[FrameBatch]:
     found = [data.load_batch(IndexBatch("train", number, index)) for index in data._training_groups(number)]
     assert all(isinstance(batch, FrameBatch) for batch in found)
@@ -59,7 +65,7 @@ def epoch(data: PairDataModule, number: int = 0) -> list[FrameBatch]:
 @pytest.mark.parametrize("padding", [True, False])
 def test_windows_are_every_window_of_the_files_once(padding: bool, tmp_path: Path) -> None:
     data = pairs(tmp_path)
-    data.cut_into(framing(padding=padding))
+    cut(data, framing(padding=padding))
     seen = {}
     for batch in epoch(data):
         assert batch.noisy.shape[1:] == (FRAMES, BINS)
@@ -81,23 +87,23 @@ def test_windows_are_every_window_of_the_files_once(padding: bool, tmp_path: Pat
 
 def test_windows_hold_one_spectrogram_and_not_one_a_window(tmp_path: Path) -> None:
     data = pairs(tmp_path, seconds=3.0)
-    data.cut_into(framing())
+    cut(data, framing())
     epoch(data)
-    assert data.frames is not None
-    held = sum(t.nbytes for t in data.frames._block[1:3])  # type: ignore[union-attr,index]
+    assert data.training_items is not None
+    held = sum(t.nbytes for t in data.training_items._block[1:3])  # type: ignore[union-attr,index]
     total = sum(num_frames(data.corpus.lengths[i], HOP) for i in data.splits["train"])
     assert held <= 1.3 * total * BINS * 4 * 2  # noisy and clean, float32
 
 
 def test_blocks_give_the_same_windows_when_not_all_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = pairs(tmp_path)
-    data.cut_into(framing())
+    cut(data, framing())
     whole = {int(n): w for batch in epoch(data) for n, w in zip(batch.indices, batch.noisy, strict=True)}
-    monkeypatch.setattr(frames_module, "BLOCK_FRAMES", 130)
-    monkeypatch.setattr(frames_module, "STEP", 10)
-    data.cut_into(framing())
+    monkeypatch.setattr(stft_windows, "BLOCK_FRAMES", 130)
+    monkeypatch.setattr(stft_windows, "STEP", 10)
+    cut(data, framing())
     found = {int(n): w for batch in epoch(data, 1) for n, w in zip(batch.indices, batch.noisy, strict=True)}
-    assert len(data.frames.blocks(1)) > 1  # type: ignore[union-attr]
+    assert len(data.training_items.blocks(1)) > 1  # type: ignore[union-attr]
     assert found.keys() == whole.keys()
     for number, window in found.items():
         torch.testing.assert_close(window, whole[number])
@@ -107,8 +113,8 @@ def test_blocks_give_the_same_windows_when_not_all_fit(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("padding", [True, False])
 def test_runs_are_stretches_of_the_files(run: int, padding: bool, tmp_path: Path) -> None:
     data = pairs(tmp_path)
-    data.cut_into(framing("runs", run, padding))
-    runs = data.frames
+    cut(data, framing("runs", run, padding))
+    runs = data.training_items
     for batch in epoch(data):
         begins = runs._begins(batch.indices, uniform(*[draw_key(data, 0), batch.indices, 6])[:, 0])  # type: ignore[union-attr]
         for i, number in enumerate(batch.indices.tolist()):
@@ -132,10 +138,10 @@ def draw_key(data: PairDataModule, number: int) -> int:
 
 def test_frames_before_a_recording_are_its_silent_ones(tmp_path: Path) -> None:
     data = pairs(tmp_path)
-    data.cut_into(framing("runs", 2))
+    cut(data, framing("runs", 2))
     numbers, begin = torch.tensor([0, 0, 0]), torch.tensor([0, HOP // 2, 10 * HOP])
     magnitudes = torch.ones(3, FRAMES + 1, BINS)
-    found = data.frames._silenced(magnitudes, begin)  # type: ignore[union-attr]
+    found = data.training_items._silenced(magnitudes, begin)  # type: ignore[union-attr]
     assert len(numbers) == 3
     assert torch.equal(found[0, : FRAMES - 1], SILENCE)
     assert torch.equal(
@@ -149,7 +155,7 @@ def test_a_run_is_a_function_of_seed_epoch_and_its_number_alone(augment: dict[st
     found = []
     for size in (3, 11):
         data = pairs(tmp_path, batch_size=size)
-        data.cut_into(framing("runs", 4, **augment))
+        cut(data, framing("runs", 4, **augment))
         found.append(
             {int(n): (w, t) for b in epoch(data, 2) for n, w, t in zip(b.indices, b.noisy, b.target, strict=True)}
         )
@@ -165,7 +171,7 @@ def test_remixed_noise_keeps_the_clean_run_and_comes_from_elsewhere(tmp_path: Pa
     data = pairs(tmp_path)
     found = []
     for remix in (0.0, 1.0):
-        data.cut_into(framing("runs", 4, remix=remix))
+        cut(data, framing("runs", 4, remix=remix))
         found.append(
             {int(n): (w, t) for b in epoch(data) for n, w, t in zip(b.indices, b.noisy, b.target, strict=True)}
         )
@@ -183,7 +189,7 @@ def test_mixtures_are_new_in_every_epoch_and_fixed_recordings_are_not(tmp_path: 
     soundfile.write(tmp_path / "noise" / "n.wav", 0.1 * random.standard_normal(30000), 16000)
     data = MixedPairs(str(tmp_path / "clean"), str(tmp_path / "noise"), sample_rate=16000, clip_s=0.25, batch_size=500,
                       split_seed=0, cache=str(tmp_path / "cache"))  # fmt: skip
-    data.cut_into(framing())
+    cut(data, framing())
     first, again, other = (by_number(epoch(data, number)) for number in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
@@ -206,15 +212,15 @@ def test_the_best_magnitude_for_the_noisy_phase_is_the_phase_sensitive_one() -> 
 def test_recordings_shorter_than_a_window_are_refused_where_nothing_is_padded(sampling: str, tmp_path: Path) -> None:
     data = pairs(tmp_path, seconds=0.02)
     with pytest.raises(UserError, match="shorter than one window of 5 frames"):
-        data.cut_into(framing(sampling, padding=False))
-    data.cut_into(framing(sampling))
+        cut(data, framing(sampling, padding=False))
+    cut(data, framing(sampling))
     assert data.items_per_epoch > 0
     assert all(batch.noisy.isfinite().all() for batch in epoch(data))
 
 
 def test_ranks_share_an_epoch_without_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = pairs(tmp_path)
-    data.cut_into(framing())
+    cut(data, framing())
     shares = []
     for rank in (0, 1):
         monkeypatch.setattr(data, "_ranks", lambda rank=rank: (rank, 2))
@@ -228,10 +234,10 @@ def test_passes_make_an_epoch_longer_and_begin_elsewhere(tmp_path: Path) -> None
     data = pairs(tmp_path)
     counts = []
     for passes in (1, 3):
-        data.cut_into(framing("runs", 4)._replace(passes=passes))
+        cut(data, framing("runs", 4)._replace(passes=passes))
         counts.append(data.items_per_epoch)
     assert counts[1] == 3 * counts[0]
-    runs = data.frames
+    runs = data.training_items
     numbers = torch.arange(data.items_per_epoch)
     begins = runs._begins(numbers, uniform(draw_key(data, 0), numbers, 6)[:, 0])  # type: ignore[union-attr]
     assert len(set(zip(runs._of.tolist(), begins.tolist(), strict=True))) > 0.9 * data.items_per_epoch  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Training items that are STFT frames: single windows out of one spectrogram, or runs of consecutive frames."""
+"""Training items of magnitude denoisers: single windows out of one spectrogram, or runs of consecutive frames."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechml.contracts import IndexBatch
-from speechml.data.sources import PairSource
+from speechml.contracts import IndexBatch, PairSource
+from speechml.errors import UserError
 from speechml.signal.random import key, permutation, uniform
 from speechml.signal.stft import STFT, num_frames
 
@@ -57,6 +57,30 @@ class FrameBatch(NamedTuple):
     noisy: Tensor
     target: Tensor
     indices: Tensor
+
+
+def cut_frames(lengths: dict[int, int], seed: int, framing: Framing, sample_rate: int) -> Windows | Runs:
+    """The windows or runs that an epoch trains on.
+
+    Args:
+        lengths: samples of each training recording, by its number.
+        seed: of their order, and of where runs begin.
+        framing: what the network wants.
+        sample_rate: Hz.
+
+    Raises:
+        UserError: the recordings are shorter than one window.
+    """
+    items = (Windows if framing.sampling == "windows" else Runs)(lengths, framing, seed)
+    if len(items) == 0:
+        window = ((framing.frames - 1) * framing.stft.hop + framing.stft.n_fft) / sample_rate
+        longest = max(lengths.values()) / sample_rate
+        raise UserError(
+            f"the training recordings (the longest has {longest:.2f} s) are shorter than one window of "
+            f"{framing.frames} frames ({window:.2f} s)",
+            fix="give longer ones, or model.padding=silent",
+        )
+    return items
 
 
 def target_of(noisy: Tensor, clean: Tensor, kind: str) -> Tensor:
