@@ -6,23 +6,29 @@ import io
 import pickle
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from speechml import __version__
 from speechml.config.instantiate import build, import_class
-from speechml.engine.resume import check_resume_state
+from speechml.contracts import Config
+from speechml.engine.lightning_compat import TorchCheckpointIO
+from speechml.engine.resume import State, check_resume_state
 from speechml.errors import UserError
 from speechml.runs.card import load_card
 from speechml.runs.folder import LAST, PREVIOUS
 from speechml.storage.files import to_disk, write_bytes
 from speechml.storage.seal import is_sealed, is_whole, seal
 
+if TYPE_CHECKING:
+    from speechml.tasks.base import Task
+
 ANOTHER = "use another of the run, or train again with redo=true"
+EXAMPLE = "give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789"
 FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and could not be continued at a step
 
 
@@ -32,7 +38,7 @@ class AtomicIO(TorchCheckpointIO):
     Lightning writes into the system's temporary folder, from where a move may be a copy.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
+    def save_checkpoint(self, checkpoint: State, path: str | Path, storage_options: object = None) -> None:  # noqa: ARG002
         path = Path(path)
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
@@ -47,11 +53,13 @@ class AtomicIO(TorchCheckpointIO):
             write_bytes(path, buffer.getbuffer(), before=path.with_name(PREVIOUS))
         except OSError as error:
             raise UserError(
-                f"{path} cannot be written ({error.strerror}); what was saved before is whole: "
-                "make room, and the same command goes on from there"
-            ) from error
+                f"{path} cannot be written", why=str(error.strerror),
+                fix="what was saved before is whole: make room, and the same command goes on from there",
+            ) from error  # fmt: skip
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:  # noqa: ARG002
+    def load_checkpoint(
+        self, path: str | Path, map_location: object = None, weights_only: bool | None = None  # noqa: ARG002
+    ) -> State:  # fmt: skip
         return read_checkpoint(Path(path))
 
 
@@ -64,17 +72,17 @@ def find_checkpoint(run: Path) -> Path:
     if run.is_file():
         return run
     if not run.exists():
-        raise UserError(f"{run} does not exist; give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789")
+        raise UserError(f"{run} does not exist", fix=EXAMPLE)
     card = load_card(run)
     if card is None:
-        raise UserError(f"{run} is no run (it has no card.json); give a folder as in runs/lab2b_mimo_cnn/0123456789")
-    for candidate in (run / "checkpoints" / f"{card.test_weights}.ckpt", run / "checkpoints" / "last.ckpt"):
+        raise UserError(f"{run} is no run", why="it has no card.json", fix=EXAMPLE)
+    for candidate in (run / "checkpoints" / f"{card.test_weights}.ckpt", run / "checkpoints" / LAST):
         if candidate.is_file():
             return candidate
-    raise UserError(f"{run} has no checkpoint (its state is {card.state}); launch it again to train it")
+    raise UserError(f"{run} has no checkpoint", why=f"its state is {card.state}", fix="launch it again to train it")
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> State:
     """The content of a checkpoint, read without running anything that it may contain.
 
     Raises:
@@ -83,16 +91,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); {ANOTHER}") from error
+        raise UserError(f"{path} cannot be read", why=str(error.strerror), fix=ANOTHER) from error
     if is_sealed(raw) and not is_whole(raw):
-        raise UserError(f"{path} is damaged: its content is not that of its checksum; {ANOTHER}")
+        raise UserError(f"{path} is damaged: its content is not that of its checksum", fix=ANOTHER)
     if not zipfile.is_zipfile(io.BytesIO(raw)) or raw[:2] != b"PK":  # torch would read other, older formats as well
-        raise UserError(f"{path} cannot be read as a checkpoint; it may be cut short: {ANOTHER}")
+        raise UserError(f"{path} cannot be read as a checkpoint", why="it may be cut short", fix=ANOTHER)
     try:
-        if not _as_written(raw):
-            raise UserError(f"{path} is refused: its parts are compressed or larger than the file; {ANOTHER}")
+        if not _is_stored(raw):
+            raise UserError(f"{path} is refused: its parts are compressed or larger than the file", fix=ANOTHER)
         if not is_sealed(raw) and (bad := zipfile.ZipFile(io.BytesIO(raw)).testzip()):
-            raise UserError(f"{path} is damaged (in its part {bad}); {ANOTHER}")
+            raise UserError(f"{path} is damaged", why=f"in its part {bad}", fix=ANOTHER)
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
@@ -101,11 +109,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:  # readers of hostile bytes raise whatever comes up: the refusal is the same
-        raise UserError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); {ANOTHER}") from error
-    return _known(content, path, is_sealed(raw))
+        raise UserError(f"{path} cannot be read as a checkpoint", why=type(error).__name__, fix=ANOTHER) from error
+    return _check_content(content, path, is_sealed(raw))
 
 
-def _as_written(raw: bytes) -> bool:
+def _is_stored(raw: bytes) -> bool:
     """Whether the parts of the archive are stored as torch stores them, so that they cannot grow when they are read."""
     with zipfile.ZipFile(io.BytesIO(raw)) as file:
         parts = file.infolist()
@@ -113,27 +121,26 @@ def _as_written(raw: bytes) -> bool:
     return stored and sum(part.file_size for part in parts) <= len(raw)
 
 
-def _known(content: Any, path: Path, seal: bool) -> dict[str, Any]:
+def _check_content(content: object, path: Path, sealed: bool) -> State:
     """`content`, if it is what this version writes or once wrote."""
     record = content.get("speechml") if isinstance(content, dict) else None
-    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-        raise UserError(f"{path} was not written by speechml; give a checkpoint of one of its runs")
+    if not isinstance(content, dict) or not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise UserError(f"{path} was not written by speechml", fix="give a checkpoint of one of its runs")
     number = record.get("format")
     if type(number) is not int or not 1 <= number <= FORMAT:
         raise UserError(
-            f"{path} was written by speechml {_short(record.get('version'))} in format {_short(number)}; "
+            f"{path} was written by speechml {_shorten(record.get('version'))} in format {_shorten(number)}; "
             f"this is {__version__}, which reads formats 1 to {FORMAT}"
         )
-    if number > 1 and not seal:
-        raise UserError(f"{path} is damaged: its checksum is missing; {ANOTHER}")
+    if number > 1 and not sealed:
+        raise UserError(f"{path} is damaged: its checksum is missing", fix=ANOTHER)
     state = content.get("state_dict")
     if not isinstance(state, dict) or not all(isinstance(weight, torch.Tensor) for weight in state.values()):
-        raise UserError(f"{path} holds no weights; {ANOTHER}")
-    assert isinstance(content, dict)
+        raise UserError(f"{path} holds no weights", fix=ANOTHER)
     return content
 
 
-def _short(value: Any, most: int = 60) -> str:
+def _shorten(value: object, most: int = 60) -> str:
     """What a file says, on one line and not long."""
     try:
         return (ascii(value)[1:-1] if isinstance(value, str) else ascii(value))[:most]
@@ -141,10 +148,10 @@ def _short(value: Any, most: int = 60) -> str:
         return type(value).__name__
 
 
-def find_latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The find_latest checkpoint that the run in `folder` can go on from, and its content; None where there is none.
+def find_latest(folder: Path) -> tuple[Path, State] | None:
+    """The newest checkpoint that the run in `folder` can go on from, and its content; None where there is none.
 
-    A damaged one is told, and the one before is taken.
+    Of a damaged one a note is printed, and the one before is used.
     """
     for path in (folder / "checkpoints" / name for name in (LAST, PREVIOUS)):
         if path.exists():
@@ -152,8 +159,8 @@ def find_latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
                 content = read_checkpoint(path)
                 if "resume" in content:  # the first format could be continued after whole epochs only
                     check_resume_state(content, path)
-            except UserError as damaged:
-                print(f"note: {str(damaged).removesuffix(ANOTHER).rstrip(' ;:')}", file=sys.stderr)
+            except UserError as error:
+                print(f"note: {UserError(error.what, error.why)}", file=sys.stderr)
                 continue
             if "resume" in content:
                 if path.name == PREVIOUS:  # which the next saving would replace by the damaged one
@@ -162,7 +169,7 @@ def find_latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def build_task(config: dict[str, Any], source: str) -> pl.LightningModule:
+def build_task(config: Config, source: str) -> pl.LightningModule:
     """The task that a config describes, untrained.
 
     Raises:
@@ -176,8 +183,8 @@ def build_task(config: dict[str, Any], source: str) -> pl.LightningModule:
     return task
 
 
-def load_task(path: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
-    """The trained task of a checkpoint in evaluation mode, and what `Record` wrote beside it.
+def load_task(path: Path) -> tuple[Task, State]:
+    """The trained task of a checkpoint in evaluation mode, and what `Saving` wrote beside it.
 
     Raises:
         UserError: as `read_checkpoint`, or weights that are not those of the network described beside them.
@@ -185,37 +192,30 @@ def load_task(path: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
     content = read_checkpoint(path)
     config = content["speechml"]["config"]
     try:
-        task = build_task(config, str(path))
-    except UserError as error:
-        reason = str(error).removeprefix(f"{path} ")
-        raise UserError(f"{path} describes no model that speechml can build ({_short(reason, 400)})") from error
+        task: Any = build_task(config, str(path))
     except Exception as error:  # what a class makes of strange arguments is its own
-        raise UserError(f"{path} describes no model that speechml can build ({type(error).__name__})") from error
+        why = _shorten(str(error), 400) if isinstance(error, UserError) else type(error).__name__
+        raise UserError(f"{path} describes no model that speechml can build", why=why) from error
     check_weights(task, content["state_dict"], path)
     task.load_state_dict(content["state_dict"])
     return task.eval().requires_grad_(False), content["speechml"]
 
 
-def check_weights(task: torch.nn.Module, state: Any, path: Path) -> None:
+def check_weights(task: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
     """Refuse weights whose names or shapes are not the task's, naming the first difference."""
-    own = task.state_dict()
-    given = state if isinstance(state, dict) else {}
-    for name in sorted(own.keys() ^ given.keys(), key=str):
+    own, other = task.state_dict(), f"{path} is a checkpoint of another model"
+    for name in sorted(own.keys() ^ state.keys(), key=str):
         side = "lacks" if name in own else "has an unknown"
-        raise UserError(f"{path} is a checkpoint of another model: it {side} weight {_short(name)}")
+        raise UserError(f"{other}: it {side} weight {_shorten(name)}")
     for name, weight in own.items():
-        shape = tuple(getattr(given[name], "shape", ()))
-        if not isinstance(given[name], torch.Tensor) or shape != tuple(weight.shape):
-            raise UserError(
-                f"{path} is a checkpoint of another model: weight {name} has shape {shape}, not {tuple(weight.shape)}"
-            )
-        if (given[name].dtype, given[name].layout, given[name].device) != (weight.dtype, weight.layout, weight.device):
-            raise UserError(
-                f"{path} is a checkpoint of another model: weight {name} is {given[name].dtype}, {given[name].layout} "
-                f"on {given[name].device}, not {weight.dtype}"
-            )
+        loaded = state[name]
+        if loaded.shape != weight.shape:
+            raise UserError(f"{other}: weight {name} has shape {tuple(loaded.shape)}, not {tuple(weight.shape)}")
+        if (loaded.dtype, loaded.layout, loaded.device) != (weight.dtype, weight.layout, weight.device):
+            kind = f"{loaded.dtype}, {loaded.layout} on {loaded.device}"
+            raise UserError(f"{other}: weight {name} is {kind}, not {weight.dtype}")
 
 
-def nonfinite_names(weights: dict[str, torch.Tensor]) -> list[str]:
+def nonfinite_names(weights: Mapping[str, torch.Tensor]) -> list[str]:
     """Names of the weights that are NaN or infinite somewhere."""
     return [name for name, weight in weights.items() if not bool(torch.isfinite(weight).all())]

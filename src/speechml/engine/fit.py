@@ -84,7 +84,7 @@ def _fit(parts: Parts, checkpoint: Path | None) -> None:
             parts.task, datamodule=parts.data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True
         )
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        if not parts.saving.saved:
+        if not parts.saving.to_restore:
             raise
         raise UserError(
             f"{checkpoint} is not what this run can go on from", why=str(error), fix="add redo=true to begin again"

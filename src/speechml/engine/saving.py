@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
@@ -12,9 +12,12 @@ import torch
 from speechml.engine.checkpoint import nonfinite_names
 from speechml.engine.distributed import check_same_config
 from speechml.engine.lightning_compat import WeightsCheckpoint
-from speechml.engine.resume import capture, check_rank_count, restore, restore_finished
+from speechml.engine.resume import State, capture, check_rank_count, restore, restore_finished
 from speechml.engine.signals import NOTHING, SAVE, STOP, Agreement, Stop, Stopped
 from speechml.errors import UserError
+
+if TYPE_CHECKING:
+    from speechml.tasks.base import Task
 
 
 class Saving(pl.Callback):
@@ -29,14 +32,14 @@ class Saving(pl.Callback):
     """
 
     def __init__(
-        self, folder: Path, record: dict[str, Any], every_n_steps: int | None, every_s: float | None, stop: Stop
+        self, folder: Path, record: State, every_n_steps: int | None, every_s: float | None, stop: Stop
     ) -> None:
         self.path = folder / "checkpoints" / "last.ckpt"
         self.record, self.stop = record, stop
         self.every_n_steps, self.every_s = every_n_steps, every_s
         self.agreement = Agreement()
-        self.saved: dict[str, Any] | None = None  # what is to be put back
-        self.state: dict[str, Any] | None = None  # what is being written
+        self.to_restore: State | None = None
+        self.to_write: State | None = None
         self.first_step = self.last_step = 0  # of this process, and that was saved
         self.before_s = 0.0  # of training in the sessions before this one
         self.started = self.last_s = time.monotonic()
@@ -46,70 +49,71 @@ class Saving(pl.Callback):
         """Seconds of training so far that were not lost, of all sessions."""
         return self.before_s + time.monotonic() - self.started
 
-    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:  # noqa: ARG002
         if trainer.state.fn == "fit":
-            self.saved = {**checkpoint["resume"], "loops": checkpoint["loops"]["fit_loop"]}
+            self.to_restore = {**checkpoint["resume"], "loops": checkpoint["loops"]["fit_loop"]}
             self.first_step = checkpoint["global_step"]
-            self.before_s = self.saved["training_s"]
+            self.before_s = self.to_restore["training_s"]
 
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:  # noqa: ARG002
         checkpoint["speechml"] = self.record
-        if self.state is not None:
-            checkpoint["resume"] = self.state
+        if self.to_write is not None:
+            checkpoint["resume"] = self.to_write
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         check_same_config(self.record["config"])
         self.agreement.open()
         self.started = time.monotonic()
-        if self.saved:
-            check_rank_count(self.saved, trainer.world_size)
-            if self.saved["finished"]:  # Lightning finds no epoch left and trains nothing
-                restore_finished(trainer, self.saved)
+        if self.to_restore:
+            check_rank_count(self.to_restore, trainer.world_size)
+            if self.to_restore["finished"]:  # Lightning finds no epoch left and trains nothing
+                restore_finished(trainer, self.to_restore)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self.stop.listen()
         self.last_step = trainer.global_step
         self.last_s = time.monotonic()
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        if self.saved:
-            restore(trainer, pl_module, self.saved)
-            self.saved = None
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Task, batch: object, batch_idx: int) -> None:  # type: ignore[override] # noqa: ARG002
+        if self.to_restore:
+            restore(trainer, pl_module, self.to_restore)
+            self.to_restore = None
         if batch_idx % trainer.accumulate_grad_batches:  # gradients half accumulated are in no checkpoint
             return
         stops = self.stop.is_due(trainer.global_step - self.first_step)
-        decided = self.agreement.reach(STOP if stops else SAVE if self._due(trainer) else NOTHING)
-        if decided != NOTHING and not trainer.fast_dev_run:
+        decision = self.agreement.reach(STOP if stops else SAVE if self._is_due(trainer) else NOTHING)
+        if decision != NOTHING:
             self.save(trainer, pl_module)
-        if decided == STOP:
+        if decision == STOP:
             raise Stopped(self.stop.asked_by or "another rank", trainer.global_step)
 
-    def _due(self, trainer: pl.Trainer) -> bool:
+    def _is_due(self, trainer: pl.Trainer) -> bool:
         if trainer.global_step == self.last_step or not trainer.is_global_zero:  # one clock decides for all
             return False
         if self.every_n_steps and trainer.global_step - self.last_step >= self.every_n_steps:
             return True
         return self.every_s is not None and time.monotonic() - self.last_s >= self.every_s
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Task) -> None:  # type: ignore[override] # of a task's trainer
         self.agreement.close()
-        if not trainer.fast_dev_run:
-            self.save(trainer, pl_module, finished=True)
+        self.save(trainer, pl_module, finished=True)
 
-    def save(self, trainer: Any, module: Any, finished: bool = False) -> None:
-        """Write `last.ckpt`; to be called by all ranks together."""
-        check_finite(module, trainer.global_step)
-        self.state = {**capture(trainer, module, finished), "training_s": self.training_s}
+    def save(self, trainer: pl.Trainer, task: Task, finished: bool = False) -> None:
+        """Write `last.ckpt`, but for a trial run of a few batches; to be called by all ranks together."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
+            return
+        check_finite(task, trainer.global_step)
+        self.to_write = {**capture(trainer, task, finished), "training_s": self.training_s}
         try:
             trainer.save_checkpoint(self.path)
         finally:
-            self.state = None
+            self.to_write = None
         self.last_step, self.last_s = trainer.global_step, time.monotonic()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self.stop.listen()
 
-    def on_test_batch_start(self, trainer: Any, *_: Any) -> None:
+    def on_test_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
         # Ranks have unequal numbers of test batches and could not agree on one of them.
         if self.stop.is_due(trainer.global_step - self.first_step) and trainer.world_size == 1:
             raise Stopped(self.stop.asked_by, None)
@@ -125,16 +129,15 @@ class Best(WeightsCheckpoint):
         mode: min or max.
     """
 
-    def __init__(self, folder: Path, record: dict[str, Any], monitor: str, mode: str) -> None:
+    def __init__(self, folder: Path, record: State, monitor: str, mode: str) -> None:
         super().__init__(
             dirpath=folder / "checkpoints", filename="best", monitor=monitor, mode=mode, auto_insert_metric_name=False,
             enable_version_counter=False,
         )  # fmt: skip
         self.record = record
 
-    def content(self, trainer: pl.Trainer) -> dict[str, Any]:
-        module = trainer.lightning_module
-        check_finite(module, trainer.global_step)
+    def content(self, trainer: pl.Trainer) -> State:
+        check_finite(trainer.lightning_module, trainer.global_step)
         return {
             "epoch": trainer.current_epoch, "global_step": trainer.global_step,
             "pytorch-lightning_version": pl.__version__, "speechml": self.record,
@@ -143,12 +146,11 @@ class Best(WeightsCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lightning's, which forgets the best score where a run was moved, and the last one always."""
-        here = {
-            key: str(Path(str(self.dirpath)) / Path(value).name) if value else value
-            for key, value in state_dict.items() if key.endswith("_path")
-        }  # fmt: skip
-        kept = {str(Path(str(self.dirpath)) / Path(path).name): v for path, v in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **here, "best_k_models": kept, "dirpath": self.dirpath})
+        folder = Path(str(self.dirpath))
+        moved = {key: str(folder / Path(value).name) if value else value
+                 for key, value in state_dict.items() if key.endswith("_path")}  # fmt: skip
+        kept = {str(folder / Path(path).name): value for path, value in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": kept, "dirpath": self.dirpath})
         self.current_score = state_dict["current_score"]
 
 
@@ -160,6 +162,6 @@ def check_finite(module: torch.nn.Module, step: int) -> None:
     """
     for name in nonfinite_names(module.state_dict())[:1]:
         raise UserError(
-            f"after step {step} the weights are no longer finite ({name}): the training diverged; lower "
-            "optimizer.lr, or set trainer.gradient_clip_val (the checkpoints before are kept)"
-        )
+            f"the training diverged: after step {step} the weights are no longer finite", why=name,
+            fix="lower optimizer.lr, or set trainer.gradient_clip_val (the checkpoints before are kept)",
+        )  # fmt: skip

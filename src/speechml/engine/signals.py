@@ -5,30 +5,40 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    import torch.distributed as dist
+
+Handler = Callable[[int, FrameType | None], None]
 
 # A terminal's Ctrl-C, its end, `kill`, and what clusters send ahead of a time limit or a preemption.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 RESUMABLE = 75  # exit code EX_TEMPFAIL of sysexits.h: not done, but the same command goes on
 NOTHING, SAVE, STOP = range(3)  # what is to be done before the next step; of several ranks' wishes the greatest counts
 
-early_signals: list[
-    str
-] = []  # signals before a run began: an exception is lost where it meets a destructor, this is not
+early_signals: list[str] = []  # before a run began: an exception is lost where it meets a destructor, this is not
 
 
 class Stopped(SystemExit):
-    """A run has saved itself because a signal asked it to stop; uncaught, it is exit code RESUMABLE."""
+    """A run has saved itself because a signal asked it to stop; uncaught, it is exit code RESUMABLE.
+
+    Args:
+        signal_name: as "SIGTERM".
+        step: the last one that was saved; None when the training was over.
+    """
 
     def __init__(self, signal_name: str, step: int | None) -> None:
         super().__init__(RESUMABLE)
         self.signal_name, self.step = signal_name, step
-        where = "when its training was over" if step is None else f"after step {step}"
-        self.reason = f"stopped by {signal_name} {where}"
+        when = "when its training was over" if step is None else f"after step {step}"
+        self.reason = f"stopped by {signal_name} {when}"
 
-    def __reduce__(self) -> tuple[Any, ...]:  # worker processes pass it on
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str, int | None]]:  # worker processes pass it on
         return Stopped, (self.signal_name, self.step)
 
 
@@ -40,10 +50,10 @@ def interruptible(patient: bool = False) -> Iterator[None]:
         patient: note USR1, which a cluster sends ahead of time, for the run that is to begin.
     """
 
-    def leave(number: int, frame: Any) -> None:  # noqa: ARG001 (as signal handlers are called)
+    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (as signal handlers are called)
         name = signal.Signals(number).name
         early_signals.append(name)
-        _without_terminal(number)
+        _silence_dead_terminal(number)
         if patient and number == signal.SIGUSR1:
             return
         os.write(2, f"\nstopped by {name}; the same command goes on\n".encode())
@@ -54,7 +64,7 @@ def interruptible(patient: bool = False) -> Iterator[None]:
         yield
 
 
-def _without_terminal(number: int) -> None:
+def _silence_dead_terminal(number: int) -> None:
     """Write nowhere any more where the terminal has ended: what is printed would fail, and the run with it."""
     if number == signal.SIGHUP:
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -69,14 +79,12 @@ def _handled_signals() -> list[signal.Signals]:
 
 
 @contextmanager
-def _handling(handler: Any) -> Iterator[None]:
+def _handling(handler: Handler) -> Iterator[None]:
     """SIGNALS are handled so inside, and as before afterwards; only the main thread can do that."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in _handled_signals()}
-    for number in before:
-        signal.signal(number, handler)
+    before = {number: signal.signal(number, handler) for number in _handled_signals()}
     try:
         yield
     finally:
@@ -92,7 +100,7 @@ def ignore_signals() -> Iterator[None]:
 
 
 class Stop:
-    """Which signal has asked for a stop, `` as long as none has."""
+    """Which signal has asked for a stop, "" as long as none has."""
 
     def __init__(self) -> None:
         self.asked_by = early_signals[-1] if early_signals else ""
@@ -106,7 +114,7 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note signals inside; before and after they mean what they meant. What came before counts, too."""
+        """Note signals inside, and those that came before; before and after they mean what they meant."""
         self.asked_by = self.asked_by or (early_signals[-1] if early_signals else "")
         with _handling(self._note):
             yield
@@ -117,12 +125,12 @@ class Stop:
             for number in _handled_signals():
                 signal.signal(number, self._note)
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.asked_by == "SIGINT":  # asked twice by hand: no step is waited for
             signal.default_int_handler(number, frame)
         if number == signal.SIGINT and os.isatty(2):
             os.write(2, b"\nstopping when this step is done and saved; Ctrl-C again stops at once\n")
-        _without_terminal(number)
+        _silence_dead_terminal(number)
         self.asked_by = signal.Signals(number).name
 
 
@@ -133,15 +141,17 @@ class Agreement:
     """
 
     def __init__(self) -> None:
-        self.group: Any = None
-        self.sent: Any = None
+        self.group: dist.ProcessGroup | None = None
+        self.pending: tuple[torch.Tensor, dist.Work] | None = None
 
     def open(self) -> None:
         """To be called by every rank once a group of processes stands."""
         import torch.distributed as dist
 
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            self.group = dist.new_group(backend="gloo")  # of the CPU, whatever the gradients travel by
+            group = dist.new_group(backend="gloo")  # of the CPU, whatever the gradients travel by
+            assert isinstance(group, dist.ProcessGroup)  # every rank is a member
+            self.group = group
 
     def reach(self, wish: int) -> int:
         """What all ranks do now; `wish` is what this one would do."""
@@ -153,14 +163,14 @@ class Agreement:
         agreed = self.close()
         # What is done now need not be wished for the next step as well.
         value = torch.tensor(NOTHING if agreed == wish == SAVE else wish)
-        self.sent = value, dist.all_reduce(value, dist.ReduceOp.MAX, group=self.group, async_op=True)
+        self.pending = value, dist.all_reduce(value, dist.ReduceOp.MAX, group=self.group, async_op=True)
         return agreed
 
     def close(self) -> int:
         """Wait for what is under way."""
-        if self.sent is None:
+        if self.pending is None:
             return NOTHING
-        value, work = self.sent
-        self.sent = None
+        value, work = self.pending
+        self.pending = None
         work.wait()
         return int(value)
