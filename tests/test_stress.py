@@ -35,13 +35,13 @@ def test_a_folder_is_claimed_and_left_by_many_at_once(tmp_path: Path) -> None:
 
 def claim_often(folder: Path) -> dict[str, int]:
     """Come and go as launches do that are refused; what went wrong, and how often."""
-    from speechml.runs.folder import claimed, tidy
+    from speechml.runs.folder import lock, remove_if_empty
 
     wrong: dict[str, int] = {}
     for _ in range(500):
         try:
             make_folder(folder)
-            with claimed(folder), tidy(folder):
+            with lock(folder), remove_if_empty(folder):
                 pass
         except FolderBusy:
             pass

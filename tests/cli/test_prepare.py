@@ -87,7 +87,7 @@ def test_a_run_of_prepared_data_builds_nothing(
     assert prepare(composed("train", [*words])).count("was there already") == count
     before = contents(own)
     # As on a file system that is for reading only, which means nothing to root.
-    monkeypatch.setattr(files, "locked", lambda *_: pytest.fail("something is to be built"))
+    monkeypatch.setattr(files, "lock_file", lambda *_: pytest.fail("something is to be built"))
     card = read_card(train(*SHORT, *words))
     assert contents(own) == before
     assert card is not None

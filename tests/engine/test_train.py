@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from conftest import TINY, command, composed, read_card, write_card
 from speechml.errors import UserError
-from speechml.runs.folder import claimed
+from speechml.runs.folder import lock
 from speechml.runs.identity import run_id
 
 FAST = (*TINY, "experiment=lab2a_fir", "model.net.taps=8", "trainer.max_epochs=2")
@@ -207,7 +207,7 @@ def test_a_checkpoint_of_another_model_is_refused_at_a_resume(train: Callable[..
 
 
 def test_two_launches_never_write_into_one_folder(tmp_path: Path) -> None:
-    with claimed(tmp_path / "run"):
+    with lock(tmp_path / "run"):
         context = multiprocessing.get_context("spawn")
         with context.Pool(1) as pool:
             assert "is being trained by process" in pool.apply(claim, (tmp_path / "run",))
@@ -216,7 +216,7 @@ def test_two_launches_never_write_into_one_folder(tmp_path: Path) -> None:
 
 def claim(folder: Path) -> str:
     try:
-        with claimed(folder):
+        with lock(folder):
             return ""
     except UserError as refused:
         return str(refused)

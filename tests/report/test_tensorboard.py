@@ -26,7 +26,7 @@ from speechml.engine.train import launch
 from speechml.errors import UserError
 from speechml.report import tensorboard
 from speechml.runs.identity import run_id
-from speechml.runs.settings import shortened, shown, typed
+from speechml.runs.settings import label_runs, parse_overrides, shorten_keys
 
 RATES, SEEDS = (0.02, 0.5), (0, 1)  # the second is too high: its best epoch is not its last
 NAMES = [f"lr={rate} seed={seed}" for rate in RATES for seed in SEEDS]
@@ -179,7 +179,7 @@ def test_scalars_compare_runs_by_short_names(browser: Browser, address: str) -> 
 def test_audio_plays_first_last_and_best(browser: Browser, address: str, place: Path) -> None:
     steps = {
         name: {file: read_checkpoint(run / "checkpoints" / f"{file}.ckpt")["global_step"] for file in ("best", "last")}
-        for name, run in ((n, r.folder) for n, r in shown(place.glob("runs/lab2a_fir/*")).items())
+        for name, run in ((n, r.folder) for n, r in label_runs(place.glob("runs/lab2a_fir/*")).items())
     }
     with opened(browser, f"{address}#audio") as seen:
         seen.page.locator("tf-audio-loader").first.wait_for(state="attached")
@@ -239,7 +239,7 @@ def test_runs_that_begin_meanwhile_are_shown(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where names change TensorBoard is started anew; where a run goes on, its further files are linked, and no more."""
-    ids = [run.folder.name for _, run in sorted(shown(place.glob("runs/lab2a_fir/*")).items())]
+    ids = [run.folder.name for _, run in sorted(label_runs(place.glob("runs/lab2a_fir/*")).items())]
     folder, links = tmp_path / "runs", tmp_path / "links"
     links.mkdir()
     starts: list[list[str]] = []
@@ -276,21 +276,21 @@ def test_runs_that_begin_meanwhile_are_shown(
 
 def test_names_say_what_differs_and_nothing_else(place: Path, made: Path) -> None:
     runs = [path.parent for path in sorted(place.glob("runs/lab2a_fir/*/card.json"))]
-    assert set(shown(runs)) == set(NAMES)
-    assert set(shown(runs[:1])) == {"lab2a_fir"}
+    assert set(label_runs(runs)) == set(NAMES)
+    assert set(label_runs(runs[:1])) == {"lab2a_fir"}
     genre = next(path.parent for path in made.glob("genre_mlp/*/card.json"))
-    mixed = shown([*runs, genre])
+    mixed = label_runs([*runs, genre])
     assert set(mixed) == {f"lab2a_fir/{name}" for name in NAMES} | {"genre_mlp"}
     rate = composed("train", "experiment=genre_mlp", "data.root=x").optimizer.lr
     assert mixed["genre_mlp"].settings == {"experiment": "genre_mlp", "optimizer.lr": rate, "seed": 0}
-    again = shown([runs[0], runs[0]])  # as two runs whose difference is in no override
+    again = label_runs([runs[0], runs[0]])  # as two runs whose difference is in no override
     assert set(again) == {runs[0].name}
 
 
 def test_overrides_that_change_no_number_are_in_no_name() -> None:
     words = ["experiment=x", "+data.count=4", "paths.runs=a", "callbacks.figures=null", "model=cnn", "redo=true", "~a"]
-    assert typed(words) == {"data.count": "4", "model": "cnn"}
-    assert shortened(["optimizer.lr", "model.net.taps", "data.net.taps"]) == {
+    assert parse_overrides(words) == {"data.count": "4", "model": "cnn"}
+    assert shorten_keys(["optimizer.lr", "model.net.taps", "data.net.taps"]) == {
         "optimizer.lr": "lr", "model.net.taps": "model.net.taps", "data.net.taps": "data.net.taps",
     }  # fmt: skip
 
@@ -303,7 +303,7 @@ def test_a_strangers_card_makes_no_folder_elsewhere_and_keeps_no_other_run_from_
         copy = runs / "lab2a_fir" / f"copy{number}"
         shutil.copytree(run_of(runs, "genre_mlp"), copy)
         change(copy, **damage)
-    found = shown(sorted(runs.glob("*/*")))
+    found = label_runs(sorted(runs.glob("*/*")))
     assert len(found) == 2
     tensorboard.link(found, tmp_path / "shown" / "runs")
     inside = {path.resolve() for path in (tmp_path / "shown" / "runs").rglob("*") if not path.is_symlink()}

@@ -15,21 +15,21 @@ import pytest
 from conftest import change, command, read_card, run_of, speechml, write_card
 from speechml.errors import FolderBusy, UserError
 from speechml.inference.verify import verified
-from speechml.runs.catalogue import checksums, entry, listed, remove, runs_below
-from speechml.runs.folder import claimed
+from speechml.runs.catalogue import checksums, format_list, make_entry, remove, runs_below
+from speechml.runs.folder import lock
 
 
 def test_every_run_is_listed_with_its_score_and_hidden_folders_are_not(runs: Path) -> None:
     shutil.copytree(run_of(runs), runs / ".old" / "lab2a_fir" / "x")
-    lines = json.loads(listed(runs, None, "json"))
+    lines = json.loads(format_list(runs, None, "json"))
     assert [line["experiment"] for line in lines] == ["genre_mlp", "lab2a_fir"]
     assert [line["score_name"] for line in lines] == ["test/acc", "test/snr_db"]
     for line in lines:
         run = runs / line["experiment"] / line["id"]
         assert line["score"] == (read_card(run) or {})["scores"][line["score_name"]]
         assert (line["state"], line["epochs"]) == ("done", 2)
-    assert list(csv.DictReader(io.StringIO(listed(runs, None, "csv"))))[1]["score_name"] == "test/snr_db"
-    text = listed(runs, None, "table")
+    assert list(csv.DictReader(io.StringIO(format_list(runs, None, "csv"))))[1]["score_name"] == "test/snr_db"
+    text = format_list(runs, None, "table")
     assert "test/snr_db" in text
     assert "model.net.taps" not in text.splitlines()[0]
 
@@ -37,11 +37,11 @@ def test_every_run_is_listed_with_its_score_and_hidden_folders_are_not(runs: Pat
 def test_a_run_that_nobody_trains_any_more_is_cut_off(runs: Path) -> None:
     run = run_of(runs)
     change(run, state="running")
-    assert entry(run).state == "cut off"
-    with claimed(run):
-        assert entry(run).state == "running"
-        assert listed(runs, "running", "csv").count("\n") == 2
-    assert listed(runs, "running", "table") == f"no run that is running in {runs}\n"
+    assert make_entry(run).state == "cut off"
+    with lock(run):
+        assert make_entry(run).state == "running"
+        assert format_list(runs, "running", "csv").count("\n") == 2
+    assert format_list(runs, "running", "table") == f"no run that is running in {runs}\n"
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ def test_a_run_that_nobody_trains_any_more_is_cut_off(runs: Path) -> None:
 def test_a_damaged_card_does_not_stop_the_list(card: str, runs: Path) -> None:
     run = run_of(runs)
     (run / "card.json").write_bytes(card.encode(errors="surrogatepass"))
-    lines = json.loads(listed(runs, None, "json"))
+    lines = json.loads(format_list(runs, None, "json"))
     assert [(line["experiment"], line["state"]) for line in lines] == [("genre_mlp", "done"), ("lab2a_fir", "damaged")]
     assert lines[1]["id"] == run.name
-    assert "damaged" in listed(runs, None, "table")
+    assert "damaged" in format_list(runs, None, "table")
     assert verified(run).problems
 
 
@@ -150,7 +150,7 @@ def test_remove_without_a_terminal_wants_yes(runs: Path) -> None:
 def test_a_run_that_another_process_holds_is_not_removed_nor_those_beside_it(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    with claimed(run_of(runs)):
+    with lock(run_of(runs)):
         words = ("runs", "remove", str(run_of(runs, "genre_mlp")), str(run_of(runs)), "--yes")
         assert speechml(monkeypatch, *words) == 2
         assert "is held by process" in capsys.readouterr().err
@@ -177,7 +177,7 @@ def test_launches_and_removals_at_once_never_meet_in_one_folder(workplace: Path)
     def launch() -> None:
         while not enough.wait(0.001):  # lets go of the folder for a moment, or a busy machine never removes it
             try:
-                with claimed(run):
+                with lock(run):
                     write_card(run, {"state": "running"})
                     assert json.loads((run / "card.json").read_text())["state"] == "running"
             except FolderBusy:

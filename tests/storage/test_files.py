@@ -14,7 +14,7 @@ import pytest
 
 from speechml.errors import UserError
 from speechml.storage import files
-from speechml.storage.files import builds, built_once, this_machine
+from speechml.storage.files import build_once, record_builds, this_machine
 
 BUILDERS = 8
 PARTS = [f"{i}.txt" for i in range(20)]
@@ -93,11 +93,11 @@ def test_of_two_machines_without_common_locks_the_first_wins(tmp_path: Path, mon
         build(part)
         with monkeypatch.context() as patch:
             patch.setattr(files, "this_machine", lambda: "other-1")
-            built_once(folder, is_whole, build)
+            build_once(folder, is_whole, build)
         (folder / "first").touch()
 
-    with builds() as noted:
-        built_once(folder, is_whole, slowly)
+    with record_builds() as noted:
+        build_once(folder, is_whole, slowly)
     assert (folder / "first").is_file()
     assert others(folder) == [".pack.lock"]
     assert noted == {folder: False}
@@ -119,7 +119,7 @@ def test_of_two_that_replace_a_torn_folder_neither_deletes_the_others(tmp_path: 
             (place / "of the other").touch()
         return whole
 
-    built_once(folder, looked, build)
+    build_once(folder, looked, build)
     assert (folder / "of the other").is_file()
     assert is_whole(folder)
     assert others(folder) == [".pack.lock"]
@@ -140,7 +140,7 @@ def test_a_killed_builders_leftover_is_removed_by_the_next(tmp_path: Path) -> No
     assert process.stdout is not None
     leftover = tmp_path / process.stdout.readline().strip()
     try:
-        built_once(tmp_path / "first pack", is_whole, build)
+        build_once(tmp_path / "first pack", is_whole, build)
         assert (leftover / "half").is_file(), "its builder lives"
     finally:
         process.send_signal(signal.SIGKILL)
@@ -149,7 +149,7 @@ def test_a_killed_builders_leftover_is_removed_by_the_next(tmp_path: Path) -> No
             time.sleep(0.01)
     else:
         process.wait()
-    built_once(tmp_path / "pack", is_whole, build)
+    build_once(tmp_path / "pack", is_whole, build)
     assert not leftover.exists()
     process.wait()
 
@@ -162,7 +162,7 @@ def test_another_machines_leftover_is_removed_when_it_is_a_day_old(tmp_path: Pat
     then = time.time() - 3600 * hours
     os.utime(leftover / "half", (then, then))
     os.utime(leftover, (then - 1e6, then - 1e6))
-    built_once(tmp_path / "pack", is_whole, build)
+    build_once(tmp_path / "pack", is_whole, build)
     assert leftover.exists() == kept
 
 
@@ -173,7 +173,7 @@ def test_what_is_no_builders_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".card.json.999999999.part").touch()  # of write_bytes
     os.utime(tmp_path / ".card.json.999999999.part", (0, 0))
     before = sorted(tmp_path.iterdir())
-    built_once(tmp_path / "pack", is_whole, build)
+    build_once(tmp_path / "pack", is_whole, build)
     assert set(before) < set(tmp_path.iterdir())
 
 
@@ -187,7 +187,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, locks: str, monkeypat
         raise UserError("item3.wav cannot be read")
 
     with pytest.raises(UserError, match="item3"):
-        built_once(tmp_path / "pack", is_whole, fail)
+        build_once(tmp_path / "pack", is_whole, fail)
     assert others(tmp_path / "pack") == [".pack.lock"]
 
 
@@ -196,14 +196,14 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(UserError, match=r"has no room left \(No space left on device\)"):
-        built_once(tmp_path / "pack", is_whole, fill)
+        build_once(tmp_path / "pack", is_whole, fill)
     assert others(tmp_path / "pack") == [".pack.lock"]
 
 
 def test_a_place_that_cannot_be_written_to_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written to"):
-        built_once(tmp_path / "file" / "pack", is_whole, build)
+        build_once(tmp_path / "file" / "pack", is_whole, build)
 
 
 def test_a_file_system_without_locks_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,18 +211,18 @@ def test_a_file_system_without_locks_will_do(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    assert is_whole(built_once(tmp_path / "pack", is_whole, build))
+    assert is_whole(build_once(tmp_path / "pack", is_whole, build))
     with pytest.raises(OSError, match="not implemented"), files.locked(tmp_path / "lock"):
         pass
 
 
 def test_what_was_built_is_noted(tmp_path: Path) -> None:
-    with builds() as noted:
-        built_once(tmp_path / "one", is_whole, build)
-        built_once(tmp_path / "one", is_whole, build)
+    with record_builds() as noted:
+        build_once(tmp_path / "one", is_whole, build)
+        build_once(tmp_path / "one", is_whole, build)
     assert noted == {tmp_path / "one": True}
-    with builds() as noted:
-        built_once(tmp_path / "one", is_whole, build)
+    with record_builds() as noted:
+        build_once(tmp_path / "one", is_whole, build)
     assert noted == {tmp_path / "one": False}
-    built_once(tmp_path / "two", is_whole, build)
+    build_once(tmp_path / "two", is_whole, build)
     assert noted == {tmp_path / "one": False}

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechml.storage.files import built_once
+from speechml.storage.files import build_once
 from speechml.storage.pack import Pack, PackWriter, is_whole, open_pack, quantised
 
 
@@ -69,17 +69,17 @@ def test_a_torn_or_older_pack_is_built_anew(tmp_path: Path) -> None:
         write(part, [25, 10])
 
     for _ in range(2):
-        built_once(folder, is_whole, build)
+        build_once(folder, is_whole, build)
     assert len(built) == 1
     (folder / "clean.i16").write_bytes((folder / "clean.i16").read_bytes()[:-2])
-    built_once(folder, is_whole, build)
+    build_once(folder, is_whole, build)
     assert len(built) == 2
     index = json.loads((folder / "index.json").read_text())
     (folder / "index.json").write_text(json.dumps({**index, "format": 0}))
-    built_once(folder, is_whole, build)
+    build_once(folder, is_whole, build)
     assert len(built) == 3
     (folder / "index.json").write_text("{")
-    built_once(folder, is_whole, build)
+    build_once(folder, is_whole, build)
     assert len(built) == 4
 
 
@@ -89,5 +89,5 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="disk is full"):
-        built_once(tmp_path / "pack", is_whole, build)
+        build_once(tmp_path / "pack", is_whole, build)
     assert [p.name for p in tmp_path.iterdir()] == [".pack.lock"]

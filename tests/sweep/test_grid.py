@@ -9,7 +9,7 @@ import pytest
 
 from conftest import SMALL_CARD, TINY, command, read_card, write_card
 from speechml.errors import FolderBusy
-from speechml.runs.folder import claimed
+from speechml.runs.folder import lock
 
 FIR = ("experiment=lab2a_fir", "trainer.max_epochs=1", "callbacks.figures=null", "callbacks.listening=null", *TINY)
 
@@ -100,7 +100,7 @@ def test_a_run_that_somebody_trains_is_left_to_them(workplace: Path) -> None:
     planned = command("speechml", "sweep", "plan", *FIR, "seed=0,1").stdout
     identity = next(line.split()[1] for line in planned.splitlines() if line.endswith("seed=0"))
     folder = workplace / "runs" / "lab2a_fir" / identity
-    with claimed(folder):
+    with lock(folder):
         write_card(folder, SMALL_CARD)
         done = sweep("seed=0,1")
         assert "1 to train, 1 being trained by another process" in done.stderr

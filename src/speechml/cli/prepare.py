@@ -23,8 +23,8 @@ from speechml.contracts import SPLITS
 from speechml.engine.process import prepare as prepare_process
 from speechml.errors import UserError
 from speechml.runs.card import DataCard
-from speechml.runs.catalogue import as_size
-from speechml.storage.files import builds
+from speechml.runs.catalogue import format_size
+from speechml.storage.files import record_builds
 
 
 def prepare(cfg: DictConfig) -> str:
@@ -37,7 +37,7 @@ def prepare(cfg: DictConfig) -> str:
         UserError: an unknown key, or data that cannot be used.
     """
     begun = time.perf_counter()
-    with builds() as folders:
+    with record_builds() as folders:
         card = opened(cfg).card()  # of all parts: their recordings lie in the same packs
     return report(card, folders, time.perf_counter() - begun)
 
@@ -70,7 +70,7 @@ def report(card: DataCard, folders: dict[Path, bool], seconds: float) -> str:
     """
     lines = [f"{card.data}: {card.protocol} split"]
     for folder, built in folders.items():
-        lines.append(f"packed       {folder} ({as_size(size(folder))}{'' if built else ', was there already'})")
+        lines.append(f"packed       {folder} ({format_size(size(folder))}{'' if built else ', was there already'})")
     if not folders:
         lines.append("packed       nothing: these data are read from their own file")
     counts = ", ".join(f"{part} {card.recordings[part]}" for part in SPLITS)

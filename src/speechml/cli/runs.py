@@ -30,9 +30,9 @@ def list_runs(
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
     """List the runs in a folder: state, epochs, score, overrides."""
-    from speechml.runs.catalogue import listed
+    from speechml.runs.catalogue import format_list
 
-    print(listed(folder, state, form), end="")
+    print(format_list(folder, state, form), end="")
 
 
 @runs.command()
@@ -64,12 +64,12 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete runs, wholly; asks before."""
-    from speechml.runs.catalogue import as_size, removable
+    from speechml.runs.catalogue import check_removable, format_size
     from speechml.runs.catalogue import remove as delete
 
-    found = removable(folders)
+    found = check_removable(folders)
     for folder, size in found.items():
-        print(f"{folder}  {as_size(size)}")
+        print(f"{folder}  {format_size(size)}")
     if not yes:
         if not sys.stdin.isatty():
             raise UserError("there is no terminal to ask on, so nothing was removed; add --yes")
@@ -78,7 +78,7 @@ def remove(
             raise typer.Exit(1)
     for folder in found:
         delete(folder)
-    print(f"{len(found)} run{'s' * (len(found) != 1)} removed, {as_size(sum(found.values()))}")
+    print(f"{len(found)} run{'s' * (len(found) != 1)} removed, {format_size(sum(found.values()))}")
 
 
 def description(folder: Path) -> str:
@@ -88,7 +88,7 @@ def description(folder: Path) -> str:
         UserError: no run, or one whose card is damaged.
     """
     from speechml.report.summary import summary_text
-    from speechml.runs.catalogue import as_size, printable, require_card, sizes, state_of
+    from speechml.runs.catalogue import file_sizes, format_size, printable, require_card, state_of
     from speechml.runs.tables import table
 
     card = require_card(folder)
@@ -102,7 +102,7 @@ def description(folder: Path) -> str:
     }  # fmt: skip
     lines = [f"{name:<10}  {printable(str(value))}" for name, value in facts.items() if value]
     scores = summary_text(folder, card) if card.scores else "\nno scores yet"
-    files = [[printable(name), as_size(size)] for name, size in sizes(folder).items() if name != ".lock"]
+    files = [[printable(name), format_size(size)] for name, size in file_sizes(folder).items() if name != ".lock"]
     return "\n".join(
         [*lines, scores, "", table(["file", "size"], files), "", f"Next: {what_next(folder, card, state)}"]
     )
@@ -110,10 +110,10 @@ def description(folder: Path) -> str:
 
 def what_next(folder: Path, card: RunCard, state: str) -> str:
     """What a person can do with a run: use it, or the command that goes on with it."""
-    from speechml.runs.catalogue import holder, printable
+    from speechml.runs.catalogue import lock_owner, printable
 
     if state == "running":
-        return f"wait: it is being trained by {holder(folder)}"
+        return f"wait: it is being trained by {lock_owner(folder)}"
     if state == "done":
         if not any((folder / "checkpoints").glob("*.ckpt")):
             return "nothing: it kept no checkpoint"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from speechml.data import word_folders
 from speechml.errors import UserError
-from speechml.storage.files import locked, make_folder
+from speechml.storage.files import lock_file, make_folder
 
 
 class Archive(NamedTuple):
@@ -51,7 +51,7 @@ def fetch(version: str, root: Path) -> Path:
     if word_folders.holds_words(root):
         return root
     make_folder(root)
-    with locked(root / ".download.lock"):
+    with lock_file(root / ".download.lock"):
         if not folder.is_dir():
             _fetch(ARCHIVES[version], root, folder)
     return folder

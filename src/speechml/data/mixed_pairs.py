@@ -16,7 +16,7 @@ from speechml.data.provenance import Noise, Provenance, is_constant, samples_of,
 from speechml.data.wav_pairs import stamp
 from speechml.signal.random import key, permutation, uniform
 from speechml.storage import audio
-from speechml.storage.files import built_once
+from speechml.storage.files import build_once
 from speechml.storage.pack import Pack, PackedCorpus, PackWriter, is_whole, open_pack
 from speechml.storage.progress import progress
 
@@ -101,7 +101,7 @@ class MixedPairs(PairDataModule):
             writer.close()
 
         name = stamp(paths, role, self.sample_rate, self.row, self.stereo)
-        return open_pack(built_once(self.cache / "packs" / name, is_whole, build))
+        return open_pack(build_once(self.cache / "packs" / name, is_whole, build))
 
 
 @dataclass

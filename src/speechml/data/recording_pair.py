@@ -15,7 +15,7 @@ from speechml.data.provenance import Provenance
 from speechml.data.wav_pairs import pack_pairs, stamp
 from speechml.errors import UserError
 from speechml.storage import audio
-from speechml.storage.files import built_once
+from speechml.storage.files import build_once
 from speechml.storage.pack import Pack, is_whole, open_pack
 
 # The course's file names.
@@ -69,7 +69,7 @@ class RecordingPair(PairDataModule):
         name = stamp(both, self.sample_rate, self.row, self.stereo)
         pair = {clean_path.stem: (noisy_path, clean_path)}
         build = partial(pack_pairs, pairs=pair, row=self.row, sample_rate=self.sample_rate, stereo=self.stereo)
-        found = open_pack(built_once(self.cache / "packs" / name, is_whole, build))
+        found = open_pack(build_once(self.cache / "packs" / name, is_whole, build))
         total = int(found.roles["clean"].lengths[0])
         sections = self._sections(total)
         packs = [section(found.roles[role], sections) for role in ("noisy", "clean")]

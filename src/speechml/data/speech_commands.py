@@ -30,7 +30,7 @@ from speechml.data.provenance import Noise, Provenance, speaker_in
 from speechml.data.word_folders import word_of
 from speechml.errors import UserError
 from speechml.storage import audio
-from speechml.storage.files import built_once
+from speechml.storage.files import build_once
 from speechml.storage.pack import fingerprint, is_whole, open_pack
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # as the data set calls them
@@ -75,7 +75,7 @@ class SpeechCommands(WordDataModule):
         build = partial(
             word_folders.pack, root=root, clips=names, background=noises.names, rate=self.sample_rate, stereo=self.stereo
         )  # fmt: skip
-        found = open_pack(built_once(self.cache / "packs" / f"words-{stamp}", is_whole, build))
+        found = open_pack(build_once(self.cache / "packs" / f"words-{stamp}", is_whole, build))
         pack = found.roles["clip"]
         parts, protocol, notes = self._parts(root, names, set(all_words) if self.unknown else set(words))
         words, absent = self._trainable(words, all_words, parts)

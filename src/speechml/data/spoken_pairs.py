@@ -10,7 +10,7 @@ from typing import Unpack
 from speechml.data.pairs import PackedPairs, PairCorpus, PairDataModule, PairOptions
 from speechml.data.provenance import Noise, Provenance
 from speechml.errors import UserError
-from speechml.storage.files import built_once
+from speechml.storage.files import build_once
 from speechml.storage.pack import PackWriter, fingerprint, is_whole, open_pack
 
 RECIPE = 1  # raise it when speechml.data.synthetic.pairs makes other samples
@@ -38,7 +38,7 @@ class SpokenPairs(PairDataModule):
                 f"data.sample_rate and data.clip_s as they are (they are {self.sample_rate} and {self.clip_s})"
             )
         name = f"spoken-{fingerprint(RECIPE, self.count, version('espeakng-loader'), version('numpy'))}"
-        found = open_pack(built_once(self.cache / "packs" / name, is_whole, self._pack))
+        found = open_pack(build_once(self.cache / "packs" / name, is_whole, self._pack))
         parts = {part: index.tolist() for part, index in split_by_voice(found.speakers, seed=self.split_seed).items()}
         noisy, clean = found.roles["noisy"], found.roles["clean"]
         self._voices = found.speakers

@@ -24,7 +24,7 @@ from speechml.data.clips import (
 )
 from speechml.data.word_folders import word_of
 from speechml.errors import UserError
-from speechml.storage.files import built_once
+from speechml.storage.files import build_once
 from speechml.storage.pack import PackedCorpus, PackWriter, fingerprint, is_whole, open_pack
 from speechml.storage.progress import progress
 
@@ -55,7 +55,7 @@ class SpokenWords(WordDataModule):
     def read_corpus(self) -> ClipCorpus:
         words, told = self.asked(list(WORDS), "spoken_words")
         made = (RECIPE, self.voices, self.sample_rate, version("espeakng-loader"), version("numpy"), version("soxr"))
-        found = open_pack(built_once(self.cache / "packs" / f"spoken-words-{fingerprint(made)}", is_whole, self._pack))
+        found = open_pack(build_once(self.cache / "packs" / f"spoken-words-{fingerprint(made)}", is_whole, self._pack))
         labels = [word_of(name) for name in found.names]
         numbers = [i for i, label in enumerate(labels) if label in words]
         every = Items(found.names, found.sums, list(range(len(labels))), self._parts(found, numbers), labels)

@@ -10,7 +10,7 @@ from speechml.data.base import random_split
 from speechml.data.pairs import PackedPairs, PairCorpus, PairDataModule, PairOptions
 from speechml.errors import UserError
 from speechml.storage import audio
-from speechml.storage.files import built_once
+from speechml.storage.files import build_once
 from speechml.storage.pack import PackWriter, fingerprint, is_whole, open_pack
 from speechml.storage.progress import progress
 
@@ -34,7 +34,7 @@ class WavPairs(PairDataModule):
         pairs = matched(self.root)
         paths = [p for pair in pairs.values() for p in pair]
         note = audio.resampling_note(paths, self.sample_rate)
-        folder = built_once(self.cache / "packs" / stamp(paths, self.sample_rate, self.row, self.stereo), is_whole,
+        folder = build_once(self.cache / "packs" / stamp(paths, self.sample_rate, self.row, self.stereo), is_whole,
                             lambda part: pack_pairs(part, pairs, self.row, self.sample_rate, self.stereo))  # fmt: skip
         found = open_pack(folder)
         parts, protocol = self._parts(found.names)

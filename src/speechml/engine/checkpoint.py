@@ -21,7 +21,7 @@ from speechml.engine.resume import State, check_resume_state
 from speechml.errors import UserError
 from speechml.runs.card import load_card
 from speechml.runs.folder import LAST, PREVIOUS
-from speechml.storage.files import to_disk, write_bytes
+from speechml.storage.files import sync, write_bytes
 from speechml.storage.seal import is_sealed, is_whole, seal
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class AtomicIO(TorchCheckpointIO):
                 write_bytes(path, buffer.getbuffer(), durable=False)
                 return
             for other in path.parent.glob("best.ckpt"):
-                to_disk(other)
+                sync(other)
             write_bytes(path, buffer.getbuffer(), before=path.with_name(PREVIOUS))
         except OSError as error:
             raise UserError(

@@ -19,7 +19,7 @@ from speechml.report.audit import audit_data, audit_lines, audit_other_data
 from speechml.report.class_summary import class_cells, confused, remarks
 from speechml.report.summary import score_cells, scored_parts, undefined
 from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card
-from speechml.runs.folder import code_version, provenance
+from speechml.runs.folder import code_version, describe_session
 from speechml.runs.predictions import tested_items, write_predictions
 from speechml.runs.tables import table
 from speechml.storage.files import write_json
@@ -74,7 +74,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     known = data.count_seen(record["heard"])
     audit = audit_other_data(data, known) if is_foreign else audit_data(data)
     content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit, "scores": scores}
-    write_json(out / f"{name}.json", content | provenance() | {"code": code_version().to_json()})
+    write_json(out / f"{name}.json", content | describe_session() | {"code": code_version().to_json()})
     if "test/acc" in scores:
         beside = remarks(scores, card.recordings["test"], card.called)
         print("", table(*class_cells(scores, PublishedCard())), "", *beside, *confused(out / f"{name}.npz"), sep="\n")

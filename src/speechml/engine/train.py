@@ -33,12 +33,12 @@ from speechml.runs.folder import (
     LAST,
     PREVIOUS,
     LogFile,
-    claimed,
+    archive,
     code_version,
-    provenance,
-    room_in,
-    set_aside,
-    tidy,
+    describe_session,
+    lock,
+    remove_if_empty,
+    translate_disk_errors,
 )
 from speechml.runs.identity import run_id
 from speechml.storage.files import make_folder, write_text
@@ -86,7 +86,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
         report_rates(parts, folder.parents[1] / ".lr_finder" / config["name"] / folder.name)
         return None
     make_folder(folder)
-    with room_in(folder), claimed(folder), tidy(folder):
+    with translate_disk_errors(folder), lock(folder), remove_if_empty(folder):
         before = load_card(folder)
         if before and not config["redo"]:
             check_same_data(folder, before, data.card())
@@ -136,7 +136,7 @@ def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
 def _prepare(folder: Path, card: RunCard | None, redo: bool) -> Path | None:
     """Make room for the run: the checkpoint that it goes on from, or None where it begins."""
     if card and redo:
-        print(f"the run that was here is kept in {set_aside(folder)}")
+        print(f"the run that was here is kept in {archive(folder)}")
         return None
     return _checkpoint_to_resume(folder, card) if card else None
 
@@ -147,7 +147,7 @@ def _checkpoint_to_resume(folder: Path, card: RunCard) -> Path | None:
     how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped"}[card.state]
     if latest is None:
         if any((folder / "checkpoints" / name).exists() for name in (LAST, PREVIOUS)):
-            kept = set_aside(folder)
+            kept = archive(folder)
             print(f"{folder} {how}, and has no usable checkpoint: it begins again; what was there is in {kept}")
         elif not quiet:
             print(f"{folder} {how} before its first checkpoint: it begins again")
@@ -167,7 +167,7 @@ def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
     """Write config.yaml and the card of a run that begins or goes on; the card."""
     config = parts.config
     card = RunCard(
-        id=folder.name, experiment=config["name"], state="running", **provenance(),
+        id=folder.name, experiment=config["name"], state="running", **describe_session(),
         overrides=overrides(), seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
         data=parts.data.card(), audit=audit_data(parts.data), published=PublishedCard.from_config(config["published"]),
         failures=failures,

@@ -21,7 +21,7 @@ from speechml.engine.process import end_with, keep_memory
 from speechml.errors import UserError
 from speechml.music.loudness import COLUMNS, SILENCE, music_features
 from speechml.storage import audio
-from speechml.storage.files import built_once
+from speechml.storage.files import build_once
 from speechml.storage.pack import fingerprint
 from speechml.storage.progress import progress
 
@@ -147,7 +147,7 @@ def extract(root: Path, cache: Path) -> Music:
         arrays: dict[str, Any] = {name: _plain(value) for name, value in music._asdict().items()}
         np.savez(part / "music.npz", **arrays)
 
-    return _opened(built_once(folder, _is_whole, build))
+    return _opened(build_once(folder, _is_whole, build))
 
 
 def rows_of_all(paths: list[Path]) -> list[Rows]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from speechml.runs.card import DataCard, PublishedCard
-from speechml.runs.tables import shown
+from speechml.runs.tables import format_score
 
 ROWS = {"acc": "accuracy", "macro_f1": "macro F1", "loss": "loss (cross entropy)"}
 PARTS = {"train": "training part", "val": "validation", "test": "test part"}
@@ -22,8 +22,8 @@ def class_cells(scores: Mapping[str, float | None], published: PublishedCard) ->
     parts = {part: title for part, title in PARTS.items() if f"{part}/macro_f1" in scores}
     rows = []
     for score, title in ROWS.items():
-        cells = [shown(scores.get(f"{part}/{score}"), False) for part in parts]
-        rows.append([title, *cells, *[shown(given.get(f"test/{score}"), False)] * bool(given)])
+        cells = [format_score(scores.get(f"{part}/{score}"), False) for part in parts]
+        rows.append([title, *cells, *[format_score(given.get(f"test/{score}"), False)] * bool(given)])
     return ["", *parts.values(), *["published"] * bool(given)], rows
 
 

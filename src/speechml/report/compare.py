@@ -22,7 +22,7 @@ from speechml.report.statistics import (
     share_difference,
     unpaired_difference,
 )
-from speechml.runs.settings import told
+from speechml.runs.settings import name_differences
 
 RESAMPLES = 1_000  # for macro F1: a whole confusion matrix is counted for each
 
@@ -141,7 +141,7 @@ def _label(group: list[Result], groups: list[list[Result]]) -> str:
     own = group[0]
     others = [g[0] for g in groups if g[0].experiment == own.experiment and g is not group]
     several = len({g[0].experiment for g in groups}) > 1
-    keys = told(own.config, [run.config for run in others])
+    keys = name_differences(own.config, [run.config for run in others])
     same = any(run.config == own.config for run in others)
     words = [*[own.experiment] * (several or not others), *[keys] * bool(keys), *[own.folder.name] * same]
     return " ".join(words) or own.folder.name

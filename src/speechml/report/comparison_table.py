@@ -13,7 +13,7 @@ from speechml.report.compare import Comparison, Line
 from speechml.report.results import TITLES
 from speechml.report.statistics import FEW, Difference
 from speechml.runs.catalogue import printable
-from speechml.runs.tables import shown, table
+from speechml.runs.tables import format_score, table
 
 FORMATS = ("table", "markdown", "csv", "json")
 
@@ -77,7 +77,7 @@ def cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         title = TITLES[line.score] if line.score != previous else ""
         previous = line.score
         said = [
-            title, printable(line.setting.label), shown(line.seeds.mean, db), _interval(line.seeds, db),
+            title, printable(line.setting.label), format_score(line.seeds.mean, db), _interval(line.seeds, db),
             "" if line.setting is first else _signed(_difference(line), db), line.verdict, _interval(line.items, db),
             _p(line.items), _interval(line.across, db), _p(line.across),
         ]  # fmt: skip
@@ -93,13 +93,13 @@ def _difference(line: Line) -> float | None:
 
 
 def _signed(value: float | None, db: bool) -> str:
-    return "-" if value is None else ("+" if value > 0 else "") + shown(value, db)
+    return "-" if value is None else ("+" if value > 0 else "") + format_score(value, db)
 
 
 def _interval(difference: Difference | None, db: bool) -> str:
     if difference is None or math.isnan(difference.low):
         return ""
-    return f"{shown(difference.low, db)} to {shown(difference.high, db)}"
+    return f"{format_score(difference.low, db)} to {format_score(difference.high, db)}"
 
 
 def _p(difference: Difference | None) -> str:

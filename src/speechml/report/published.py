@@ -14,7 +14,7 @@ from speechml.report.comparison_table import escaped
 from speechml.report.results import HIGHER, TITLES
 from speechml.report.statistics import seed_interval
 from speechml.runs.card import PublishedCard, Record, RunCard
-from speechml.runs.tables import duration, shown, table
+from speechml.runs.tables import format_duration, format_score, table
 
 # The experiments of the five labs, in the order of the courses.
 LABS = (
@@ -109,10 +109,10 @@ def as_rows(found: Iterable[Figure]) -> list[list[str]]:
         card = figure.cards[0]
         seconds = [one.training_s for one in figure.cards if one.training_s is not None]
         rows.append([
-            figure.experiment, f"{TITLES[score]}, {PARTS.get(part, part)}", shown(figure.published, db),
-            "-" if figure.tolerance is None else shown(figure.tolerance, db), obtained(figure.obtained, db), figure.verdict,
-            data_of(card), card.data.protocol, (card.audit or {}).get("verdict", "-"),
-            duration(sum(seconds) / len(seconds)) if seconds else "-",
+            figure.experiment, f"{TITLES[score]}, {PARTS.get(part, part)}", format_score(figure.published, db),
+            "-" if figure.tolerance is None else format_score(figure.tolerance, db), obtained(figure.obtained, db),
+            figure.verdict, data_of(card), card.data.protocol, (card.audit or {}).get("verdict", "-"),
+            format_duration(sum(seconds) / len(seconds)) if seconds else "-",
         ])  # fmt: skip
     return rows
 
@@ -123,8 +123,9 @@ def obtained(values: list[float], db: bool) -> str:
         return "-"
     found = seed_interval(np.array(values))
     if math.isnan(found.low):
-        return shown(found.mean, db)
-    return f"{shown(found.mean, db)} ({shown(found.low, db)} to {shown(found.high, db)}, {len(values)} seeds)"
+        return format_score(found.mean, db)
+    mean, low, high = (format_score(value, db) for value in (found.mean, found.low, found.high))
+    return f"{mean} ({low} to {high}, {len(values)} seeds)"
 
 
 def data_of(card: RunCard) -> str:

@@ -13,7 +13,7 @@ from speechml.errors import UserError
 from speechml.metrics.classification import cross_entropy
 from speechml.report import class_summary, summary
 from speechml.runs.catalogue import require_card, state_of
-from speechml.runs.settings import config_of, counted
+from speechml.runs.settings import load_config, result_settings
 
 # Scores of a recording, whether more is better.
 HIGHER = {"snr_db": True, "si_sdr_db": True, "pesq": True, "stoi": True, "mse": False, "l1": False}
@@ -46,7 +46,7 @@ class Result:
     @cached_property
     def config(self) -> dict[str, Any]:
         """Dotted keys that can change a result, without the seed."""
-        return counted(config_of(self.folder))
+        return result_settings(load_config(self.folder))
 
     @cached_property
     def predictions(self) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from speechml.report.results import TITLES, TRAINING, Result
 from speechml.report.summary import blocks, facts
 from speechml.runs.card import RunCard
 from speechml.runs.catalogue import require_card, state_of
-from speechml.runs.tables import duration
+from speechml.runs.tables import format_duration
 
 BEHIND = 60  # items that are named behind a cell, at most
 DRAWN_ANEW = ("loss", "accuracy", "confusion", "alluvial", "waveforms")  # figures that the page has in its own form
@@ -50,7 +50,7 @@ def about(folder: Path, card: RunCard) -> list[tuple[str, str]]:
         ("command", card.command),
         ("run", str(folder)),
         ("started", card.started),
-        ("training", "" if card.training_s is None else f"{duration(card.training_s)}, {speed}"),
+        ("training", "" if card.training_s is None else f"{format_duration(card.training_s)}, {speed}"),
         ("code", f"{code.version}, commit {code.commit}{' with changes' * bool(code.dirty)}"),
         ("machine", ", ".join(map(str, processors))),
         ("versions", ", ".join(f"{name} {version}" for name, version in card.versions.items())),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from speechml.report.audit import audit_lines
 from speechml.report.class_summary import class_cells, confused, of_these_data, remarks
 from speechml.runs.card import PublishedCard, RunCard
-from speechml.runs.tables import shown, table
+from speechml.runs.tables import format_score, table
 
 # In a table: name, how it is shown.
 ROWS = {"snr_db": "SNR (dB)", "si_sdr_db": "SI-SDR (dB)", "pesq": "PESQ", "stoi": "STOI", "mse": "MSE", "l1": "L1"}
@@ -35,8 +35,8 @@ def score_cells(
         db = score.endswith("_db")
         cells = [scores.get(f"{part}/{score.removesuffix('_db')}{what}{'_db' * db}") for what in columns]
         if any(c is not None for c in cells):
-            last = [shown(given.get(f"{part}/{score}"), db)] * shows_published
-            rows.append([title, *(shown(c, db) for c in cells), *last])
+            last = [format_score(given.get(f"{part}/{score}"), db)] * shows_published
+            rows.append([title, *(format_score(c, db) for c in cells), *last])
     return [f"{PARTS.get(part, part)}, mean", *columns.values(), *["published"] * shows_published], rows
 
 
@@ -95,7 +95,7 @@ def facts(card: RunCard) -> list[str]:
                 lines += [f"  {name}: {value:.4g} published, where all of the recording was trained on"]
             elif name in scores and (not same or (part not in parts and "test/acc" not in scores)):
                 where = "" if same else " of other data or another division"
-                lines += [f"  {name}: {value:.4g} published{where}, {shown(scores.get(name), False)} here"]
+                lines += [f"  {name}: {value:.4g} published{where}, {format_score(scores.get(name), False)} here"]
     if max(data.recordings.values()) > 1:
         counts = ", ".join(f"{n} {part}" for part, n in data.recordings.items()) + f" {data.called}"
     else:

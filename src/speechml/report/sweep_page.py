@@ -18,7 +18,7 @@ from speechml.report.results import TRAINING
 from speechml.report.run_page import metrics_of
 from speechml.runs.card import HEADLINES, load_card
 from speechml.runs.catalogue import state_of
-from speechml.runs.settings import config_of, counted, named
+from speechml.runs.settings import load_config, result_settings, settings_name
 from speechml.runs.sweep_record import is_sweep, list_runs, load_sweep
 
 COMPARED = 60  # runs, at most
@@ -79,8 +79,8 @@ def entry(folder: Path) -> Entry | None:
         card = load_card(folder)
         if card is None:
             return None
-        whole = config_of(folder)
-        config = {**counted(whole), "seed": whole.get("seed")}
+        whole = load_config(folder)
+        config = {**result_settings(whole), "seed": whole.get("seed")}
         scores = {name: float(value) for name, value in card.scores.items() if value is not None}
         measured = {"training_s": card.training_s, "epochs": card.epochs, "parameters": card.parameters}
         facts = {name: float(value) for name, value in measured.items() if value is not None}
@@ -156,7 +156,7 @@ def legend(colour: dict[str, int]) -> list[tuple[str, int]]:
 def setting(one: Entry, keys: list[str]) -> str:
     """The keys of a run, but for its seed, as a name; the run's own where there are none."""
     values = {key: _value(one, key) for key in keys if key != "seed"}
-    return named({key: "null" if value is None else value for key, value in values.items()}) or one.experiment
+    return settings_name({key: "null" if value is None else value for key, value in values.items()}) or one.experiment
 
 
 def plotted(entries: list[Entry], keys: list[str], scores: list[str]) -> str:

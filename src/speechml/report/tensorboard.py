@@ -18,7 +18,7 @@ from typing import Any
 from speechml.errors import UserError
 from speechml.report import tensorboard_compat
 from speechml.runs.card import HEADLINES
-from speechml.runs.settings import Shown, shown
+from speechml.runs.settings import LabelledRun, label_runs
 from speechml.runs.sweep_record import list_runs
 
 HOST = "127.0.0.1"  # recordings are nobody else's business
@@ -54,11 +54,11 @@ def below(folders: list[Path]) -> list[Path]:
 def _serve(folders: list[Path], runs: list[Path], port: int, place: Path) -> None:
     """Keep links to the runs in `place`, and TensorBoard on them; it is started anew where names or columns change."""
     server, seen = None, None
-    known: dict[str, Shown] = {}
+    known: dict[str, LabelledRun] = {}
     try:
         while True:
             if (now := _marks(runs)) != seen:
-                before, known, seen = known, shown(runs), now
+                before, known, seen = known, label_runs(runs), now
                 fits = columns(known) == columns(before) and all(
                     name in known and known[name].folder == old.folder for name, old in before.items()
                 )
@@ -91,7 +91,7 @@ def _marks(runs: list[Path]) -> dict[Path, list[Any]]:
     return found
 
 
-def columns(runs: dict[str, Shown]) -> Any:
+def columns(runs: dict[str, LabelledRun]) -> Any:
     """The columns of HPARAMS: the settings that differ, and the final scores, first the one that stands for a run."""
     settings: dict[str, list[Any]] = {}
     scores: dict[str, int] = {}
@@ -104,7 +104,7 @@ def columns(runs: dict[str, Shown]) -> Any:
     return tensorboard_compat.experiment_columns(settings, sorted(scores, key=lambda name: scores[name]))
 
 
-def link(runs: dict[str, Shown], place: Path) -> None:
+def link(runs: dict[str, LabelledRun], place: Path) -> None:
     """A folder for each run, named as it is shown, with its settings and links to its files of events."""
     table = columns(runs)
     for name, run in runs.items():

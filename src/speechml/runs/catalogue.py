@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from speechml.errors import UserError
 from speechml.runs.card import CARD, RunCard, load_card
-from speechml.runs.folder import PREVIOUS, claimed
-from speechml.runs.tables import shown, table
+from speechml.runs.folder import PREVIOUS, lock
+from speechml.runs.tables import format_score, table
 
 STATES = ("done", "stopped", "failed", "running", "cut off", "damaged")
 FORMATS = ("table", "csv", "json")
@@ -55,7 +55,7 @@ def runs_below(folder: Path) -> Iterator[Path]:
             yield Path(place)
 
 
-def holder(folder: Path) -> str | None:
+def lock_owner(folder: Path) -> str | None:
     """Who holds the lock of a run's folder; None where nobody does.
 
     Nothing is written, and other readers are not in the way.
@@ -73,7 +73,7 @@ def holder(folder: Path) -> str | None:
 
 def state_of(folder: Path, card: RunCard) -> str:
     """What the card says; `cut off` where it says that the run goes on, but no process has it."""
-    return "cut off" if card.state == "running" and holder(folder) is None else card.state
+    return "cut off" if card.state == "running" and lock_owner(folder) is None else card.state
 
 
 class Entry(NamedTuple):
@@ -89,7 +89,7 @@ class Entry(NamedTuple):
     overrides: str = ""
 
 
-def entry(folder: Path) -> Entry:
+def make_entry(folder: Path) -> Entry:
     """The line of a run in a list; where the card is damaged, what the folder's name tells."""
     try:
         card = load_card(folder)
@@ -97,13 +97,13 @@ def entry(folder: Path) -> Entry:
         card = None
     if card is None:
         return Entry(folder.resolve().parent.name, folder.resolve().name, "damaged")
-    epochs = rows_of(folder) if card.epochs is None else card.epochs
+    epochs = count_epochs(folder) if card.epochs is None else card.epochs
     score = card.scores[card.headline] if card.headline else None
     return Entry(card.experiment, card.id, state_of(folder, card), card.started, epochs, card.headline, score,
                  " ".join(card.overrides))  # fmt: skip
 
 
-def rows_of(folder: Path) -> int | None:
+def count_epochs(folder: Path) -> int | None:
     """Epochs that a run's table of metrics has; None where there is no table."""
     try:
         return max(0, (folder / "metrics.csv").read_bytes().count(b"\n") - 1)
@@ -111,7 +111,7 @@ def rows_of(folder: Path) -> int | None:
         return None
 
 
-def listed(folder: Path, state: str | None, form: str) -> str:
+def format_list(folder: Path, state: str | None, form: str) -> str:
     """All runs in a folder as a table, CSV or JSON.
 
     Args:
@@ -125,7 +125,7 @@ def listed(folder: Path, state: str | None, form: str) -> str:
     for option, given, allowed in (("--format", form, FORMATS), ("--state", state or "done", STATES)):
         if given not in allowed:
             raise UserError(f"{option} is {given}; it can be {', '.join(allowed)}")
-    entries = [line for line in map(entry, runs_below(folder)) if state in (None, line.state)]
+    entries = [line for line in map(make_entry, runs_below(folder)) if state in (None, line.state)]
     entries.sort(key=lambda line: (line.experiment, line.started or ""))
     if form == "json":
         return json.dumps([line._asdict() for line in entries], indent=1) + "\n"
@@ -140,7 +140,7 @@ def _as_table(entries: list[Entry]) -> str:
     rows = []
     for line in entries:
         name = line.score_name
-        score = "-" if name is None else f"{name} {shown(line.score, name.endswith('_db'))}"
+        score = "-" if name is None else f"{name} {format_score(line.score, name.endswith('_db'))}"
         epochs = "-" if line.epochs is None else str(line.epochs)
         cells = [line.experiment, line.id, line.state, line.started or "-", epochs, score, line.overrides]
         rows.append([printable(cell) for cell in cells])
@@ -153,7 +153,7 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def sizes(folder: Path) -> dict[str, int]:
+def file_sizes(folder: Path) -> dict[str, int]:
     """Bytes of every file below a folder, by its relative name."""
     found = {}
     for path in sorted(folder.rglob("*")):
@@ -163,7 +163,7 @@ def sizes(folder: Path) -> dict[str, int]:
     return found
 
 
-def as_size(count: float) -> str:
+def format_size(count: float) -> str:
     """Bytes as a person reads them."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
@@ -172,7 +172,7 @@ def as_size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def no_run(folder: Path) -> str:
+def explain_no_run(folder: Path) -> str:
     """The refusal of a folder that is none of a run."""
     if folder.is_dir() and any((place / CARD).is_file() for place in folder.iterdir() if place.is_dir()):
         return f"{folder} is no run but a folder of runs; name runs in it, or all of them as {folder}/*"
@@ -187,11 +187,11 @@ def require_card(folder: Path) -> RunCard:
         UserError: no run, or one whose card is damaged.
     """
     if (card := load_card(folder)) is None:
-        raise UserError(no_run(folder))
+        raise UserError(explain_no_run(folder))
     return card
 
 
-def removable(folders: list[Path]) -> dict[Path, int]:
+def check_removable(folders: list[Path]) -> dict[Path, int]:
     """The folders of runs that can be removed, without their repetitions, and the bytes in each.
 
     Raises:
@@ -200,15 +200,15 @@ def removable(folders: list[Path]) -> dict[Path, int]:
     found: dict[Path, int] = {}
     for folder in folders:
         if not is_run(folder):
-            raise UserError(no_run(folder))
+            raise UserError(explain_no_run(folder))
         if folder.is_symlink():
             raise UserError(f"{folder} is a link; give the folder that it leads to, {folder.resolve()}")
         others = [card.parent for card in folder.rglob(CARD) if card.parent != folder]
         if others:
             raise UserError(f"{folder} holds other runs, as {others[0]}; give one run")
-        if name := holder(folder):
+        if name := lock_owner(folder):
             raise UserError(f"{folder} is held by {name}; stop it, or wait for it, and then remove it")
-        found[folder.resolve()] = sum(sizes(folder).values())
+        found[folder.resolve()] = sum(file_sizes(folder).values())
     return found
 
 
@@ -224,12 +224,12 @@ def remove(folder: Path) -> None:
     """
     aside = folder.with_name(f".{folder.name}.removed-{os.getpid()}")
     try:
-        with claimed(folder):
+        with lock(folder):
             if not is_run(folder):  # another process was faster, and the claim has made the folder again
                 (folder / ".lock").unlink()
                 with contextlib.suppress(OSError):
                     folder.rmdir()
-                raise UserError(no_run(folder))
+                raise UserError(explain_no_run(folder))
             folder.rename(aside)
             shutil.rmtree(aside)
     except OSError as error:

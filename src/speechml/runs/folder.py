@@ -30,7 +30,7 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # where a run goes on from, and t
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def lock(folder: Path) -> Iterator[None]:
     """Hold a run's folder alone; a killed holder lets go by itself.
 
     Raises:
@@ -75,7 +75,7 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
-def set_aside(folder: Path) -> Path:
+def archive(folder: Path) -> Path:
     """Move what a folder holds into `runs/.old/`, so that a run can be trained again without losing the old one.
 
     The folder itself stays, with the lock that is held on it.
@@ -107,7 +107,7 @@ class LogFile(logging.FileHandler):
 
 
 @contextmanager
-def room_in(folder: Path) -> Iterator[None]:
+def translate_disk_errors(folder: Path) -> Iterator[None]:
     """Turn the errors of a full or closed disk into a sentence, also where Lightning or TensorBoard hide them in others."""
     told = threading.excepthook
     threading.excepthook = lambda failure: None if _no_room(failure.exc_value) else told(failure)
@@ -132,7 +132,7 @@ def _no_room(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def tidy(folder: Path) -> Iterator[None]:
+def remove_if_empty(folder: Path) -> Iterator[None]:
     """Leave nothing behind where no card was written: a folder without a card is no run."""
     try:
         yield
@@ -143,7 +143,7 @@ def tidy(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def provenance() -> Record:
+def describe_session() -> Record:
     """What a card says of the command, the code, the packages and the machine."""
     return {
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -23,7 +23,7 @@ DEEPEST = 2_000  # brackets in it: libyaml falls over a hundred thousand
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def config_of(folder: Path) -> dict[str, Any]:
+def load_config(folder: Path) -> dict[str, Any]:
     """The config of a run, read ten times faster than OmegaConf does.
 
     Raises:
@@ -39,14 +39,14 @@ def config_of(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}); train the run again") from error
 
 
-def counted(config: dict[str, Any]) -> dict[str, Any]:
+def result_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The dotted keys of a config that can change a result, without the seed."""
     without = tuple(f"{key}." for key in (*keys_without_effect(), "seed", "data.seed", "model.seed", "data.cache"))
     found = flatten(without_later_keys(config))
     return {key: value for key, value in found.items() if not f"{key}.".startswith(without)}
 
 
-class Shown(NamedTuple):
+class LabelledRun(NamedTuple):
     """A run as it is shown beside others."""
 
     folder: Path
@@ -61,11 +61,11 @@ class _Run(NamedTuple):
     typed: dict[str, str]
 
     def values(self, keys: Iterable[str]) -> dict[str, Any]:
-        found = {key: value_of(self.config, key, self.typed.get(key)) for key in keys}
+        found = {key: setting_value(self.config, key, self.typed.get(key)) for key in keys}
         return {key: value for key, value in found.items() if value is not None}
 
 
-def typed(overrides: Sequence[str]) -> dict[str, str]:
+def parse_overrides(overrides: Sequence[str]) -> dict[str, str]:
     """The keys that a command set and that may change a number, with their text; choices of a group among them."""
     found = {}
     for word in overrides:
@@ -76,7 +76,7 @@ def typed(overrides: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def value_of(config: dict[str, Any], key: str, text: str | None) -> Any:
+def setting_value(config: dict[str, Any], key: str, text: str | None) -> Any:
     """What a key has come to in a config: a number, a truth value or text; of a group, what was chosen (`text`)."""
     node: Any = config
     for word in key.split("."):
@@ -88,14 +88,14 @@ def value_of(config: dict[str, Any], key: str, text: str | None) -> Any:
     return node if isinstance(node, (bool, int, float, str)) else str(node).replace(" ", "")
 
 
-def settings_of(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def run_settings(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """What TensorBoard is told of a run by itself: what its command set, and what every run has."""
-    given = {"optimizer.lr": None, **typed(overrides), "seed": None}
-    values = {key: value_of(config, key, text) for key, text in given.items()}
+    given = {"optimizer.lr": None, **parse_overrides(overrides), "seed": None}
+    values = {key: setting_value(config, key, text) for key, text in given.items()}
     return {"experiment": config["name"], **{key: value for key, value in values.items() if value is not None}}
 
 
-def shown(folders: Iterable[Path]) -> dict[str, Shown]:
+def label_runs(folders: Iterable[Path]) -> dict[str, LabelledRun]:
     """Runs by names that say how they differ from the others of their experiment, as `lr=0.2 seed=1`.
 
     Where there are several experiments, theirs stands before it, as `lab2a_fir/lr=0.2 seed=1`. Runs that cannot be read
@@ -104,15 +104,15 @@ def shown(folders: Iterable[Path]) -> dict[str, Shown]:
     groups = _by_experiment(folders)
     differing = {experiment: _differing(runs) for experiment, runs in groups.items()}
     columns = dict.fromkeys(key for keys in differing.values() for key in keys if key != "seed")
-    found: dict[str, Shown] = {}
+    found: dict[str, LabelledRun] = {}
     for experiment, runs in groups.items():
-        own = [named(run.values(differing[experiment])) for run in runs]
+        own = [settings_name(run.values(differing[experiment])) for run in runs]
         often = Counter(own)
         for run, name in zip(runs, own, strict=True):
             told = name if often[name] == 1 else f"{name} {run.folder.name}".strip()
             whole = told if told and len(groups) == 1 else f"{experiment}/{told}" if told else experiment
             first = {"experiment": experiment} if len(groups) > 1 else {}
-            found[whole] = Shown(run.folder, {**first, **run.values([*columns, "seed"])}, run.card)
+            found[whole] = LabelledRun(run.folder, {**first, **run.values([*columns, "seed"])}, run.card)
     return found
 
 
@@ -122,7 +122,7 @@ def _by_experiment(folders: Iterable[Path]) -> dict[str, list[_Run]]:
         with contextlib.suppress(UserError):
             if card := load_card(folder):
                 name = printable(card.experiment).replace("/", "_").lstrip(".")  # of a folder, never of one elsewhere
-                groups[name].append(_Run(folder, card, config_of(folder), typed(card.overrides)))
+                groups[name].append(_Run(folder, card, load_config(folder), parse_overrides(card.overrides)))
     return groups
 
 
@@ -132,14 +132,14 @@ def _differing(runs: list[_Run]) -> list[str]:
     return [key for key in (*keys, "seed") if len({str(run.values([key])) for run in runs}) > 1]
 
 
-def named(values: dict[str, Any]) -> str:
+def settings_name(values: dict[str, Any]) -> str:
     """Settings as a name, which can be that of a folder: `lr=0.2 taps=[20,20] seed=1`."""
-    short = shortened(list(values))
+    short = shorten_keys(list(values))
     words = [f"{short[key]}={f'{v:g}' if isinstance(v, float) else v}" for key, v in values.items()]
     return printable(" ".join(words)).replace("/", "_")[:LONGEST]
 
 
-def told(config: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+def name_differences(config: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
     """The keys of a flat config that others have with another value, as a name: `lr=0.2 net=MIMOCNN`.
 
     Where another class is built, keys that one of the classes does not have say nothing more.
@@ -156,10 +156,10 @@ def told(config: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
         elif not (key.startswith(tuple(sections)) and any(key not in one for one in every)):
             value = config.get(key, "-")
             values[key] = str(value).lower() if isinstance(value, bool) else "null" if value is None else value
-    return named(values)
+    return settings_name(values)
 
 
-def shortened(keys: list[str]) -> dict[str, str]:
+def shorten_keys(keys: list[str]) -> dict[str, str]:
     """Each key's last word, or as much of its end as tells it from the others."""
     found = {}
     for key in keys:

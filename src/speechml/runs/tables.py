@@ -16,14 +16,14 @@ def table(header: list[str], rows: list[list[str]], left: Container[int] = (0,))
     return "\n".join(line.rstrip() for line in lines)
 
 
-def shown(value: float | None, unit_db: bool) -> str:
+def format_score(value: float | None, unit_db: bool) -> str:
     """A figure as a table shows it: two decimals in dB, four digits elsewhere."""
     if value is None:
         return "-"
     return f"{value:.2f}" if unit_db else f"{value:.4g}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as a person reads them."""
     if seconds < 100:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

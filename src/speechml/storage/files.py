@@ -42,12 +42,12 @@ def write_bytes(path: Path, content: bytes | memoryview, before: Path | None = N
             path.replace(before)
         part.replace(path)
         if durable:
-            to_disk(path.parent)
+            sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
-def to_disk(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until a file's content, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -97,7 +97,7 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, must: bool = True) -> Iterator[None]:
+def lock_file(path: Path, must: bool = True) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, waiting for whoever has it; a killed holder lets go by itself.
 
     Args:
@@ -118,7 +118,7 @@ _noting: ContextVar[dict[Path, bool] | None] = ContextVar("_noting", default=Non
 
 
 @contextmanager
-def builds() -> Iterator[dict[Path, bool]]:
+def record_builds() -> Iterator[dict[Path, bool]]:
     """The folders that `built_once` is asked for meanwhile, and whether it had to build them here."""
     noted: dict[Path, bool] = {}
     before = _noting.set(noted)
@@ -128,7 +128,7 @@ def builds() -> Iterator[dict[Path, bool]]:
         _noting.reset(before)
 
 
-def built_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[Path], None]) -> Path:
+def build_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[Path], None]) -> Path:
     """`folder`, built by `build(temporary folder)` unless `is_whole(folder)` says that it stands already.
 
     One process builds while the others wait. Where locks do not reach the other machines that share the file system,
@@ -145,7 +145,7 @@ def built_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[
         return folder
     make_folder(folder.parent)
     built_here = False
-    with locked(folder.with_name(f".{folder.name}.lock"), must=False):
+    with lock_file(folder.with_name(f".{folder.name}.lock"), must=False):
         if not is_whole(folder):
             part = _own_part(folder)
             try:

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from speechml.runs.catalogue import rows_of
-from speechml.runs.tables import duration
+from speechml.runs.catalogue import count_epochs
+from speechml.runs.tables import format_duration
 from speechml.sweep.status import Progress
 
 
@@ -44,7 +44,7 @@ class Board:
         self._wipe()
         width = shutil.get_terminal_size().columns - 1
         for folder, what, began in self.running.values():
-            text = f"  {what}  epoch {rows_of(folder) or 0}  {duration(time.monotonic() - began)}"
+            text = f"  {what}  epoch {count_epochs(folder) or 0}  {format_duration(time.monotonic() - began)}"
             print(text[:width], file=sys.stderr)
             self.lines += 1
         sys.stderr.flush()

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from speechml.engine.signals import Stopped
 from speechml.errors import UserError
-from speechml.runs.folder import room_in
+from speechml.runs.folder import translate_disk_errors
 from speechml.runs.sweep_record import SweepRun, save_sweep
 from speechml.storage.files import make_folder
 from speechml.sweep.compose import Composed
@@ -45,7 +45,7 @@ def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arg
     runs = planned(composed, combinations(words, loader))
     folder = Path(str(config.hydra.sweep.dir))
     make_folder(folder)
-    with room_in(folder), held(folder):
+    with translate_disk_errors(folder), held(folder):
         record(folder, runs, "running")
         OmegaConf.save(config, folder / "multirun.yaml")
         print(f"{counted(runs, retries)}; {folder}", file=sys.stderr, flush=True)

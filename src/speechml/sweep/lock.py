@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from speechml.errors import FolderBusy
-from speechml.runs.folder import claimed
+from speechml.runs.folder import lock
 
 WAIT_S = 5.0  # for the workers of a killed sweep to notice and end
 
@@ -26,7 +26,7 @@ def held(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(claimed(folder))
+                stack.enter_context(lock(folder))
                 break
             except FolderBusy as error:
                 if time.monotonic() > until:

@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Override
 from speechml.errors import UserError
 from speechml.runs.card import RunCard, load_card
 from speechml.runs.catalogue import state_of
-from speechml.runs.tables import duration, table
+from speechml.runs.tables import format_duration, table
 from speechml.sweep.compose import Composed
 
 # What is done with a run of each state. One that another process has is left to it.
@@ -227,12 +227,14 @@ def plan_table(
         if guess:
             total, sources = total + guess[0], max(sources, guess[1])
         unknown += bool(what) and guess is None
-        rows.append([run.experiment, run.id, run.state, what or "-", duration(guess[0]) if guess else "-", run.shown])
+        rows.append(
+            [run.experiment, run.id, run.state, what or "-", format_duration(guess[0]) if guess else "-", run.shown]
+        )
     header = ["experiment", "id", "state", "to do", "time", "overrides"]
     lines = [table(header, rows, left=(0, 1, 2, 3, 5)), "", counted(runs, max_retries)]
     if total:
         lines.append(
-            f"About {duration(total)}, one after the other, by the cards of like runs that are done (up to {sources})."
+            f"About {format_duration(total)}, one after the other, by the cards of like runs that are done (up to {sources})."
         )
     if unknown and not total:
         lines.append("How long that takes is not known: no like run is done.")

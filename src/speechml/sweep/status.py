@@ -14,7 +14,7 @@ from speechml.errors import UserError
 from speechml.runs.card import load_card
 from speechml.runs.catalogue import printable, state_of
 from speechml.runs.sweep_record import SweepRun
-from speechml.runs.tables import duration, shown, table
+from speechml.runs.tables import format_duration, format_score, table
 
 UNENDED = ("failed", "damaged", "cut off", "stopped")  # what a person may want to look at, the worst first
 SHOWN = 5  # commands and errors
@@ -70,8 +70,10 @@ def status_table(runs: Sequence[SweepRun], queued: dict[Path, str] | None = None
     ]  # fmt: skip
     cells = []
     for row in rows:
-        score = "-" if row.score is None else f"{row.score_name} {shown(row.score, row.score_name.endswith('_db'))}"
-        took = "-" if row.seconds is None else duration(row.seconds)
+        score = (
+            "-" if row.score is None else f"{row.score_name} {format_score(row.score, row.score_name.endswith('_db'))}"
+        )
+        took = "-" if row.seconds is None else format_duration(row.seconds)
         cells.append([row.folder.parent.name, row.folder.name, row.state, score, took, row.shown])
     header = ["experiment", "id", "state", "score", "time", "overrides"]
     lines = [table(header, [[printable(cell) for cell in line] for line in cells], left=(0, 1, 2, 3, 5)), ""]
@@ -131,8 +133,10 @@ class Progress:
         """Say what came of a run."""
         self.count += 1
         row = row_of(SweepRun(folder))
-        score = "" if row.score is None else f"{row.score_name} {shown(row.score, row.score_name.endswith('_db'))}  "
-        took = "" if row.seconds is None or row.state != "done" else f"{duration(row.seconds)}  "
+        score = (
+            "" if row.score is None else f"{row.score_name} {format_score(row.score, row.score_name.endswith('_db'))}  "
+        )
+        took = "" if row.seconds is None or row.state != "done" else f"{format_duration(row.seconds)}  "
         state = row.state if not error or row.state in UNENDED else "failed"
         why = f": {error[:300]}" if error and error != "stopped" else ""
         told = f"{self.count}/{self.total}  {state}{why}  {score}{took}{what}  {folder}"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from speechml.errors import UserError
-from speechml.runs.catalogue import holder, printable
+from speechml.runs.catalogue import lock_owner, printable
 from speechml.runs.sweep_record import SweepRun, is_sweep, list_runs, load_sweep, sweeps_below
 from speechml.sweep import slurm_queue as queue
 from speechml.sweep.slurm import queued, still_queued
@@ -102,7 +102,7 @@ def _goes_on(row: Row, jobs: dict[Path, str]) -> bool:
 
 def _client(folder: Path) -> str | None:
     """The process that computes a sweep; None where there is none, or the folder is of runs."""
-    return holder(folder)
+    return lock_owner(folder)
 
 
 def cancelled(folder: Path) -> str:

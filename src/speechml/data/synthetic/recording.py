@@ -10,7 +10,7 @@ import soxr
 from scipy import signal
 
 from speechml.storage import audio
-from speechml.storage.files import built_once
+from speechml.storage.files import build_once
 from speechml.storage.pack import fingerprint
 
 RECIPE = 1  # raise it when the samples below become others
@@ -29,7 +29,7 @@ BAND_HZ = (300, 7500)
 def stand_in(cache: Path) -> Path:
     """A folder with the course's file names, made in seconds when it is first asked for."""
     name = f"recording-{fingerprint(RECIPE, version('espeakng-loader'), version('numpy'))}"
-    return built_once(cache / "recordings" / name, lambda folder: (folder / "whole").is_file(), make)
+    return build_once(cache / "recordings" / name, lambda folder: (folder / "whole").is_file(), make)
 
 
 def make(folder: Path) -> None:
