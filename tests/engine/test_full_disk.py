@@ -14,7 +14,7 @@ WORDS = (*TASKS["genre"], "threads=1", "callbacks.figures=null", "trainer.max_ep
 # Where the disk is filled: a module, a function of it, the name of a file that is its first argument, the how manyth call.
 MOMENTS = {
     "before the run has a folder": ("speechml.engine.train", "make_folder", "", 1),
-    "when the folder is claimed": ("speechml.engine.train", "lock", "", 1),
+    "when the folder is locked": ("speechml.engine.train", "lock", "", 1),
     "at the config": ("speechml.engine.train", "write_text", "config.yaml", 1),
     "at the first card": ("speechml.engine.train", "save_card", "", 1),
     "within a step": ("speechml.tasks.base:Task", "training_step", "", 12),

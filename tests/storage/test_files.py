@@ -22,7 +22,7 @@ BUILDER = textwrap.dedent(
     """
     import fcntl, os, sys, time
     from pathlib import Path
-    from speechml.storage.files import built_once
+    from speechml.storage.files import build_once
 
     folder, locks, begin = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
     if locks == "reach nobody":
@@ -40,7 +40,7 @@ BUILDER = textwrap.dedent(
 
     print("here", flush=True)
     time.sleep(max(0.0, begin - time.time()))
-    found = built_once(folder, is_whole, build)
+    found = build_once(folder, is_whole, build)
     by = (found / "by").read_text()
     assert all((found / f"{i}.txt").read_text() == by for i in range(20)), "of two builders"
     """
@@ -129,12 +129,12 @@ def test_a_killed_builders_leftover_is_removed_by_the_next(tmp_path: Path) -> No
     program = f"""
         import os, time
         from pathlib import Path
-        from speechml.storage.files import built_once
+        from speechml.storage.files import build_once
         def build(part):
             (part / "half").touch()
             print(part.name, flush=True)
             time.sleep(60)
-        built_once(Path({str(tmp_path / "older pack")!r}), Path.is_dir, build)
+        build_once(Path({str(tmp_path / "older pack")!r}), Path.is_dir, build)
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -212,7 +212,7 @@ def test_a_file_system_without_locks_will_do(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert is_whole(build_once(tmp_path / "pack", is_whole, build))
-    with pytest.raises(OSError, match="not implemented"), files.locked(tmp_path / "lock"):
+    with pytest.raises(OSError, match="not implemented"), files.lock_file(tmp_path / "lock"):
         pass
 
 

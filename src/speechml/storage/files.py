@@ -119,7 +119,7 @@ _noting: ContextVar[dict[Path, bool] | None] = ContextVar("_noting", default=Non
 
 @contextmanager
 def record_builds() -> Iterator[dict[Path, bool]]:
-    """The folders that `built_once` is asked for meanwhile, and whether it had to build them here."""
+    """The folders that `build_once` is asked for meanwhile, and whether it had to build them here."""
     noted: dict[Path, bool] = {}
     before = _noting.set(noted)
     try:
