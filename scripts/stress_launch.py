@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from stress_forks import LIMIT_S, environment, fork_server, forked
+from forked import LIMIT_S, run_forked
+from speechml.storage.progress import progress
 
 TINY = (
     "experiment=lab2a_fir", "+data.count=40", "trainer.max_epochs=1", "callbacks.listening=null", "callbacks.figures=null",
@@ -43,14 +46,13 @@ def launch(processes: int, configs: int, launches: int, seed: int = 0) -> int:
         place = Path(folder)
         for name in ("work", "said", "tmp"):
             (place / name).mkdir()
-        with fork_server(place, processes) as server:
-            commands = [start(place, number, config) for number, config in enumerate(order[:processes])]
-            jobs = [(config, False) for config in order[processes:]]
-            ended = launched(server, place, jobs, processes) + [finish(place, *command) for command in commands]
-            faults = [*wrong_ends(ended), *wrong_runs(place, configs), *left_over(place)]
-            before = {run.name: content(run) for run in runs(place)}
-            again = launched(server, place, redone, launches)
-            faults += [*wrong_ends(again), *wrong_redo(place, configs, before, again), *left_over(place)]
+        commands = [start(place, number, config) for number, config in enumerate(order[:processes])]
+        jobs = [(config, False) for config in order[processes:]]
+        ended = launched(place, jobs, processes, processes) + [finish(place, *command) for command in commands]
+        faults = [*wrong_ends(ended), *wrong_runs(place, configs), *left_over(place)]
+        before = {run.name: content(run) for run in runs(place)}
+        again = launched(place, redone, processes, launches)
+        faults += [*wrong_ends(again), *wrong_redo(place, configs, before, again), *left_over(place)]
         for fault in faults:
             print(f"launch, seed {seed}: {fault}", flush=True)
         trained = sum(was_trained(end) for end in ended)
@@ -60,6 +62,12 @@ def launch(processes: int, configs: int, launches: int, seed: int = 0) -> int:
             f"{len(again)} at once redid a run; {time.monotonic() - begin:.0f} s; {len(faults)} failures"
         )
     return len(faults)
+
+
+def environment(place: Path) -> dict[str, str]:
+    """One thread, and a cache and temporary files of our own, empty at first."""
+    ours = {"OMP_NUM_THREADS": "1", "SPEECHML_CACHE": str(place / "cache"), "TMPDIR": str(place / "tmp")}
+    return {**os.environ, **ours}
 
 
 def words_of(config: int, redo: bool) -> list[str]:
@@ -88,11 +96,16 @@ def finish(place: Path, number: int, config: int, process: subprocess.Popen[byte
     return Launch(config, False, code, (place / "said" / f"{number}.txt").read_text())
 
 
-def launched(server: subprocess.Popen[str], place: Path, jobs: list[tuple[int, bool]], first: int) -> list[Launch]:
-    """Launches by the server, given by config and whether to redo; `first` is the number of the first of them."""
-    outputs = [place / "said" / f"{first + number}.txt" for number in range(len(jobs))]
-    codes = forked(server, [words_of(*job) for job in jobs], outputs)
-    return [Launch(*job, code, output.read_text()) for job, code, output in zip(jobs, codes, outputs, strict=True)]
+def launched(place: Path, jobs: list[tuple[int, bool]], processes: int, first: int) -> list[Launch]:
+    """Forked launches, given by config and whether to redo; `first` is the number of the first of them."""
+
+    def run(number: int, job: tuple[int, bool]) -> Launch:
+        output = place / "said" / f"{first + number}.txt"
+        code = run_forked(words_of(*job), place / "work", environment(place), output)
+        return Launch(*job, -1 if code is None else code, output.read_text())
+
+    with ThreadPoolExecutor(processes) as pool:
+        return list(progress(pool.map(run, range(len(jobs)), jobs), len(jobs), "launching"))
 
 
 def was_trained(end: Launch) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -19,6 +17,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+
+from forked import LIMIT_S, run_forked
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: a thread each, or they wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -91,43 +91,21 @@ def composed(config_name: str, *overrides: str):
     return cfg
 
 
-PROGRAMS = {"speechml": "cli:app", "speechml-train": "train:main", "speechml-evaluate": "evaluate:main"}
-
-
-def command(*words: str, **options) -> subprocess.CompletedProcess[str]:
+def command(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run `speechml-train`, `speechml-evaluate` or `speechml` of this environment in a process of its own.
 
     Without options of `subprocess.run` it is forked from one that has loaded the packages, which takes most of the time.
     """
     if options:
         program = Path(sys.executable).with_name(words[0])
-        return subprocess.run([str(program), *words[1:]], capture_output=True, text=True, timeout=300, **options)
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(
-        ["speechml.engine.train", "speechml.report.run_page", "torch.utils.tensorboard", "pystoi", "pesq"]
-    )
+        return subprocess.run([str(program), *words[1:]], capture_output=True, text=True, timeout=LIMIT_S, **options)
     with tempfile.TemporaryDirectory() as folder:
         texts = [Path(folder) / name for name in ("out", "err")]
-        process = server.Process(target=_run, args=(words, Path.cwd(), dict(os.environ), *texts))
-        process.start()
-        process.join(300)
-        if process.exitcode is None:
-            process.kill()
-            raise subprocess.TimeoutExpired(list(words), 300, texts[0].read_text(), texts[1].read_text())
-        return subprocess.CompletedProcess(words, process.exitcode, *(text.read_text() for text in texts))
-
-
-def _run(words: tuple[str, ...], place: Path, environment: dict[str, str], *texts: Path) -> None:
-    for number, text in enumerate(texts, 1):
-        with text.open("w") as file:
-            os.dup2(file.fileno(), number)
-    multiprocessing.set_start_method("fork", force=True)  # as in a process of its own
-    os.chdir(place)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
-    module, _, function = PROGRAMS[words[0]].partition(":")
-    getattr(importlib.import_module(f"speechml.{module}"), function)()
+        code = run_forked(words, Path.cwd(), os.environ, *texts)
+        said = [text.read_text() for text in texts]
+    if code is None:
+        raise subprocess.TimeoutExpired(list(words), LIMIT_S, *said)
+    return subprocess.CompletedProcess(words, code, *said)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,59 @@
+"""Commands forked from a process that has loaded the packages, which takes most of the time of a short one."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+LIMIT_S = 300  # a command that takes longer hangs
+PROGRAMS = {"speechml": "cli:app", "speechml-train": "train:main", "speechml-evaluate": "evaluate:main"}
+# What commands import on their way.
+MODULES = [
+    "speechml.engine.train", "speechml.models", "speechml.data.spoken_pairs", "speechml.report.run_page",
+    "torch.utils.tensorboard", "tensorboard", "pystoi", "pesq", "scipy.signal", "tqdm",
+]  # fmt: skip
+
+
+def run_forked(
+    words: Sequence[str], place: Path, environment: Mapping[str, str], output: Path, errors: Path | None = None
+) -> int | None:
+    """Run `speechml-train`, `speechml-evaluate` or `speechml` as in a process of its own, at most LIMIT_S.
+
+    Args:
+        words: the command.
+        place: the folder that it works in.
+        environment: its variables.
+        output: file for what it prints.
+        errors: file for what it prints to stderr; None: `output`.
+
+    Returns:
+        The exit code; None where it hung and was killed.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(MODULES)
+    process = server.Process(target=_become, args=(words, place, dict(environment), output, errors or output))
+    process.start()
+    process.join(LIMIT_S)
+    if process.exitcode is None:
+        process.kill()
+        return None
+    return process.exitcode
+
+
+def _become(words: Sequence[str], place: Path, environment: dict[str, str], output: Path, errors: Path) -> None:
+    """Be a command until its end, in a process that was just forked."""
+    for number, path in ((1, output), (2, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    multiprocessing.set_start_method("fork", force=True)  # as in a process of its own
+    os.chdir(place)
+    os.environ.clear()
+    os.environ.update(environment)
+    tempfile.tempdir = None  # found anew, in this environment
+    sys.argv = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
+    module, _, function = PROGRAMS[words[0]].partition(":")
+    getattr(importlib.import_module(f"speechml.{module}"), function)()
