@@ -11,7 +11,7 @@ import torch
 from conftest import SHARED, mixed_folders, needs_shared
 from speechml.contracts import IndexBatch
 from speechml.data import MixedPairs
-from speechml.data.mixed_pairs import by_speaker, speakers_of
+from speechml.data.speakers import speakers_of, split_by_speaker
 from speechml.metrics.waveform import snr_db
 
 
@@ -50,7 +50,7 @@ def test_no_stretch_of_noise_is_heard_in_two_parts(tmp_path: Path, common: dict[
 @pytest.mark.parametrize("count", [2, 3, 5, 20])
 def test_test_speakers_are_never_heard_in_training(count: int) -> None:
     speakers = [f"s{i % count}" for i in range(60)]
-    parts, protocol = by_speaker(speakers, 0)
+    parts, protocol = split_by_speaker(speakers, 0)
     heard = {speakers[i] for part in ("train", "val") for i in parts[part]}
     assert not heard & {speakers[i] for i in parts["test"]}
     assert protocol == "speaker"
@@ -91,6 +91,6 @@ def test_two_librispeech_readers_one_trains_the_other_tests() -> None:
     files = sorted(root.rglob("*.flac"))
     speakers = speakers_of([p.relative_to(root) for p in files])
     assert set(speakers) == {"19", "26"}
-    parts, _ = by_speaker(speakers, 0)
+    parts, _ = split_by_speaker(speakers, 0)
     assert len({speakers[i] for i in parts["test"]}) == 1
     assert {speakers[i] for i in parts["train"]} == {speakers[i] for i in parts["val"]}

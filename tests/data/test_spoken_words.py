@@ -8,8 +8,9 @@ import torch
 
 from speechml.contracts import SPLITS, IndexBatch
 from speechml.data import SpokenWords
-from speechml.data.spoken_words import WORDS, word
-from speechml.data.synthetic.pairs import speaker
+from speechml.data.speakers import voice_speaker
+from speechml.data.spoken_words import WORDS
+from speechml.data.synthetic.words import word
 from speechml.errors import UserError
 
 
@@ -23,7 +24,7 @@ def test_every_voice_says_every_word_and_is_in_one_part(cache: Path) -> None:
     assert len(data.item_names) == 8 * 30
     assert data.classes == list(WORDS)
     said_by = [name.split("/")[1].removesuffix(".wav").replace("_", "+", 1) for name in data.item_names]
-    voices = {part: {speaker(said_by[i]) for i in data.splits[part]} for part in SPLITS}
+    voices = {part: {voice_speaker(said_by[i]) for i in data.splits[part]} for part in SPLITS}
     assert all(voices.values())
     assert not voices["train"] & voices["test"]
     assert not voices["val"] & (voices["train"] | voices["test"])

@@ -17,7 +17,8 @@ from audits import counts, found, states
 from conftest import SHARED, add_background, make_features, make_words, needs_shared, tone
 from speechml.contracts import SPLITS
 from speechml.data import GenreFeatures, SpeechCommands, SpokenPairs, SpokenWords
-from speechml.data.provenance import Provenance, speaker_in
+from speechml.data.provenance import Provenance
+from speechml.data.speakers import speaker_in
 from speechml.report.audit import audit_data, audit_lines, sources
 
 CLIPS = {"sample_rate": 16000, "batch_size": 8, "split_seed": 0}

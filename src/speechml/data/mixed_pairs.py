@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from speechml.contracts import SPLITS, IndexBatch
-from speechml.data.base import random_split
 from speechml.data.pairs import STATISTICS, PairCorpus, PairDataModule, PairOptions
-from speechml.data.provenance import Noise, Provenance, is_constant, samples_of, speaker_in
+from speechml.data.provenance import Noise, Provenance, is_constant, samples_of
+from speechml.data.speakers import speaker_in, speakers_of, split_by_speaker
 from speechml.data.wav_pairs import stamp
-from speechml.signal.random import key, permutation, uniform
+from speechml.signal.random import key, uniform
 from speechml.storage import audio
 from speechml.storage.files import build_once
 from speechml.storage.pack import Pack, PackedCorpus, PackWriter, is_whole, open_pack
@@ -60,7 +60,7 @@ class MixedPairs(PairDataModule):
                 notes.append(f"{role}: {note}")
             packs[role] = self._packed(role, folder, paths)
         clean, noise = packs["clean"], packs["noise"]
-        parts, protocol = by_speaker(clean.speakers, self.split_seed)
+        parts, protocol = split_by_speaker(clean.speakers, self.split_seed)
         if protocol == "random":
             notes.append("one speaker only, as far as folders tell: the same voice is in all parts")
         elif len(set(clean.speakers)) == 2:
@@ -160,41 +160,3 @@ def span_of(noise: Pack, part: str) -> tuple[Tensor, Tensor]:
     begin, end = NOISE_SPANS[part]
     first = noise.lengths * begin // 10
     return first, (noise.lengths * end // 10 - first).clamp(min=1)
-
-
-def speakers_of(paths: list[Path]) -> list[str]:
-    """The speaker folder of each relative path.
-
-    LibriSpeech's layout is known by its names (reader/chapter/reader-chapter-number); elsewhere it is the first folder
-    at which the tree branches. Files that lie in no such folder are one speaker.
-    """
-    librispeech = [len(p.parts) >= 3 and p.stem.startswith(f"{p.parts[-3]}-{p.parts[-2]}-") for p in paths]
-    if all(librispeech):
-        return [p.parts[-3] for p in paths]
-    depth = 0
-    while all(len(p.parts) > depth + 1 for p in paths) and len({p.parts[depth] for p in paths}) == 1:
-        depth += 1
-    return [p.parts[depth] if len(p.parts) > depth + 1 else "" for p in paths]
-
-
-def by_speaker(speakers: list[str], split_seed: int) -> tuple[dict[str, list[int]], str]:
-    """Recordings of each part such that test speakers are never heard in training, and the name of the protocol.
-
-    Three speakers or more are divided about 60/20/20 by speaker. Two: one, by `split_seed`, trains and validates
-    on different recordings, the other tests. One: divided by recording, protocol `random`.
-    """
-    names = sorted(set(speakers))
-    files = {name: [i for i, s in enumerate(speakers) if s == name] for name in names}
-    if len(names) == 1:
-        return random_split(len(speakers), split_seed), "random"
-    if len(names) == 2:
-        unseen, heard = (names[i] for i in permutation(key("split", split_seed), 2))
-        halves = random_split(len(files[heard]), split_seed, (0.2, 0.0))
-        own = files[heard]
-        return {
-            "train": [own[i] for i in sorted(halves["train"] + halves["test"])],
-            "val": [own[i] for i in halves["val"]],
-            "test": files[unseen],
-        }, "speaker"
-    groups = random_split(len(names), split_seed)
-    return {part: sorted(i for n in groups[part] for i in files[names[n]]) for part in SPLITS}, "speaker"

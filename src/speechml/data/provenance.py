@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,11 +13,6 @@ if TYPE_CHECKING:
     from speechml.storage.pack import Pack
 
 COMPARED = 64  # samples in the middle of a recording, by which those are found that may be equal
-# How published corpora write the speaker into their file names; anybody else's names are not interpreted.
-NAMED_SPEAKERS = (
-    re.compile(r"(p\d{3}|s5)_\d{3}(?!\d)"),  # VCTK and VoiceBank: p225_001
-    re.compile(r"(\d{2,5})-\d{3,6}-\d{4}$"),  # LibriSpeech: 84-121123-0000
-)
 
 
 class Noise(NamedTuple):
@@ -55,16 +49,6 @@ class Provenance(NamedTuple):
     stretches: dict[str, tuple[int, int]] | None = None
     rate: int = 1
     noise: Noise | None = None
-
-
-def speaker_in(name: str) -> str | None:
-    """The speaker that a file name of a published corpus carries, or None: yes/0a7c2a8d_nohash_0.wav is by 0a7c2a8d."""
-    file = name.rpartition("/")[2]
-    mark, found, _ = file.partition("_nohash_")
-    if found:
-        return mark
-    stem = file.rpartition(".")[0] or file
-    return next((match[1] for layout in NAMED_SPEAKERS if (match := layout.match(stem))), None)
 
 
 def content_keys(pack: Pack) -> list[Hashable]:

@@ -26,7 +26,8 @@ from speechml.data.clips import (
     coloured_noise,
     corpus_of,
 )
-from speechml.data.provenance import Noise, Provenance, speaker_in
+from speechml.data.provenance import Noise, Provenance
+from speechml.data.speakers import speaker_in
 from speechml.data.word_folders import word_of
 from speechml.errors import UserError
 from speechml.storage import audio

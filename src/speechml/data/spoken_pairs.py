@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Unpack
 
 from speechml.data.pairs import PackedPairs, PairCorpus, PairDataModule, PairOptions
 from speechml.data.provenance import Noise, Provenance
+from speechml.data.speakers import split_by_voice, voice_speaker
 from speechml.errors import UserError
 from speechml.storage.files import build_once
 from speechml.storage.pack import PackWriter, fingerprint, is_whole, open_pack
+from speechml.storage.progress import progress
 
 RECIPE = 1  # raise it when speechml.data.synthetic.pairs makes other samples
+SAMPLE_RATE, CLIP_S = 32000, 1.0  # Hz and s of the labs' clips
+SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}  # chosen here: lab 2A keeps 100 of 1,500 for test, none for validation
 
 
 class SpokenPairs(PairDataModule):
@@ -30,39 +33,32 @@ class SpokenPairs(PairDataModule):
         self.count = count
 
     def read_corpus(self) -> PairCorpus:
-        from speechml.data.synthetic.pairs import SAMPLE_RATE, SAMPLES, split_by_voice
-
-        if self.sample_rate != SAMPLE_RATE or self.row != SAMPLES:
+        if (self.sample_rate, self.clip_s) != (SAMPLE_RATE, CLIP_S):
             raise UserError(
-                f"spoken_pairs are made at {SAMPLE_RATE} Hz in clips of {SAMPLES / SAMPLE_RATE:g} s; leave "
-                f"data.sample_rate and data.clip_s as they are (they are {self.sample_rate} and {self.clip_s})"
+                f"spoken_pairs are made at {SAMPLE_RATE} Hz in clips of {CLIP_S:g} s",
+                why=f"they are {self.sample_rate} and {self.clip_s}",
+                fix="leave data.sample_rate and data.clip_s as they are",
             )
         name = f"spoken-{fingerprint(RECIPE, self.count, version('espeakng-loader'), version('numpy'))}"
         found = open_pack(build_once(self.cache / "packs" / name, is_whole, self._pack))
-        parts = {part: index.tolist() for part, index in split_by_voice(found.speakers, seed=self.split_seed).items()}
+        splits = split_by_voice(found.speakers, SHARES, self.split_seed)
         noisy, clean = found.roles["noisy"], found.roles["clean"]
         self._voices = found.speakers
         return PairCorpus(
-            source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums, splits=parts,
-            clips=clean.training_rows(parts["train"]), protocol="speaker",
+            source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums,
+            splits=splits, clips=clean.training_rows(splits["train"]), protocol="speaker",
             notes=["synthetic speech: says how well a method works on this stand-in, not on the labs' recordings"],
         )  # fmt: skip
 
     def provenance(self) -> Provenance:
-        from speechml.data.synthetic.pairs import speaker
+        base = super().provenance()
+        return base._replace(sources={"speaker": [voice_speaker(voice) for voice in self._voices]}, noise=Noise(0, {}))
 
-        known = super().provenance()
-        return known._replace(sources={"speaker": [speaker(voice) for voice in self._voices]}, noise=Noise(0, {}))
-
-    def _pack(self, part: Path) -> None:
-        from tqdm import tqdm
-
+    def _pack(self, folder: Path) -> None:
         from speechml.data.synthetic.pairs import spoken_pairs
 
-        with tqdm(total=self.count, desc="speaking pairs", disable=not sys.stderr.isatty(), leave=False) as bar:
-            made = spoken_pairs(self.count, progress=lambda done, _: bar.update(done - bar.n))
-        writer = PackWriter(part, ("noisy", "clean"), self.row)
-        for i, voice in enumerate(made.voices):
-            name = f"{i:04d}_{voice.replace('+', '_')}"
-            writer.add(name, voice, {"noisy": made.noisy[i], "clean": made.clean[i]})
+        writer = PackWriter(folder, ("noisy", "clean"), self.row)
+        for i, pair in enumerate(progress(spoken_pairs(self.count), self.count, "speaking pairs")):
+            name = f"{i:04d}_{pair.voice.replace('+', '_')}"
+            writer.add(name, pair.voice, {"noisy": pair.noisy, "clean": pair.clean})
         writer.close()

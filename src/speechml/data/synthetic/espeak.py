@@ -17,6 +17,7 @@ from _ctypes import dlclose
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import espeakng_loader
@@ -59,6 +60,13 @@ def voices() -> list[str]:
     Read from the library's data folder: espeak-ng 1.52 has 8 accents and 104 variants.
     """
     return sorted(f"{accent}+{variant}" for accent in _accents() for variant in _variants())
+
+
+def one_voice_a_speaker() -> list[str]:
+    """Each variant once, sorted by its name, with one accent, as people have: the accents take turns."""
+    by_variant = sorted((voice.partition("+")[::-1] for voice in voices()), key=lambda pair: pair[0])
+    variants = [(variant, [accent for *_, accent in group]) for variant, group in groupby(by_variant, lambda p: p[0])]
+    return [f"{accents[turn % len(accents)]}+{variant}" for turn, (variant, accents) in enumerate(variants)]
 
 
 @cache

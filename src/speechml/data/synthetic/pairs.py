@@ -4,11 +4,7 @@ The labs' data, measured on excerpts: 1 s at 32 kHz; speech below about 1.9 kHz;
 15.5 kHz; SNR -14 to -23 dB; clean power about 8.1e-8. Here the speech is espeak-ng's and all numbers are those.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from types import MappingProxyType
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -31,8 +27,6 @@ is. The level is chosen: with it the best 81-tap filter gives the 34 dB that lab
 sample on. Over whole clips it gives 29 dB: before a clip's start the filter sees zeros, and until they have passed the
 noise, 18.5 dB above the speech, gets through."""
 
-# Of the clips; chosen here: lab 2A keeps 100 of 1,500 for test and none for validation.
-SPLIT = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 _CONTEXT_S = 0.1  # speech kept on both sides of a cut while filtering: the response to a 100 Hz transition is shorter
 _BATCH = 50  # clips transformed at once: larger is no faster and takes more memory
@@ -56,21 +50,13 @@ _ENDINGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class SpokenPairs:
-    """Noisy and clean clips of the same speech, and what each was made of.
-
-    noisy, clean : float32 (clip, sample), 1 s at `sample_rate` Hz
-    voices, texts : one a clip: espeak-ng's voice, and the sentence that the clip is a cut of
-    snr_db : float64 (clip,), 10 log10(sum clean^2 / sum (noisy - clean)^2) of the clip's own samples
-    """
+class SpokenPair(NamedTuple):
+    """A noisy and a clean clip of the same speech, float32 (SAMPLES,), and what it is made of: a voice, and its sentence."""
 
     noisy: np.ndarray
     clean: np.ndarray
-    voices: list[str]
-    texts: list[str]
-    snr_db: np.ndarray
-    sample_rate: int = SAMPLE_RATE
+    voice: str
+    text: str
 
 
 class _Clip(NamedTuple):
@@ -83,41 +69,18 @@ class _Clip(NamedTuple):
     floor: np.ndarray  # float32 (SAMPLES,), standard normal
 
 
-def spoken_pairs(count: int = 1500, seed: int = 0, progress: Callable[[int, int], object] | None = None) -> SpokenPairs:
+def spoken_pairs(count: int = 1500, seed: int = 0) -> Iterator[SpokenPair]:
     """Make noisy and clean clips of spoken sentences, the labs' 2A/2B data made anew: 1,500 take about 10 s.
 
     A clip depends on the seed and its own number alone, whatever the count; its voice on its number alone.
-    progress: called with (clips done, count) about every 50 clips.
     """
-    noisy = np.empty((count, SAMPLES), np.float32)
-    clean = np.empty((count, SAMPLES), np.float32)
-    voices = one_voice_a_speaker()
-    spoken: list[tuple[str, str]] = []
+    voices = espeak.one_voice_a_speaker()
     for start in range(0, count, _BATCH):
         clips = [_draw(number, seed, voices) for number in range(start, min(start + _BATCH, count))]
-        part = slice(start, start + len(clips))
-        clean[part] = _clean(clips)
-        noisy[part] = clean[part] + _noise(clips, clean[part])
-        spoken += [(clip.voice, clip.text) for clip in clips]
-        if progress is not None:
-            progress(len(spoken), count)
-    return SpokenPairs(noisy, clean, [v for v, _ in spoken], [t for _, t in spoken], _snr_db(noisy, clean))
-
-
-def speaker(voice: str) -> str:
-    """Whose voice this is: `en-us+f2` and `en+f2` are f2's, and so are `en+steph` and `en+Steph3` steph's.
-
-    The variant sets the timbre (formants, pitch, breath); the accent only sets how words are pronounced. Variants whose
-    names differ by a number are versions of one speaker, but f1 to f5 and m1 to m8 are that many people.
-    """
-    return re.sub(r"(?<=[a-z]{2})\d+$", "", voice.partition("+")[2].casefold())
-
-
-def one_voice_a_speaker() -> list[str]:
-    """Each variant once, sorted by its name, with one accent, as people have: the accents take turns."""
-    by_variant = sorted((voice.partition("+")[::-1] for voice in espeak.voices()), key=lambda pair: pair[0])
-    variants = [(variant, [accent for *_, accent in group]) for variant, group in groupby(by_variant, lambda p: p[0])]
-    return [f"{accents[turn % len(accents)]}+{variant}" for turn, (variant, accents) in enumerate(variants)]
+        clean = _clean(clips)
+        noisy = clean + _noise(clips, clean)
+        for i, clip in enumerate(clips):
+            yield SpokenPair(noisy[i], clean[i], clip.voice, clip.text)
 
 
 def sentence(random: np.random.Generator) -> str:
@@ -164,9 +127,7 @@ def _clean(clips: list[_Clip]) -> np.ndarray:
     full, none = SPEECH_HZ
     spectrum *= (0.5 + 0.5 * np.cos(np.pi * np.clip((hertz - full) / (none - full), 0, 1))).astype(np.float32)
     length = speech.shape[1] * SAMPLE_RATE // espeak.SAMPLE_RATE
-    at_rate = fft.irfft(
-        spectrum, n=length, workers=-1
-    )  # the inverse pads with zeros: resampling without a second filter
+    at_rate = fft.irfft(spectrum, n=length, workers=-1)  # pads with zeros: resampling without a second filter
     edge = (length - SAMPLES) // 2
     cut = at_rate[:, edge : edge + SAMPLES]
     power = np.array([clip.power for clip in clips])
@@ -184,35 +145,3 @@ def _noise(clips: list[_Clip], clean: np.ndarray) -> np.ndarray:
     a, b, c = np.sum(band**2, axis=1), np.sum(band * floor, axis=1), np.sum(floor**2, axis=1) - wanted
     gain = (np.sqrt(b**2 - a * c) - b) / a
     return (gain[:, None] * band + floor).astype(np.float32)
-
-
-def _snr_db(noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Of each clip, in double precision: float64 (clip,). Clip by clip, or the whole set would be copied twice."""
-    pairs = [(c.astype(np.float64), n.astype(np.float64)) for n, c in zip(noisy, clean, strict=True)]
-    return np.array([10 * np.log10(np.sum(c**2) / np.sum((n - c) ** 2)) for c, n in pairs])
-
-
-def split_by_voice(
-    voices: Sequence[str], fractions: Mapping[str, float] = MappingProxyType(SPLIT), seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Share clips out so that no speaker is heard in two parts: for each part the clip numbers, sorted, int64.
-
-    voices: one a clip. fractions: of the clips, one a part; met as nearly as whole speakers allow. The same arguments
-    give the same split. Speakers with the most clips are placed first, so they land in the largest part.
-    Raises ValueError for fractions that are not positive or do not add up to 1, and for too few speakers to fill
-    every part.
-    """
-    if min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-9:
-        raise ValueError(f"fractions are {dict(fractions)}: they must be positive and add up to 1")
-    clips: dict[str, list[int]] = {}
-    for number, voice in enumerate(voices):
-        clips.setdefault(speaker(voice), []).append(number)
-    names = sorted(clips)
-    np.random.default_rng(seed).shuffle(names)
-    parts: dict[str, list[int]] = {part: [] for part in fractions}
-    for name in sorted(names, key=lambda name: -len(clips[name])):  # stable: equals stay shuffled
-        missing = {part: fractions[part] * len(voices) - len(have) for part, have in parts.items()}
-        parts[max(missing, key=missing.__getitem__)] += clips[name]
-    if not all(parts.values()):
-        raise ValueError(f"{len(names)} speakers are too few for {dict(fractions)}: each part needs at least one")
-    return {part: np.array(sorted(have), dtype=np.int64) for part, have in parts.items()}
