@@ -15,13 +15,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import torch
 
 from speechml.storage.progress import progress
 from stress_damage import KINDS as DAMAGES
 from stress_payloads import KINDS as PAYLOADS
 from stress_reader import LIMIT_MB, LIMIT_S, Reader
+from stress_resume import make_features
 
 COMMANDS, RESUMES = 20, 8  # at most as many are run as commands
 QUIET = ("callbacks.listening=null", "callbacks.figures=null", "trainer.max_epochs=2", "checkpoint.every_n_steps=1")
@@ -84,14 +84,9 @@ def program(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[st
 
 def trained(place: Path, pool: ThreadPoolExecutor) -> list[bytes]:
     """Checkpoints of a filter and of a classifier, trained in `place / "work"`."""
-    work, draws = place / "work", np.random.default_rng(0)
+    work = place / "work"
     work.mkdir()
-    labels = np.repeat([0, 1, 2], 60)
-    np.savez(
-        work / "features.npz",
-        Xdata=np.exp(0.3 * draws.standard_normal((180, 12))) + labels[:, None],
-        Ydata=labels[:, None],
-    )
+    make_features(work / "features.npz")
     for done in pool.map(lambda words: program("speechml-train", *words, cwd=work), (FIR, MLP)):
         if done.returncode:
             raise SystemExit(f"nothing to damage: {done.stderr}")

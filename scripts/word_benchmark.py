@@ -85,13 +85,13 @@ def opened(root: Path, folder: str) -> SpeechCommands:
     return SpeechCommands(str(root), words=list(WORDS), split="random", **common)
 
 
-def _packed(data: Any, front: FrontEnd) -> Iterator[Tensor]:
+def _packed(data: SpeechCommands, front: FrontEnd) -> Iterator[Tensor]:
     numbers = torch.randperm(len(data.item_names))
     for batch in numbers.split(BATCH):
         yield front(data.load_batch(IndexBatch("train", 0, batch)).waveform)
 
 
-def _delivery(data: Any, files: list[Path], rounds: int) -> None:
+def _delivery(data: SpeechCommands, files: list[Path], rounds: int) -> None:
     front = FrontEnd("complex")
     ways: dict[str, Any] = {
         f"DataLoader, {workers} workers": torch.utils.data.DataLoader(
@@ -136,7 +136,9 @@ def _plain_steps(files: list[Path], workers: int, device: torch.device) -> Itera
             yield
 
 
-def _own_steps(data: Any, half: bool, waits: list[tuple[float, float]], device: torch.device) -> Iterator[None]:
+def _own_steps(
+    data: SpeechCommands, half: bool, waits: list[tuple[float, float]], device: torch.device
+) -> Iterator[None]:
     """Speechml's step: gather, front end, channels last, and bfloat16 where `half`; seconds for data and in all."""
     task = _task().to(device)
     task.setup_for(data)
@@ -158,7 +160,7 @@ def _own_steps(data: Any, half: bool, waits: list[tuple[float, float]], device: 
             yield
 
 
-def _training(data: Any, files: list[Path], steps: int, rounds: int) -> None:
+def _training(data: SpeechCommands, files: list[Path], steps: int, rounds: int) -> None:
     cpu = torch.device("cpu")
     waits: list[tuple[float, float]] = []
     ways = {
