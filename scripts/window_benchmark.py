@@ -38,7 +38,6 @@ def _window_times(model: str, frames: int, repeats: int) -> dict[str, Times]:
     from omegaconf import OmegaConf
 
     from speechml.models import STFTCNN2d
-    from speechml.signal.stft import windows as views
 
     node = _composed("model", model).net
     options = {k: v for k, v in OmegaConf.to_container(node).items() if k not in ("_target_", "bins")}  # type: ignore[union-attr]
@@ -46,7 +45,7 @@ def _window_times(model: str, frames: int, repeats: int) -> dict[str, Times]:
     batch, context = 128, net.frames - 1
     spectrogram = torch.rand(1, frames + context, net.bins)
     target = torch.rand(frames, net.bins)
-    rows = views(spectrogram, net.frames)[0][:, None]
+    rows = spectrogram[0].unfold(0, net.frames, 1).transpose(1, 2)[:, None]
 
     @torch.no_grad()
     def infer(at_once: bool) -> tuple[Tensor, ...]:

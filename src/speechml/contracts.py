@@ -194,6 +194,19 @@ class Task(Protocol):
     def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a training batch, a scalar, and further scalars to log by their names."""
 
+    def evaluate_batch(self, batch: Any, testing: bool) -> dict[str, Tensor]:
+        """What is kept of each item that is scored, as columns by name, (batch, ...) each; they become `items`."""
+
+    def build_optimization(self, steps: int) -> Any:
+        """Build optimiser and schedule of a training of so many optimiser steps, for `configure_optimizers` to give.
+
+        Raises UserError where a constructor refuses its arguments."""
+
+    def add_metrics(self, nodes: Config) -> None:
+        """Score by these metrics of torchmetrics as well; the names of the nodes are those of the scores.
+
+        Raises UserError where one is no metric, or does not take what the task predicts."""
+
     def prediction_columns(self) -> dict[str, np.ndarray]:
         """What predictions.npz holds beside the rows of items, as the names of the classes."""
 

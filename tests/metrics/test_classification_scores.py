@@ -36,6 +36,7 @@ def test_confusions_are_counted_by_row_of_what_was_said() -> None:
     assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.floats(0, 1))
 def test_the_interval_is_wilsons(count: int, share: float) -> None:
     right = round(share * count)

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 
 from speechml.models import STFTCNN1d, STFTCNN2d
 from speechml.models.stft_cnn import ACTIVATIONS, INPUTS, OUTPUTS
-from speechml.signal.stft import windows
+
+
+def windows(spectrogram: torch.Tensor, frames: int) -> torch.Tensor:
+    """Every run of `frames` frames. Shape: (batch, time, bins) -> (batch, time - frames + 1, frames, bins)."""
+    return spectrogram.unfold(-2, frames, 1).transpose(-1, -2)
 
 
 def test_shapes_are_the_homeworks() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import SHARED, needs_shared
-from speechml.signal.stft import ISTFT, STFT, num_frames, overlap_add, phase, valid_length, windows
+from speechml.signal.stft import ISTFT, STFT, num_frames, overlap_add, phase, valid_length
 from speechml.storage import audio
 
 SIZES = [(1024, 512), (1024, 256), (512, 128), (400, 160), (64, 20)]
@@ -57,6 +57,7 @@ def test_the_inverse_of_changed_magnitudes_is_librosas(n_fft: int, hop: int) -> 
     np.testing.assert_allclose(own, librosa.istft(changed.numpy().T, hop_length=hop, n_fft=n_fft), atol=1e-5)
 
 
+@settings(deadline=None)
 @given(samples=st.integers(0, 5000), hop=st.integers(1, 600))
 def test_frames_and_lengths_count_what_they_say(samples: int, hop: int) -> None:
     assert num_frames(samples, hop) == len(range(0, samples + 1, hop))
@@ -93,15 +94,6 @@ def test_overlap_add_is_the_sum_of_shifted_frames(count: int, n_fft: int, hop: i
     for i in range(count):
         expected[:, i * hop : i * hop + n_fft] += frames[:, i]
     torch.testing.assert_close(overlap_add(frames, hop), expected)
-
-
-def test_windows_are_views_into_one_spectrogram() -> None:
-    spectrogram = torch.rand(2, 50, 33)
-    found = windows(spectrogram, 20)
-    assert found.shape == (2, 31, 20, 33)
-    assert found.untyped_storage().data_ptr() == spectrogram.untyped_storage().data_ptr()
-    for t in (0, 7, 30):
-        assert torch.equal(found[:, t], spectrogram[:, t : t + 20])
 
 
 @pytest.mark.parametrize(("n_fft", "hop"), [(1024, 0), (1024, 513), (1, 1), (1023, 256)])

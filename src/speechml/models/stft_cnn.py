@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +19,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 INPUTS = ("magnitude", "log")
 OUTPUTS = ("relu", "softplus", "mask")
-LOG_FLOOR = (
-    1e-4  # added before the logarithm: about the magnitude of a 16-bit recording's rounding (1.7e-4 for n_fft 1024)
-)
+LOG_FLOOR = 1e-4  # added before the logarithm: about the magnitude of 16 bits' rounding (1.7e-4 for n_fft 1024)
 
 Pair = tuple[int, int]  # along time (frames), along frequency (bins)
 
@@ -49,19 +47,12 @@ class STFTCNN2d(nn.Module):
     """
 
     def __init__(
-        self,
-        bins: int = 513,
-        frames: int = 20,
-        channels: Sequence[int] = (16, 32, 32),
+        self, bins: int = 513, frames: int = 20, channels: Sequence[int] = (16, 32, 32),
         kernels: Sequence[Sequence[int]] = ((4, 5), (3, 5), (2, 5)),
         strides: Sequence[Sequence[int]] = ((2, 2), (2, 2), (1, 2)),
-        pooling: Sequence[Sequence[int]] = ((1, 1), (1, 1), (1, 1)),
-        activation: str = "relu",
-        output: str = "softplus",
-        inputs: str = "magnitude",
-        batch_norm: bool = False,
-        dropout: float = 0.0,
-    ) -> None:
+        pooling: Sequence[Sequence[int]] = ((1, 1), (1, 1), (1, 1)), activation: str = "relu", output: str = "softplus",
+        inputs: str = "magnitude", batch_norm: bool = False, dropout: float = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__()
         for name, value, known in (
             ("activation", activation, tuple(ACTIVATIONS)), ("output", output, OUTPUTS), ("inputs", inputs, INPUTS),
@@ -127,7 +118,7 @@ class STFTCNN2d(nn.Module):
         return field[0], field[1]
 
     def describe(self) -> str:
-        """One sentence: what goes in, what a map element sees, how many parameters."""
+        """Say in one sentence what goes in, what a map element sees, how many parameters there are."""
         return (
             f"{type(self).__name__}: windows of {self.frames} x {self.bins} (frames x bins), last map "
             f"{self.map[0]} x {self.map[1]} x {self.map[2]} (channels x frames x bins), of which each element sees "
@@ -150,8 +141,9 @@ class STFTCNN2d(nn.Module):
             x = F.max_pool2d(self.activation(norm(x))[:, :, skip[1] :], pool)
         return self._out(self.linear(self.dropout(x.flatten(1))), magnitudes[:, 0, -1])
 
-    def _layers(self) -> Any:
-        return zip(self.convolutions, self.norms, self.strides, self.pooling, self.skipped, strict=True)
+    def _layers(self) -> Iterator[tuple[nn.Conv2d, nn.Module, Pair, Pair, Pair]]:
+        convolutions = cast("Iterator[nn.Conv2d]", self.convolutions)
+        return zip(convolutions, self.norms, self.strides, self.pooling, self.skipped, strict=True)
 
     def all_windows(self, spectrogram: Tensor) -> Tensor:
         """What `forward` gives for every window of consecutive frames, each layer computed once for all of them.
@@ -213,18 +205,10 @@ class STFTCNN1d(STFTCNN2d):
     """
 
     def __init__(
-        self,
-        bins: int = 513,
-        channels: Sequence[int] = (16, 32),
-        kernels: Sequence[int] = (16, 8),
-        strides: Sequence[int] = (4, 3),
-        pooling: Sequence[int] = (1, 1),
-        activation: str = "relu",
-        output: str = "softplus",
-        inputs: str = "magnitude",
-        batch_norm: bool = False,
-        dropout: float = 0.0,
-    ) -> None:
+        self, bins: int = 513, channels: Sequence[int] = (16, 32), kernels: Sequence[int] = (16, 8),
+        strides: Sequence[int] = (4, 3), pooling: Sequence[int] = (1, 1), activation: str = "relu",
+        output: str = "softplus", inputs: str = "magnitude", batch_norm: bool = False, dropout: float = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__(
             bins, 1, channels, [(1, k) for k in kernels], [(1, s) for s in strides], [(1, p) for p in pooling],
             activation, output, inputs, batch_norm, dropout,

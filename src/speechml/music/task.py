@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol, cast
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.config.instantiate import build
-from speechml.errors import UserError
-from speechml.music.data import GenreFeatures
+from speechml.contracts import Config, DataModule, FeatureBatch, ItemKind
 from speechml.music.loudness import COLUMNS
 from speechml.signal.standardise import Standardise
 from speechml.tasks.classification import Classification
 
 
-class FeatureClassifier(Classification):
+class RowData(DataModule, Protocol):
+    """What a classifier of features asks of a data module besides."""
+
+    def rows_to_fit(self) -> Tensor:
+        """The rows whose mean and deviation normalise the features. Shape: (rows, column)."""
+
+
+class FeatureClassifier(Classification[FeatureBatch]):
     """A classifier of feature rows: some columns, brought to mean 0 and standard deviation 1, into a network.
 
     Args:
@@ -29,27 +35,22 @@ class FeatureClassifier(Classification):
     Shape of `forward`: (batch, 12) -> (batch, classes) logits; the 12 features of `signal.loudness.music_features`.
     """
 
+    kind = ItemKind.ROWS
+    data_choices = "data=genre_features"
     sample_rate = None
 
     def __init__(
-        self, net: dict[str, Any], columns: list[str] | None = None, log: list[str] | None = None,
+        self, net: Config, columns: list[str] | None = None, log: list[str] | None = None,
         classes: list[str] | None = None,
-        label_smoothing: float = 0.0, optimizer: dict[str, Any] | None = None, scheduler: dict[str, Any] | None = None,
+        label_smoothing: float = 0.0, optimizer: Config | None = None, scheduler: Config | None = None,
     ) -> None:  # fmt: skip
         super().__init__(classes, label_smoothing, optimizer, scheduler)
         chosen = list(COLUMNS) if columns is None else columns
         self.front_end = Standardise(numbers(chosen, "columns"), numbers(log or [], "log"))
         self.net = build(net, where="model.net", inputs=len(chosen), classes=len(self.classes))
 
-    @classmethod
-    def check_data(cls, data: Any) -> None:
-        if not isinstance(data, GenreFeatures):
-            raise UserError(
-                f"{cls.__name__} learns from rows of features, which {type(data).__name__} has not; choose data=genre_features"
-            )
-
-    def prepare(self, data: Any) -> None:
-        self.front_end.fit(data.rows_to_fit().to(self.device))
+    def prepare(self, data: DataModule) -> None:
+        self.front_end.fit(cast("RowData", data).rows_to_fit().to(self.device))
 
     def forward(self, features: Tensor) -> Tensor:
         if features.dim() != 2 or features.shape[1] != len(COLUMNS):
@@ -57,11 +58,10 @@ class FeatureClassifier(Classification):
         out: Tensor = self.net(self.front_end(features))
         return out
 
-    def network_input(self, batch: Any) -> Tensor:
-        features: Tensor = batch.features
-        return features
+    def network_input(self, batch: FeatureBatch) -> Tensor:
+        return batch.features
 
-    def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def training_loss(self, batch: FeatureBatch) -> tuple[Tensor, dict[str, Tensor]]:
         logits, label = self(batch.features).float(), self.labels(batch)
         loss = F.cross_entropy(logits, label, label_smoothing=self.label_smoothing)
         return loss, {"acc": (logits.detach().argmax(1) == label).float().mean()}

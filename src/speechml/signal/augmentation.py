@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from speechml.signal.random import key, uniform
-
-Noise = Callable[[Tensor, int], Tensor]  # chances (batch, 2) in [0, 1), samples -> (batch, 1, samples)
 
 
 class Augmentation(NamedTuple):
@@ -34,7 +31,7 @@ class Augmentation(NamedTuple):
     frequency_mask: int = 10
     mix: float = 0.0
 
-    def refuse_nonsense(self) -> None:
+    def check(self) -> None:
         """Raises ValueError for figures that mean nothing."""
         low, high = self.snr_db
         others = [value for name, value in self._asdict().items() if name != "snr_db"]
@@ -45,25 +42,32 @@ class Augmentation(NamedTuple):
             )
 
     def waveforms(
-        self, clips: Tensor, sample_rate: int, seed: int, epoch: int, numbers: Tensor, noise: Noise
+        self, clips: Tensor, sample_rate: int, seed: int, epoch: int, numbers: Tensor, noise: Tensor | None
     ) -> Tensor:
-        """Shift, speed, noise and gain. Shape: clips (batch, 1, time), numbers (batch,) -> (batch, 1, time)."""
+        """Shift, speed, noise and gain.
+
+        Shape: clips, noise (batch, 1, time), numbers (batch,) -> (batch, 1, time); the noise is that of `noise_chances`.
+        """
         draws = uniform(key("waveform", seed, epoch), numbers, 8)
         both_ways = 2 * draws - 1
         if self.shift_s or self.speed:
             clips = moved(clips, 1 + self.speed * both_ways[:, 0], self.shift_s * sample_rate * both_ways[:, 1])
         if self.noise:
+            if noise is None:
+                raise ValueError(
+                    "noise is to be added and the batch has none; the data module gives it when asked for it"
+                )
             low, high = self.snr_db
             chosen = draws[:, 4] < self.noise
-            mixed = at_snr(clips, noise(draws[:, 2:4], clips.shape[-1]), low + (high - low) * draws[:, 5])
+            mixed = at_snr(clips, noise, low + (high - low) * draws[:, 5])
             clips = torch.where(chosen[:, None, None], mixed, clips)
         return clips * 10 ** (self.gain_db * both_ways[:, 6] / 20)[:, None, None] if self.gain_db else clips
 
-    def partners(self, seed: int, epoch: int, numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Which of `count` clips each is mixed with, and the weight of its own. Shape: numbers (batch,) -> (batch,) twice."""
+    def weights(self, seed: int, epoch: int, numbers: Tensor) -> Tensor:
+        """The weight of each clip in its mixture with its partner. Shape: numbers (batch,) -> (batch,)."""
         draws = uniform(key("mix", seed, epoch), numbers, 3)
         weight = torch.sin(torch.pi / 2 * draws[:, 1]).square()  # the inverse of Beta(1/2, 1/2)'s distribution function
-        return (draws[:, 0] * count).long(), torch.where(draws[:, 2] < self.mix, weight, torch.ones_like(weight))
+        return torch.where(draws[:, 2] < self.mix, weight, torch.ones_like(weight))
 
     def spectrograms(self, spectrograms: Tensor, seed: int, epoch: int, numbers: Tensor) -> Tensor:
         """Masks. Shape: spectrograms (batch, channel, bins, frames), numbers (batch,) -> the same."""
@@ -74,6 +78,21 @@ class Augmentation(NamedTuple):
                 draws = uniform(key(f"{what} masks", seed, epoch), numbers, 2 * count).view(-1, count, 2)
                 spectrograms = masked(spectrograms, draws, longest, axis)
         return spectrograms
+
+
+def noise_chances(seed: int, epoch: int, numbers: Tensor) -> Tensor:
+    """Which noise is added to each clip. Shape: numbers (batch,) -> (batch, 2) in [0, 1): recording and place in it."""
+    return uniform(key("waveform", seed, epoch), numbers, 8)[:, 2:4]
+
+
+def partner_places(seed: int, epoch: int, numbers: Tensor, count: int) -> Tensor:
+    """Which of `count` training clips each is mixed with. Shape: numbers (batch,) -> (batch,)."""
+    return (uniform(key("mix", seed, epoch), numbers, 3)[:, 0] * count).long()
+
+
+def partner_seed(seed: int) -> int:
+    """The seed by which a partner is varied, apart from that of the clip that it is mixed with."""
+    return key("partner", seed)
 
 
 def moved(clips: Tensor, speed: Tensor, shift: Tensor) -> Tensor:

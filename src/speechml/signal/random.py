@@ -1,4 +1,7 @@
-"""Randomness without a state: every draw is a function of a key and an index, on any device, in any order."""
+"""Randomness without a state: every draw is a function of a key and an index, on any device, in any order.
+
+torch's generators give draws in sequence only: a clip's would depend on its place in the batch, and on the rank.
+"""
 
 import hashlib
 

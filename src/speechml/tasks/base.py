@@ -1,81 +1,93 @@
-"""What all tasks share: optimiser and schedule, randomness by epoch, scores item by item."""
+"""What all tasks share: optimiser and schedule, randomness by epoch, one way from batches to scores."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from speechml import contracts
+from speechml.contracts import Config, DataModule, DataSpec, ItemKind
+from speechml.errors import UserError
 from speechml.signal.random import key
 from speechml.tasks.optimizer import build_optimization
 
 if TYPE_CHECKING:
+    from speechml.metrics.custom import CustomMetrics
     from speechml.tasks.optimizer import Optimization
 
 
-class Task(pl.LightningModule):
+class Batch(Protocol):
+    """Items of any kind."""
+
+    @property
+    def indices(self) -> Tensor:
+        """Their numbers. Shape: (batch,)."""
+
+
+TrainBatch = TypeVar("TrainBatch", bound=Batch)
+EvalBatch = TypeVar("EvalBatch", bound=Batch)
+Row = dict[str, Any]  # columns of one item: a number, or an array, by name
+
+
+class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
     """Base of the tasks; `net` is the network.
 
     Args:
         optimizer, scheduler: config nodes; needed for training only.
     """
 
+    kind: ClassVar[ItemKind]  # what it learns from
+    data_choices: ClassVar[str] = ""  # what a person may choose of it
     headline_scores: tuple[str, ...] = ()  # by which runs are compared in TensorBoard
-    net: Any
+    loss_name = "loss"
+    own_scores: ClassVar[tuple[str, ...]] = ("loss",)  # names that no metric of a config may have
+    test_only: ClassVar[str] = ""  # scores with this in their name are not logged of a validation
+    net: nn.Module
 
-    def __init__(self, optimizer: dict[str, Any] | None = None, scheduler: dict[str, Any] | None = None) -> None:
+    def __init__(self, optimizer: Config | None = None, scheduler: Config | None = None) -> None:
         super().__init__()
         self.optimizer_node, self.scheduler_node = optimizer or {}, scheduler
         self._optimization: Optimization | None = None  # built ahead of the training that takes it
-        self.items: dict[int, dict[str, Any]] = {}  # scores of each item of the part being scored
+        self.items: dict[int, Row] = {}  # of the splits being scored, by number
         self.scores: dict[str, float] = {}  # what the last test gave
         self.losses: dict[int, tuple[int, dict[str, Tensor]]] = {}  # of this epoch, by batch: its items, what is logged
+        self.metrics: CustomMetrics | None = None
 
     @classmethod
-    def check_data(cls, data: Any) -> None:
-        """Refuse a data module of another kind than the task learns from, before anything is built.
+    def check_data(cls, spec: DataSpec) -> None:
+        """Raises UserError where the data are of another kind than the task learns from."""
+        if spec.kind is not cls.kind:
+            raise UserError(
+                f"{cls.__name__} learns from {cls.kind.value}, and the data are {spec.kind.value}",
+                fix=f"choose {cls.data_choices}",
+            )
 
-        Raises:
-            UserError: it is of another kind.
-        """
-        raise TypeError(f"{cls.__name__} does not say whether it learns from {type(data).__name__}")
-
-    def setup_for(self, data: Any) -> None:
+    def setup_for(self, data: DataModule) -> None:
         """Agree with the data module on what a training item is.
 
         Raises:
             UserError: the task cannot learn from such data.
         """
-        raise TypeError(f"{type(self).__name__} does not say whether it learns from {type(data).__name__}")
+        self.check_data(data.spec)
 
-    def prepare(self, data: Any) -> None:
-        """Fit to the training part, before the first step, what is not learned; nothing by default."""
+    def prepare(self, data: DataModule) -> None:
+        """Fit to the training split, before the first step, what is not learned; nothing by default."""
 
-    def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def training_loss(self, batch: TrainBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a training batch and what else is logged of it, by its name."""
-        raise TypeError(f"{type(self).__name__} has no loss for {type(batch).__name__}")
+        raise NotImplementedError
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        loss, others = self.training_loss(batch)
-        count = len(batch.indices)
-        # An optimiser that computes a batch several times leaves the values of the last.
-        # Copied: the value of a mean may be a view that keeps a tensor of the batch's size alive.
-        values = {name: value.detach().clone() for name, value in {"loss": loss, **others}.items()}
-        self.losses[batch_idx] = count, values
-        return loss
+    def evaluate_batch(self, batch: EvalBatch, testing: bool) -> dict[str, Tensor]:
+        """What is kept of each item that is scored, as columns by name. Shape: (batch, ...) each."""
+        raise NotImplementedError
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
-        if not self.trainer.is_last_batch:
-            return
-        # Logged once an epoch: Lightning's logging of a step costs more than a step of a small network.
-        items = sum(count for count, _ in self.losses.values())
-        names = next(iter(self.losses.values()))[1]
-        sums = {name: sum(count * values[name] for count, values in self.losses.values()) for name in names}
-        means = {f"train/{name}": total / items for name, total in sums.items()}
-        self.log_dict(means, on_step=False, on_epoch=True, batch_size=items, sync_dist=True)
+    def compute_scores(self, split: str, rows: list[Row]) -> dict[str, float]:
+        """Scores `split/...` of items, from their columns."""
+        raise NotImplementedError
 
     def prediction_columns(self) -> dict[str, np.ndarray]:
         """What predictions.npz holds beside the rows of items."""
@@ -84,6 +96,28 @@ class Task(pl.LightningModule):
     def describe(self) -> str:
         """One sentence about the network, for the person who trains it."""
         return f"{type(self.net).__name__}: {sum(p.numel() for p in self.parameters()):,} parameters"
+
+    def add_metrics(self, nodes: Config) -> None:
+        """Score by metrics of torchmetrics as well, each under its name in `nodes`.
+
+        Raises:
+            UserError: no such metric, or one that does not take what the task gives it.
+        """
+        for name in nodes:
+            if name in self.own_scores or not name.isidentifier():
+                raise UserError(f"metrics.{name} is no name for a further score", fix="choose another")
+        self.metrics = self.build_metrics(nodes) if nodes else None
+
+    def build_metrics(self, nodes: Config) -> CustomMetrics:  # noqa: ARG002 (for tasks that know more)
+        """The metrics of a config, for what the task predicts.
+
+        Raises:
+            UserError: as `add_metrics`.
+        """
+        raise UserError(f"{type(self).__name__} gives nothing to metrics of torchmetrics", fix="leave metrics out")
+
+    def update_metrics(self, split: str, rows: list[Row]) -> None:
+        """Give metrics the items of a split, where they have not been given them batch by batch."""
 
     def build_optimization(self, steps: int) -> Optimization:
         """Build optimiser and schedule of a training of so many optimiser steps, and keep them until it begins.
@@ -100,8 +134,8 @@ class Task(pl.LightningModule):
         self._optimization = None  # a further training has another length
         return built
 
-    def _data(self) -> Any:
-        return self.trainer.datamodule  # type: ignore[attr-defined]
+    def _data(self) -> DataModule:
+        return self.trainer.datamodule  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
 
     def on_fit_start(self) -> None:
         self.prepare(self._data())  # the same again when a run is resumed, whose checkpoint then has the last word
@@ -111,17 +145,84 @@ class Task(pl.LightningModule):
         # Dropout draws from torch's one generator: set by the epoch, a resumed run draws as one that never stopped.
         torch.manual_seed(key("epoch", self._data().seed, self.trainer.current_epoch, self.trainer.global_rank))
 
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
+        loss, others = self.training_loss(batch)
+        count = len(batch.indices)
+        # An optimiser that computes a batch several times leaves the values of the last.
+        # Copied: the value of a mean may be a view that keeps a tensor of the batch's size alive.
+        values = {name: value.detach().clone() for name, value in {"loss": loss, **others}.items()}
+        self.losses[batch_idx] = count, values
+        return loss
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
+        if not self.trainer.is_last_batch:
+            return
+        # Logged once an epoch: Lightning's logging of a step costs more than a step of a small network.
+        items = sum(count for count, _ in self.losses.values())
+        names = next(iter(self.losses.values()))[1]
+        sums = {name: sum(count * values[name] for count, values in self.losses.values()) for name in names}
+        means = {f"train/{name}": total / items for name, total in sums.items()}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=items, sync_dist=True)
+
     def on_validation_epoch_start(self) -> None:
-        self.items = {}
+        self._begin_scoring(["val"])
 
     def on_test_epoch_start(self) -> None:
+        self._begin_scoring(list(self._data().scored_items()))
+
+    def _begin_scoring(self, splits: list[str]) -> None:
         self.items = {}
+        if self.metrics is not None:
+            self.metrics.reset(splits, self.device)
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
+        self._evaluate(batch, testing=False)
+
+    def test_step(self, batch: EvalBatch, batch_idx: int) -> None:  # noqa: ARG002
+        self._evaluate(batch, testing=True)
+
+    def _evaluate(self, batch: EvalBatch, testing: bool) -> None:
+        columns = self.evaluate_batch(batch, testing)
+        values = (c.tolist() if c.dim() == 1 else c.cpu().numpy() for c in columns.values())
+        for number, *row in zip(batch.indices.tolist(), *values, strict=True):
+            self.items[number] = dict(zip(columns, row, strict=True))
+
+    def on_validation_epoch_end(self) -> None:
+        # Progress and model selection read these; they are equal on all ranks because every rank has all items.
+        self.items = gather_from_ranks(self.items)
+        self.log_dict(self._split_scores("val", sorted(self.items), self.test_only), batch_size=1)
+
+    def on_test_epoch_end(self) -> None:
+        self.items = gather_from_ranks(self.items)
+        self.scores = {}
+        for split, numbers in self._data().scored_items().items():
+            self.scores |= self._split_scores(split, [i for i in sorted(numbers) if i in self.items])
+        self.log_dict(self.scores, batch_size=1)
+
+    def _split_scores(self, split: str, numbers: list[int], without: str = "") -> dict[str, float]:
+        """The task's own scores of a split, but those with `without` in their name, and those of custom metrics."""
+        rows = [self.items[number] for number in numbers]
+        if not rows:  # a limit of batches may leave a split out
+            return {}
+        scores = self.compute_scores(split, rows)
+        if without:
+            scores = {name: value for name, value in scores.items() if without not in name}
+        if self.metrics is not None:
+            self.update_metrics(split, rows)
+            scores = self.metrics.compute(split) | scores
+        return scores
 
 
-def gather_from_ranks(items: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+def gather_from_ranks(items: dict[int, Row]) -> dict[int, Row]:
     """The items of every rank together."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return items
-    shares: list[Any] = [None] * torch.distributed.get_world_size()
+    shares: list[dict[int, Row]] = [{} for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather_object(shares, items)
-    return {index: scores for share in shares for index, scores in share.items()}
+    return {index: row for share in shares for index, row in share.items()}
+
+
+def missing_members(module: pl.LightningModule) -> list[str]:
+    """Names that `contracts.Task` asks for and a module, perhaps an ordinary one of the user's, has not."""
+    members = [*contracts.Task.__annotations__, *vars(contracts.Task)]
+    return [name for name in members if not name.startswith("_") and not hasattr(module, name)]

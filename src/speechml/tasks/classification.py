@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from speechml.contracts import ClipBatch, Config, DataModule, FeatureBatch
 from speechml.errors import UserError
-from speechml.metrics.classification import class_scores
-from speechml.tasks.base import Task, gather_from_ranks
+from speechml.metrics.classification import class_scores, softmax
+from speechml.tasks.base import Row, Task
+
+if TYPE_CHECKING:
+    from speechml.metrics.custom import CustomMetrics
 
 
-class Classification(Task):
+LabelledBatch = TypeVar("LabelledBatch", ClipBatch, FeatureBatch)
+
+
+class Classification(Task[LabelledBatch, LabelledBatch]):
     """Base of the classifiers: cross entropy; every item is scored once.
 
     Args:
@@ -22,12 +29,13 @@ class Classification(Task):
         optimizer, scheduler: config nodes; needed for training only.
     """
 
-    headline_scores = ("acc", "macro_f1", "loss")
+    headline_scores = own_scores = ("acc", "macro_f1", "loss")
     loss_name = "cross entropy"
+    test_only = "recall"
 
     def __init__(
-        self, classes: list[str] | None = None, label_smoothing: float = 0.0,
-        optimizer: dict[str, Any] | None = None, scheduler: dict[str, Any] | None = None,
+        self, classes: list[str] | None = None, label_smoothing: float = 0.0, optimizer: Config | None = None,
+        scheduler: Config | None = None,
     ) -> None:  # fmt: skip
         super().__init__(optimizer, scheduler)
         if not 0 <= label_smoothing < 1:
@@ -37,56 +45,54 @@ class Classification(Task):
         self.outputs: Tensor  # numbers of the outputs that the classes of the data are
         self.register_buffer("outputs", torch.arange(len(self.classes)), persistent=False)
 
-    def setup_for(self, data: Any) -> None:
-        self.check_data(data)
-        strange = [name for name in data.classes if name not in self.classes]
-        if strange:
-            raise UserError(f"the model knows no class {', '.join(strange)}; it knows {', '.join(self.classes)}")
-        self.outputs = torch.tensor([self.classes.index(name) for name in data.classes], device=self.outputs.device)
+    def setup_for(self, data: DataModule) -> None:
+        super().setup_for(data)
+        classes = data.spec.classes
+        unknown = [name for name in classes if name not in self.classes]
+        if unknown:
+            raise UserError(f"the model knows no class {', '.join(unknown)}; it knows {', '.join(self.classes)}")
+        self.outputs = torch.tensor([self.classes.index(name) for name in classes], device=self.outputs.device)
 
     def describe(self) -> str:
         return f"{super().describe()}, {len(self.classes)} classes: {', '.join(self.classes)}"
 
-    def network_input(self, batch: Any) -> Tensor:
+    def network_input(self, batch: LabelledBatch) -> Tensor:
         """What the network is given of a batch when it is scored; each task's own."""
-        raise TypeError(f"{type(self).__name__} takes nothing from {type(batch).__name__}")
+        raise NotImplementedError
 
-    def labels(self, batch: Any) -> Tensor:
+    def labels(self, batch: LabelledBatch) -> Tensor:
         """Numbers of the outputs that are right. Shape: (batch,)."""
         return self.outputs[batch.label]
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
-        self._score(batch)
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        self._score(batch)
-
-    def _score(self, batch: Any) -> None:
+    def evaluate_batch(self, batch: LabelledBatch, testing: bool) -> dict[str, Tensor]:  # noqa: ARG002 (the same in both)
         # Scores are not rounded to the precision of training.
         with torch.autocast(self.device.type, enabled=False):
-            logits = self(self.network_input(batch)).float().cpu().numpy()
-        labels = self.labels(batch).tolist()
-        for number, row, label in zip(batch.indices.tolist(), logits, labels, strict=True):
-            self.items[number] = {"logits": row, "label": label}
+            logits = self(self.network_input(batch)).float()
+        return {"logits": logits, "label": self.labels(batch)}
 
-    def on_validation_epoch_end(self) -> None:
-        self.items = gather_from_ranks(self.items)
-        found = self._scores("val", sorted(self.items))
-        self.log_dict({k: v for k, v in found.items() if "recall" not in k}, batch_size=1)
+    def compute_scores(self, split: str, rows: list[Row]) -> dict[str, float]:
+        scores = class_scores(*_columns(rows), self.classes)
+        return {f"{split}/{name}": value for name, value in scores.items()}
 
-    def on_test_epoch_end(self) -> None:
-        self.items = gather_from_ranks(self.items)
-        self.scores = {}
-        for part, numbers in self._data().scored_items().items():
-            self.scores |= self._scores(part, [number for number in sorted(numbers) if number in self.items])
-        self.log_dict(self.scores, batch_size=1)
+    def build_metrics(self, nodes: Config) -> CustomMetrics:
+        from speechml.metrics.custom import CustomMetrics
 
-    def _scores(self, part: str, numbers: list[int]) -> dict[str, float]:
-        if not numbers:  # a limit of batches may leave a part out
-            return {}
-        logits = torch.from_numpy(np.stack([self.items[number]["logits"] for number in numbers]))
-        labels = torch.tensor([self.items[number]["label"] for number in numbers])
-        return {f"{part}/{name}": value for name, value in class_scores(logits, labels, self.classes).items()}
+        count = len(self.classes)
+        labels = torch.arange(count).repeat(2)
+        probabilities = torch.rand(2 * count, count, generator=torch.Generator().manual_seed(0)).softmax(1)
+        known = {"num_classes": count, "num_labels": count, "task": "multiclass"}
+        return CustomMetrics(nodes, known, (probabilities, labels), gathered=True)
+
+    def update_metrics(self, split: str, rows: list[Row]) -> None:
+        logits, labels = _columns(rows)
+        if self.metrics is not None:
+            probabilities = torch.from_numpy(softmax(logits.numpy())).float()
+            self.metrics.update(split, probabilities.to(self.device), labels.to(self.device))
 
     def prediction_columns(self) -> dict[str, np.ndarray]:
         return {"classes": np.array(self.classes, dtype=str)}
+
+
+def _columns(rows: list[Row]) -> tuple[Tensor, Tensor]:
+    """Logits and labels of items. Shape: (items, classes), (items,)."""
+    return torch.from_numpy(np.stack([row["logits"] for row in rows])), torch.tensor([row["label"] for row in rows])

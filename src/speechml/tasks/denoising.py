@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import math
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from speechml.data.pairs import PairDataModule
-from speechml.errors import UserError
+from speechml.contracts import Config, DataModule, ItemKind, PairBatch, TrainingItems
 from speechml.metrics.perceptual import perceptual_scores
 from speechml.metrics.waveform import WAVEFORM_SCORES
-from speechml.tasks.base import Task, gather_from_ranks
-from speechml.tasks.stft_windows import Framing, cut_frames
+from speechml.tasks.base import Batch, Row, Task, TrainBatch
+
+if TYPE_CHECKING:
+    from speechml.metrics.custom import CustomMetrics
+    from speechml.tasks.streaming import Stream
 
 PERCEPTUAL = ("pesq", "stoi")
 PERCEIVED_IN_VALIDATION = 4  # recordings, about: both scores take more time than the network
 
 
-class DenoisingTask(Task):
+# The items of an epoch, from the length in samples of each training recording by its number, and the seed of their order.
+MakeItems = Callable[[dict[int, int], int], TrainingItems]
+
+
+class PairData(DataModule, Protocol):
+    """What denoisers ask of a data module besides."""
+
+    def set_training_items(self, make: MakeItems | None) -> None:
+        """Train on what a task makes of the recordings from now on, or on clips where `make` is None."""
+
+    def batches(self, split: str) -> Iterator[Batch]:
+        """Every training item of epoch 0, or recording of `val` or `test`, on the CPU."""
+
+
+class DenoisingTask(Task[TrainBatch, PairBatch]):
     """Base of the denoisers: validation and test on whole recordings.
 
     Args:
@@ -30,43 +46,38 @@ class DenoisingTask(Task):
     Shape of `forward`: (batch, 1, time) -> (batch, 1, time), any time.
     """
 
-    headline_scores = ("snr_db", "snr_gain_db", "si_sdr_db", "mse", "l1")  # by which runs are compared in TensorBoard
-    framing: Framing | None = None  # what a training item is, where it is not a clip
+    kind = ItemKind.PAIRS
+    data_choices = "data=spoken_pairs, wav_pairs or another of pairs"
+    headline_scores = ("snr_db", "snr_gain_db", "si_sdr_db", "mse", "l1")
+    own_scores = (*WAVEFORM_SCORES, *PERCEPTUAL, "loss")
+    test_only = "_input"
+    make_items: MakeItems | None = None  # what a training item is, where it is not a clip
 
-    def __init__(
-        self, sample_rate: int, optimizer: dict[str, Any] | None = None, scheduler: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, sample_rate: int, optimizer: Config | None = None, scheduler: Config | None = None) -> None:
         super().__init__(optimizer, scheduler)
         self.sample_rate = sample_rate
 
-    @classmethod
-    def check_data(cls, data: Any) -> None:
-        if not isinstance(data, PairDataModule):
-            raise UserError(
-                f"{cls.__name__} learns from pairs of noisy and clean recordings, which {type(data).__name__} has "
-                "not; choose data=spoken_pairs, wav_pairs or another of pairs"
-            )
+    def setup_for(self, data: DataModule) -> None:
+        super().setup_for(data)
+        cast("PairData", data).set_training_items(self.make_items)
 
-    def setup_for(self, data: Any) -> None:
-        self.check_data(data)
-        make = self.framing and partial(cut_frames, framing=self.framing, sample_rate=self.sample_rate)
-        data.set_training_items(make)
+    def training_items(self, data: DataModule) -> Iterator[TrainBatch]:
+        """Every training item of epoch 0, on the CPU."""
+        return cast("Iterator[TrainBatch]", cast("PairData", data).batches("train"))
 
-    def evaluate_batch(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
+    def stream(self, channels: int) -> Stream:
+        """The model as something that is fed a signal piece by piece."""
+        raise NotImplementedError
+
+    def denoise_batch(self, batch: PairBatch, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         """Waveforms to score (`` the output, `_input` the noisy one, references in a test), and the loss of each recording.
 
         Shape: batch.noisy (batch, 1, time) -> (batch, 1, time) each, (batch,).
         """
-        raise TypeError(f"{type(self).__name__} cannot assess {type(batch).__name__}, testing={testing}")
+        raise NotImplementedError
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
-        self._score(batch, testing=False)
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        self._score(batch, testing=True)
-
-    def _score(self, batch: Any, testing: bool) -> None:
-        estimates, loss = self.evaluate_batch(batch, testing)
+    def evaluate_batch(self, batch: PairBatch, testing: bool) -> dict[str, Tensor]:
+        estimates, loss = self.denoise_batch(batch, testing)
         # Scores are taken in float64, which Apple's GPUs lack.
         where = torch.device("cpu") if batch.clean.device.type == "mps" else batch.clean.device
         perceived = ("", "_input") if testing else ("",) if len(self.items) < PERCEIVED_IN_VALIDATION else ()
@@ -77,30 +88,29 @@ class DenoisingTask(Task):
             if what in perceived:
                 found |= perceptual_scores(*waves, self.sample_rate)
             columns |= {named(score, what): value for score, value in found.items()}
-        columns["loss"] = loss
-        table = torch.stack([c.to(where).double() for c in columns.values()], 1).cpu().tolist()
-        for index, row in zip(batch.indices.tolist(), table, strict=True):
-            self.items[index] = dict(zip(columns, row, strict=True))
+        if self.metrics is not None:
+            self._count(batch, estimates[""].float(), testing)
+        return columns | {"loss": loss}
 
-    def on_validation_epoch_end(self) -> None:
-        # Progress and model selection read these; they are equal on all ranks because every rank has all items.
-        self.items = gather_from_ranks(self.items)
-        means = means_of("val", [self.items[i] for i in sorted(self.items)])
-        self.log_dict({k: v for k, v in means.items() if "_input" not in k}, batch_size=1)
+    def _count(self, batch: PairBatch, estimate: Tensor, testing: bool) -> None:
+        """Give the metrics of the config each recording by itself, so that one without a score leaves out no other."""
+        scored = self._data().scored_items() if testing else {"val": batch.indices.tolist()}
+        for split, numbers in scored.items():
+            for place, number in enumerate(batch.indices.tolist()):
+                if number in numbers and self.metrics is not None:
+                    self.metrics.update(split, estimate[place], batch.clean[place])
 
-    def on_test_epoch_end(self) -> None:
-        self.items = gather_from_ranks(self.items)
-        self.scores = {}
-        for part, recordings in self._data().scored_items().items():
-            rows = [self.items[i] for i in sorted(recordings) if i in self.items]
-            if part == "train":  # its loss is the name of the training's own
-                rows = [{name: value for name, value in row.items() if name != "loss"} for row in rows]
-            if rows:  # a limit of batches may leave a part out
-                self.scores |= means_of(part, rows)
-        self.log_dict(self.scores, batch_size=1)
+    def build_metrics(self, nodes: Config) -> CustomMetrics:
+        from speechml.metrics.custom import CustomMetrics
+
+        clean = torch.randn(1, self.sample_rate, generator=torch.Generator().manual_seed(0))
+        return CustomMetrics(nodes, {"fs": self.sample_rate}, (0.5 * clean, clean), gathered=False)
+
+    def compute_scores(self, split: str, rows: list[Row]) -> dict[str, float]:
+        return means_of(split, rows)
 
 
-def means_of(part: str, rows: list[dict[str, float]]) -> dict[str, float]:
+def means_of(split: str, rows: list[Row]) -> dict[str, float]:
     """Mean of each score over the recordings on which it is defined for the noisy input, and the gains.
 
     SNR is not defined on silence, nor where noisy and clean are equal; such recordings are counted and left out of all
@@ -110,6 +120,8 @@ def means_of(part: str, rows: list[dict[str, float]]) -> dict[str, float]:
     given = [row for row in rows if all(math.isfinite(row[named(score, "_input")]) for score in WAVEFORM_SCORES)]
     found: dict[str, float] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
+        if split == "train" and name == "loss":  # the name of the training's own
+            continue
         values = [row[name] for row in given if name in row]
         score = name.split("_")[0]
         if score in PERCEPTUAL:
@@ -117,14 +129,14 @@ def means_of(part: str, rows: list[dict[str, float]]) -> dict[str, float]:
             defined = [row for row in asked if all(math.isfinite(row.get(n, 0.0)) for n in (score, f"{score}_input"))]
             values = [row[name] for row in defined]
             if len(defined) < len(asked):
-                found[f"{part}/{score}_undefined"] = float(len(asked) - len(defined))
-        found[f"{part}/{name}"] = float(torch.tensor(values, dtype=torch.float64).mean())
+                found[f"{split}/{score}_undefined"] = float(len(asked) - len(defined))
+        found[f"{split}/{name}"] = float(torch.tensor(values, dtype=torch.float64).mean())
     for score in ("snr_db", "si_sdr_db", *PERCEPTUAL):
-        if f"{part}/{named(score, '_input')}" in found:
-            gain = found[f"{part}/{score}"] - found[f"{part}/{named(score, '_input')}"]
-            found[f"{part}/{named(score, '_gain')}"] = gain
+        if f"{split}/{named(score, '_input')}" in found:
+            gain = found[f"{split}/{score}"] - found[f"{split}/{named(score, '_input')}"]
+            found[f"{split}/{named(score, '_gain')}"] = gain
     if len(given) < len(rows):
-        found[f"{part}/undefined"] = float(len(rows) - len(given))
+        found[f"{split}/undefined"] = float(len(rows) - len(given))
     return found
 
 

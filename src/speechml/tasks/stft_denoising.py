@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.config.instantiate import build
+from speechml.contracts import Config, DataModule, PairBatch
 from speechml.models import STFTCNN2d
 from speechml.signal.random import key, uniform
 from speechml.signal.stft import ISTFT, STFT, phase, valid_length
 from speechml.tasks.denoising import DenoisingTask
-from speechml.tasks.stft_windows import TARGETS, Augment, Framing, target_of
+from speechml.tasks.stft_windows import TARGETS, Augment, FrameBatch, Framing, cut_frames, target_of
 from speechml.tasks.streaming import FrameStream, Stream
 
 SAMPLINGS = ("windows", "runs")
@@ -26,7 +27,7 @@ SAMPLED_FRAMES = 20_000  # of the training part, for the mean and deviation of t
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss}
 
 
-class MagnitudeDenoiser(DenoisingTask):
+class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
     """A denoiser of STFT magnitudes: network, loss on magnitudes, scores on waveforms.
 
     Args:
@@ -48,24 +49,14 @@ class MagnitudeDenoiser(DenoisingTask):
     """
 
     headline_scores = ("snr_db", "snr_gain_db", "si_sdr_db", "pesq", "stoi")
+    net: STFTCNN2d
 
     def __init__(
-        self,
-        net: dict[str, Any],
-        sample_rate: int,
-        n_fft: int = 1024,
-        hop: int = 512,
-        loss: str = "mse",
-        target: str = "magnitude",
-        sampling: str = "windows",
-        run: int = 64,
-        passes: int = 1,
-        padding: str = "silent",
-        augment: dict[str, float] | None = None,
-        seed: int = 0,
-        optimizer: dict[str, Any] | None = None,
-        scheduler: dict[str, Any] | None = None,
-    ) -> None:
+        self, net: Config, sample_rate: int, n_fft: int = 1024, hop: int = 512, loss: str = "mse",
+        target: str = "magnitude", sampling: str = "windows", run: int = 64, passes: int = 1, padding: str = "silent",
+        augment: dict[str, float] | None = None, seed: int = 0, optimizer: Config | None = None,
+        scheduler: Config | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(sample_rate, optimizer, scheduler)
         for name, value, known in (
             ("loss", loss, tuple(LOSSES)), ("target", target, TARGETS), ("sampling", sampling, SAMPLINGS),
@@ -101,9 +92,10 @@ class MagnitudeDenoiser(DenoisingTask):
             STFT(n_fft, hop), self.net.frames, sampling, 1 if sampling == "windows" else run, passes,
             self.silence if padding == "silent" else None, target, variation,
         )  # fmt: skip
+        self.make_items = partial(cut_frames, framing=self.framing, sample_rate=sample_rate)
 
     def describe(self) -> str:
-        return str(self.net.describe())
+        return self.net.describe()
 
     def forward(self, noisy: Tensor) -> Tensor:
         if noisy.dim() != 3 or noisy.shape[1] != 1:
@@ -111,7 +103,6 @@ class MagnitudeDenoiser(DenoisingTask):
         return self._waveform(self._cleaned_whole(self._spectrum(noisy)), noisy.shape[-1])
 
     def stream(self, channels: int) -> Stream:
-        """The model as something that is fed a signal piece by piece."""
         return FrameStream(self, channels)
 
     def opening(self, batch: int) -> Tensor:
@@ -150,9 +141,9 @@ class MagnitudeDenoiser(DenoisingTask):
         out: Tensor = self.istft(spectrum)[:, None, :time]
         return out
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: DataModule) -> None:
         magnitudes, targets, seen = [], [], 0
-        for batch in data.batches("train"):
+        for batch in self.training_items(data):
             magnitudes.append(
                 batch.noisy[:, self.context :].flatten(0, 1).clone()
             )  # a view would keep all of the batch
@@ -163,15 +154,15 @@ class MagnitudeDenoiser(DenoisingTask):
         self.net.fit_inputs(torch.cat(magnitudes).to(self.device))
         self.level.fill_(float(torch.cat(targets).double().square().mean().sqrt()) or 1.0)
 
-    def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.framing is not None and self.framing.run == 1:
+    def training_loss(self, batch: FrameBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.framing.run == 1:
             window = batch.noisy if self.context else batch.noisy[:, 0]
             estimate = self.net(window[:, None])[:, None]
         else:
             estimate = self.net.all_windows(batch.noisy)
         return LOSSES[self.loss_name](estimate / self.level, batch.target / self.level), {}
 
-    def evaluate_batch(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
+    def denoise_batch(self, batch: PairBatch, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         time = batch.noisy.shape[-1]
         noisy, clean = self._spectrum(batch.noisy), self._spectrum(batch.clean)
         cleaned = self._cleaned_whole(noisy)

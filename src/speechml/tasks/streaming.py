@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -10,6 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.signal.stft import overlap_add, valid_length
+
+if TYPE_CHECKING:
+    from speechml.tasks.stft_denoising import MagnitudeDenoiser
+
+Denoise = Callable[[Tensor], Tensor]  # (batch, 1, time) -> the same
 
 
 class Stream(Protocol):
@@ -19,53 +25,32 @@ class Stream(Protocol):
         """The denoised continuation, all of the rest when `last`. Shape: (time, channel) -> (time, channel)."""
 
 
-class CausalStream:
-    """A causal convolutional network: it is shown the samples of its receptive field again, and answers at once.
+class SampleStream:
+    """A network on samples: it is shown the samples before the next one again, and answers as records become full.
 
     Args:
-        task: (batch, 1, time) -> (batch, 1, time).
-        receptive_field: samples of input behind one of output.
+        denoise: (batch, 1, time) -> (batch, 1, time).
         channels: denoised one by one.
+        before: samples of input that output depends on, beside its own.
+        record: samples that the network takes at a time; 1 where it takes any number.
     """
 
-    def __init__(self, task: Any, receptive_field: int, channels: int) -> None:
-        self.task, self.before = task, receptive_field - 1
-        self.kept = np.zeros((0, channels), np.float32)
+    def __init__(self, denoise: Denoise, channels: int, before: int = 0, record: int = 1) -> None:
+        self.denoise, self.before, self.record = denoise, before, record
+        self.known = np.zeros((0, channels), np.float32)  # behind which output goes on
+        self.waiting = np.zeros((0, channels), np.float32)
 
-    def next(self, waveform: np.ndarray, last: bool) -> np.ndarray:  # noqa: ARG002 (nothing is held back)
-        seen = np.concatenate([self.kept, waveform])
-        known = len(self.kept)
-        self.kept = seen[max(0, len(seen) - self.before) :]
-        return _denoised(self.task, seen)[known:]
-
-
-class RecordStream:
-    """A network that takes records of one length: it answers when a record is full.
-
-    Args:
-        task: (batch, 1, time) -> (batch, 1, time).
-        samples: length of a record.
-        channels: denoised one by one.
-    """
-
-    def __init__(self, task: Any, samples: int, channels: int) -> None:
-        self.task, self.samples = task, samples
-        self.kept = np.zeros((0, channels), np.float32)
-
+    @torch.no_grad()
     def next(self, waveform: np.ndarray, last: bool) -> np.ndarray:
-        seen = np.concatenate([self.kept, waveform])
-        whole = len(seen) if last else len(seen) // self.samples * self.samples
-        ready, self.kept = seen[:whole], seen[whole:]
-        return _denoised(self.task, ready)
-
-
-@torch.no_grad()
-def _denoised(task: Any, waveform: np.ndarray) -> np.ndarray:
-    if len(waveform) == 0:
-        return waveform
-    batch = torch.from_numpy(np.ascontiguousarray(waveform.T))[:, None]
-    out: np.ndarray = task(batch)[:, 0].float().numpy().T
-    return out
+        new = np.concatenate([self.waiting, waveform])
+        count = len(new) if last else len(new) // self.record * self.record
+        self.waiting = new[count:]
+        if count == 0:
+            return new[:0]
+        seen = np.concatenate([self.known, new[:count]])
+        self.known = seen[max(0, len(seen) - self.before) :]
+        out: np.ndarray = self.denoise(torch.from_numpy(np.ascontiguousarray(seen.T))[:, None])[:, 0].float().numpy().T
+        return out[len(out) - count :]
 
 
 class FrameStream:
@@ -75,11 +60,11 @@ class FrameStream:
     overlap-add that is not complete. It runs half a frame behind.
 
     Args:
-        task: with `stft`, `istft`, `context`, `opening` and `cleaned`, as MagnitudeDenoiser.
+        task: the denoiser.
         channels: denoised one by one.
     """
 
-    def __init__(self, task: Any, channels: int) -> None:
+    def __init__(self, task: MagnitudeDenoiser, channels: int) -> None:
         self.task, self.stft = task, task.stft
         self.kept = torch.zeros(channels, self.stft.n_fft // 2)  # the zeros that centred frames see before the begin
         self.spectra: Tensor = task.opening(channels)  # (channel, up to context, bins): the frames before the next one

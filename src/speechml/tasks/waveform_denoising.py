@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.config.instantiate import build
+from speechml.contracts import Config, DataModule, PairBatch
 from speechml.signal.convolution import causal_convolution
 from speechml.signal.wiener import Wiener
 from speechml.tasks.denoising import DenoisingTask
-from speechml.tasks.streaming import CausalStream, RecordStream, Stream
+from speechml.tasks.streaming import SampleStream, Stream
 
 # Compared with the Wiener filter of this many taps where the network has no receptive field of its own: lab 2A's FIR.
 LAB_TAPS = 81
@@ -35,7 +36,21 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class WaveformDenoiser(DenoisingTask):
+@runtime_checkable
+class CausalNetwork(Protocol):
+    """A network of which one sample of output depends on the `receptive_field` samples of input up to it."""
+
+    receptive_field: int
+
+
+@runtime_checkable
+class RecordNetwork(Protocol):
+    """A network that takes records of one length, in samples."""
+
+    samples: int
+
+
+class WaveformDenoiser(DenoisingTask[PairBatch]):
     """A waveform denoiser: network, loss, scores beside those of the noisy input and of the Wiener filter.
 
     Args:
@@ -50,19 +65,17 @@ class WaveformDenoiser(DenoisingTask):
     """
 
     def __init__(
-        self,
-        net: dict[str, Any],
-        sample_rate: int,
-        loss: str = "l1",
-        normalize: bool = False,
-        optimizer: dict[str, Any] | None = None,
-        scheduler: dict[str, Any] | None = None,
-    ) -> None:
+        self, net: Config, sample_rate: int, loss: str = "l1", normalize: bool = False, optimizer: Config | None = None,
+        scheduler: Config | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(sample_rate, optimizer, scheduler)
         if loss not in LOSSES:
             raise ValueError(f"loss is {loss!r}; it can be {', '.join(LOSSES)}")
         self.net = build(net, where="model.net")
-        if self.receptive_field is None and not hasattr(self.net, "samples"):
+        self.receptive_field = self.net.receptive_field if isinstance(self.net, CausalNetwork) else None
+        causal = self.receptive_field is not None
+        self.record = self.net.samples if isinstance(self.net, RecordNetwork) and not causal else None
+        if self.receptive_field is None and self.record is None:
             raise ValueError(
                 f"{type(self.net).__name__} says neither receptive_field (samples of input behind one of output) nor samples "
                 "(the one length that it takes)"
@@ -72,11 +85,6 @@ class WaveformDenoiser(DenoisingTask):
         self.register_buffer("level", torch.ones(()))  # RMS of the noisy training waveforms
         self.wiener: Tensor | None = None  # (taps,)
 
-    @property
-    def receptive_field(self) -> int | None:
-        """Samples of input behind one sample of output; None where the network takes records of one length."""
-        return getattr(self.net, "receptive_field", None)
-
     def forward(self, noisy: Tensor) -> Tensor:
         if noisy.dim() != 3 or noisy.shape[1] != 1:
             raise ValueError(f"waveforms must be (batch, 1, time), not {tuple(noisy.shape)}")
@@ -85,23 +93,18 @@ class WaveformDenoiser(DenoisingTask):
 
     def _by_records(self, noisy: Tensor) -> Tensor:
         """The network, in records of its own length where it has one; the last is padded with zeros and cut back."""
-        if self.receptive_field is not None:
-            out: Tensor = self.net(noisy)
-            return out
         batch, channel, time = noisy.shape
-        length = self.net.samples
-        records = F.pad(noisy, (0, -time % length)).reshape(-1, channel, length)
-        return self.net(records).reshape(batch, channel, -1)[..., :time]
+        if self.record is not None:
+            noisy = F.pad(noisy, (0, -time % self.record)).reshape(-1, channel, self.record)
+        out: Tensor = self.net(noisy)
+        return out if self.record is None else out.reshape(batch, channel, -1)[..., :time]
 
     def stream(self, channels: int) -> Stream:
-        """The model as something that is fed a signal piece by piece."""
-        if self.receptive_field is None:
-            return RecordStream(self, int(self.net.samples), channels)
-        return CausalStream(self, self.receptive_field, channels)
+        return SampleStream(self, channels, before=(self.receptive_field or 1) - 1, record=self.record or 1)
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: DataModule) -> None:
         if self.normalize:
-            powers = [batch.noisy.double().square().mean() for batch in data.batches("train")]
+            powers = [batch.noisy.double().square().mean() for batch in self.training_items(data)]
             self.level.fill_(float(torch.stack(powers).mean().sqrt()) or 1.0)
 
     def loss(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,11 +112,11 @@ class WaveformDenoiser(DenoisingTask):
         estimate = self._by_records(noisy / self.level)
         return LOSSES[self.loss_name](estimate, clean / self.level), estimate * self.level
 
-    def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def training_loss(self, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
         loss, estimate = self.loss(batch.noisy, batch.clean)
         return loss, {"mse": F.mse_loss(estimate.detach(), batch.clean)}
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
         # Ranks average their gradients, so a sum over the batch needs their number back.
         return loss * self.trainer.world_size if self.loss_name == "mse_sum" else loss
@@ -121,11 +124,11 @@ class WaveformDenoiser(DenoisingTask):
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
         wiener = Wiener(self.receptive_field or LAB_TAPS)
-        for batch in self._data().batches("train"):
+        for batch in self.training_items(self._data()):
             wiener.add(batch.noisy, batch.clean)
         self.wiener = wiener.solve()
 
-    def evaluate_batch(self, batch: Any, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
+    def denoise_batch(self, batch: PairBatch, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         found = {"": self(batch.noisy), "_input": batch.noisy}
         if testing and self.wiener is not None:
             taps = self.wiener.to(batch.noisy)[:, None, None]
