@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from speechml.config.schema import did_you_mean
-from speechml.contracts import SPLITS, IndexBatch, ItemKind
+from speechml.contracts import SPLITS, ClipBatch, IndexBatch, ItemKind
 from speechml.data.base import BaseDataModule, DataOptions, fits, random_split
 from speechml.data.provenance import Provenance, is_constant, samples_of
 from speechml.errors import UserError
+from speechml.signal.augmentation import noise_chances, partner_places, partner_seed
 from speechml.storage.pack import Pack
 
 CLIP_S = 1.0  # s, the length of a Speech Commands clip
@@ -21,14 +22,12 @@ SPLIT_RULES = ("official", "random")
 MIXED = "split by clip: the same speakers are in training and test part, so the scores are too good"  # of random ones
 
 
-class ClipBatch(NamedTuple):
-    """waveform: (batch, 1, time); label: (batch,) class numbers; indices: (batch,) clip numbers within the corpus."""
+class Mixing(NamedTuple):
+    """What is mixed into training clips: background noise, a partner or both, drawn by (seed, epoch, clip)."""
 
-    waveform: Tensor
-    label: Tensor
-    indices: Tensor
-    epoch: int
-    data: WordDataModule  # for noise and other clips to mix with
+    seed: int
+    noise: bool
+    partners: bool
 
 
 class Background(NamedTuple):
@@ -158,6 +157,7 @@ class WordDataModule(BaseDataModule[ClipCorpus]):
         self.words, self.split = words, split
         self._kept: list[str] | None = None  # the words of the run that is scored on these data, where `words` is null
         self.row = round(CLIP_S * self.sample_rate)
+        self._mixing = Mixing(0, noise=False, partners=False)
         self._resident: Resident | None = None
 
     def asked(self, there: list[str], where: str) -> tuple[list[str], list[str]]:
@@ -229,21 +229,35 @@ class WordDataModule(BaseDataModule[ClipCorpus]):
             self._resident = Resident(device, pack, background, c.rows.to(where), c.labels.to(device), train)
         return self._resident
 
-    def noise(self, chances: Tensor, time: int) -> Tensor:
-        """Background noise of the training part, see `Background.stretch`. Shape: (batch, 2) -> (batch, 1, time)."""
-        background = self._on(chances.device).background
-        return background.stretch("train", chances.to(background.files.device), time).to(chances.device)
-
-    def others(self, places: Tensor, epoch: int) -> ClipBatch:
-        """Clips of the training part by their place in it. Shape: places (batch,)."""
-        return self.load_batch(IndexBatch("train", epoch, self._on(places.device).train[places]))
+    def request_mixing(self, seed: int, noise: bool, partners: bool) -> None:
+        """Put background noise, and partners to mix with, into the training batches, drawn by (seed, epoch, clip)."""
+        self._mixing = Mixing(seed, noise, partners)
 
     def load_batch(self, batch: IndexBatch) -> ClipBatch:
-        """The clips of `batch` on the device of `batch.indices`."""
-        numbers = batch.indices
-        here = self._on(numbers.device)
-        waveform = here.pack.gather_rows(here.rows[numbers.to(here.rows.device)]).to(numbers.device)
-        return ClipBatch(waveform, here.labels[numbers], numbers, batch.epoch, self)
+        """The clips of `batch` on the device of `batch.indices`, in training with what is mixed into them."""
+        clips = self._clips(batch.epoch, batch.indices)
+        if batch.split != "train":
+            return clips
+        seed, noise, partners = self._mixing
+        if partners:
+            train = self._on(batch.indices.device).train
+            partner = self._clips(batch.epoch, train[partner_places(seed, batch.epoch, batch.indices, len(train))])
+            if noise:
+                partner = self._with_noise(partner, partner_seed(seed), batch.indices)
+            clips = clips._replace(partner=partner)
+        return self._with_noise(clips, seed, batch.indices) if noise else clips
+
+    def _clips(self, epoch: int, indices: Tensor) -> ClipBatch:
+        here = self._on(indices.device)
+        waveform = here.pack.gather_rows(here.rows[indices.to(here.rows.device)]).to(indices.device)
+        return ClipBatch(waveform, here.labels[indices], indices, epoch)
+
+    def _with_noise(self, clips: ClipBatch, seed: int, drawn_by: Tensor) -> ClipBatch:
+        """The clips with background noise of the training split, see `Background.stretch`."""
+        chances = noise_chances(seed, clips.epoch, drawn_by)
+        background = self._on(chances.device).background
+        noise = background.stretch("train", chances.to(background.files.device), clips.waveform.shape[-1])
+        return clips._replace(noise=noise.to(chances.device))
 
 
 def at_random(count: int, used: list[int], split_seed: int) -> list[str]:

@@ -45,9 +45,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     trained = record["config"]
     node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
     data = build(node, where="data")
-    task.check_data(data)
     if isinstance(task, Classification):
         data.keep_classes(task.classes)
+    task.check_data(data.spec)
     card = data.card()
     is_foreign = card.fingerprint != own.data.fingerprint
     if is_foreign:

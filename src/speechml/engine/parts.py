@@ -113,7 +113,7 @@ def check_task_takes(config: Config, data: Any) -> None:
     """
     kind: Any = import_class(config["model"].get("_target_"), "model.")
     if hasattr(kind, "check_data"):
-        kind.check_data(data)
+        kind.check_data(data.spec)
 
 
 def build_trainer(
