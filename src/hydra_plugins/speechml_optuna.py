@@ -12,6 +12,6 @@ class OptunaSweeper(OurSweeper):
     """Searches with Optuna."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from speechml.sweep.sweep import sweep
+        from speechml.sweep.search_plan import run_search
 
-        return sweep(self.options, self.config, self.launcher, self.hydra_context, arguments)
+        return run_search(self.options, self.config, self.loader, self.opener(), arguments)

@@ -228,19 +228,19 @@ class Trial(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """One run that somebody is to compute.
+    """One run that somebody is to compute; JSON holds it as it is.
 
     Attributes:
         number: of the run in its sweep.
-        config: its composed config and Hydra's part of it, as plain values (`sweep.frozen`).
+        config: its composed config and Hydra's part of it, as plain values (`sweep.jobs`).
         label: what tells it from the others, as "optimizer.lr=0.1 seed=2".
-        folder: of the run.
+        folder: of the run, absolute.
     """
 
     number: int
     config: Config
     label: str
-    folder: str = ""
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -271,10 +271,20 @@ class Outcome:
 
 
 class Launcher(Protocol):
-    """Whoever computes runs: processes of this machine, or jobs of a cluster; all start `python -m speechml.worker`."""
+    """Whoever computes runs: this process, or processes of this machine or jobs of a cluster, which start
+    `python -m speechml.worker`.
 
-    def submit(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """Have runs computed, and give each with what became of it, as they end. Raises UserError where none can be."""
+    Attributes:
+        capacity: runs that are computed at a time.
+    """
 
-    def cancel(self) -> None:
-        """End what is being computed; runs save themselves first."""
+    capacity: int
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Have runs computed as soon as there is room. Raises UserError where none can be."""
+
+    def outcomes(self) -> Iterator[tuple[Job, Outcome]]:
+        """Give each submitted run with what became of it, as they end, until all have; meanwhile others may be submitted."""
+
+    def close(self) -> None:
+        """End the processes that compute here, which save their runs first; jobs of a cluster go on."""

@@ -34,7 +34,7 @@ def ranks_of(parent: int) -> list[int]:
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             words = status.read_text().rpartition(")")[2].split()
-            if int(words[1]) == parent and b"speechml.engine.rank" in (status.parent / "cmdline").read_bytes():
+            if int(words[1]) == parent and b"speechml.worker" in (status.parent / "cmdline").read_bytes():
                 found.append(int(status.parent.name))
         except (FileNotFoundError, ProcessLookupError):
             continue

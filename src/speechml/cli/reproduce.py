@@ -16,8 +16,7 @@ from speechml.report.published import LABS, Figure, as_markdown, as_table, figur
 from speechml.runs.card import RunCard, load_card
 from speechml.runs.catalogue import state_of
 from speechml.storage.files import write_json, write_text
-from speechml.sweep.plan_report import plan
-from speechml.sweep.planning import PlannedRun
+from speechml.sweep.plan import PlannedRun, plan_sweep
 
 DEPTH = 2  # folders below the given one, in which data sets are looked for
 LAUNCHERS = ("basic", "local", "slurm")
@@ -59,7 +58,7 @@ def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: b
         if not source.missing
     }
     with translate_hydra_errors("train"):
-        plans = {name: plan(command)[0] for name, command in commands.items()}
+        plans = {name: plan_sweep(command)[0] for name, command in commands.items()}
     if swept := sorted({key for runs in plans.values() for run in runs for key in run.swept} - {"seed"}):
         raise UserError(f"{swept[0]} has several values; a figure is the mean over seeds, so only seed may have")
     well = True

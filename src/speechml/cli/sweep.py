@@ -20,9 +20,9 @@ def plan(
         list[str] | None, typer.Argument(help="What would follow speechml-train -m.", metavar="[OVERRIDE]...")
     ] = None,
 ) -> None:
-    """Show what a sweep would compute: its runs, their ids, what is done already, and how long the rest takes."""
+    """Show what a sweep would compute: its runs, their ids, and what is done already."""
     from speechml.cli.hydra_app import translate_hydra_errors
-    from speechml.sweep.plan_report import plan_report
+    from speechml.sweep.plan import plan_report
 
     with translate_hydra_errors("train"):
         print(plan_report([word for word in overrides or [] if word not in ("-m", "--multirun")]))
@@ -31,9 +31,9 @@ def plan(
 @sweep.command()
 def status(folder: Folder = RUNS) -> None:
     """Show the runs of a sweep: states, scores, times, and the command that goes on with each that has no end."""
-    from speechml.sweep.watch import status_of
+    from speechml.sweep.watch import status_report
 
-    print(status_of(folder))
+    print(status_report(folder))
 
 
 @sweep.command()
@@ -48,6 +48,6 @@ def wait(folder: Folder = RUNS) -> None:
 @sweep.command()
 def cancel(folder: Annotated[Path, typer.Argument(help="Folder of a sweep (runs/.sweeps/EXPERIMENT/ID).")]) -> None:
     """End a sweep's jobs, or the process that computes it: what is trained now is saved, and the sweep can go on."""
-    from speechml.sweep.watch import cancelled
+    from speechml.sweep.watch import cancel_sweep
 
-    print(cancelled(folder))
+    print(cancel_sweep(folder))

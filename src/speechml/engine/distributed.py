@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ from speechml import __version__
 from speechml.contracts import Config
 from speechml.engine.cluster import announce_run, rank_info
 from speechml.engine.lightning_compat import LaunchingDDP, RankLauncher
-from speechml.engine.signals import SIGNALS
+from speechml.engine.process import start_worker
 from speechml.errors import UserError
 
 GRACE_S = 20.0  # that a rank gets to notice by itself that another has ended
@@ -52,13 +51,7 @@ class FrozenDDP(LaunchingDDP):
         launcher.procs = []
         words = [str(path) for path in (self.folder, self.checkpoint) if path]
         for rank in range(1, launcher.num_processes):
-            command = [sys.executable, "-m", "speechml.engine.rank", str(os.getpid()), *words]
-            # Signals wait until the other rank can note them: it is loading for seconds.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-            try:
-                launcher.procs.append(subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)}))
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            launcher.procs.append(start_worker("rank", *words, env={**os.environ, "LOCAL_RANK": str(rank)}))
         other_ranks.extend(launcher.procs)
         # Lightning's own observer kills this process five seconds after another ended, a sweep with it.
         threading.Thread(target=_watch, args=(launcher.procs,), daemon=True).start()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import multiprocessing
 import os
 import platform
 import random
+import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
 from typing import Any
 
-watching: list[int] = []  # the process that this one ends with
+from speechml.engine.signals import SIGNALS
+
 own_threads: list[int] = []  # what the machine and its launcher gave this process, first
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
@@ -21,9 +24,6 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 def prepare(config: dict[str, Any]) -> None:
     """What every process of a run does first."""
-    if multiprocessing.parent_process() is not None and not watching:  # in a launcher's pool
-        watching.append(os.getppid())
-        end_with(os.getppid())
     quiet_third_parties()
     keep_memory()
     skip_filling()
@@ -68,6 +68,21 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.1)
     os._exit(1)
+
+
+def start_worker(kind: str, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+    """Start `python -m speechml.worker`, which ends with this process; signals wait until it can note them.
+
+    Args:
+        kind, words: of its command line, around the number of this process.
+        options: of `subprocess.Popen`.
+    """
+    command = [sys.executable, "-u", "-m", "speechml.worker", kind, str(os.getpid()), *words]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which the other inherits: it is loading for seconds
+    try:
+        return subprocess.Popen(command, **options)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def exact_float32() -> None:

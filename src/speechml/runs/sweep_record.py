@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,7 +98,7 @@ def _read_run(run: dict[str, object]) -> SweepRun:
     return SweepRun(Path(str(run["folder"])), words, label, str(run.get("error") or ""))
 
 
-def save_sweep(folder: Path, content: dict[str, object]) -> None:
+def save_sweep(folder: Path, content: Mapping[str, object]) -> None:
     """Replace the record of a sweep, whole."""
     write_json(folder / RECORD, content)
 
@@ -110,3 +117,11 @@ def list_runs(folder: Path) -> list[SweepRun]:
             f"there is no run in {folder}; give the folder of a sweep (runs/.sweeps/EXPERIMENT/ID) or of runs"
         )
     return found
+
+
+def describe_client() -> dict[str, object]:
+    """What sweep.json keeps of the command and process that compute a sweep."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "user": getpass.getuser(),
+        "host": socket.gethostname(), "process": os.getpid(), "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }  # fmt: skip

@@ -2,132 +2,127 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import shlex
-import socket
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf
 
+from speechml.contracts import Config, Launcher, Outcome
 from speechml.engine.signals import Stopped
 from speechml.errors import UserError
-from speechml.runs.folder import translate_disk_errors
-from speechml.runs.sweep_record import SweepRun, save_sweep
+from speechml.runs.folder import room_in
+from speechml.runs.sweep_record import SweepRun, describe_client, save_sweep
 from speechml.storage.files import make_folder
-from speechml.sweep.compose import Composed
-from speechml.sweep.lock import held
-from speechml.sweep.planning import PlannedRun, as_json, combinations, counted, given, planned, todo
-from speechml.sweep.status import Progress, status_table
+from speechml.sweep.compose import Composer
+from speechml.sweep.launchers import OpenLauncher
+from speechml.sweep.lock import hold
+from speechml.sweep.plan import PlannedRun, action, combinations, grid_options, plan_runs, summarize
+from speechml.sweep.progress import Progress
+from speechml.sweep.status import status_table
+
+Outcomes = Mapping[Path, Outcome]  # by folder of the run, as it is planned
 
 
-def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arguments: list[str]) -> list[JobReturn]:
+def run_grid(
+    options: Config, config: DictConfig, loader: ConfigLoader, open_launcher: OpenLauncher, arguments: list[str]
+) -> None:
     """Compute what is missing of a sweep, and show all of it.
 
     Args:
         options: keys of conf/hydra/sweeper/grid.yaml.
         config: Hydra's own config of the sweep.
-        launcher, context: Hydra's.
+        loader: Hydra's.
+        open_launcher: gives what computes runs.
         arguments: overrides of the command line.
 
     Raises:
         UserError: runs that cannot be composed or are one, a folder that cannot be written, or runs that failed.
         Stopped: a signal has stopped it.
     """
-    loader = context.config_loader
-    words, retries = given(options, arguments)
-    composed = Composed.by(loader, config)
-    runs = planned(composed, combinations(words, loader))
+    words, retries = grid_options(options, arguments)
+    composer = Composer.of_sweep(loader, config)
+    runs = plan_runs(composer, combinations(words, loader))
+    waiting = [run for run in runs if action(run, retries)]
     folder = Path(str(config.hydra.sweep.dir))
+    progress = Progress(len(waiting), live=True)
+    launcher = open_launcher(folder, progress, most=len(waiting))
     make_folder(folder)
-    with translate_disk_errors(folder), held(folder):
+    with room_in(folder), hold(folder):
         record(folder, runs, "running")
         OmegaConf.save(config, folder / "multirun.yaml")
-        print(f"{counted(runs, retries)}; {folder}", file=sys.stderr, flush=True)
-        waiting = [run for run in runs if todo(run, retries)]
+        print(f"{summarize(runs, retries)}; {folder}", file=sys.stderr, flush=True)
+        outcomes = dict[Path, Outcome]()
         try:
-            returned = _launched(launcher, waiting, folder, [run for run in runs if run.state == "running"])
+            _compute(launcher, composer, waiting, progress, outcomes)
         except UserError:  # of the launcher: nothing has begun
             record(folder, runs, "stopped")
             raise
         except BaseException:
-            _tell(folder, runs, "stopped", launcher)
+            _show(folder, runs, "stopped", outcomes)
+            print("stopped; the same command goes on with what is left", file=sys.stderr)
             raise
-        errors = {run.folder: error_of(r) for run, r in zip(waiting, returned, strict=True)}
-        waits = getattr(launcher, "options", {}).get("wait", True)
-        _tell(folder, runs, "done" if waits else "submitted", launcher, {k: v for k, v in errors.items() if v})
-    _refuse_failures(waiting, returned, [run for run in runs if run.state == "failed" and not todo(run, retries)])
-    return returned
+        _show(folder, runs, "done" if len(outcomes) == len(waiting) else "submitted", outcomes)
+    check_outcomes(runs, outcomes, retries)
 
 
-def _tell(
-    folder: Path, runs: list[PlannedRun], state: str, launcher: Any, errors: dict[Path, str] | None = None
+def _compute(
+    launcher: Launcher, composer: Composer, runs: list[PlannedRun], progress: Progress, outcomes: dict[Path, Outcome]
 ) -> None:
-    """Record that the sweep has ended, and show all of it."""
-    record(folder, runs, state, errors)
+    """Have runs computed, and keep what became of each."""
     try:
-        queued = launcher.queued(folder) if hasattr(launcher, "queued") else {}
+        launcher.submit([composer.job(run.overrides, number, run.label) for number, run in enumerate(runs)])
+        for job, outcome in launcher.outcomes():
+            outcomes[runs[job.number].folder] = outcome
+            progress.end(runs[job.number].folder, job.label, "" if outcome.is_scoreless else outcome.error)
+    finally:
+        launcher.close()
+        progress.close()
+
+
+def _show(folder: Path, runs: list[PlannedRun], state: str, outcomes: Outcomes) -> None:
+    """Record that the sweep has ended, and show all of it."""
+    from speechml.sweep.slurm import queued
+
+    record(folder, runs, state, outcomes)
+    try:
+        queue = queued(folder)
     except UserError:  # Slurm does not answer; the cards tell enough
-        queued = {}
-    named = [SweepRun(run.folder, tuple(run.overrides), run.shown, (errors or {}).get(run.folder, "")) for run in runs]
-    print(f"\n{status_table(named, queued)}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
-    if state == "stopped":
-        print("stopped; the same command goes on with what is left", file=sys.stderr)
+        queue = {}
+    named = [SweepRun(run.folder, tuple(run.overrides), run.label, _error(run, outcomes)) for run in runs]
+    print(f"\n{status_table(named, queue)}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
 
 
-def _launched(launcher: Any, runs: list[PlannedRun], folder: Path, elsewhere: list[PlannedRun]) -> list[JobReturn]:
-    """What became of the runs, by a launcher of ours or of somebody else's, or one after the other in this process."""
-    if hasattr(launcher, "compute"):  # ours tells of each run itself
-        return list(launcher.compute(runs, folder, elsewhere))
-    if type(launcher).__name__ != "BasicLauncher":
-        return list(launcher.launch([run.overrides for run in runs], 0)) if runs else []
-    returned: list[JobReturn] = []
-    progress = Progress(len(runs))
-    for number, run in enumerate(runs):
-        progress.begins(run.shown)
-        returned += launcher.launch([run.overrides], number)
-        progress.ended(run.folder, run.shown, error_of(returned[-1]))
-    return returned
+def _error(run: PlannedRun, outcomes: Outcomes) -> str:
+    """Why a run has not come to its end."""
+    outcome = outcomes.get(run.folder, Outcome())
+    return "" if outcome.is_scoreless else outcome.error
 
 
-def error_of(returned: JobReturn) -> str:
-    """Why a run has no value, in one line; nothing where it has one."""
-    if returned.status == JobStatus.COMPLETED:
-        return ""
-    error = returned._return_value  # `return_value` would raise it
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-
-def record(folder: Path, runs: Sequence[PlannedRun], state: str, errors: dict[Path, str] | None = None) -> None:
+def record(folder: Path, runs: Sequence[PlannedRun], state: str, outcomes: Outcomes | None = None) -> None:
     """Write sweep.json: what the sweep is of, and who computes it."""
-    content: dict[str, object] = {
-        "state": state, "experiment": runs[0].experiment, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "user": getpass.getuser(), "host": socket.gethostname(), "process": os.getpid(),
-        "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "runs": [{**as_json(run), "error": (errors or {}).get(run.folder)} for run in runs],
-    }  # fmt: skip
-    save_sweep(folder, content)
+    save_sweep(folder, {
+        "state": state, "experiment": runs[0].experiment, **describe_client(),
+        "runs": [{**run.as_json(), "error": _error(run, outcomes or {}) or None} for run in runs],
+    })  # fmt: skip
 
 
-def _refuse_failures(runs: list[PlannedRun], returned: list[JobReturn], given_up: list[PlannedRun]) -> None:
+def check_outcomes(runs: list[PlannedRun], outcomes: Outcomes, retries: int) -> None:
     """End as one run would: stopped where one was stopped, refused where all that failed were.
 
     Raises:
-        Stopped, UserError, RuntimeError: some runs have not come to their end.
+        Stopped, UserError: some runs have not come to their end.
     """
-    failed = [(run, r) for run, r in zip(runs, returned, strict=True) if r.status != JobStatus.COMPLETED]
-    stopped = [r._return_value for _, r in failed if isinstance(r._return_value, Stopped)]
+    failed = [run for run in runs if _error(run, outcomes)]
+    stopped = [name for run in failed if (name := outcomes[run.folder].stopped_by)]
     if stopped and len(stopped) == len(failed):
-        raise stopped[0]
-    told = [f"{run.shown or run.id}: {error_of(r)}" for run, r in failed]
-    told += [f"{run.shown or run.id} has failed {run.failures} times; hydra.sweeper.max_retries={run.failures} tries it again"
-             for run in given_up]  # fmt: skip
-    if told:
-        more = f"; and {len(told) - 1} more" if len(told) > 1 else ""
-        raise UserError(f"{len(told)} of the runs failed: {told[0]}{more}")
+        raise Stopped(stopped[0], None)
+    errors = [f"{run.label or run.id}: {_error(run, outcomes)}" for run in failed]
+    errors += [
+        f"{run.label or run.id} has failed {run.failures} times; hydra.sweeper.max_retries={run.failures} tries it again"
+        for run in runs if run.state == "failed" and not action(run, retries)
+    ]  # fmt: skip
+    if errors:
+        more = f"; and {len(errors) - 1} more" if len(errors) > 1 else ""
+        raise UserError(f"{len(errors)} of the runs failed: {errors[0]}{more}")

@@ -25,17 +25,17 @@ class Pruning(pl.Callback):
     def __init__(self, run: SearchTrial, watched: str) -> None:
         import optuna
 
-        from speechml.sweep.study import NAME, pruner, quiet, storage
+        from speechml.sweep.optuna_compat import resume_trial
+        from speechml.sweep.study import NAME, new_pruner, silence_optuna, storage
 
-        quiet()
-        chosen = pruner(str(run.pruner), run.pruner_options)
+        silence_optuna()
+        chosen = new_pruner(str(run.pruner), run.pruner_options)
         # The sampler draws nothing here; the default one would be slower to make.
         study = optuna.load_study(
             study_name=NAME, storage=storage(run.folder), pruner=chosen, sampler=optuna.samplers.RandomSampler()
         )
-        frozen = study.get_trials(deepcopy=False)[run.number]
-        self.trial = optuna.trial.Trial(study, frozen._trial_id)  # the one way to a trial that another process began
-        self.reported = set(frozen.intermediate_values)
+        self.trial = resume_trial(study, run.number)
+        self.reported = set(study.get_trials(deepcopy=False)[run.number].intermediate_values)
         self.watched, self.pruned_at = watched, 0
         if self.reported and self.trial.should_prune():  # decided before the search was cut off
             raise Pruned(f"after epoch {max(self.reported)}, by {watched}")

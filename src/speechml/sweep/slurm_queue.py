@@ -13,8 +13,8 @@ ASK_S = 60.0  # a busy controller may take long to answer
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED")
 
 
-def refuse_without_slurm() -> None:
-    """Refuse where jobs cannot be submitted.
+def check_available() -> None:
+    """Check that jobs can be submitted.
 
     Raises:
         UserError: no `sbatch` on this machine.
@@ -35,7 +35,7 @@ def ask(*words: str) -> str:
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=ASK_S)
     except FileNotFoundError:
-        refuse_without_slurm()
+        check_available()
         raise
     except subprocess.TimeoutExpired as error:
         raise UserError(f"Slurm has not answered {words[0]} for {ASK_S:.0f} s; try again later") from error
@@ -53,7 +53,7 @@ def queue(users: set[str] | None = None) -> dict[str, tuple[str, str]]:
     return {row[0].strip(): (row[1], row[2]) for row in rows if len(row) == 3}
 
 
-def ended(job: str) -> str:
+def end_of(job: str) -> str:
     """How a job that is no longer in the queue has ended, as far as Slurm remembers."""
     try:
         text = ask("scontrol", "--oneliner", "show", "job", job)

@@ -1,20 +1,24 @@
-"""The script of a job, written and submitted by submitit; what it starts reads text, where submitit's own jobs unpickle."""
+"""The script of a job, and how it is submitted."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
+from speechml.contracts import Config
 from speechml.errors import UserError
-from speechml.storage.files import make_folder
-from speechml.sweep import slurm_queue as queue
+from speechml.storage.files import make_folder, write_text
+from speechml.sweep import slurm_queue
 
-OURS = ("runs_per_job", "wait", "python", "submitit_folder", "setup", "srun_args", "additional_parameters")
+# Keys of conf/hydra/launcher/slurm.yaml that are options of sbatch under the same name.
+SAME = (
+    "partition", "account", "qos", "cpus_per_task", "gpus_per_node", "constraint", "exclude", "gres", "cpus_per_gpu",
+    "gpus_per_task", "mem_per_gpu", "mem_per_cpu", "comment",
+)  # fmt: skip
 
 
-def submitted(options: dict[str, Any], trainer: dict[str, Any], path: Path, tasks: int) -> str:
+def submit_script(options: Config, trainer: Config, path: Path, tasks: int) -> str:
     """Submit an array of `tasks` jobs that compute the lines of a file; its number.
 
     Args:
@@ -26,32 +30,51 @@ def submitted(options: dict[str, Any], trainer: dict[str, Any], path: Path, task
     Raises:
         UserError: for options that cannot be, or what Slurm says when it refuses the job.
     """
-    from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
-    from submitit.slurm.slurm import SlurmExecutor
-
-    parameters = resources(options, trainer)
-    # Without what would be a folder for each job: Slurm makes none, and file names have the job's number.
-    logs = JobPaths.get_first_id_independent_folder(options["submitit_folder"] or path.parent / "logs")
+    logs = _log_folder(options["submitit_folder"] or path.parent / "logs")
     make_folder(logs)
-    program = options["python"] or shlex.quote(sys.executable)
-    # A private method of submitit, hence the pin of its version: its public ones pickle what is to be computed.
+    script = path.with_suffix(".sh")
+    write_text(script, job_script(options, trainer, path, tasks, logs))
     try:
-        executor = SlurmExecutor(logs)
-        executor.update_parameters(**parameters)
-        if tasks > 1:
-            executor.parameters["map_count"] = tasks
-        return str(executor._submit_command(f"{program} -u -m speechml.sweep.job {shlex.quote(str(path))}").job_id)
-    except (ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"hydra.launcher: {' '.join(str(error).split())}") from error
-    except (FailedJobError, FailedSubmissionError) as error:
-        said = [line.partition("error: ")[2] for line in str(error).splitlines() if "sbatch: error: " in line]
-        text = "; ".join(said) or " ".join(str(error).split())
-        more = f" (there are: {', '.join(queue.partitions())})" if "partition" in text.lower() else ""
-        raise UserError(f"Slurm refused the jobs: {text}{more}") from error
+        answer = slurm_queue.ask("sbatch", "--parsable", str(script))
+    except UserError as error:
+        where = f" (there are: {', '.join(slurm_queue.partitions())})" if "partition" in str(error).lower() else ""
+        raise UserError(f"{error}{where}") from error
+    return answer.strip().partition(";")[0]  # on several clusters, their name follows
 
 
-def resources(options: dict[str, Any], trainer: dict[str, Any]) -> dict[str, Any]:
-    """What submitit is to ask Slurm for.
+def _log_folder(pattern: Path | str) -> Path:
+    """The part of a path before what would be a folder for each job, as `%j`: Slurm makes none."""
+    parts = Path(pattern).absolute().parts
+    return Path(*parts[: next((i for i, part in enumerate(parts) if "%" in part), len(parts))])
+
+
+def job_script(options: Config, trainer: Config, path: Path, tasks: int, logs: Path) -> str:
+    """The text of the script; as for `submit_script`, with the folder for logs."""
+    job = "%A_%a" if tasks > 1 else "%j"
+    flags = resources(options, trainer)
+    if tasks > 1:
+        flags["array"] = f"0-{tasks - 1}%{min(tasks, options['array_parallelism'])}"
+    flags |= {"output": f"{logs}/{job}_0_log.out", "open-mode": "append"} | (options["additional_parameters"] or {})
+    # srun does not inherit the number of cores, and a rank that dies would leave the others waiting.
+    cores = [f"--cpus-per-task={options['cpus_per_task']}"] if options["cpus_per_task"] else []
+    srun = ["srun", "--unbuffered", "--output", f"{logs}/{job}_%t_log.out", *cores, "--kill-on-bad-exit=1"]
+    program = options["python"] or shlex.quote(sys.executable)
+    return "\n".join([
+        "#!/bin/bash",
+        *(_flag(key, value) for key, value in sorted(flags.items())),
+        *(options["setup"] or []),
+        f"{shlex.join([*srun, *map(str, options['srun_args'] or [])])} {program} -u -m speechml.worker slurm {shlex.quote(str(path))}",
+        "",
+    ])  # fmt: skip
+
+
+def _flag(key: str, value: object) -> str:
+    name = key.replace("_", "-")
+    return f"#SBATCH --{name}" if value is True else f"#SBATCH --{name}={shlex.quote(str(value))}"
+
+
+def resources(options: Config, trainer: Config) -> Config:
+    """The options of sbatch that say what a job needs, by their names.
 
     Raises:
         UserError: a time limit that ends before it is announced, or words where numbers belong.
@@ -66,28 +89,18 @@ def resources(options: dict[str, Any], trainer: dict[str, Any]) -> dict[str, Any
             f"hydra.launcher.signal_delay_s is {delay} and the time limit {60 * limit} s: jobs would be told to stop when "
             "they begin; raise hydra.launcher.timeout_min"
         )
-    asked = {k: v for k, v in options.items() if k not in OURS and v is not None}
-    asked["time"] = asked.pop("timeout_min")
-    if "mem_gb" in asked:
-        asked["mem"] = f"{asked.pop('mem_gb')}GB"
-    asked["job_name"] = asked.pop("name")
-    asked["nodes"] = asked.get("nodes") or int(trainer.get("num_nodes") or 1)
-    asked["ntasks_per_node"] = asked.pop("tasks_per_node", None) or _devices(trainer, options)
-    if asked["nodes"] * asked["ntasks_per_node"] == 1:
-        asked.pop("nodes")
-    # srun does not inherit the number of cores, and a rank that dies would leave the others waiting.
-    cores = [f"--cpus-per-task={options['cpus_per_task']}"] if options["cpus_per_task"] else []
-    asked["srun_args"] = [*cores, "--kill-on-bad-exit=1", *(options["srun_args"] or [])]
-    asked |= {"wckey": None, "stderr_to_stdout": True}
-    asked["setup"] = list(options["setup"] or []) or None
-    # USR1 for submitit's USR2: what clusters send of themselves, and what speechml is documented to take.
-    asked["additional_parameters"] = {
-        "signal": f"USR1@{delay}", "requeue": True, **(options["additional_parameters"] or {})
+    nodes = options["nodes"] or int(trainer.get("num_nodes") or 1)
+    processes = options["tasks_per_node"] or _devices(trainer, options)
+    flags: Config = {key.replace("_", "-"): options[key] for key in SAME if options[key] is not None}
+    if options["mem_gb"] is not None:
+        flags["mem"] = f"{options['mem_gb']}GB"
+    # USR1 is what clusters send of themselves, and what speechml is documented to take.
+    return flags | {
+        "job-name": options["name"], "time": limit, "nodes": nodes, "ntasks-per-node": processes, "signal": f"USR1@{delay}", "requeue": True,
     }  # fmt: skip
-    return asked
 
 
-def _devices(trainer: dict[str, Any], options: dict[str, Any]) -> int:
+def _devices(trainer: Config, options: Config) -> int:
     """The processes of a run on a node."""
     devices = trainer.get("devices", 1)
     if isinstance(devices, list):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
@@ -17,6 +17,8 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
+from speechml.config.hydra_compat import override_text
+from speechml.contracts import Config
 from speechml.errors import UserError
 
 
@@ -26,7 +28,7 @@ class Space(NamedTuple):
     searched: dict[str, BaseDistribution]
     fixed: list[str]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Config:
         """The distributions as plain values, as Optuna writes them."""
         return {key: json.loads(distribution_to_json(dist)) for key, dist in self.searched.items()}
 
@@ -35,7 +37,7 @@ class Space(NamedTuple):
         return [word for word in self.fixed if not word.lstrip("+").startswith("hparams_search=")]
 
 
-def read_space(params: Mapping[str, Any], arguments: list[str]) -> Space:
+def read_space(params: Mapping[str, object], arguments: list[str]) -> Space:
     """The space of a `hydra.sweeper.params` mapping and of a command line, which has the last word on each key.
 
     Raises:
@@ -67,7 +69,7 @@ def distribution(override: Override) -> BaseDistribution:
     Raises:
         UserError: there is nothing in it, or a logarithmic one does not begin above 0.
     """
-    value: Any = override.value()
+    value = override.value()
     log = "log" in getattr(value, "tags", set())
     try:
         if isinstance(value, ChoiceSweep):
@@ -88,17 +90,17 @@ def distribution(override: Override) -> BaseDistribution:
     )
 
 
-def _choice(item: Any) -> Any:
+def _choice(item: object) -> bool | int | float | str | None:
     """A choice as Optuna keeps it: a plain value, or what would stand on the command line."""
-    return item if item is None or isinstance(item, (bool, int, float)) else Override._get_value_element_as_str(item)
+    return item if item is None or isinstance(item, (bool, int, float)) else override_text(item)
 
 
-def as_overrides(params: Mapping[str, Any]) -> list[str]:
-    """Drawn values as overrides of the command line."""
+def as_overrides(params: Mapping[str, object]) -> list[str]:
+    """Values as overrides of the command line."""
     return [f"{key}={'null' if value is None else value}" for key, value in params.items()]
 
 
-def grid(space: Space) -> list[dict[str, Any]]:
+def grid(space: Space) -> list[Config]:
     """Every combination of a space of choices and ranges.
 
     Raises:

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import optuna
 from optuna.distributions import (
@@ -25,7 +25,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from speechml.config.schema import did_you_mean
+from speechml.contracts import Config
 from speechml.errors import UserError
+from speechml.sweep.optuna_compat import resume_trial
 from speechml.sweep.space import Space, grid
 
 JOURNAL = "journal.log"
@@ -53,7 +55,7 @@ def storage(folder: Path) -> JournalStorage:
         raise UserError(f"{path} cannot be used ({error.strerror}); mend that, or move {folder} away") from error
 
 
-def mend(folder: Path) -> None:
+def repair_journal(folder: Path) -> None:
     """After a kill, take away a last line that was cut short, and Optuna's own lock.
 
     Only for who holds the folder: nobody else is writing.
@@ -68,7 +70,7 @@ def mend(folder: Path) -> None:
             part.replace(path)
 
 
-def open_study(folder: Path, space: Space, direction: str, about: Mapping[str, Any]) -> optuna.Study:
+def open_study(folder: Path, space: Space, direction: str, about: Mapping[str, object]) -> optuna.Study:
     """The study of a sweep's folder, new or continued.
 
     Args:
@@ -80,7 +82,7 @@ def open_study(folder: Path, space: Space, direction: str, about: Mapping[str, A
     Raises:
         UserError: the study there is of another space or command, or damaged.
     """
-    mend(folder)
+    repair_journal(folder)
     kept = storage(folder)
     wanted = {
         "space": space.as_json(),
@@ -88,7 +90,7 @@ def open_study(folder: Path, space: Space, direction: str, about: Mapping[str, A
         "direction": direction,
         **about,
     }
-    quiet()
+    silence_optuna()
     try:
         study = optuna.create_study(
             study_name=NAME, storage=kept, direction=StudyDirection[direction.upper()], load_if_exists=True
@@ -108,12 +110,12 @@ def open_study(folder: Path, space: Space, direction: str, about: Mapping[str, A
     return study
 
 
-def quiet() -> None:
+def silence_optuna() -> None:
     """Keep Optuna's own lines off the terminal; ours say the same."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def by_name(module: Any, name: str, what: str) -> Any:
+def by_name(module: ModuleType, name: str, what: str) -> type:
     """A sampler's or pruner's class.
 
     Raises:
@@ -125,13 +127,14 @@ def by_name(module: Any, name: str, what: str) -> Any:
         raise UserError(
             f"hydra.sweeper.{what.lower()}={name} is none of Optuna's{did_you_mean(name, [*SHORT, *names])}"
         )
-    return getattr(module, full)
+    found: type = getattr(module, full)
+    return found
 
 
 class Grid(BaseSampler):
     """Each new trial gets the next point of the grid, also in a study that is continued."""
 
-    def __init__(self, points: list[dict[str, Any]]) -> None:
+    def __init__(self, points: list[Config]) -> None:
         self.points = points
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
@@ -139,17 +142,17 @@ class Grid(BaseSampler):
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]  # noqa: ARG002
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> Config:  # fmt: skip
         return {}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution  # noqa: ARG002
-    ) -> Any:  # fmt: skip
+    ) -> object:  # fmt: skip
         before = study.get_trials(deepcopy=False)[: trial.number]
         return self.points[sum("retry_of" not in t.user_attrs for t in before)][param_name]
 
 
-def sampler(name: str, seed: int, space: Space, options: Mapping[str, Any], *where: int | str) -> BaseSampler:
+def new_sampler(name: str, seed: int, space: Space, options: Mapping[str, object], *where: int | str) -> BaseSampler:
     """The sampler for one draw, seeded by `where` it is made (trial and key): a continued study repeats no other draw.
 
     Raises:
@@ -169,7 +172,7 @@ def sampler(name: str, seed: int, space: Space, options: Mapping[str, Any], *whe
     return built
 
 
-def pruner(name: str, options: Mapping[str, Any]) -> BasePruner:
+def new_pruner(name: str, options: Mapping[str, object]) -> BasePruner:
     """What decides whether a run is stopped early.
 
     Raises:
@@ -182,20 +185,20 @@ def pruner(name: str, options: Mapping[str, Any]) -> BasePruner:
     return built
 
 
-def drawn(study: optuna.Study, space: Space, fresh: Callable[..., BaseSampler], trial_id: int | None = None) -> Trial:
+def ask(study: optuna.Study, space: Space, sampler_for: Callable[..., BaseSampler], number: int | None = None) -> Trial:
     """A new trial with a value for every key, or one that was cut off, with those that it lacks.
 
     Args:
-        fresh: gives a sampler for a trial's number and a key.
+        sampler_for: gives a sampler for a trial's number and a key.
+        number: of the trial that was cut off; None: the next that waits, or a new one.
     """
     trials = study.get_trials(deepcopy=False)
     waiting = [t.number for t in trials if t.state == TrialState.WAITING]
-    known = {t._trial_id: t.number for t in trials}  # the one way to a trial that another process began
-    number = known[trial_id] if trial_id is not None else waiting[0] if waiting else len(trials)
-    study.sampler = fresh(number)
-    trial = study.ask() if trial_id is None else Trial(study, trial_id)
+    own = number if number is not None else waiting[0] if waiting else len(trials)
+    study.sampler = sampler_for(own)
+    trial = study.ask() if number is None else resume_trial(study, number)
     for key, dist in space.searched.items():
-        study.sampler = fresh(number, key)
+        study.sampler = sampler_for(own, key)
         suggest(trial, key, dist)
     return trial
 
@@ -211,9 +214,10 @@ def suggest(trial: Trial, key: str, dist: BaseDistribution) -> None:
 
 
 def unfinished(study: optuna.Study) -> list[int | None]:
-    """Ids of the trials that were being computed when the search was cut off; None for each that has yet to be asked for."""
-    cut: list[int | None] = [t._trial_id for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
-    return cut + [None for _ in study.get_trials(deepcopy=False, states=(TrialState.WAITING,))]
+    """Numbers of the trials that were being computed when the search was cut off; None for each that has yet to be asked for."""
+    trials = study.get_trials(deepcopy=False)
+    cut: list[int | None] = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
+    return cut + [None for trial in trials if trial.state == TrialState.WAITING]
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -234,6 +238,6 @@ def try_again(study: optuna.Study) -> None:
             study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
 
 
-def set_aside(folder: Path) -> None:
+def archive(folder: Path) -> None:
     """Put a journal in which every trial failed out of the way."""
     (folder / JOURNAL).replace(folder / f"{JOURNAL}.{time.strftime('%Y%m%d-%H%M%S')}.{os.getpid()}")

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from speechml.contracts import Config
 from speechml.errors import UserError
 from speechml.runs.card import load_card
-from speechml.runs.settings import shorten_keys
-from speechml.runs.sweep_record import save_sweep
+from speechml.runs.settings import shortened
+from speechml.runs.sweep_record import describe_client, save_sweep
 from speechml.runs.tables import table
 from speechml.sweep.space import as_overrides
 from speechml.sweep.study import finished, replaced
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from speechml.sweep.search import Plan
 
 SHOWN = 15  # trials in the table
@@ -38,7 +41,7 @@ class SearchReport:
 
     def __init__(self, plan: Plan, study: optuna.Study) -> None:
         self.plan, self.study = plan, study
-        self.after: dict[str, Any] = {}  # what the run after the search gave
+        self.after: Config = {}  # what the run after the search gave
 
     def write(self, state: str) -> None:
         """Replace sweep.json."""
@@ -48,12 +51,12 @@ class SearchReport:
             "sampler": plan.sampler, "pruner": plan.pruner, "seed": plan.seed, "n_trials": plan.n_trials,
             "executions_per_trial": plan.executions_per_trial, "fixed": plan.space.fixed,
             "space": plan.space.as_json(),
-            "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **describe_client(),
             "best": self._best(), **self.after, "trials": [row(trial) for trial in trials],
         }  # fmt: skip
         save_sweep(self.plan.folder, content)
 
-    def _best(self) -> dict[str, Any] | None:
+    def _best(self) -> Config | None:
         best = best_of(self.study)
         return None if best is None else {**row(best), "overrides": self.overrides(best), "command": self.command(best)}
 
@@ -66,11 +69,11 @@ class SearchReport:
         """What computes a trial's first execution again."""
         return shlex.join(["speechml-train", *self.overrides(trial)])
 
-    def tell(self) -> None:
+    def show(self) -> None:
         """Print the table and where everything lies."""
         trials = finished(self.study)
         keys = list(self.plan.space.searched)
-        short = shorten_keys(keys)
+        short = shortened(keys)
         several = self.plan.executions_per_trial > 1
         header = [
             "trial",
@@ -113,7 +116,7 @@ class SearchReport:
 
         folder = self.plan.folder / "figures"
         folder.mkdir(exist_ok=True)
-        drawings: dict[str, Any] = {
+        drawings: dict[str, Callable[[], Axes]] = {
             "history": lambda: plots.plot_optimization_history(self.study, target_name=self.plan.objective),
             "importance": lambda: plots.plot_param_importances(self.study, target_name=self.plan.objective),
             "parallel": lambda: plots.plot_parallel_coordinate(self.study, target_name=self.plan.objective),
@@ -151,7 +154,7 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: (sign * float(trial.value or 0), trial.number)) + others
 
 
-def row(trial: FrozenTrial) -> dict[str, Any]:
+def row(trial: FrozenTrial) -> Config:
     """What sweep.json holds of a trial."""
     return {
         "number": trial.number, "state": STATES.get(trial.state, "running"), "value": trial.value, "params": trial.params,
@@ -165,12 +168,12 @@ def executions(trial: FrozenTrial) -> list[float]:
     return [value for value in trial.user_attrs.get("values", []) if value is not None]
 
 
-def figure(value: Any) -> str:
+def figure(value: object) -> str:
     """A value as the table shows it."""
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def line(study: optuna.Study, trial: FrozenTrial, total: int) -> str:
+def trial_line(study: optuna.Study, trial: FrozenTrial, total: int) -> str:
     """One line about a trial that has ended."""
     best = best_of(study)
     said = {

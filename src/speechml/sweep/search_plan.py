@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from omegaconf import DictConfig, ListConfig, open_dict
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from speechml.config.compose import flatten, resolve_config
 from speechml.config.schema import did_you_mean
+from speechml.config.hydra_compat import override_text
+from speechml.contracts import Config, Job, Launcher
 from speechml.engine.signals import RESUMABLE
 from speechml.errors import UserError
 from speechml.storage.files import make_folder
-from speechml.sweep.lock import held
-from speechml.sweep.report import SearchReport, best_of, scores_of
+from speechml.sweep.compose import Compose, Composer
+from speechml.sweep.launchers import OpenLauncher
+from speechml.sweep.lock import hold
 from speechml.sweep.search import Plan, search
+from speechml.sweep.search_report import SearchReport, best_of, scores_of
 from speechml.sweep.space import Space, as_overrides, read_space
-from speechml.sweep.study import pruner, sampler
-from speechml.sweep.workers import one_by_one
+from speechml.sweep.study import new_pruner, new_sampler
 
 ENDS_THAT_FALL = ("loss", "mse", "l1")  # scores of which less is better
 
 
-def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arguments: list[str]) -> float | None:
+def run_search(
+    options: Config, config: DictConfig, loader: ConfigLoader, open_launcher: OpenLauncher, arguments: list[str]
+) -> float | None:
     """Search, tell, draw, and train once more with the best values where `retrain` says so.
 
     Args:
         options: keys of conf/hydra/sweeper/optuna.yaml.
         config: Hydra's own config of the sweep.
-        launcher, context: Hydra's.
+        loader: Hydra's.
+        open_launcher: gives what computes runs.
         arguments: overrides of the command line.
 
     Returns:
@@ -42,49 +48,55 @@ def sweep(options: dict[str, Any], config: Any, launcher: Any, context: Any, arg
     Raises:
         UserError: options or space that cannot be searched, or every trial failed.
     """
-    params: Any = OmegaConf.to_container(OmegaConf.create(options["params"] or {}))
-    space = read_space(params, arguments)
-    compose = partial(context.config_loader.load_sweep_config, config)
-    first = composed(compose, [*space.fixed, *as_overrides(some_point(space))])
-    hydra = list(config.hydra.overrides.hydra)
-    standalone = [*space.fixed_without_search(), *set_by_file(compose, space, first, hydra)]
-    plan = planned(options, config, space, first, standalone)
+    space = read_space(dict(options["params"] or {}), arguments)
+    compose: Compose = partial(loader.load_sweep_config, config)
+    first = compose_run(compose, [*space.fixed, *as_overrides(some_point(space))])
+    standalone = [
+        *space.fixed_without_search(),
+        *set_by_file(compose, space, first, list(config.hydra.overrides.hydra)),
+    ]
+    plan = make_plan(options, config, space, first, standalone)
     again = retraining(options["retrain"])
     if again is not None:
-        composed(compose, [*space.fixed, *as_overrides(some_point(space)), *again])
-    gpus: list[str] = []
-    if hasattr(launcher, "alone"):
-        launcher, count, gpus = launcher.alone()
-        plan = plan._replace(n_jobs=max(plan.n_jobs, count))
+        compose_run(compose, [*space.fixed, *as_overrides(some_point(space)), *again])
+    launcher = open_launcher(plan.folder, None, least=plan.n_jobs, most=plan.total)
     make_folder(plan.folder)
     if again is not None:
-        told = f" ({' '.join(again)})" if again else ""
+        words = f" ({' '.join(again)})" if again else ""
         print(
-            f"a run with the best values will follow{told}; hydra.sweeper.retrain=null leaves it out", file=sys.stderr
+            f"a run with the best values will follow{words}; hydra.sweeper.retrain=null leaves it out", file=sys.stderr
         )
+    composer = Composer.of_sweep(loader, config)
+
+    def make_job(overrides: list[str], number: int) -> Job:
+        label = " ".join(word for word in overrides if not word.startswith("++callbacks."))
+        return composer.job(overrides, number, label)
+
     try:
-        with held(plan.folder):
-            record = search(plan, launcher.launch, alone=type(launcher).__name__ == "BasicLauncher", gpus=gpus)
-            return _told(record, launcher, again, Path(str(first.paths.runs)) / plan.experiment)
+        with hold(plan.folder):
+            report = search(plan, launcher, make_job)
+            best = _show(report)
+            if best is not None and again is not None:
+                _retrain(report, launcher, make_job, again)
+            print(f"Side by side: speechml tensorboard {Path(str(first.paths.runs)) / plan.experiment}  (HPARAMS)")
+            return best
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the one into the other
         print(f"\nstopped; the same command goes on with the search in {plan.folder}", file=sys.stderr)
         sys.exit(RESUMABLE)
+    finally:
+        launcher.close()
 
 
-def _told(record: SearchReport, launcher: Any, again: list[str] | None, runs: Path) -> float | None:
-    """Say and draw what was found, train once more, and give the best value."""
-    record.tell()
-    figures = record.draw()
-    best = best_of(record.study)
-    if best is not None and again is not None:
-        _retrain(record, launcher, again)
-    drawings = "".join(f", figures/{path.name}" for path in figures)
-    print(f"Search: {record.plan.folder} (sweep.json{drawings})")
-    print(f"Side by side: speechml tensorboard {runs}  (HPARAMS)")
+def _show(report: SearchReport) -> float | None:
+    """Say and draw what was found; the best value."""
+    report.show()
+    drawings = "".join(f", figures/{path.name}" for path in report.draw())
+    print(f"Search: {report.plan.folder} (sweep.json{drawings})")
+    best = best_of(report.study)
     return None if best is None else best.value
 
 
-def composed(compose: Any, overrides: list[str]) -> Any:
+def compose_run(compose: Compose, overrides: list[str]) -> DictConfig:
     """The config of a run, with what Hydra's own interpolations mean in it.
 
     Raises:
@@ -98,46 +110,50 @@ def composed(compose: Any, overrides: list[str]) -> Any:
     return found
 
 
-def retraining(given: Any) -> list[str] | None:
+def retraining(words: object) -> list[str] | None:
     """The overrides of the run after the search.
 
     Raises:
         UserError: it is no list of overrides.
     """
-    if given is None:
+    if words is None:
         return None
-    words = list(given) if isinstance(given, (list, ListConfig)) else [given]
-    for word in words:
+    found = []
+    for word in words if isinstance(words, (list, ListConfig)) else [words]:
         if not isinstance(word, str) or "=" not in word:
             raise UserError(f"hydra.sweeper.retrain holds {word}; it is a list of overrides, as in ['seed=7']")
-    return words
+        found.append(word)
+    return found
 
 
-def set_by_file(compose: Any, space: Space, first: Any, hydra: list[str]) -> list[str]:
+def set_by_file(compose: Compose, space: Space, first: DictConfig, hydra: list[str]) -> list[str]:
     """Overrides for what the file of `hparams_search` sets beside the search itself, so that a run goes without it."""
     fixed = space.fixed_without_search()
     if fixed == space.fixed:
         return []
     # The file chose the sweeper, and the command line may have set keys of it.
     sweeper = [] if any(word.startswith("hydra/sweeper=") for word in hydra) else ["hydra/sweeper=optuna"]
-    alone = composed(compose, [*sweeper, *fixed, *as_overrides(some_point(space))])
+    alone = compose_run(compose, [*sweeper, *fixed, *as_overrides(some_point(space))])
     with_file, without = (flatten(resolve_config(cfg)) for cfg in (first, alone))
     changed = {k: v for k, v in with_file.items() if k != "objective" and (k not in without or without[k] != v)}
-    return [f"{'' if k in without else '+'}{k}={Override._get_value_element_as_str(v)}" for k, v in changed.items()]
+    return [f"{'' if k in without else '+'}{k}={override_text(v)}" for k, v in changed.items()]
 
 
-def some_point(space: Space) -> dict[str, Any]:
+def some_point(space: Space) -> Config:
     """One value for each key, to see whether a config can be composed with them."""
     return {key: _some(dist) for key, dist in space.searched.items()}
 
 
-def _some(dist: BaseDistribution) -> Any:
-    return dist.choices[0] if isinstance(dist, CategoricalDistribution) else dist.low  # type: ignore[attr-defined]
+def _some(dist: BaseDistribution) -> object:
+    match dist:
+        case CategoricalDistribution():
+            return dist.choices[0]
+        case FloatDistribution() | IntDistribution():
+            return dist.low
+    raise TypeError(f"{dist} is none of Optuna's distributions")
 
 
-def planned(
-    options: dict[str, Any], config: DictConfig, space: Space, first: DictConfig, standalone: list[str]
-) -> Plan:
+def make_plan(options: Config, config: DictConfig, space: Space, first: DictConfig, standalone: list[str]) -> Plan:
     """The plan of a search, checked.
 
     Raises:
@@ -154,9 +170,9 @@ def planned(
     if direction not in ("minimize", "maximize"):
         near = did_you_mean(str(direction), ("minimize", "maximize"))
         raise UserError(f"hydra.sweeper.direction is {direction}{near or '; it can be minimize or maximize'}")
-    sampler(str(options["sampler"]), 0, space, options["sampler_options"] or {})
+    new_sampler(str(options["sampler"]), 0, space, options["sampler_options"] or {})
     if options["pruner"] is not None:
-        pruner(str(options["pruner"]), options["pruner_options"] or {})
+        new_pruner(str(options["pruner"]), options["pruner_options"] or {})
     several = options["executions_per_trial"] > 1 and "seed" not in space.searched
     if options["executions_per_trial"] > 1 and not several:
         raise UserError("seed is searched, so executions_per_trial, which sets it, must be 1")
@@ -169,14 +185,17 @@ def planned(
     )  # fmt: skip
 
 
-def _retrain(record: SearchReport, launcher: Any, overrides: list[str]) -> None:
+def _retrain(
+    report: SearchReport, launcher: Launcher, make_job: Callable[[list[str], int], Job], overrides: list[str]
+) -> None:
     """Train anew with the best values, `overrides` and all figures, and score that."""
-    best = best_of(record.study)
+    best = best_of(report.study)
     assert best is not None
-    job = [*record.plan.space.fixed, *as_overrides(best.params), *overrides]
+    words = [*report.plan.space.fixed, *as_overrides(best.params), *overrides]
     print(f"\nTraining with the values of trial {best.number}, from new weights ({' '.join(overrides)}):", flush=True)
-    found = one_by_one(launcher.launch, -1, [job])[0]
-    if found.error:
-        raise UserError(f"the run after the search failed: {found.error}")
-    record.after = {"retrained": {"run": found.run, "value": found.value, "scores": scores_of(found.run)}}
-    record.write("done")
+    launcher.submit([make_job(words, -1)])
+    for _, outcome in launcher.outcomes():
+        if outcome.error:
+            raise UserError(f"the run after the search failed: {outcome.error}")
+        report.after = {"retrained": {"run": outcome.run, "value": outcome.value, "scores": scores_of(outcome.run)}}
+    report.write("done")

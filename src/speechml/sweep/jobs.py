@@ -1,0 +1,106 @@
+"""A run as a job: its composed config as plain values, which any process computes without replaying a command line."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from speechml.contracts import Job, Outcome
+from speechml.errors import FolderBusy, Pruned, UnknownScore, UnusableData, UserError
+
+# What a job knows of Hydra's own config.
+KEPT = (
+    "mode", "sweep.dir", "job.name", "job.num", "job.config_name", "overrides.task", "runtime.choices", "runtime.cwd", "sweeper",
+)  # fmt: skip
+BUSY_S = 1.0  # between two tries at a run that another process is computing
+
+
+def dump_job(cfg: DictConfig, number: int, label: str, folder: Path) -> Job:
+    """A run as plain values, interpolations kept: its id depends on them.
+
+    Args:
+        cfg: as Hydra composes it for a run of a sweep, and has made it known.
+        number: of the run in the sweep.
+        label: what tells it from the others.
+        folder: of the run.
+    """
+    hydra: dict[str, Any] = {}
+    for key in KEPT:
+        value = OmegaConf.select(cfg.hydra, key)
+        hydra[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    hydra |= {"mode": "MULTIRUN", "job.num": number, "sweep.dir": str(Path(str(cfg.hydra.sweep.dir)).absolute())}
+    config: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+    # Where the runs are is decided here, where the cache is on the machine that computes: it may be a disk of its own.
+    config["paths"]["runs"] = str(Path(str(cfg.paths.runs)).absolute())
+    return Job(number, {"config": config, "hydra": hydra}, label, str(folder.absolute()))
+
+
+def load_job(job: Job) -> DictConfig:
+    """The config of a job, with Hydra's part made known to the process."""
+    from hydra.conf import HydraConf
+    from hydra.core.utils import setup_globals
+
+    import speechml.config.resolvers  # noqa: F401 (registers them)
+
+    setup_globals()  # what `${hydra:...}` means
+    whole = OmegaConf.create({"hydra": HydraConf()})
+    with open_dict(whole):
+        for key, value in job.config["hydra"].items():
+            OmegaConf.update(whole.hydra, key, value, merge=False, force_add=True)
+    HydraConfig.instance().set_config(whole)
+    cfg = OmegaConf.create(job.config["config"])
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def compute(job: Job) -> Outcome:
+    """Train and test the run of a job in this process.
+
+    Raises:
+        Stopped: by a signal.
+    """
+    from speechml.sweep.trial import train_trial
+
+    before = HydraConfig.instance().cfg
+    try:
+        value = train_trial(load_job(job))
+    except Exception as error:  # whatever it is, it ends this run alone
+        if not isinstance(error, (UserError, Pruned)):
+            traceback.print_exc()
+        return replace(describe_error(error), run=job.folder)
+    finally:
+        HydraConfig.instance().cfg = before
+    if value is not None and math.isfinite(value):
+        return Outcome(float(value), job.folder)
+    return Outcome(run=job.folder, error=f"its score is {'absent' if value is None else value}", is_scoreless=True)
+
+
+def compute_when_free(job: Job) -> Outcome:
+    """`compute`, after any other process that computes the same run: soon it is done."""
+    while (outcome := compute(job)).is_busy:
+        time.sleep(BUSY_S)
+    return outcome
+
+
+def describe_error(error: BaseException) -> Outcome:
+    """The outcome of a run that ended with an exception."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case Pruned():
+            return Outcome(error=text, is_pruned=True)
+        case FolderBusy():
+            return Outcome(error=text, is_busy=True, may_retry=True)
+        case UnknownScore():
+            return Outcome(error=text, affects_all="objective")
+        case UnusableData():
+            return Outcome(error=text, affects_all="data")
+        case UserError():
+            return Outcome(error=text)
+    return Outcome(error=f"{type(error).__name__}: {text}", may_retry=True)

@@ -1,0 +1,60 @@
+"""The one program that computes runs for another process, each from its frozen config: `python -m speechml.worker ...`
+
+serve PARENT RESULTS              jobs come as JSON lines on standard input, outcomes go as such to the descriptor RESULTS
+rank PARENT FOLDER [CHECKPOINT]   one further rank of the run in a folder
+slurm FILE                        the runs of line SLURM_ARRAY_TASK_ID of a file of jobs
+
+With PARENT, the number of the process that started it, it ends with that.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from speechml.engine.process import end_with
+
+
+def main(words: list[str]) -> int:
+    """Do what the words of the command line say; the exit code."""
+    match words:
+        case ["serve", parent, results]:
+            end_with(int(parent))  # before what takes seconds to load: it may be killed meanwhile
+            return _serve(int(results))
+        case ["rank", parent, folder, *checkpoint]:
+            end_with(int(parent))
+            from speechml.engine.ranks import train_rank
+
+            return train_rank(Path(folder), *map(Path, checkpoint))
+        case ["slurm", file]:
+            from speechml.sweep.slurm_task import compute_task
+
+            return compute_task(Path(file))
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+def _serve(results: int) -> int:
+    """Compute jobs until there are no more, or a signal stops this process: then the exit code is RESUMABLE."""
+    import json
+    import signal
+    from dataclasses import asdict
+
+    from speechml.contracts import Job
+    from speechml.engine.signals import SIGNALS, interruptible
+
+    jobs = os.fdopen(os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # whatever a run reads, it is no job
+    with interruptible(), os.fdopen(results, "w") as answers:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `engine.process.start_worker`
+        from speechml.sweep.jobs import compute_when_free
+
+        for line in iter(jobs.readline, ""):
+            outcome = compute_when_free(Job(**json.loads(line)))
+            print(json.dumps(asdict(outcome)), file=answers, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
