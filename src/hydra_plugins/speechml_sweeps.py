@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 class OurLauncher(Launcher):
     """What launchers of ours have in common: Hydra's parts, kept until there are runs to compute."""
 
+    config: DictConfig
+
     def __init__(self, **options: Any) -> None:
         self.options = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in options.items()}
 
@@ -52,6 +54,8 @@ class SlurmLauncher(OurLauncher):
 
 class OurSweeper(Sweeper):
     """What sweepers of ours have in common: Hydra's parts, and the keys of their config."""
+
+    config: DictConfig
 
     def __init__(self, **options: Any) -> None:
         self.options = options

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from conftest import SMALL_CARD, TINY, command, read_card, write_card
-from speechml.errors import FolderBusy
 from speechml.runs.folder import lock
 
 FIR = ("experiment=lab2a_fir", "trainer.max_epochs=1", "callbacks.figures=null", "callbacks.listening=null", *TINY)
@@ -85,17 +84,6 @@ def test_what_nothing_reads_and_what_makes_no_difference_is_refused_before_anyth
     assert not list(workplace.glob("runs/lab2a_fir/*"))
 
 
-def test_two_clients_do_not_compute_one_sweep(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from speechml.sweep import lock
-
-    monkeypatch.setattr(lock, "WAIT_S", 0.1)
-    folder = workplace / "runs" / ".sweeps" / "lab" / "0"
-    with lock.held(folder), pytest.raises(FolderBusy, match="speechml sweep wait"), lock.held(folder):
-        pass
-    with lock.held(folder):
-        pass
-
-
 def test_a_run_that_somebody_trains_is_left_to_them(workplace: Path) -> None:
     planned = command("speechml", "sweep", "plan", *FIR, "seed=0,1").stdout
     identity = next(line.split()[1] for line in planned.splitlines() if line.endswith("seed=0"))
@@ -110,7 +98,7 @@ def test_a_run_that_somebody_trains_is_left_to_them(workplace: Path) -> None:
 
 def test_status_tells_of_unequal_data_damage_and_what_has_not_begun(runs: Path) -> None:
     from conftest import change, run_of
-    from speechml.sweep.watch import status_of
+    from speechml.sweep.watch import status_report
 
     one = run_of(runs)
     other = one.with_name("other")
@@ -130,7 +118,7 @@ def test_status_tells_of_unequal_data_damage_and_what_has_not_begun(runs: Path) 
         "error": "no such data",
     }
     (sweep_folder / "sweep.json").write_text(json.dumps({"runs": [named]}))
-    told = status_of(runs)
+    told = status_report(runs)
     assert "the runs are of unequal recordings" in told
     assert "stopped by SIGTERM after step 3" in told
     assert "torn damaged: " in told

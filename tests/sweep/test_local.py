@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.utils import JobReturn, JobStatus
 
 from conftest import TINY, command, read_card
+from speechml.contracts import Job, Outcome
 from speechml.sweep import local
-from speechml.sweep.board import Board
-from speechml.sweep.workers import Workers
+from speechml.sweep.local import Pool
+from speechml.sweep.progress import Progress
 from stress_resume import differences
 
 PROGRAM = str(Path(sys.executable).with_name("speechml-train"))
@@ -101,29 +101,56 @@ def test_a_sweep_can_be_cancelled_from_another_terminal(workplace: Path) -> None
     assert command("speechml", "sweep", "cancel", str(folder)).returncode == 2
 
 
-def seen_by_a_worker(_: Any, number: int) -> list[JobReturn]:
-    """What a process was given, as the value of its job."""
-    print("printed")
-    found = JobReturn(overrides=[], status=JobStatus.FAILED)
-    given = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
-    found.return_value = ValueError(json.dumps({"number": number, **given}))
-    time.sleep(0.3)
-    return [found]
+def job(number: int, label: str = "") -> Job:
+    return Job(number, {}, label, f"/runs/x/{number}")
 
 
+def outcomes(pool: Pool, *labels: str) -> dict[int, Outcome]:
+    """What became of jobs of a pool, by their numbers."""
+    pool.submit([job(number, label) for number, label in enumerate(labels)])
+    return {job.number: outcome for job, outcome in pool.outcomes()}
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that load nothing: each job's error is what its process sees, and the job `die` kills it."""
+    program = """if True:
+        import json, os, sys, time
+        for line in iter(sys.stdin.readline, ""):
+            print("printed", flush=True)
+            if json.loads(line)["label"] == "die":
+                os.kill(os.getpid(), 9)
+            time.sleep(0.3)
+            seen = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
+            os.write(int(sys.argv[2]), (json.dumps({"error": json.dumps(seen)}) + "\\n").encode())
+    """
+    start: Any = subprocess.Popen
+    monkeypatch.setattr(
+        local, "start_worker", lambda *words, **keys: start([sys.executable, "-c", program, *words], **keys)
+    )
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_each_process_sees_one_gpu_and_its_share_of_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("speechml.sweep.workers.cores", lambda: 8)
-    crew = Workers(seen_by_a_worker, 4, ["GPU-a", "3"], tmp_path / "logs")
-    for number in range(4):
-        crew.submit(number, number, [["x=1"]])
-    found = []
-    while len(found) < 4:
-        found += [json.loads(outcomes[0].error.removeprefix("ValueError: ")) for _, outcomes in crew.results(0.1)]
-    crew.close()
-    assert sorted(f["CUDA_VISIBLE_DEVICES"] for f in found) == ["3", "3", "GPU-a", "GPU-a"]
-    assert {f["OMP_NUM_THREADS"] for f in found} == {"2"}
-    assert len(list((tmp_path / "logs").iterdir())) == 4
+    monkeypatch.setattr(local, "cores", lambda: 8)
+    pool = Pool(4, ["GPU-a", "3"], tmp_path / "logs")
+    seen = [json.loads(outcome.error) for outcome in outcomes(pool, *"abcd").values()]
+    pool.close()
+    assert sorted(one["CUDA_VISIBLE_DEVICES"] for one in seen) == ["3", "3", "GPU-a", "GPU-a"]
+    assert {one["OMP_NUM_THREADS"] for one in seen} == {"2"}
+    assert {log.read_text() for log in (tmp_path / "logs").iterdir()} == {"printed\n"}
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_process_that_follows_a_dead_one_takes_its_gpu(tmp_path: Path) -> None:
+    pool = Pool(2, ["a", "b"], tmp_path / "logs")
+    first = outcomes(pool, "", "die")
+    assert "its process died (killed by signal 9)" in first[1].error
+    assert first[1].may_retry
+    seen = [json.loads(outcome.error)["CUDA_VISIBLE_DEVICES"] for outcome in outcomes(pool, "", "").values()]
+    pool.close()
+    assert sorted(seen) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -145,47 +172,39 @@ def test_gpus_are_those_that_are_visible(
     stand_in.write_text(f"#!/bin/sh\nprintf '{listed}'\n")
     stand_in.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert local.gpus() == found
+    assert local.visible_gpus() == found
 
 
 def test_a_terminal_has_a_line_for_each_run_in_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    board = Board(2)
+    progress = Progress(2, live=True)
     for number in (0, 1):
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "metrics.csv").write_text("epoch\n" + "1\n" * (number + 3))
-        board.begins(number, folder, f"seed={number}")
-    board.refresh()
+        progress.begin(Job(number, {}, f"seed={number}", str(folder)))
+    progress.redraw()
     assert "seed=0  epoch 3" in (told := capsys.readouterr().err)
     assert "seed=1  epoch 4" in told
-    board.ended(0, "a reason")
+    progress.end(tmp_path / "0", "seed=0", "a reason")
     told = capsys.readouterr().err
     assert told.startswith("\x1b[2F\x1b[J")  # the two lines make room
     assert "1/2  failed: a reason" in told
-    board.close()
+    progress.redraw()
+    assert "seed=0" not in capsys.readouterr().err
 
 
-def test_a_process_that_follows_a_dead_one_takes_its_gpu(tmp_path: Path) -> None:
-    def die_or_tell(_: Any, number: int) -> list[JobReturn]:
-        if number == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return seen_by_a_worker(_, number)
-
-    crew = Workers(die_or_tell, 2, ["a", "b"], tmp_path / "logs")
-    found: dict[str, str] = {}
-    crew.submit(0, 0, [["x=1"]])
-    crew.submit(1, 1, [["x=1"]])
-    for _ in range(2):
-        for number, outcomes in crew.results():
-            if number != 1:
-                found[f"{number}"] = json.loads(outcomes[0].error.removeprefix("ValueError: "))["CUDA_VISIBLE_DEVICES"]
-    crew.submit(2, 2, [["x=1"]])
-    crew.submit(3, 3, [["x=1"]])
-    while len(found) < 3:
-        for number, outcomes in crew.results():
-            found[f"{number}"] = json.loads(outcomes[0].error.removeprefix("ValueError: "))["CUDA_VISIBLE_DEVICES"]
-    crew.close()
-    assert {found["2"], found["3"]} == {"a", "b"}
+def test_the_worker_program_answers_what_it_cannot_compute_and_ends_when_there_are_no_more_jobs(tmp_path: Path) -> None:
+    """The worker program itself; what a run prints or reads is neither a job nor an outcome."""
+    pool = Pool(1, [], tmp_path / "logs")
+    pool.submit([job(0)])
+    ((_, outcome),) = pool.outcomes()
+    assert outcome.error.startswith("KeyError")  # no config
+    assert outcome.may_retry
+    assert "Traceback" in (tmp_path / "logs" / "worker-0.log").read_text()
+    (worker,) = pool.workers
+    assert worker
+    pool.close()
+    assert worker.process.returncode == 0

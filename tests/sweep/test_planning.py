@@ -1,36 +1,20 @@
-"""Plans of sweeps: their runs, what is done already, what is refused, how long the rest takes."""
+"""Plans of sweeps: their runs, what is done already, what is refused."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import SMALL_CARD, speechml
+from conftest import SMALL_CARD, speechml, write_card
 from speechml.errors import UserError
-from speechml.sweep.planning import Estimate, PlannedRun, combinations, counted, todo
+from speechml.sweep.plan import PlannedRun, action, combinations, summarize
 
 
 def planned_run(**keys: Any) -> PlannedRun:
     known: dict[str, Any] = {
         "overrides": [], "experiment": "lab", "id": "0", "folder": Path("runs/lab/0"), "state": "new", "failures": 0, "swept": {},
-        "epochs": 2,
     }  # fmt: skip
     return PlannedRun(**{**known, **keys})
-
-
-def card(folder: Path, overrides: list[str], seconds: float, **keys: Any) -> None:
-    folder.mkdir(parents=True)
-    content = {
-        **SMALL_CARD,
-        "state": "done",
-        "training_s": seconds,
-        "epochs": 2,
-        "overrides": overrides,
-        "scores": {},
-        **keys,
-    }
-    (folder / "card.json").write_text(json.dumps(content))
 
 
 def test_every_combination_is_a_run_and_the_last_word_on_a_key_counts() -> None:
@@ -56,31 +40,15 @@ def test_every_combination_is_a_run_and_the_last_word_on_a_key_counts() -> None:
     ],
 )
 def test_what_a_sweep_does_with_a_run(state: str, failures: int, redo: bool, what: str) -> None:
-    assert todo(planned_run(state=state, failures=failures, redo=redo), max_retries=3) == what
+    assert action(planned_run(state=state, failures=failures, redo=redo), max_retries=3) == what
 
 
 def test_a_sweep_counts_what_there_is_to_do() -> None:
     states = ["done", "done", "new", "stopped", "failed", "running"]
-    told = counted([planned_run(state=state) for state in states], max_retries=3)
+    told = summarize([planned_run(state=state) for state in states], max_retries=3)
     assert told == (
         "6 runs: 2 done already, 1 to train, 1 to go on with, 1 failed, to be tried again, 1 being trained by another process"
     )
-
-
-def test_times_are_those_of_the_runs_most_alike(tmp_path: Path) -> None:
-    for number, (overrides, seconds) in enumerate(
-        [(["a=1", "seed=0"], 10.0), (["a=1", "seed=1"], 20.0), (["a=1", "seed=2"], 60.0), (["a=2"], 5.0)]
-    ):
-        card(tmp_path / "lab" / str(number), overrides, seconds)
-    (tmp_path / "lab" / "torn").mkdir()
-    (tmp_path / "lab" / "torn" / "card.json").write_text("{")
-    estimate = Estimate({tmp_path / "lab"})
-    assert estimate.seconds(planned_run(folder=tmp_path / "lab" / "x", overrides=["a=1", "seed=7"])) == (20.0, 3)
-    assert estimate.seconds(planned_run(folder=tmp_path / "lab" / "x", overrides=["a=2"])) == (5.0, 1)
-    # Ten times the epochs take ten times as long.
-    longer = planned_run(folder=tmp_path / "lab" / "x", overrides=["a=2", "trainer.max_epochs=20"], epochs=20)
-    assert estimate.seconds(longer) == (50.0, 1)
-    assert estimate.seconds(planned_run(folder=tmp_path / "other" / "x")) is None
 
 
 def test_a_plan_shows_the_runs_and_computes_nothing(
@@ -90,14 +58,13 @@ def test_a_plan_shows_the_runs_and_computes_nothing(
     assert speechml(monkeypatch, *words) == 0
     first = capsys.readouterr().out
     assert "2 runs: 2 to train" in first
-    assert "not known" in first
     assert not (workplace / "runs").exists()
     identity = next(line.split()[1] for line in first.splitlines() if line.endswith("seed=1"))
-    card(workplace / "runs" / "lab2a_fir" / identity, ["seed=1", "trainer.max_epochs=2"], 30.0)
+    folder = workplace / "runs" / "lab2a_fir" / identity
+    folder.mkdir(parents=True)
+    write_card(folder, {**SMALL_CARD, "state": "done"})
     assert speechml(monkeypatch, *words) == 0
-    second = capsys.readouterr().out
-    assert "2 runs: 1 done already, 1 to train" in second
-    assert "About 30 s" in second
+    assert "2 runs: 1 done already, 1 to train" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,18 @@
 """The loop of a search: what is retried, what waits, what ends it; with runs that only pretend."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
-from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
 
+from speechml.contracts import Job, Outcome
 from speechml.errors import FolderBusy, Pruned, UnknownScore, UserError
-from speechml.sweep import workers
+from speechml.sweep import jobs
+from speechml.sweep.local import InProcess
 from speechml.sweep.pruning import Pruning
-from speechml.sweep.report import SearchReport
 from speechml.sweep.search import Plan, search
+from speechml.sweep.search_report import SearchReport
 from speechml.sweep.space import read_space
 from speechml.sweep.trial import SearchTrial
 
@@ -29,132 +28,150 @@ def plan_of(folder: Path, *words: str, **keys: Any) -> Plan:
     return Plan(**{**defaults, **keys})
 
 
+def make_job(overrides: list[str], number: int) -> Job:
+    return Job(number, dict(word.split("=", 1) for word in overrides), " ".join(overrides), f"/runs/x/{number}")
+
+
 class Pretence:
-    """Answers each run by a function of its overrides, and keeps a list of what was asked."""
+    """Computes searches whose runs are answered by a function of their overrides, and keeps a list of what was asked."""
 
-    def __init__(self, answer: Callable[[dict[str, str]], Any]) -> None:
-        self.answer = answer
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[dict[str, str]] = []
+        self.answer: Callable[[dict[str, str]], Any] = lambda _: 1.0
+        monkeypatch.setattr(jobs, "load_job", lambda job: job.config)
+        monkeypatch.setattr("speechml.sweep.trial.train_trial", self.train)
 
-    def __call__(self, jobs: Sequence[Sequence[str]], number: int) -> list[JobReturn]:  # noqa: ARG002 (a launcher's signature)
-        return [self.one(dict(word.split("=", 1) for word in job)) for job in jobs]
-
-    def one(self, words: dict[str, str]) -> JobReturn:
+    def train(self, words: dict[str, str]) -> Any:
         self.asked.append(words)
-        cfg = OmegaConf.create({"paths": {"runs": "runs"}, "name": "x", **{k.lstrip("+"): v for k, v in words.items()}})
-        try:
-            value, status = self.answer(words), JobStatus.COMPLETED
-        except Exception as error:  # as Hydra does
-            value, status = error, JobStatus.FAILED
-        return JobReturn(cfg=cfg, _return_value=value, status=status)
+        return self.answer(words)
+
+    def search(self, plan: Plan, answer: Callable[[dict[str, str]], Any] = lambda _: 1.0) -> SearchReport:
+        self.answer = answer
+        return search(plan, InProcess(), make_job)
 
 
-def states(record: SearchReport) -> list[str]:
-    return [trial.state.name for trial in record.study.trials]
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Pretence:
+    return Pretence(monkeypatch)
 
 
-def test_executions_are_averaged_under_seeds_that_follow_one_another(tmp_path: Path) -> None:
-    runs = Pretence(lambda words: float(words["a"]) + int(words["seed"]))
-    record = search(plan_of(tmp_path / "s", executions_per_trial=3, run_seed=5), runs, alone=True)
+def states(report: SearchReport) -> list[str]:
+    return [trial.state.name for trial in report.study.trials]
+
+
+def test_executions_are_averaged_under_seeds_that_follow_one_another(runs: Pretence, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path / "s", executions_per_trial=3, run_seed=5)
+    report = runs.search(plan, lambda words: float(words["a"]) + int(words["seed"]))
     assert [words["seed"] for words in runs.asked] == ["5", "6", "7"] * 4
-    assert [trial.value for trial in record.study.trials] == [trial.params["a"] + 6 for trial in record.study.trials]
+    assert [trial.value for trial in report.study.trials] == [trial.params["a"] + 6 for trial in report.study.trials]
 
 
-def test_an_accident_is_tried_again_and_again_when_the_search_is_launched_anew(tmp_path: Path) -> None:
+def test_an_accident_is_tried_again_and_again_when_the_search_is_launched_anew(runs: Pretence, tmp_path: Path) -> None:
+    first = str(runs.search(plan_of(tmp_path / "probe", n_trials=1)).study.trials[0].params["a"])
+
     def answer(words: dict[str, str]) -> float:
-        if broken and words["a"] == first:
+        if words["a"] == first:
             raise OSError("disk full")
         return 1.0
 
-    first = str(
-        search(plan_of(tmp_path / "probe", n_trials=1), Pretence(lambda _: 1.0), alone=True).study.trials[0].params["a"]
-    )
-    broken = True
-    runs = Pretence(answer)
-    record = search(plan_of(tmp_path / "s"), runs, alone=True)
-    assert states(record) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    runs.asked = []
+    report = runs.search(plan_of(tmp_path / "s"), answer)
+    assert states(report) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
     assert [words["a"] for words in runs.asked][:2] == [first, first]  # max_retries is 1
-    assert "disk full" in record.study.trials[0].user_attrs["error"]
-    broken = False
+    assert "disk full" in report.study.trials[0].user_attrs["error"]
     for more in (4, 6):
-        record = search(plan_of(tmp_path / "s", n_trials=more), Pretence(answer), alone=True)
-    assert states(record) == ["FAIL"] + ["COMPLETE"] * 6  # the failed one has a successor, and two are new
-    assert record.study.trials[4].params == record.study.trials[0].params
-    assert record.study.trials[4].user_attrs["retry_of"] == 0
+        report = runs.search(plan_of(tmp_path / "s", n_trials=more))
+    assert states(report) == ["FAIL"] + ["COMPLETE"] * 6  # the failed one has a successor, and two are new
+    assert report.study.trials[4].params == report.study.trials[0].params
+    assert report.study.trials[4].user_attrs["retry_of"] == 0
 
 
-def test_a_refusal_is_not_tried_again(tmp_path: Path) -> None:
+def test_a_refusal_is_not_tried_again(runs: Pretence, tmp_path: Path) -> None:
     def answer(words: dict[str, str]) -> float:
         if words["a"] == "x":
             raise UserError("no x")
         return 1.0
 
-    runs = Pretence(answer)
-    plan = plan_of(tmp_path / "s", "a=x,y", sampler="grid")
     for _ in range(2):
-        record = search(plan, runs, alone=True)
-    assert states(record) == ["FAIL", "COMPLETE"]
+        report = runs.search(plan_of(tmp_path / "s", "a=x,y", sampler="grid"), answer)
+    assert states(report) == ["FAIL", "COMPLETE"]
     assert len(runs.asked) == 2
 
 
-def test_a_run_that_another_process_computes_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "BUSY_S", 0.0)
+def test_a_trial_whose_config_cannot_be_composed_fails_alone(tmp_path: Path, runs: Pretence) -> None:
+    from hydra.errors import ConfigCompositionException
+
+    def compose(overrides: list[str], number: int) -> Job:
+        if "a=x" in overrides:
+            raise ConfigCompositionException("there is\nno x")
+        return make_job(overrides, number)
+
+    report = search(plan_of(tmp_path / "s", "a=x,y", sampler="grid"), InProcess(), compose)
+    assert states(report) == ["FAIL", "COMPLETE"]
+    assert report.study.trials[0].user_attrs["error"] == "there is no x"
+    assert len(runs.asked) == 1
+
+
+def test_a_run_that_another_process_computes_is_waited_for(
+    runs: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "BUSY_S", 0.0)
 
     def answer(_: dict[str, str]) -> float:
         if len(runs.asked) < 4:
             raise FolderBusy("runs/a/b", "process 1 on here")
         return 1.0
 
-    runs = Pretence(answer)
-    assert states(search(plan_of(tmp_path / "s", n_trials=1, max_retries=0), runs, alone=True)) == ["COMPLETE"]
+    assert states(runs.search(plan_of(tmp_path / "s", n_trials=1, max_retries=0), answer)) == ["COMPLETE"]
 
 
-def test_an_objective_that_is_no_score_ends_the_search_with_its_first_run(tmp_path: Path) -> None:
+def test_an_objective_that_is_no_score_ends_the_search_with_its_first_run(runs: Pretence, tmp_path: Path) -> None:
     def answer(_: dict[str, str]) -> float:
         raise UnknownScore("objective=val/accc is no score of this run; it has val/acc")
 
-    runs = Pretence(answer)
     with pytest.raises(UserError, match=r"val/accc is no score"):
-        search(plan_of(tmp_path / "s"), runs, alone=True)
+        runs.search(plan_of(tmp_path / "s"), answer)
     assert len(runs.asked) == 1
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
-def test_a_value_that_is_no_number_fails_the_trial(value: Any, tmp_path: Path) -> None:
+def test_a_value_that_is_no_number_fails_the_trial(value: Any, runs: Pretence, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"all 4 trials failed; the last: its score is"):
-        search(plan_of(tmp_path / "s"), Pretence(lambda _: value), alone=True)
+        runs.search(plan_of(tmp_path / "s"), lambda _: value)
 
 
 def test_equal_trials_are_not_computed_at_once(tmp_path: Path) -> None:
     """They are one run, which two processes would fight for."""
 
-    def launch(jobs: Sequence[Sequence[str]], number: int) -> list[JobReturn]:  # noqa: ARG001
-        words = [tuple(word for word in job if word.startswith("a=")) for job in jobs]
-        assert len(set(words)) == len(words)
-        return [runs.one(dict(word.split("=", 1) for word in job)) for job in jobs]
+    class Together(InProcess):
+        capacity = 3
 
-    runs = Pretence(lambda _: 1.0)
-    record = search(plan_of(tmp_path / "s", "a=x,y", n_trials=9, n_jobs=3), launch, alone=False)
-    assert states(record) == ["COMPLETE"] * 9
+        def outcomes(self) -> Iterator[tuple[Job, Outcome]]:
+            while self.waiting:
+                labels = [job.label for job in self.waiting]
+                assert len(set(labels)) == len(labels)
+                yield self.waiting.popleft(), Outcome(1.0)
+
+    report = search(plan_of(tmp_path / "s", "a=x,y", n_trials=9), Together(), make_job)
+    assert states(report) == ["COMPLETE"] * 9
 
 
-def test_a_decision_to_prune_outlives_the_process_that_took_it(tmp_path: Path) -> None:
+def test_a_decision_to_prune_outlives_the_process_that_took_it(runs: Pretence, tmp_path: Path) -> None:
     plan = plan_of(tmp_path / "s", n_trials=1)
+    run = SearchTrial(plan.folder, 0, 0, "ThresholdPruner", {"upper": 0.0})
 
     def cut_off(_: dict[str, str]) -> float:
-        place = SearchTrial(plan.folder, 0, 0, "ThresholdPruner", {"upper": 0.0})
-        Pruning(place, "val/loss").trial.report(1.0, 3)
+        Pruning(run, "val/loss").trial.report(1.0, 3)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search(plan, Pretence(cut_off), alone=True)
+        runs.search(plan, cut_off)
 
     def again(_: dict[str, str]) -> float:
         with pytest.raises(Pruned, match="after epoch 3"):
-            Pruning(SearchTrial(plan.folder, 0, 0, "ThresholdPruner", {"upper": 0.0}), "val/loss")
+            Pruning(run, "val/loss")
         raise Pruned("after epoch 3")
 
-    record = search(plan, Pretence(again), alone=True)
-    assert states(record) == ["PRUNED"]
-    assert record.study.trials[0].last_step == 3
-    assert isinstance(record.study, optuna.Study)
+    report = runs.search(plan, again)
+    assert states(report) == ["PRUNED"]
+    assert report.study.trials[0].last_step == 3

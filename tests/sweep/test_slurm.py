@@ -7,17 +7,19 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import TINY, command, composed, read_card, speechml
+from speechml.contracts import Job
 from speechml.errors import UserError
 from speechml.runs.identity import run_id
-from speechml.sweep import job
-from speechml.sweep.frozen import frozen, thawed
-from speechml.sweep.slurm_script import resources
+from speechml.sweep.jobs import dump_job, load_job
+from speechml.sweep.slurm_script import job_script, resources
+from speechml.sweep.slurm_task import requeue_task
 from speechml.sweep.trial import current_trial
 from stress_slurm import slurm as disturbed
 
@@ -65,9 +67,9 @@ def with_hydra(*overrides: str) -> Any:
 )
 def test_a_frozen_config_is_the_same_run_elsewhere(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = run_id(composed("train", *overrides))
-    content = json.loads(json.dumps(frozen(with_hydra(*overrides), 5)))  # as it travels
+    content = json.loads(json.dumps(asdict(dump_job(with_hydra(*overrides), 5, "", Path("x")))))  # as it travels
     monkeypatch.setattr(sys, "argv", ["somewhere", "else"])
-    cfg = thawed(content)
+    cfg = load_job(Job(**content))
     assert run_id(cfg) == wanted
     assert Path(cfg.paths.runs).is_absolute()
     place = current_trial()
@@ -76,21 +78,29 @@ def test_a_frozen_config_is_the_same_run_elsewhere(overrides: list[str], monkeyp
         assert (place.number, place.execution) == (5, 0)
 
 
-def test_resources_follow_the_runs_and_the_keys() -> None:
+def test_the_script_follows_the_runs_and_the_keys() -> None:
     plain = resources(options(partition="main", mem_gb=4), {"devices": 1, "num_nodes": 1, "accelerator": "cpu"})
-    assert plain["partition"] == "main"
-    assert plain["mem"] == "4GB"
-    assert plain["time"] == 60
-    assert plain["ntasks_per_node"] == 1
-    assert plain["additional_parameters"] == {"signal": "USR1@120", "requeue": True}
-    assert "account" not in plain
-    many = resources(
-        options(gpus_per_node=4, additional_parameters={"reservation": "x"}, srun_args=["--label"]),
-        {"devices": "auto", "num_nodes": 2, "accelerator": "gpu"},
+    assert plain == {
+        "partition": "main", "mem": "4GB", "cpus-per-task": 1, "time": 60, "job-name": "speechml", "nodes": 1,
+        "ntasks-per-node": 1, "signal": "USR1@120", "requeue": True,
+    }  # fmt: skip
+    keys = options(
+        gpus_per_node=4, additional_parameters={"reservation": "x", "signal": "USR1@5"}, srun_args=["--label"],
+        setup=["module load cuda"], python="apptainer exec image.sif python",
+    )  # fmt: skip
+    lines = job_script(
+        keys, {"devices": "auto", "num_nodes": 2, "accelerator": "gpu"}, Path("/s/0.jsonl"), 300, Path("/l")
     )
-    assert (many["nodes"], many["ntasks_per_node"]) == (2, 4)
-    assert many["additional_parameters"]["reservation"] == "x"
-    assert many["srun_args"] == ["--cpus-per-task=1", "--kill-on-bad-exit=1", "--label"]
+    flags = dict(
+        line.removeprefix("#SBATCH --").split("=", 1) for line in lines.splitlines() if "=" in line and "#" in line
+    )
+    assert (flags["nodes"], flags["ntasks-per-node"], flags["gpus-per-node"]) == ("2", "4", "4")
+    assert (flags["array"], flags["output"]) == ("0-299%256", "/l/%A_%a_0_log.out")
+    assert (flags["reservation"], flags["signal"]) == ("x", "USR1@5")
+    assert lines.endswith(
+        "module load cuda\nsrun --unbuffered --output /l/%A_%a_%t_log.out --cpus-per-task=1 --kill-on-bad-exit=1 --label "
+        "apptainer exec image.sif python -u -m speechml.worker slurm /s/0.jsonl\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,10 +128,10 @@ def test_without_slurm_there_is_one_sentence(workplace: Path) -> None:
 
 def test_a_job_that_gets_no_step_on_is_not_queued_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("speechml.sweep.slurm_queue.requeue", asked.append)
+    monkeypatch.setattr("speechml.sweep.slurm_task.requeue", asked.append)
     monkeypatch.setenv("SLURM_JOB_ID", "9")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
-    said = [job._back_into_the_queue(tmp_path / "run.json", 3, step) for step in (5, 9, 9, 12, None, 12)]
+    said = [requeue_task(tmp_path / "run.json", 3, step) for step in (5, 9, 9, 12, None, 12)]
     assert said[:5] == [""] * 5
     assert "its time limit ends before a step is done" in said[5]
     assert asked == ["7_3"] * 5
@@ -218,8 +228,8 @@ def test_jobs_are_cancelled_and_the_sweep_goes_on(
     ("word", "says"),
     [
         ("hydra.launcher.partition=nowhere", "there are: main, urgent"),
-        ("hydra.launcher.constraint=gold", "Slurm refused the jobs"),
-        ("hydra.launcher.gpus_per_node=3", "Slurm refused the jobs"),
+        ("hydra.launcher.constraint=gold", "Slurm refused (sbatch)"),
+        ("hydra.launcher.gpus_per_node=3", "Slurm refused (sbatch)"),
         ("hydra.launcher.runs_per_job=0", "hydra.launcher.runs_per_job is 0"),
     ],
 )

@@ -220,29 +220,6 @@ def test_a_space_without_a_search_is_refused(workplace: Path) -> None:
     assert "hparams_search=genre describes many runs; add -m" in done.stderr
 
 
-def test_a_worker_that_dies_fails_its_trial_and_not_the_search() -> None:
-    from speechml.sweep.workers import Outcome, Workers
-
-    def launch(_: Any, number: int) -> Any:
-        if number == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise ValueError("not composed")
-
-    crew = Workers(launch, 2)
-    for number in (0, 1):
-        crew.submit(number, number, [["x=1"]])
-    found: dict[int, list[Outcome]] = {}
-    while len(found) < 2:
-        found |= dict(crew.results())
-    crew.submit(2, 2, [["x=1"]])
-    found |= dict(crew.results())
-    crew.close()
-    assert found[0][0].error == "its process died (killed by signal 9)"
-    assert found[0][0].again
-    assert found[1] == found[2] == [Outcome(error="not composed")]
-
-
-@pytest.mark.slow
 def test_an_interrupt_is_one_sentence_and_the_search_goes_on_with_the_same_command(
     workplace: Path,
 ) -> None:

@@ -55,7 +55,7 @@ def load_job(job: Job) -> DictConfig:
         for key, value in job.config["hydra"].items():
             OmegaConf.update(whole.hydra, key, value, merge=False, force_add=True)
     HydraConfig.instance().set_config(whole)
-    cfg = OmegaConf.create(job.config["config"])
+    cfg = DictConfig(job.config["config"])
     OmegaConf.set_struct(cfg, True)
     return cfg
 

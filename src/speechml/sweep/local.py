@@ -16,7 +16,7 @@ from pathlib import Path
 
 from speechml.contracts import Config, Job, Outcome
 from speechml.engine.process import start_worker
-from speechml.engine.signals import RESUMABLE, undisturbed
+from speechml.engine.signals import RESUMABLE, ignore_signals
 from speechml.errors import UserError
 from speechml.sweep.jobs import compute_when_free
 from speechml.sweep.progress import Progress
@@ -89,8 +89,9 @@ class Pool:
 
     def _finish(self, place: int) -> tuple[Job, Outcome]:
         worker = self.workers[place]
-        assert worker and worker.job
+        assert worker
         job, worker.job = worker.job, None
+        assert job
         if line := worker.results.readline():
             return job, Outcome(**json.loads(line))
         self.workers[place] = None
@@ -116,7 +117,7 @@ class Pool:
         """End the processes: idle ones at once, busy ones when they have marked their runs stopped, or by force."""
         workers = [worker for worker in self.workers if worker]
         self.waiting.clear()
-        with undisturbed():  # a second signal must not leave them alone
+        with ignore_signals():  # a second signal must not leave them alone
             for worker in workers:
                 worker.process.stdin.close()  # type: ignore[union-attr] # it is a pipe
             # Asked once more they go on to the end of their step, unless it takes too long.

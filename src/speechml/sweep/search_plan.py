@@ -13,8 +13,8 @@ from omegaconf import DictConfig, ListConfig, open_dict
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from speechml.config.compose import flatten, resolve_config
-from speechml.config.schema import did_you_mean
 from speechml.config.hydra_compat import override_text
+from speechml.config.schema import did_you_mean
 from speechml.contracts import Config, Job, Launcher
 from speechml.engine.signals import RESUMABLE
 from speechml.errors import UserError

@@ -22,8 +22,6 @@ from speechml.sweep.space import as_overrides
 from speechml.sweep.study import finished, replaced
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from speechml.sweep.search import Plan
 
 SHOWN = 15  # trials in the table
@@ -86,8 +84,8 @@ class SearchReport:
         order = ranked(self.study)
         rows = [
             [
-                str(trial.number), figure(trial.value), *[" ".join(figure(v) for v in executions(trial))] * several,
-                *[figure(trial.params.get(key)) for key in keys], STATES.get(trial.state, "cut off"),
+                str(trial.number), shown_value(trial.value), *[" ".join(shown_value(v) for v in executions(trial))] * several,
+                *[shown_value(trial.params.get(key)) for key in keys], STATES.get(trial.state, "cut off"),
                 f"{trial.user_attrs.get('seconds', 0):.1f}",
             ]
             for trial in order[:SHOWN]
@@ -116,7 +114,7 @@ class SearchReport:
 
         folder = self.plan.folder / "figures"
         folder.mkdir(exist_ok=True)
-        drawings: dict[str, Callable[[], Axes]] = {
+        drawings: dict[str, Callable[[], object]] = {
             "history": lambda: plots.plot_optimization_history(self.study, target_name=self.plan.objective),
             "importance": lambda: plots.plot_param_importances(self.study, target_name=self.plan.objective),
             "parallel": lambda: plots.plot_parallel_coordinate(self.study, target_name=self.plan.objective),
@@ -127,12 +125,13 @@ class SearchReport:
                 # Optuna calls these functions experimental, and tells of trials that it leaves out.
                 warnings.simplefilter("ignore")
                 try:
-                    figure_of = drawing().figure
+                    drawing()
                 except (ValueError, RuntimeError, ZeroDivisionError) as error:
                     print(f"no figure of {name}: {' '.join(str(error).split())}", file=sys.stderr)
                     continue
-                figure_of.set_size_inches(max(8.0, 1.6 * len(self.plan.space.searched) + 4), 5)
-                figure_of.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
+                figure = pyplot.gcf()
+                figure.set_size_inches(max(8.0, 1.6 * len(self.plan.space.searched) + 4), 5)
+                figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
             pyplot.close("all")
             written.append(folder / f"{name}.png")
         return written
@@ -168,7 +167,7 @@ def executions(trial: FrozenTrial) -> list[float]:
     return [value for value in trial.user_attrs.get("values", []) if value is not None]
 
 
-def figure(value: object) -> str:
+def shown_value(value: object) -> str:
     """A value as the table shows it."""
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -177,14 +176,14 @@ def trial_line(study: optuna.Study, trial: FrozenTrial, total: int) -> str:
     """One line about a trial that has ended."""
     best = best_of(study)
     said = {
-        TrialState.COMPLETE: f"{figure(trial.value)}",
+        TrialState.COMPLETE: f"{shown_value(trial.value)}",
         TrialState.PRUNED: f"pruned after epoch {trial.last_step}",
         TrialState.FAIL: f"failed: {trial.user_attrs.get('error')}",
     }.get(trial.state, "")
-    so_far = f"  (best {figure(best.value)}, trial {best.number})" if best else ""
+    so_far = f"  (best {shown_value(best.value)}, trial {best.number})" if best else ""
     ended = len(finished(study))
     values = " ".join(
-        as_overrides({k: float(figure(v)) if isinstance(v, float) else v for k, v in trial.params.items()})
+        as_overrides({k: float(shown_value(v)) if isinstance(v, float) else v for k, v in trial.params.items()})
     )
     return (
         f"{ended}/{total}  trial {trial.number}  {said}{so_far}  {values}  {trial.user_attrs.get('seconds', 0):.1f} s"

@@ -58,12 +58,13 @@ def job_script(options: Config, trainer: Config, path: Path, tasks: int, logs: P
     # srun does not inherit the number of cores, and a rank that dies would leave the others waiting.
     cores = [f"--cpus-per-task={options['cpus_per_task']}"] if options["cpus_per_task"] else []
     srun = ["srun", "--unbuffered", "--output", f"{logs}/{job}_%t_log.out", *cores, "--kill-on-bad-exit=1"]
-    program = options["python"] or shlex.quote(sys.executable)
+    srun += map(str, options["srun_args"] or [])
+    python = options["python"] or shlex.quote(sys.executable)
     return "\n".join([
         "#!/bin/bash",
         *(_flag(key, value) for key, value in sorted(flags.items())),
         *(options["setup"] or []),
-        f"{shlex.join([*srun, *map(str, options['srun_args'] or [])])} {program} -u -m speechml.worker slurm {shlex.quote(str(path))}",
+        f"{shlex.join(srun)} {python} -u -m speechml.worker slurm {shlex.quote(str(path))}",
         "",
     ])  # fmt: skip
 
@@ -96,7 +97,8 @@ def resources(options: Config, trainer: Config) -> Config:
         flags["mem"] = f"{options['mem_gb']}GB"
     # USR1 is what clusters send of themselves, and what speechml is documented to take.
     return flags | {
-        "job-name": options["name"], "time": limit, "nodes": nodes, "ntasks-per-node": processes, "signal": f"USR1@{delay}", "requeue": True,
+        "job-name": options["name"], "time": limit, "nodes": nodes, "ntasks-per-node": processes,
+        "signal": f"USR1@{delay}", "requeue": True,
     }  # fmt: skip
 
 

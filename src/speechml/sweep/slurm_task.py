@@ -40,7 +40,7 @@ def compute_task(path: Path) -> int:
     except Stopped as stopped:
         if not is_first:
             return 0  # as all ranks; the first one's exit code counts
-        print(stopped.told, file=sys.stderr, flush=True)
+        print(stopped.reason, file=sys.stderr, flush=True)
         if stopped.signal_name == "SIGUSR1" and (why := requeue_task(note, task, stopped.step)):
             write_json(note, asdict(Outcome(error=why)))
             return 1
