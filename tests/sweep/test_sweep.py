@@ -220,6 +220,7 @@ def test_a_space_without_a_search_is_refused(workplace: Path) -> None:
     assert "hparams_search=genre describes many runs; add -m" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_one_sentence_and_the_search_goes_on_with_the_same_command(
     workplace: Path,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
@@ -106,8 +106,8 @@ class _Base:
             OmegaConf.update(self.counted, key, value, force_add=True)
 
     def run(self) -> ComposedRun:
-        identity = digest(OmegaConf.to_container(self.counted, resolve=True))
-        return ComposedRun(str(self.cfg.name), identity, str(self.cfg.paths.runs), self.cfg.redo is True)
+        config: Any = OmegaConf.to_container(self.counted, resolve=True)
+        return ComposedRun(str(self.cfg.name), digest(config), str(self.cfg.paths.runs), self.cfg.redo is True)
 
 
 def _plain_values(overrides: list[Override], is_group: Callable[[str], bool]) -> dict[str, Value]:

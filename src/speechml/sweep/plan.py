@@ -177,7 +177,7 @@ def condition(folder: Path) -> tuple[str, int]:
     """The state of a run, `new` where it has no card, and how often in a row it has failed."""
     try:
         card = load_card(folder)
-        return ("new", 0) if card is None else (state_of(folder, card.to_json()), card.failures)
+        return ("new", 0) if card is None else (state_of(folder, card), card.failures)
     except UserError:
         return "damaged", 0
 

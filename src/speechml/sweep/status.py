@@ -64,7 +64,7 @@ def row_of(run: SweepRun) -> Row:
     overrides = run.overrides or tuple(card.overrides)
     sources = sorted(word.lstrip("+") for word in overrides if word.lstrip("+").startswith("data"))
     return Row(
-        run.folder, state_of(run.folder, card.to_json()), "", card.headline or "", card.scores.get(card.headline or ""),
+        run.folder, state_of(run.folder, card), "", card.headline or "", card.scores.get(card.headline or ""),
         card.training_s, overrides, run.label or " ".join(overrides), " ".join((card.error or card.stopped or "").split()),
         (f"{card.experiment} {' '.join(sources)}", card.data.fingerprint),
     )  # fmt: skip
