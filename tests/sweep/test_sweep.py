@@ -138,9 +138,9 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(search: Callable[...,
     assert [(trial["params"]["optimizer.lr"], trial["state"]) for trial in trials] == [
         (-1, "failed"), (-1, "failed"), (0.01, "done"), (0.01, "done"),
     ]  # fmt: skip
-    assert "Invalid learning rate" in trials[0]["error"]
+    assert "is -1; it must be a number above 0" in trials[0]["error"]
     assert "retries" not in trials[0]  # a refusal would be one again
-    assert "trial 0 failed: optimizer Adam: Invalid learning rate" in done.stdout
+    assert "trial 0 failed: scheduler.max_lr is -1" in done.stdout
 
 
 def test_data_that_cannot_be_used_end_the_search_at_once_and_it_goes_on_when_they_are_mended(
@@ -162,9 +162,7 @@ def test_a_search_of_which_every_trial_was_refused_begins_anew(search: Callable[
     for _ in range(2):
         done = search(*words)
         assert done.returncode == 2
-        assert (
-            "all 2 trials failed; the last: optimizer Adam: Invalid learning rate: -2" in done.stderr.splitlines()[-1]
-        )
+        assert "all 2 trials failed; the last: scheduler.max_lr is -2; it must be" in done.stderr.splitlines()[-1]
     assert len(record(workplace)["trials"]) == 2
 
 

@@ -17,7 +17,7 @@ from optuna.trial import Trial, TrialState
 
 from speechml.contracts import Config, Job, Launcher, Outcome
 from speechml.errors import UserError
-from speechml.sweep.search_report import SearchReport, trial_line
+from speechml.sweep.search_report import SearchReport, from_here, trial_line
 from speechml.sweep.space import Space, as_overrides, grid
 from speechml.sweep.study import archive, ask, finished, new_sampler, open_study, replaced, try_again, unfinished
 
@@ -192,7 +192,7 @@ class _Search:
 
 def tell_outcomes(study: optuna.Study, trial: Trial, outcomes: list[Outcome], seconds: float) -> None:
     """Record what came of a trial: the mean over its executions, or why there is none."""
-    trial.set_user_attr("runs", [outcome.run for outcome in outcomes if outcome.run])
+    trial.set_user_attr("runs", [from_here(outcome.run) for outcome in outcomes if outcome.run])
     trial.set_user_attr("values", [outcome.value for outcome in outcomes])
     trial.set_user_attr("seconds", round(seconds, 2))
     values = [outcome.value for outcome in outcomes if outcome.value is not None]

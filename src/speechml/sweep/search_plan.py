@@ -23,7 +23,7 @@ from speechml.sweep.compose import Compose, Composer
 from speechml.sweep.launchers import OpenLauncher
 from speechml.sweep.lock import hold
 from speechml.sweep.search import Plan, search
-from speechml.sweep.search_report import SearchReport, best_of, scores_of
+from speechml.sweep.search_report import SearchReport, best_of, from_here, scores_of
 from speechml.sweep.space import Space, as_overrides, read_space
 from speechml.sweep.study import new_pruner, new_sampler
 
@@ -197,5 +197,7 @@ def _retrain(
     for _, outcome in launcher.outcomes():
         if outcome.error:
             raise UserError(f"the run after the search failed: {outcome.error}")
-        report.after = {"retrained": {"run": outcome.run, "value": outcome.value, "scores": scores_of(outcome.run)}}
+        report.after = {
+            "retrained": {"run": from_here(outcome.run), "value": outcome.value, "scores": scores_of(outcome.run)}
+        }
     report.write("done")

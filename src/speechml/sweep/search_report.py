@@ -190,6 +190,12 @@ def trial_line(study: optuna.Study, trial: FrozenTrial, total: int) -> str:
     )
 
 
+def from_here(run: str) -> str:
+    """The folder of a run as a person types it, where it lies below this process's folder."""
+    path, here = Path(run), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else run
+
+
 def scores_of(run: str) -> dict[str, float | None]:
     """The scores in the card of a run."""
     try:
