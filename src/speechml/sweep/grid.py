@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from speechml.contracts import Config, Launcher, Outcome
 from speechml.engine.signals import Stopped
 from speechml.errors import UserError
-from speechml.runs.folder import room_in
+from speechml.runs.folder import translate_disk_errors
 from speechml.runs.sweep_record import SweepRun, describe_client, save_sweep
 from speechml.storage.files import make_folder
 from speechml.sweep.compose import Composer
@@ -49,7 +49,7 @@ def run_grid(
     progress = Progress(len(waiting), live=True)
     launcher = open_launcher(folder, progress, most=len(waiting))
     make_folder(folder)
-    with room_in(folder), hold(folder):
+    with translate_disk_errors(folder), hold(folder):
         record(folder, runs, "running")
         OmegaConf.save(config, folder / "multirun.yaml")
         print(f"{summarize(runs, retries)}; {folder}", file=sys.stderr, flush=True)

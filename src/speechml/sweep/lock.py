@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from speechml.errors import FolderBusy
-from speechml.runs.folder import claimed
+from speechml.runs.folder import lock
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def hold(folder: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(claimed(folder))
+            stack.enter_context(lock(folder))
         except FolderBusy as error:
             what = f"the same sweep is being computed by {error.owner}, in {folder}"
             fix = f"wait for it (speechml sweep wait {folder})"

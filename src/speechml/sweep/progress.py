@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from speechml.contracts import Job
-from speechml.runs.catalogue import printable, rows_of
+from speechml.runs.catalogue import count_epochs, printable
 from speechml.runs.sweep_record import SweepRun
-from speechml.runs.tables import duration
+from speechml.runs.tables import format_duration
 from speechml.sweep.status import UNENDED, row_of
 
 
@@ -54,7 +54,7 @@ class Progress:
         self.close()
         width = shutil.get_terminal_size().columns - 1
         for folder, (label, began) in self.running.items():
-            text = f"  {label}  epoch {rows_of(Path(folder)) or 0}  {duration(time.monotonic() - began)}"
+            text = f"  {label}  epoch {count_epochs(Path(folder)) or 0}  {format_duration(time.monotonic() - began)}"
             print(text[:width], file=sys.stderr)
             self.lines += 1
         sys.stderr.flush()

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from speechml.contracts import Config
 from speechml.errors import UserError
 from speechml.runs.card import load_card
-from speechml.runs.settings import shortened
+from speechml.runs.settings import shorten_keys
 from speechml.runs.sweep_record import describe_client, save_sweep
 from speechml.runs.tables import table
 from speechml.sweep.space import as_overrides
@@ -71,7 +71,7 @@ class SearchReport:
         """Print the table and where everything lies."""
         trials = finished(self.study)
         keys = list(self.plan.space.searched)
-        short = shortened(keys)
+        short = shorten_keys(keys)
         several = self.plan.executions_per_trial > 1
         header = [
             "trial",

@@ -13,7 +13,7 @@ from speechml.errors import UserError
 from speechml.runs.card import load_card
 from speechml.runs.catalogue import printable, state_of
 from speechml.runs.sweep_record import SweepRun
-from speechml.runs.tables import duration, shown, table
+from speechml.runs.tables import format_duration, format_score, table
 
 UNENDED = ("failed", "damaged", "cut off", "stopped")  # what a person may want to look at, the worst first
 NOT_COMPUTED = ("not begun", "stopped", "cut off", "failed")  # as far as a card tells: a cluster may have it
@@ -44,12 +44,16 @@ class Row(NamedTuple):
     @property
     def shown_score(self) -> str:
         """The score with its name."""
-        return "-" if self.score is None else f"{self.score_name} {shown(self.score, self.score_name.endswith('_db'))}"
+        return (
+            "-"
+            if self.score is None
+            else f"{self.score_name} {format_score(self.score, self.score_name.endswith('_db'))}"
+        )
 
     @property
     def shown_time(self) -> str:
         """Of training."""
-        return "-" if self.seconds is None else duration(self.seconds)
+        return "-" if self.seconds is None else format_duration(self.seconds)
 
 
 def row_of(run: SweepRun) -> Row:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from speechml.errors import UserError
-from speechml.runs.catalogue import holder, is_run, printable
+from speechml.runs.catalogue import is_run, lock_owner, printable
 from speechml.runs.sweep_record import SweepRun, is_sweep, list_runs, load_sweep, sweeps_below
 from speechml.sweep import slurm_queue
 from speechml.sweep.progress import Progress
@@ -80,8 +80,8 @@ def wait_for(folder: Path) -> bool:
     """
     queue = queued_below(folder)
     going = [run for run in list_all(folder) if _is_going_on(run, queue)]
-    progress, found = Progress(len(going)), bool(going or holder(folder))
-    while going or holder(folder):
+    progress, found = Progress(len(going)), bool(going or lock_owner(folder))
+    while going or lock_owner(folder):
         with suppress(UserError):  # Slurm does not answer: what it has is as before
             queue = queued_below(folder)
         for run in [run for run in going if not _is_going_on(run, queue)]:
@@ -105,7 +105,7 @@ def cancel_sweep(folder: Path) -> str:
     Raises:
         UserError: no sweep, nothing to end, or a process of another machine.
     """
-    owner = holder(folder)
+    owner = lock_owner(folder)
     if not is_sweep(folder) and not owner:
         raise UserError(f"{folder} is no folder of a sweep; give one as in runs/.sweeps/EXPERIMENT/ID")
     lines = []
