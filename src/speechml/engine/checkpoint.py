@@ -8,7 +8,7 @@ import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 import torch
@@ -169,7 +169,7 @@ def find_latest(folder: Path) -> tuple[Path, State] | None:
     return None
 
 
-def build_task(config: Config, source: str) -> pl.LightningModule:
+def build_task(config: Config, source: str) -> Task:
     """The task that a config describes, untrained.
 
     Raises:
@@ -178,8 +178,7 @@ def build_task(config: Config, source: str) -> pl.LightningModule:
     node = config.get("model")
     if not isinstance(node, dict) or not issubclass(import_class(node.get("_target_"), "model."), pl.LightningModule):
         raise UserError(f"{source} describes no model that speechml can build")
-    task = build(node, where="model", optimizer=config.get("optimizer"), scheduler=config.get("scheduler"))
-    assert isinstance(task, pl.LightningModule)
+    task: Task = build(node, where="model", optimizer=config.get("optimizer"), scheduler=config.get("scheduler"))
     return task
 
 
@@ -192,7 +191,7 @@ def load_task(path: Path) -> tuple[Task, State]:
     content = read_checkpoint(path)
     config = content["speechml"]["config"]
     try:
-        task: Any = build_task(config, str(path))
+        task = build_task(config, str(path))
     except Exception as error:  # what a class makes of strange arguments is its own
         why = _shorten(str(error), 400) if isinstance(error, UserError) else type(error).__name__
         raise UserError(f"{path} describes no model that speechml can build", why=why) from error

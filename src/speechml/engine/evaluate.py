@@ -40,8 +40,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     own = load_card(folder)
     if own is None:
         raise UserError(f"{run} lies in no run; give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789")
-    loaded, record = load_task(checkpoint)
-    task: Any = loaded
+    task, record = load_task(checkpoint)
     trained = record["config"]
     node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
     data = build(node, where="data")
@@ -59,12 +58,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         )
     set_seed(config["seed"])
     task.setup_for(data)
+    task.add_metrics(trained.get("metrics") or {})
     trainer = pl.Trainer(
         accelerator="auto", devices=1, deterministic=True, use_distributed_sampler=False, default_root_dir=folder,
         logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
     trainer.test(task, datamodule=data, verbose=False)
-    scores: Any = task.scores
+    scores = task.scores
     name = f"{card.data}-{card.test_fingerprint}"
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
