@@ -123,7 +123,7 @@ def choices(key: str, of: str = "") -> set[Any]:
 
 def test_the_choices_are_those_that_the_code_knows() -> None:
     from speechml.data import clips
-    from speechml.data.download import ARCHIVES
+    from speechml.data.download import VERSIONS
     from speechml.models import mlp, stft_cnn
     from speechml.music import data as genre_features
     from speechml.signal.front_ends import KINDS
@@ -143,7 +143,7 @@ def test_the_choices_are_those_that_the_code_knows() -> None:
     assert choices("model.net.activation", "MLP") == set(mlp.ACTIVATIONS)
     assert choices("data.split") == set(clips.SPLIT_RULES)
     assert choices("data.protocol") == set(genre_features.PROTOCOLS)
-    assert choices("data.download") == set(ARCHIVES)
+    assert choices("data.download") == set(VERSIONS)
 
 
 def test_what_holds_without_a_key_is_what_its_class_says() -> None:

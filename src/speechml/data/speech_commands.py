@@ -66,9 +66,9 @@ class SpeechCommands(WordDataModule):
     def read_corpus(self) -> ClipCorpus:
         place = self.root
         if self.download is not None:
-            from speechml.data.download import fetch
+            from speechml.data.download import download
 
-            place = fetch(self.download, self.root)
+            place = download(self.download, self.root)
         root, clips, noises = word_folders.find(place)
         names, all_words = clips.names, [word_of(name) for name in clips.names]
         words, told = self.asked(sorted(set(all_words)), str(self.root))
