@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from conftest import SHARED, make_words, needs_shared, tone
-from speechml.data.word_folders import decode, find, official_parts, part_by_speaker, speaker
+from speechml.data.word_folders import decode, find_words, official_splits, speaker_mark, split_of_speaker
 from speechml.errors import UserError
 from speechml.storage import audio
 
@@ -20,20 +20,20 @@ def test_the_hash_of_the_speaker_gives_the_official_lists() -> None:
     for part, name in (("test", "testing"), ("val", "validation")):
         listed = (SPEECH_COMMANDS / f"official_v0.01_{name}_list.txt").read_text().split()
         assert len(listed) > 6000
-        assert {part_by_speaker(file) for file in listed} == {part}
+        assert {split_of_speaker(speaker_mark(file)) for file in listed} == {part}
 
 
 @needs_shared
 def test_the_excerpts_lists_and_the_hash_agree_on_every_clip() -> None:
-    root, clips, background = find(SPEECH_COMMANDS)
+    root, clips, background = find_words(SPEECH_COMMANDS)
     assert (len(clips.names), len(background.names)) == (2307, 6)
-    by_list = official_parts(root, clips.names, {name.split("/")[0] for name in clips.names})
-    assert by_list == [part_by_speaker(name) for name in clips.names]
+    by_list = official_splits(root, clips.names, {name.split("/")[0] for name in clips.names})
+    assert by_list == [split_of_speaker(speaker_mark(name)) for name in clips.names]
 
 
 def test_a_speaker_is_what_stands_before_nohash() -> None:
-    assert speaker("yes/0a7c2a8d_nohash_3.wav") == "0a7c2a8d"
-    assert speaker("yes/my_own.take.wav") == "my_own.take"
+    assert speaker_mark("yes/0a7c2a8d_nohash_3.wav") == "0a7c2a8d"
+    assert speaker_mark("yes/my_own.take.wav") == "my_own.take"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_clip_that_is_cut_short_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_is_found_where_torchaudio_puts_it(tmp_path: Path) -> None:
     make_words(tmp_path / "SpeechCommands" / "speech_commands_v0.02", speakers=2)
-    place, clips, _ = find(tmp_path)
+    place, clips, _ = find_words(tmp_path)
     assert place == tmp_path / "SpeechCommands" / "speech_commands_v0.02"
     assert len(clips.names) == 6
 
@@ -94,39 +94,39 @@ def test_a_folder_without_word_folders_is_refused(what: str, tmp_path: Path) -> 
     if what == "flat":
         soundfile.write(root / "0_anna_0.wav", tone(), 16000)
     with pytest.raises(UserError, match=r"is no folder|holds no word folders"):
-        find(root)
+        find_words(root)
 
 
 def test_a_list_that_names_a_missing_clip_is_refused(tmp_path: Path) -> None:
     root = make_words(tmp_path, speakers=3)
     (root / "testing_list.txt").write_text("high/00000000_nohash_0.wav\nlow/ffffffff_nohash_0.wav\n")
     (root / "validation_list.txt").write_text("high/00000001_nohash_0.wav\n")
-    names = find(root)[1].names
+    names = find_words(root)[1].names
     with pytest.raises(UserError, match=r"testing_list.txt names low/ffffffff_nohash_0.wav, which is not there"):
-        official_parts(root, names, {"high", "low", "middle"})
-    parts = official_parts(root, names, {"high", "middle"})  # lists of the whole data set serve some of its words
+        official_splits(root, names, {"high", "low", "middle"})
+    parts = official_splits(root, names, {"high", "middle"})  # lists of the whole data set serve some of its words
     assert parts[:3] == ["test", "val", "train"]
 
 
 def test_one_list_without_the_other_or_a_clip_in_both_is_refused(tmp_path: Path) -> None:
     root = make_words(tmp_path, speakers=3)
-    names = find(root)[1].names
+    names = find_words(root)[1].names
     (root / "testing_list.txt").write_text("high/00000000_nohash_0.wav\n")
     with pytest.raises(UserError, match="give both, or none"):
-        official_parts(root, names, {"high"})
+        official_splits(root, names, {"high"})
     (root / "validation_list.txt").write_text("high/00000000_nohash_0.wav\n")
     with pytest.raises(
         UserError, match=r"high/00000000_nohash_0.wav is in testing_list.txt and in validation_list.txt"
     ):
-        official_parts(root, names, {"high"})
+        official_splits(root, names, {"high"})
 
 
 def test_a_link_to_nowhere_is_refused_by_its_path(tmp_path: Path) -> None:
     root = make_words(tmp_path, speakers=2)
     (root / "low" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
     with pytest.raises(UserError, match=r"low/gone.wav cannot be read"):
-        find(root)
+        find_words(root)
 
 
 def test_a_name_that_is_no_text_has_a_part() -> None:
-    assert part_by_speaker("low/\udcff_nohash_0.wav") in ("train", "val", "test")
+    assert split_of_speaker(speaker_mark("low/\udcff_nohash_0.wav")) in ("train", "val", "test")

@@ -69,12 +69,12 @@ class SpeechCommands(WordDataModule):
             from speechml.data.download import download
 
             place = download(self.download, self.root)
-        root, clips, noises = word_folders.find(place)
+        root, clips, noises = word_folders.find_words(place)
         names, all_words = clips.names, [word_of(name) for name in clips.names]
         words, told = self.asked(sorted(set(all_words)), str(self.root))
         stamp = fingerprint(str(root.absolute()), clips, noises, self.sample_rate, self.stereo)
         build = partial(
-            word_folders.pack, root=root, clips=names, background=noises.names, rate=self.sample_rate, stereo=self.stereo
+            word_folders.pack_words, root=root, clips=names, background=noises.names, rate=self.sample_rate, stereo=self.stereo
         )  # fmt: skip
         found = open_pack(build_once(self.cache / "packs" / f"words-{stamp}", is_whole, build))
         pack = found.roles["clip"]
@@ -122,7 +122,7 @@ class SpeechCommands(WordDataModule):
         """The part of each clip, the protocol, and what a reader of the scores should know of it."""
         marked = any("_nohash_" in name for name in names)
         if self.split == "official":
-            parts = word_folders.official_parts(root, names, used)
+            parts = word_folders.official_splits(root, names, used)
             if not marked and not word_folders.has_lists(root):
                 said = "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several parts"
                 return parts, "file", [said]

@@ -1,4 +1,4 @@
-"""Folders of spoken words on disk: which clips there are, who speaks, and which part each belongs to."""
+"""Folders of spoken words on disk: which clips there are, who speaks, and which split each belongs to."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Listing(NamedTuple):
     times: list[int]
 
 
-def find(root: Path) -> tuple[Path, Listing, Listing]:
+def find_words(root: Path) -> tuple[Path, Listing, Listing]:
     """The folder that holds the word folders, all clips by name, and the recordings of background noise.
 
     Raises:
@@ -50,22 +50,18 @@ def find(root: Path) -> tuple[Path, Listing, Listing]:
     """
     if not root.is_dir():
         raise UserError(
-            f"{root} is no folder; give one that holds a folder of clips for each word, as data.root=FOLDER"
+            f"{root} is no folder", fix="give one that holds a folder of clips for each word, as data.root=FOLDER"
         )
-    for layout in LAYOUTS:
-        place = root / layout
-        if not place.is_dir():
-            continue
-        clips = listed(place, candidates(place))
-        if clips.names:
-            return place, clips, listed(place, [BACKGROUND] if (place / BACKGROUND).is_dir() else [])
+    for place in (root / layout for layout in LAYOUTS):
+        if place.is_dir() and (clips := list_audio(place, word_folders(place))).names:
+            return place, clips, list_audio(place, [BACKGROUND] if (place / BACKGROUND).is_dir() else [])
     raise UserError(
-        f"{root} holds no word folders; it should hold a folder for each word with its clips in it, as in "
-        "yes/0a7c2a8d_nohash_0.wav"
+        f"{root} holds no word folders",
+        fix="it should hold a folder for each word with its clips in it, as in yes/0a7c2a8d_nohash_0.wav",
     )
 
 
-def candidates(place: Path) -> list[str]:
+def word_folders(place: Path) -> list[str]:
     """Folders that may hold the clips of a word, by name.
 
     Raises:
@@ -74,22 +70,26 @@ def candidates(place: Path) -> list[str]:
     try:
         return sorted(e.name for e in os.scandir(place) if e.is_dir() and not e.name.startswith((".", "_")))
     except OSError as error:
-        raise UserError(f"{place} cannot be looked into ({error.strerror})") from error
+        raise UserError(f"{place} cannot be looked into", why=str(error.strerror)) from error
 
 
 def holds_words(root: Path) -> bool:
     """Whether word folders lie directly in a folder."""
-    return root.is_dir() and bool(listed(root, candidates(root)).names)
+    return root.is_dir() and bool(list_audio(root, word_folders(root)).names)
 
 
-def listed(root: Path, folders: list[str]) -> Listing:
-    """The audio files that lie directly in some folders, by name."""
+def list_audio(root: Path, folders: list[str]) -> Listing:
+    """The audio files that lie directly in some folders, by name.
+
+    Raises:
+        UserError: a folder or a file in it cannot be looked at.
+    """
     found = Listing([], [], [])
     for folder in folders:
         try:
             place = os.open(root / folder, os.O_RDONLY)
         except OSError as error:
-            raise UserError(f"{root / folder} cannot be looked into ({error.strerror})") from error
+            raise UserError(f"{root / folder} cannot be looked into", why=str(error.strerror)) from error
         try:
             for file in sorted(os.listdir(place)):  # noqa: PTH208 (of an open folder, so that each file is found at once)
                 if file.lower().endswith(audio.EXTENSIONS) and not file.startswith("."):
@@ -100,7 +100,9 @@ def listed(root: Path, folders: list[str]) -> Listing:
                         found.times.append(status.st_mtime_ns)
         except OSError as error:
             where = root / folder / str(error.filename or "")
-            raise UserError(f"{where} cannot be read ({error.strerror}); bring it back or remove it") from error
+            raise UserError(
+                f"{where} cannot be read", why=str(error.strerror), fix="bring it back or remove it"
+            ) from error
         finally:
             os.close(place)
     return found
@@ -111,22 +113,18 @@ def word_of(name: str) -> str:
     return name.partition("/")[0]
 
 
-def speaker(name: str) -> str:
+def speaker_mark(name: str) -> str:
     """The speaker's mark in a file name of the data set; of other names, all but folder and extension."""
     file = name.rpartition("/")[2]
     return file.partition("_nohash_")[0] if "_nohash_" in file else file.rpartition(".")[0]
 
 
-def part_by_speaker(name: str) -> str:
-    """The part that the data set's own rule gives a file: a hash of its speaker's mark, 10 % test, 10 % validation.
+@cache
+def split_of_speaker(mark: str) -> str:
+    """The split that the data set's own rule gives a speaker: a hash of the mark, 10 % test, 10 % validation.
 
     The rule is `which_set` in the README of Speech Commands (Warden 2018): SHA-1 modulo 2^27 as a percentage.
     """
-    return _part(speaker(name))
-
-
-@cache
-def _part(mark: str) -> str:
     largest = 2**27 - 1
     percentage = int(hashlib.sha1(os.fsencode(mark)).hexdigest(), 16) % (largest + 1) * (100.0 / largest)
     return "val" if percentage < 10 else "test" if percentage < 20 else "train"
@@ -137,39 +135,44 @@ def has_lists(root: Path) -> bool:
     return all((root / name).is_file() for name in LISTS.values())
 
 
-def official_parts(root: Path, names: list[str], words: set[str]) -> list[str]:
-    """The part of each clip, by the list files where they are there, else by the speaker's hash.
+def official_splits(root: Path, names: list[str], words: set[str]) -> list[str]:
+    """The split of each clip, by the list files where they are there, else by the speaker's hash.
 
     Raises:
         UserError: a list names clips of the given words that are not there, or clips of the other list, or is alone.
     """
-    paths = {part: root / name for part, name in LISTS.items()}
-    there_are = [path.is_file() for path in paths.values()]
+    there_are = [(root / name).is_file() for name in LISTS.values()]
     if not any(there_are):
-        return [part_by_speaker(name) for name in names]
+        return [split_of_speaker(speaker_mark(name)) for name in names]
     if not all(there_are):
         raise UserError(
-            f"{root} holds one of {' and '.join(LISTS.values())}; give both, or none (speakers are then divided by their hash)"
+            f"{root} holds one of {' and '.join(LISTS.values())}",
+            fix="give both, or none (speakers are then divided by their hash)",
         )
-    there = set(names)
-    parts: dict[str, str] = {}
-    for part, path in paths.items():
-        try:
-            listed_here = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} cannot be read as a list of clips ({error})") from error
-        missing = [name for name in listed_here if name not in there and word_of(name) in words]
+    there, splits = set(names), dict[str, str]()
+    for split, file in LISTS.items():
+        clips = read_list(root / file)
+        missing = [name for name in clips if name not in there and word_of(name) in words]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise UserError(
-                f"{path} names {missing[0]}{more}, which {'are' if more else 'is'} not there; "
-                "bring the clips back, correct the list, or remove both lists (speakers are then divided by their hash)"
+                f"{root / file} names {missing[0]}{more}, which {'are' if more else 'is'} not there",
+                fix="bring the clips back, correct the list, or remove both lists (speakers are then divided by their hash)",
             )
-        twice = [name for name in listed_here if name in parts]
-        if twice:
-            raise UserError(f"{twice[0]} is in {LISTS['test']} and in {LISTS['val']} of {root}; take it out of one")
-        parts |= dict.fromkeys(listed_here, part)
-    return [parts.get(name, "train") for name in names]
+        if twice := [name for name in clips if name in splits]:
+            raise UserError(
+                f"{twice[0]} is in {LISTS['test']} and in {LISTS['val']} of {root}", fix="take it out of one"
+            )
+        splits |= dict.fromkeys(clips, split)
+    return [splits.get(name, "train") for name in names]
+
+
+def read_list(path: Path) -> list[str]:
+    """The clips that a list names, a line each. Raises UserError where it cannot be read."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a list of clips", why=str(error)) from error
 
 
 def decode(path: Path, rate: int, stereo: str) -> tuple[np.ndarray, str]:
@@ -185,29 +188,29 @@ def decode(path: Path, rate: int, stereo: str) -> tuple[np.ndarray, str]:
             plain = (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, rate)
             data = file.readframes(min(count, length)) if plain else b""
         if plain and len(data) == 2 * min(count, length) > 0:
-            return np.frombuffer(data, "<i2"), _fitted(count, length)
+            return np.frombuffer(data, "<i2"), _change(count, length)
     except (wave.Error, EOFError, OSError):
         pass  # a file of another kind, or a bad one: libsndfile says which
     header = audio.info(path)
     samples = audio.load(path, rate, stereo, longest_s=CLIP_S)[:length]
     changed = header.rate != rate or header.channels > 1
-    return samples, "changed" if changed else _fitted(header.frames, length)
+    return samples, "changed" if changed else _change(header.frames, length)
 
 
-def _fitted(count: int, length: int) -> str:
+def _change(count: int, length: int) -> str:
     """What brings `count` samples to `length`."""
     return "cut" if count > length else "padded" if count < length else ""
 
 
-def pack(part: Path, root: Path, clips: list[str], background: list[str], rate: int, stereo: str) -> None:
-    """Decode clips, then recordings of noise, into a pack in the folder `part`; every clip is one row of a second."""
-    writer = PackWriter(part, ("clip",), round(CLIP_S * rate))
+def pack_words(folder: Path, root: Path, clips: list[str], background: list[str], rate: int, stereo: str) -> None:
+    """Decode clips, then recordings of noise, into a pack in a folder; every clip is one row of a second."""
+    writer = PackWriter(folder, ("clip",), round(CLIP_S * rate))
     done: Counter[str] = Counter()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        decoded = zip(clips, ahead(pool, root, clips, rate, stereo), strict=True)
+        decoded = zip(clips, _decode_ahead(pool, root, clips, rate, stereo), strict=True)
         for name, (samples, what) in progress(decoded, len(clips), "reading clips"):
             done[what] += 1
-            writer.add(name, speaker(name), {"clip": samples})
+            writer.add(name, speaker_mark(name), {"clip": samples})
     for name in background:
         writer.add(name, BACKGROUND, {"clip": audio.load(root / name, rate, stereo)})
     texts = {
@@ -217,7 +220,7 @@ def pack(part: Path, root: Path, clips: list[str], background: list[str], rate: 
     writer.close([f"of all {len(clips)} clips {done[what]} are {text}" for what, text in texts.items() if done[what]])
 
 
-def ahead(
+def _decode_ahead(
     pool: ThreadPoolExecutor, root: Path, names: list[str], rate: int, stereo: str
 ) -> Iterable[tuple[np.ndarray, str]]:
     """Clips decoded by several threads, in order, a chunk at a time so that memory stays small."""
