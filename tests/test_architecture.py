@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY
+from speechml.errors import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
@@ -183,16 +186,19 @@ def test_functions_and_files_are_short() -> None:
     assert (functions_, files) == ([], [])
 
 
-def test_what_is_imported_is_declared() -> None:
-    import re
-    import tomllib
+def packages(lines: list[str]) -> set[str]:
+    """Names of packages in lines of pyproject.toml, as they are imported."""
+    imported = {"hydra_core": "hydra", "pyyaml": "yaml", "pillow": "PIL"}
+    names = [re.split(r"[<>=\[]", line)[0].lower().replace("-", "_") for line in lines]
+    return {imported.get(name, name) for name in names}
 
+
+def test_what_is_imported_is_declared_and_no_more_is_required() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
-    declared = {re.match(r"[\w.-]+", line)[0].lower().replace("-", "_") for line in lines}  # type: ignore[index]
-    names = {"hydra": "hydra_core", "yaml": "pyyaml", "PIL": "pillow"}
-    ours = {"speechml", "hydra_plugins", *sys.stdlib_module_names}
+    extras = {extra: packages(lines) for extra, lines in project["optional-dependencies"].items()}
+    required = packages(project["dependencies"])
     roots = {name.split(".")[0] for tree in modules().values() for name in imports(tree, inside_functions=True)}
-    assert {names.get(root, root) for root in roots - ours} - declared == set()
-    required = {re.match(r"[\w.-]+", line)[0].lower().replace("-", "_") for line in project["dependencies"]}  # type: ignore[index]
-    assert required - {names.get(root, root) for root in roots} == set()
+    imported = roots - {"speechml", "hydra_plugins", *sys.stdlib_module_names}
+    assert required <= imported <= required.union(*extras.values())
+    assert {package for package, extra in EXTRAS.items() if package not in extras[extra]} == set()
+    assert imported - required <= {*EXTRAS, *extras["metrics"]}  # a missing one is explained

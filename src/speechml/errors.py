@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# What is imported of the extras of pyproject.toml, by package. PESQ and STOI are left out where they are not installed.
+EXTRAS = {"optuna": "search", "submitit": "slurm", "numba": "music", "pyloudnorm": "music", "safetensors": "export"}
+
 
 class UserError(Exception):
     """Something given to speechml is wrong: printed as one sentence without a traceback, exit code 2.
@@ -48,3 +54,19 @@ class UnknownScore(UserError):
 
 class Pruned(Exception):
     """A run was stopped because other trials of its search did better at the same epoch."""
+
+
+@contextmanager
+def explain_missing_extras() -> Iterator[None]:
+    """Inside, a package of an extra that is not installed is one sentence, which says how to install it.
+
+    Raises:
+        UserError: that sentence.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise UserError(f"this needs {package}", fix=f"pip install 'speechml[{EXTRAS[package]}]'") from error

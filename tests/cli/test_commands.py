@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import TINY, command, make_features, make_pairs, make_words, tone
+from conftest import TINY, command, make_features, make_pairs, make_words, run_of, tone
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -25,6 +25,26 @@ def test_an_entry_point_loads_nothing_heavy(module: str) -> None:
     program = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "line"),
+    [
+        ("optuna", "search", "speechml-train -m hydra/sweeper=optuna +data.count=40 optimizer.lr=choice(0.1,0.2)"),
+        ("pyloudnorm", "music", "speechml-train experiment=genre_mlp data.root=my-music"),
+        ("safetensors", "export", "speechml export {run} exported"),
+    ],
+)
+def test_a_missing_extra_is_one_sentence(package: str, extra: str, line: str, runs: Path) -> None:
+    (runs.parent / "my-music").mkdir()
+    for genre in range(3):
+        soundfile.write(runs.parent / "my-music" / f"song_{genre}.wav", tone(4), 16000)
+    words = line.format(run=run_of(runs)).split()
+    module = {"speechml": "cli", "speechml-train": "train"}[words[0]]
+    program = f"import sys; sys.modules[{package!r}] = None; sys.argv = {words}\n"
+    program += f"from speechml.{module} import {'app' if module == 'cli' else 'main'} as run; run()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, f"error: this needs {package}; pip install 'speechml[{extra}]'\n")
 
 
 def test_a_users_own_config_folder_wins(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

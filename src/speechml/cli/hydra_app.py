@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from speechml.config.compose import conf_dir, dotted_keys
 from speechml.config.schema import did_you_mean
 from speechml.engine.signals import interruptible
-from speechml.errors import UserError
+from speechml.errors import UserError, explain_missing_extras
 
 Result = TypeVar("Result")
 
@@ -34,7 +34,7 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing, so that the words can be ours
     try:
-        with interruptible():
+        with interruptible(), explain_missing_extras():
             app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -73,7 +73,8 @@ def run_job(function: Callable[[DictConfig], Result], cfg: DictConfig) -> Result
     from hydra.types import RunMode
 
     try:
-        return function(cfg)
+        with explain_missing_extras():
+            return function(cfg)
     except UserError as error:
         if HydraConfig.get().mode != RunMode.RUN:
             raise

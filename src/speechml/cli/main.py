@@ -13,7 +13,7 @@ from speechml import __version__
 from speechml.cli.data import OfData, data
 from speechml.cli.runs import runs
 from speechml.cli.sweep import sweep
-from speechml.errors import UserError
+from speechml.errors import UserError, explain_missing_extras
 
 commands = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -173,7 +173,8 @@ def tensorboard(
 def app() -> None:
     """Entry point of `speechml`: errors that are the user's to mend are one sentence and exit code 2."""
     try:
-        commands()
+        with explain_missing_extras():
+            commands()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
