@@ -13,7 +13,8 @@ import json
 import sys
 from pathlib import Path
 
-from speechml.report.published import LABS, Figure, as_markdown, figures, missing_row
+from speechml.cli.reproduce import published_figures
+from speechml.report.published import LABS, PublishedFigure, figure_rows, missing_row, readme_table
 from speechml.runs.card import Record, RunCard
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,11 +24,13 @@ BEGIN, END = "<!-- results: made by scripts/results_table.py -->", "<!-- end of 
 
 def results() -> str:
     """The table of all cards, in the order of the labs, as Markdown."""
-    found: list[Figure] = []
+    found: list[PublishedFigure] = []
     for experiment in LABS:
         mine = [card for card in cards() if card.experiment == experiment]
-        found += figures(experiment, mine) if mine else missing_row(experiment, "no card")
-    return as_markdown(found)
+        found += (
+            figure_rows(experiment, published_figures(experiment), mine) if mine else missing_row(experiment, "no card")
+        )
+    return readme_table(found)
 
 
 def cards() -> list[RunCard]:

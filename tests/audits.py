@@ -1,18 +1,17 @@
 """What the tests of the audit share: findings by the name of their check."""
 
-from typing import Any
+from speechml.data.base import BaseDataModule
+from speechml.report.audit import Finding, audit_data
 
-from speechml.report.audit import audit_data
 
-
-def found(data: Any) -> dict[str, dict[str, Any]]:
+def found(data: BaseDataModule) -> dict[str, Finding]:
     """What each check found."""
-    return {finding["check"]: finding for finding in audit_data(data)["findings"]}
+    return {finding.check: finding for finding in audit_data(data).findings}
 
 
-def states(data: Any) -> dict[str, str]:
-    return {check: finding["state"] for check, finding in found(data).items()}
+def states(data: BaseDataModule) -> dict[str, str]:
+    return {check: finding.state for check, finding in found(data).items()}
 
 
-def counts(finding: dict[str, Any]) -> tuple[int, int]:
-    return finding["shared"], finding["of"]
+def counts(finding: Finding) -> tuple[int | None, int | None]:
+    return finding.shared, finding.of

@@ -63,8 +63,8 @@ def test_stretches_overlap_where_they_share_a_sample(one: list[Any], other: list
 def test_validation_that_shares_a_speaker_with_training_is_told(tmp_path: Path, common: dict[str, Any]) -> None:
     data = MixedPairs(**mixed_folders(tmp_path, speakers=2, each=5), **common)
     finding = found(data)["speakers"]
-    assert finding["state"] == "passes"
-    assert "validation shares 1 of its 1 with training" in finding["found"]
+    assert finding.state == "passes"
+    assert "validation shares 1 of its 1 with training" in finding.found
 
 
 def test_speakers_that_neither_folders_nor_names_tell_apart_are_unknown(tmp_path: Path, common: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ def test_pairs_of_nobody_known_are_unknown_and_names_of_corpora_tell_more(
         for i, path in enumerate(sorted((root / side).iterdir())):
             path.rename(path.with_name(f"p{226 + i % 2}_{i:03d}.wav"))
     data = WavPairs(str(root), **common)
-    assert found(data)["speakers"]["found"].endswith("in the training part as well (2 of 2 test recordings)")
+    assert found(data)["speakers"].found.endswith("in the training set as well (2 of 2 test recordings)")
 
 
 def test_clean_speech_that_comes_back_under_other_noise_is_found(tmp_path: Path, common: dict[str, Any]) -> None:
@@ -103,8 +103,8 @@ def test_clean_speech_that_comes_back_under_other_noise_is_found(tmp_path: Path,
             soundfile.write(path, np.roll(samples, len(part) * 100), rate)
     finding = found(WavPairs(str(root), **common))["identical audio"]
     assert counts(finding) == (3, 3)
-    assert "the clean waveform of 3 of the 3 test recordings are in the training part as well" in finding["found"]
-    assert "noisy" not in finding["found"]
+    assert "the clean waveform of 3 of the 3 test recordings are in the training set as well" in finding.found
+    assert "noisy" not in finding.found
 
 
 def test_a_copy_of_half_the_level_is_found(tmp_path: Path, common: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ def test_a_copy_of_half_the_level_is_found(tmp_path: Path, common: dict[str, Any
                 soundfile.write(root / part / side / f"item{i}.wav", waveform, 16000, subtype="FLOAT")
     finding = found(WavPairs(str(root), **common))["identical audio"]
     assert counts(finding) == (2, 2)
-    assert "validation" not in finding["found"]
+    assert "validation" not in finding.found
 
 
 def test_a_pair_that_a_lab_file_holds_twice_is_found(tmp_path: Path, common: dict[str, Any]) -> None:
@@ -141,12 +141,12 @@ def test_a_recording_divided_in_time_is_told_apart_from_one_that_is_trained_on_w
         soundfile.write(tmp_path / f"{name}.wav", tone(20.0), 16000)
     data = RecordingPair(str(tmp_path), **common)
     assert states(data) == {"recordings": "flagged", "moments": "passes", "statistics": "passes"}
-    assert "at other moments" in found(data)["recordings"]["found"]
-    assert "the 4.0 s of the test begin 1.6 s after the training part ends" in found(data)["moments"]["found"]
+    assert "at other moments" in found(data)["recordings"].found
+    assert "the 4.0 s of the test set begin 1.6 s after the training set ends" in found(data)["moments"].found
     whole = RecordingPair(str(tmp_path), heldout=0, **common)
     assert set(states(whole).values()) == {"flagged"}
-    assert "at other moments" not in found(whole)["recordings"]["found"]
-    assert "20.0 of the 20.0 s" in found(whole)["moments"]["found"]
+    assert "at other moments" not in found(whole)["recordings"].found
+    assert "20.0 of the 20.0 s" in found(whole)["moments"].found
 
 
 @pytest.mark.parametrize("experiment", ["mimo_cnn_tuned", "hw2_cnn1d_tuned", "hw2_cnn2d"])

@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -232,46 +231,21 @@ def test_what_cannot_be_shown_is_a_sentence(place: Path, monkeypatch: pytest.Mon
         assert f"port {port} is taken" in capsys.readouterr().err
         monkeypatch.setattr(tensorboard, "PORTS", range(port, port + 1))
         with pytest.raises(UserError, match="all taken"):
-            tensorboard.free(None)
+            tensorboard.free_port(None)
 
 
-def test_runs_that_begin_meanwhile_are_shown(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Where names change TensorBoard is started anew; where a run goes on, its further files are linked, and no more."""
-    ids = [run.folder.name for _, run in sorted(label_runs(place.glob("runs/lab2a_fir/*")).items())]
-    folder, links = tmp_path / "runs", tmp_path / "links"
-    links.mkdir()
-    starts: list[list[str]] = []
-    later: list[Any] = [
-        lambda: [add(one) for one in ids[1:]],
-        lambda: (folder / ids[0] / "events.out.tfevents.9.further").touch(),
-        lambda: None,
-    ]
-
-    def add(one: str) -> None:
-        shutil.copytree(place / "runs" / "lab2a_fir" / one, folder / one)
-
-    def pause(seconds: float) -> None:  # noqa: ARG001 (as time.sleep is called)
-        if not later:
-            raise KeyboardInterrupt
-        later.pop(0)()
-
-    def start(where: Path, port: int) -> Any:  # noqa: ARG001
-        starts.append(sorted(path.name for path in (where / "runs").iterdir()))
-        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-
-    add(ids[0])
-    monkeypatch.setattr(tensorboard, "_started", start)
-    monkeypatch.setattr(tensorboard, "time", SimpleNamespace(sleep=pause))
-    with pytest.raises(KeyboardInterrupt):
-        tensorboard._serve([folder], tensorboard.below([folder]), 6006, links)
-    assert starts == [["lab2a_fir"], NAMES]
-    assert (links / "runs" / NAMES[0] / "events.out.tfevents.9.further").exists()
-    assert capsys.readouterr().out.splitlines() == [
-        "TensorBoard shows 1 run: http://127.0.0.1:6006/ (Ctrl-C ends it)",
-        "TensorBoard shows 4 runs now: reload the page",
-    ]
+def test_runs_and_files_that_begin_meanwhile_are_linked_under_names_that_stay(place: Path, tmp_path: Path) -> None:
+    runs = [run.folder for _, run in sorted(label_runs(place.glob("runs/lab2a_fir/*")).items())]
+    links = tensorboard.RunLinks(tmp_path / "links")
+    links.update(runs[:1])
+    assert [path.name for path in (tmp_path / "links").iterdir()] == ["lab2a_fir"]
+    links.update(runs)
+    assert {path.name for path in (tmp_path / "links").iterdir()} == {"lab2a_fir", *NAMES[1:]}
+    further = runs[0] / "events.out.tfevents.9.further"
+    further.touch()
+    links.update(runs)
+    further.unlink()
+    assert (tmp_path / "links" / "lab2a_fir" / further.name).is_symlink()
 
 
 def test_names_say_what_differs_and_nothing_else(place: Path, made: Path) -> None:
@@ -305,7 +279,7 @@ def test_a_strangers_card_makes_no_folder_elsewhere_and_keeps_no_other_run_from_
         change(copy, **damage)
     found = label_runs(sorted(runs.glob("*/*")))
     assert len(found) == 2
-    tensorboard.link(found, tmp_path / "shown" / "runs")
+    tensorboard.RunLinks(tmp_path / "shown" / "runs").update(sorted(runs.glob("*/*")))
     inside = {path.resolve() for path in (tmp_path / "shown" / "runs").rglob("*") if not path.is_symlink()}
     assert all(path.is_relative_to(tmp_path / "shown" / "runs") for path in inside)
     assert {path.name for path in (tmp_path / "shown").iterdir()} == {"runs"}

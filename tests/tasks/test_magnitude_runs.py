@@ -158,7 +158,7 @@ def test_scoring_again_what_was_trained_on_is_called_that(
         evaluate(composed("evaluate", f"run={folder}", *common[:2], f"data.heldout={other}"))
         said = capsys.readouterr().out
         assert ("Not a test: 1 of the 1" in said) == known, (heldout, other)
-        assert ("training part" in said) == (heldout == other)  # elsewhere nothing of it is this run's training part
+        assert ("training set" in said) == (heldout == other)  # elsewhere nothing of it is this run's training set
 
 
 def test_a_foreign_pair_is_scored_whole_and_as_a_test(train: Callable[..., Path], workplace: Path) -> None:

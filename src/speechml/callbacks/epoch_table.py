@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 
@@ -22,7 +21,7 @@ class EpochTable(pl.Callback):
 
     def __init__(self, path: str, written: bool = True) -> None:
         self.path, self.written = Path(path), written
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         metrics = dict(sorted(epoch_metrics(trainer).items()))
@@ -30,10 +29,10 @@ class EpochTable(pl.Callback):
         if trainer.is_global_zero and self.written and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._write()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, list[dict[str, float]]]:
         return {"rows": self.rows}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
         self.rows = [dict(row) for row in state_dict["rows"]]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002

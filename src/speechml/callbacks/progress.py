@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Never
 
 import lightning.pytorch as pl
 
 from speechml.callbacks.epoch_table import epoch_metrics
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 LINES = 25  # a log gets about so many lines, however many epochs there are
 
@@ -17,7 +20,7 @@ class Progress(pl.Callback):
     """Epoch, losses, scores and time on standard error."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
-        self.bar: Any = None
+        self.bar: tqdm[Never] | None = None
         self.started = time.perf_counter()
         if stage == "fit" and trainer.is_global_zero and sys.stderr.isatty():
             from tqdm import tqdm
@@ -29,7 +32,7 @@ class Progress(pl.Callback):
             self.bar.reset(total=int(trainer.estimated_stepping_batches))
             self.bar.update(trainer.global_step)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
         if self.bar is not None:
             self.bar.update(trainer.global_step - self.bar.n)
 

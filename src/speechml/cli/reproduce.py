@@ -12,8 +12,16 @@ from typing import NamedTuple
 
 from speechml.cli.hydra_app import translate_hydra_errors
 from speechml.errors import UserError
-from speechml.report.published import LABS, Figure, as_markdown, as_table, figures, missing_row, without_places
-from speechml.runs.card import RunCard, load_card
+from speechml.report.published import (
+    LABS,
+    PublishedFigure,
+    figure_rows,
+    missing_row,
+    public_card,
+    readme_table,
+    text_table,
+)
+from speechml.runs.card import PublishedCard, RunCard, load_card
 from speechml.runs.catalogue import state_of
 from speechml.storage.files import write_json, write_text
 from speechml.sweep.plan import PlannedRun, plan_sweep
@@ -61,37 +69,51 @@ def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: b
         plans = {name: plan_sweep(command)[0] for name, command in commands.items()}
     if swept := sorted({key for runs in plans.values() for run in runs for key in run.swept} - {"seed"}):
         raise UserError(f"{swept[0]} has several values; a figure is the mean over seeds, so only seed may have")
-    well = True
+    succeeded = True
     if not read_only:
-        well = _run(
+        succeeded = _run(
             {name: commands[name] for name, runs in plans.items() if any(run.state != "done" for run in runs)}, launcher
         )
-    found: list[Figure] = []
-    cards: list[RunCard] = []
+    figures: list[PublishedFigure] = []
     for name, source in sources.items():
-        mine = _done(plans.get(name, []))
-        found += figures(name, mine) if mine else missing_row(name, source.missing or _unfinished(plans[name]))
-        cards += mine
-    place = _written(plans.values(), found, cards)
-    return (f"{as_table(found)}\nWritten: {place}/table.md, cards/" if place else as_table(found)), well
+        mine = _finished_cards(plans.get(name, []))
+        if mine:
+            figures += figure_rows(name, published_figures(name), mine)
+        else:
+            figures += missing_row(name, source.missing or _unfinished(plans[name]))
+    place = _write(plans.values(), figures)
+    return text_table(figures) + (f"\nWritten: {place}/table.md, cards/" if place else ""), succeeded
+
+
+def published_figures(experiment: str) -> PublishedCard:
+    """What the config of an experiment says of its published figures.
+
+    Raises:
+        UserError: no such experiment.
+    """
+    from omegaconf import OmegaConf
+
+    from speechml.cli.prepare import composed
+
+    return PublishedCard.from_config(OmegaConf.to_container(composed("train", [f"experiment={experiment}"]).published))
 
 
 def _run(commands: dict[str, list[str]], launcher: str) -> bool:
     """Each experiment as a sweep; a cluster is given all of them at once. Whether none failed."""
     hydra = [] if launcher == "basic" else [f"hydra/launcher={launcher}"]
-    started = []
+    processes = []
     for number, (name, words) in enumerate(commands.items(), 1):
         print(f"experiment {number}/{len(commands)}: {name}", file=sys.stderr, flush=True)
-        started.append(
+        processes.append(
             subprocess.Popen([sys.executable, "-m", "speechml.train", "-m", *hydra, *words], stdout=subprocess.DEVNULL)
         )
         if launcher != "slurm":
-            _end(started)
-    _end(started)
-    return all(process.returncode == 0 for process in started)
+            _wait(processes)
+    _wait(processes)
+    return all(process.returncode == 0 for process in processes)
 
 
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+def _wait(processes: list[subprocess.Popen[bytes]]) -> None:
     """Wait; a signal reaches the processes as well, which save and end, and with them so does this one."""
     for process in processes:
         try:
@@ -102,11 +124,11 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
             raise UserError("stopped; the same command goes on")
 
 
-def _done(runs: list[PlannedRun]) -> list[RunCard]:
-    return [card for run in runs if (card := _done_one(run.folder)) is not None]
+def _finished_cards(runs: list[PlannedRun]) -> list[RunCard]:
+    return [card for run in runs if (card := _finished_card(run.folder)) is not None]
 
 
-def _done_one(folder: Path) -> RunCard | None:
+def _finished_card(folder: Path) -> RunCard | None:
     card = load_card(folder)
     return card if card is not None and state_of(folder, card) == "done" else None
 
@@ -121,18 +143,18 @@ def _state(run: PlannedRun) -> str:
     return "not begun" if card is None else state_of(run.folder, card)
 
 
-def _written(plans: Iterable[list[PlannedRun]], found: list[Figure], cards: list[RunCard]) -> Path | None:
+def _write(plans: Iterable[list[PlannedRun]], figures: list[PublishedFigure]) -> Path | None:
     """Keep the table, and the cards that it was made of, beside the sweeps."""
     folders = [run.folder for runs in plans for run in runs]
-    if not cards:
+    if not any(figure.cards for figure in figures):
         return None
     place = folders[0].parents[1] / PLACE
     place.mkdir(parents=True, exist_ok=True)
-    write_text(place / "table.md", as_markdown(found) + "\n")
+    write_text(place / "table.md", readme_table(figures) + "\n")
     (place / "cards").mkdir(exist_ok=True)
     for folder in folders:
-        if kept := _done_one(folder):
-            write_json(place / "cards" / f"{folder.parent.name}-{folder.name}.json", without_places(kept))
+        if kept := _finished_card(folder):
+            write_json(place / "cards" / f"{folder.parent.name}-{folder.name}.json", public_card(kept))
     return place
 
 

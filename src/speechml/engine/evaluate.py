@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,11 @@ from speechml.config.train_config import EvaluateConfig
 from speechml.engine.checkpoint import find_checkpoint, load_task
 from speechml.engine.process import prepare, set_seed
 from speechml.errors import UserError
-from speechml.report.audit import audit_data, audit_lines, audit_other_data
-from speechml.report.class_summary import class_cells, confused, remarks
-from speechml.report.summary import score_cells, scored_parts, undefined
-from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card
+from speechml.report.audit import audit_data, audit_other_data
+from speechml.report.summary import evaluation_text
+from speechml.runs.card import load_card
 from speechml.runs.folder import code_version, describe_session
 from speechml.runs.predictions import tested_items, write_predictions
-from speechml.runs.tables import table
 from speechml.storage.files import write_json
 from speechml.tasks.classification import Classification
 
@@ -73,35 +70,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     )
     known = data.count_seen(record["heard"])
     audit = audit_other_data(data, known) if is_foreign else audit_data(data)
-    content: dict[str, Any] = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit, "scores": scores}
+    content = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit.to_json(), "scores": scores}
     write_json(out / f"{name}.json", content | describe_session() | {"code": code_version().to_json()})
-    if "test/acc" in scores:
-        beside = remarks(scores, card.recordings["test"], card.called)
-        print("", table(*class_cells(scores, PublishedCard())), "", *beside, *confused(out / f"{name}.npz"), sep="\n")
-    _tell(folder, own, card, name, content, known)
+    print(evaluation_text(own, card, scores, audit, known, out / name))
     return scores
-
-
-def _tell(folder: Path, own: RunCard, card: DataCard, name: str, content: dict[str, Any], known: int) -> None:
-    scores = content["scores"]
-    for part in scored_parts(scores):
-        print("", table(*score_cells(scores, PublishedCard(), part)), *undefined(scores, part), sep="\n")
-    counts, every = card.recordings["test"], sum(card.recordings.values())
-    protocol = f"split protocol {card.protocol}, test set {name.split('-')[-1]}"
-    own_data = own.data.fingerprint == card.fingerprint
-    audit = audit_lines(content["audit"]) if own_data or not known else []  # what is known of other data is told below
-    print("", *audit, sep="\n")
-    print(f"Data: {card.data}, {counts} test {card.called} of {every}, {protocol}.")
-    for note in card.notes:
-        print(f"  note: {note}")
-    if known:
-        print(
-            f"Not a test: {known} of the {counts} {card.called} were used, at least in part, to train or validate the run."
-        )
-    if own.state != "done":
-        print(f"The run is not finished (its state is {own.state}).")
-    if own.data.test_fingerprint == card.test_fingerprint:
-        print("This is the test set of the run itself.")
-    else:
-        print("This is not the test set of the run: its own scores are not comparable with these.")
-    print(f"Written: {folder / 'evaluations' / name}.json and .npz, {time.strftime('%Y-%m-%d %H:%M')}")

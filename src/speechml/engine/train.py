@@ -169,7 +169,7 @@ def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
     card = RunCard(
         id=folder.name, experiment=config["name"], state="running", **describe_session(),
         overrides=overrides(), seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
-        data=parts.data.card(), audit=audit_data(parts.data), published=PublishedCard.from_config(config["published"]),
+        data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
         failures=failures,
     )  # fmt: skip
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))

@@ -1,154 +1,200 @@
-"""Whether the test part is new to a network that has learned from the training part: what several parts share."""
+"""Whether the test set is new to a network that has learned from the training set: what several splits share."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from speechml.data.provenance import Provenance
+from speechml.contracts import SPLITS
+
+if TYPE_CHECKING:
+    from speechml.data.base import BaseDataModule
+    from speechml.data.provenance import Provenance
 
 PASSES, FLAGGED, UNKNOWN = "passes", "flagged", "unknown"
-WIDTH = 90  # letters of a line in the table
-PARTS = {"train": "training", "val": "validation", "test": "test"}
-PAIRS = (("test", "train"), ("test", "val"), ("val", "train"))
+WIDTH = 90  # characters of a line in the table
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+COMPARED_SPLITS = (("test", "train"), ("test", "val"), ("val", "train"))
 
 
-class Finding(NamedTuple):
-    """What one check found, in a sentence, and of how many of the test items it is true."""
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        state: PASSES, FLAGGED or UNKNOWN.
+        found: a sentence, without its full stop.
+        shared, of: of how many of the test items it is true; None where that was not counted.
+    """
 
     check: str
-    state: str  # PASSES, FLAGGED or UNKNOWN
+    state: str
     found: str
     shared: int | None = None
     of: int | None = None
 
 
-def audit_data(data: Any) -> dict[str, Any]:
-    """The audit of a data module, as a card holds it: a verdict on the whole, and what each check found."""
-    return concluded(list(_findings(data, data.provenance())))
+@dataclass(frozen=True)
+class Audit:
+    """What all checks found."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The worst state of the findings."""
+        return next((state for state in (FLAGGED, UNKNOWN) if self.checks(state)), PASSES)
+
+    def checks(self, state: str) -> list[str]:
+        """The names of the checks with this result."""
+        return [finding.check for finding in self.findings if finding.state == state]
+
+    def to_json(self) -> dict[str, object]:
+        """What a card holds."""
+        return {"verdict": self.verdict, "findings": [asdict(finding) for finding in self.findings]}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, object] | None) -> Audit | None:
+        """The audit in a card; None of runs that are older than audits, or where it is damaged."""
+        findings = (content or {}).get("findings")
+        try:
+            return cls(tuple(Finding(**finding) for finding in findings)) if isinstance(findings, list) else None
+        except TypeError:  # other fields
+            return None
 
 
-def concluded(findings: list[Finding]) -> dict[str, Any]:
-    """Findings with the verdict that follows from them: the worst of their states."""
-    states = {finding.state for finding in findings}
-    verdict = next((state for state in (FLAGGED, UNKNOWN) if state in states), PASSES)
-    return {"verdict": verdict, "findings": [finding._asdict() for finding in findings]}
+class Items(NamedTuple):
+    """The items of a data module: what they are called, in the plural, and their numbers by split."""
+
+    name: str
+    splits: Mapping[str, Sequence[int]]
+
+    @property
+    def test_count(self) -> int:
+        """Number of test items."""
+        return len(self.splits["test"])
 
 
-def audit_other_data(data: Any, known: int) -> dict[str, Any]:
-    """The audit of a test on other data than a run's own: whether the run has `known` some of it."""
-    count = len(data.splits["test"])
-    told = f"{known or 'none'} of the {count:,} {data.spec.item_name} {'were' if known else 'was'} used, at least in part, to "
-    findings = [
-        Finding("identical audio", FLAGGED if known else PASSES, f"{told}train or validate the run", known, count)
-    ]
-    what = "song" if "song" in data.provenance().sources else "speaker"
-    findings.append(Finding(f"{what}s", UNKNOWN, f"a run keeps no list of the {what}s that it has heard"))
-    return concluded(findings)
+def audit_data(data: BaseDataModule) -> Audit:
+    """Audit the splits of a data module."""
+    return audit_splits(Items(data.spec.item_name, data.splits), data.provenance())
 
 
-def audit_lines(audit: dict[str, Any] | None) -> list[str]:
-    """What stands under the scores of a run; nothing where a run has no audit, being older."""
+def audit_splits(items: Items, provenance: Provenance) -> Audit:
+    """Run each check that applies to items of such provenance."""
+    return Audit(tuple(_findings(items, provenance)))
+
+
+def audit_other_data(data: BaseDataModule, seen: int) -> Audit:
+    """Audit a test on other data than a run's own, `seen` items of which the run was trained or validated on."""
+    items = Items(data.spec.item_name, data.splits)
+    text = f"{seen or 'none'} of the {items.test_count:,} {items.name} {'were' if seen else 'was'} used, at least in part, "
+    text += "to train or validate the run"
+    state = FLAGGED if seen else PASSES
+    source = "song" if "song" in data.provenance().sources else "speaker"
+    return Audit((
+        Finding("identical audio", state, text, seen, items.test_count),
+        Finding(f"{source}s", UNKNOWN, f"a run keeps no list of the {source}s that it was trained on"),
+    ))  # fmt: skip
+
+
+def audit_lines(audit: Audit | None) -> list[str]:
+    """The audit as it is printed below the scores of a run; nothing where a run has none, being older."""
     if audit is None:
         return []
-    names = {state: [f["check"] for f in audit["findings"] if f["state"] == state] for state in (PASSES, UNKNOWN)}
-    if audit["verdict"] == FLAGGED:
-        return [f"Audit: flagged, {f['check']}: {f['found']}." for f in audit["findings"] if f["state"] == FLAGGED]
-    if audit["verdict"] == UNKNOWN:
-        return [
-            f"Audit: nothing found, but {', '.join(names[UNKNOWN])} not known ({', '.join(names[PASSES])} checked)."
-        ]
-    return [f"Audit: passes ({', '.join(names[PASSES])} checked)."]
+    if audit.verdict == FLAGGED:
+        return [f"Audit: flagged, {f.check}: {f.found}." for f in audit.findings if f.state == FLAGGED]
+    passed = f"({', '.join(audit.checks(PASSES))} checked)"
+    if audit.verdict == UNKNOWN:
+        return [f"Audit: nothing found, but {', '.join(audit.checks(UNKNOWN))} not known {passed}."]
+    return [f"Audit: passes {passed}."]
 
 
-def audit_report(data: Any) -> tuple[str, bool]:
-    """The audit of a data module as a person reads it, and whether something was flagged."""
+def audit_report(data: BaseDataModule) -> tuple[str, bool]:
+    """The audit of a data module as `speechml audit` prints it, and whether something was flagged."""
     from speechml.runs.tables import table
 
     card, audit = data.card(), audit_data(data)
-    counts = ", ".join(f"{count:,} {PARTS[part]}" for part, count in card.recordings.items())
+    counts = ", ".join(f"{count:,} {SPLIT_NAMES[split]}" for split, count in card.recordings.items())
     rows = []
-    for f in audit["findings"]:
-        first, *rest = wrap(f["found"], WIDTH)
-        rows += [[f["check"], f["state"], first], *(["", "", more] for more in rest)]
-    flagged = ", ".join(f["check"] for f in audit["findings"] if f["state"] == FLAGGED)
+    for f in audit.findings:
+        first, *rest = wrap(f.found, WIDTH)
+        rows += [[f.check, f.state, first], *(["", "", more] for more in rest)]
+    flagged = ", ".join(audit.checks(FLAGGED))
     return "\n".join([
         f"{card.data}, split protocol {card.protocol}: {counts} {card.called}", "",
-        table(["check", "result", "what was found"], rows, left=(0, 1, 2)), "",
-        f"Verdict: {audit['verdict']}" + f" ({flagged})" * bool(flagged),
+        table(["check", "result", "found"], rows, left=(0, 1, 2)), "",
+        f"Verdict: {audit.verdict}" + f" ({flagged})" * bool(flagged),
     ]), bool(flagged)  # fmt: skip
 
 
-def _findings(data: Any, provenance: Provenance) -> Iterator[Finding]:
-    """What each check finds that applies to such data."""
-    for what, of_items in provenance.sources.items():
-        yield from sources(data, what, of_items, provenance.in_time)
+def _findings(items: Items, provenance: Provenance) -> Iterator[Finding]:
+    for source, of_items in provenance.sources.items():
+        if finding := check_sources(items, source, of_items, provenance.in_time):
+            yield finding
     if provenance.moments is not None:
-        yield moments(data, provenance.moments)
+        yield check_moments(items, provenance.moments)
     if provenance.stretches is not None:
-        yield stretches(provenance.stretches, provenance.rate)
+        yield check_stretches(provenance.stretches, provenance.rate)
     if provenance.noise is not None:
-        yield noise(data, provenance)
+        yield check_noise(items, provenance)
     if provenance.content_keys:
-        yield identical(data, provenance)
-    yield statistics(data, provenance)
+        yield check_identical(items, provenance)
+    yield check_statistics(items, provenance)
 
 
-def sources(data: Any, what: str, of_items: Any, in_time: bool) -> Iterator[Finding]:
-    """Whether speakers, songs or recordings of the test are in another part as well.
+def check_sources(items: Items, source: str, of_items: Sequence[str | None], in_time: bool) -> Finding | None:
+    """Check whether speakers, songs or recordings of the test set are in another split as well.
 
     Args:
-        what: which of them.
+        source: which of them.
         of_items: see `Provenance.sources`.
-        in_time: whether the parts are other moments of them.
+        in_time: whether the splits are other moments of them.
+
+    Returns:
+        None where the test items are pieces of none.
     """
-    items = data.splits
-    counts = {part: Counter(of_items[i] for i in items[part] if of_items[i] != "") for part in PARTS}
-    strange = sum(counts[part].pop(None, 0) for part in PARTS)
-    test, total = counts["test"], len(items["test"])
-    if not test and not strange:
-        return
+    counts = {split: Counter(of_items[i] for i in items.splits[split] if of_items[i] != "") for split in SPLITS}
+    not_known = sum(counts[split].pop(None, 0) for split in SPLITS)
+    test = counts["test"]
+    if not test and not not_known:
+        return None
     for other in ("train", "val"):
         if both := test.keys() & counts[other].keys():
-            shared = sum(test[one] for one in both)
-            when = ", at other moments" * in_time
-            told = f"{_some(len(both), len(test), what)} {_are(len(test))} in the {PARTS[other]} part as well"
-            told += f" ({shared:,} of {total:,} test {data.spec.item_name}{when})"
-            yield Finding(f"{what}s", FLAGGED, told, shared, total)
-            return
-    if strange:
-        every = sum(len(items[part]) for part in PARTS)
-        told = f"the {what} is not known of {strange:,} of the {every:,} {data.spec.item_name}: their names do not say"
-        yield Finding(f"{what}s", UNKNOWN, told)
-        return
-    told = f"none of the {len(test):,} test {what}s is in another part"
+            shared, when = sum(test[one] for one in both), ", at other moments" * in_time
+            are = "is" if len(test) == 1 else "are"
+            text = f"{_share(len(both), len(test), source)} {are} in the {SPLIT_NAMES[other]} set as well"
+            text += f" ({shared:,} of {items.test_count:,} test {items.name}{when})"
+            return Finding(f"{source}s", FLAGGED, text, shared, items.test_count)
+    if not_known:
+        every = sum(len(items.splits[split]) for split in SPLITS)
+        text = f"the {source} of {not_known:,} of the {every:,} {items.name} is not known: their names do not tell it"
+        return Finding(f"{source}s", UNKNOWN, text)
+    text = f"none of the {len(test):,} test {source}s is in another split"
     if len(test) == 1:
-        told = f"the one test {what} is in no other part"
+        text = f"the one test {source} is in no other split"
     if easier := counts["val"].keys() & counts["train"].keys():
-        told += f"; validation shares {len(easier):,} of its {len(counts['val']):,} with training"
-    yield Finding(f"{what}s", PASSES, told, 0, total)
+        text += f"; validation shares {len(easier):,} of its {len(counts['val']):,} with training"
+    return Finding(f"{source}s", PASSES, text, 0, items.test_count)
 
 
-def _some(some: int, every: int, what: str) -> str:
+def _share(some: int, every: int, noun: str) -> str:
     """So many of the test's speakers, say, in words."""
     if every == 1:
-        return f"the one test {what}"
-    return f"all {every:,} test {what}s" if some == every else f"{some:,} of the {every:,} test {what}s"
+        return f"the one test {noun}"
+    return f"all {every:,} test {noun}s" if some == every else f"{some:,} of the {every:,} test {noun}s"
 
 
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
+def check_moments(items: Items, places: np.ndarray) -> Finding:
+    """Check whether the training set has the other channel of test rows, or the blocks around them.
 
-
-def moments(data: Any, places: np.ndarray) -> Finding:
-    """Whether training has the other channel of test rows, or the blocks around them.
-
-    Where the parts are stretches in time, a block at a seam has one neighbour in training, which is no leak of its moment;
+    Where the splits are stretches in time, a block at a seam has one neighbour in training, which is no leak of its moment;
     between two training blocks there is little new.
 
     Args:
@@ -156,65 +202,57 @@ def moments(data: Any, places: np.ndarray) -> Finding:
     """
     song, _, block = places.T
     moment = song * (int(block.max(initial=0)) + 3) + block + 1  # room for a step before the first and after the last
-    train = np.unique(moment[data.splits["train"]])
-    test = moment[data.splits["test"]]
+    train, test = np.unique(moment[items.splits["train"]]), moment[items.splits["test"]]
     same, before, after = (np.isin(test + step, train) for step in (0, -1, 1))
     shared, total = int((same | before | after).sum()), len(test)
-    told = (
-        f"{_some(shared, total, data.spec.item_name[:-1])} ({shared / total:.0%}) have the other channel of their moment, or the "
-        "block before or after it, in the training part"
-    )
     if same.any() or (before & after).any():
-        return Finding("moments", FLAGGED, told, shared, total)
+        share = f"{_share(shared, total, items.name[:-1])} ({shared / total:.0%})"
+        text = f"the training set has the other channel of the moment, or the block before or after it, of {share}"
+        return Finding("moments", FLAGGED, text, shared, total)
+    text = f"the training set has neither the other channel nor a neighbouring block of any of the {total:,} test {items.name}"
     if shared:
-        told = (
-            f"no other channel of a test moment is trained on; {shared:,} of {total:,} test {data.spec.item_name} lie beside a "
-            "training block, at a seam"
+        text = (
+            f"no other channel of a test moment is in the training set; {shared:,} of {total:,} test {items.name} lie "
         )
-    else:
-        items = data.spec.item_name
-        told = f"of none of the {total:,} test {items} the training part has the other channel, or a block beside it"
-    return Finding("moments", PASSES, told, shared, total)
+        text += "beside a training block, at a seam"
+    return Finding("moments", PASSES, text, shared, total)
 
 
-def stretches(of_parts: dict[str, tuple[int, int]], rate: int) -> Finding:
-    """Whether the test stretch of a recording shares samples with the others."""
-    begin, end = of_parts["test"]
+def check_stretches(stretches: Mapping[str, tuple[int, int]], rate: int) -> Finding:
+    """Check whether the test stretch of a recording shares samples with the others, given in samples at `rate` Hz."""
+    begin, end = stretches["test"]
     common = {
-        part: max(0, min(end, of_parts[part][1]) - max(begin, of_parts[part][0])) / rate for part in ("train", "val")
+        split: max(0, min(end, stretches[split][1]) - max(begin, stretches[split][0])) / rate
+        for split in ("train", "val")
     }
     total = (end - begin) / rate
     if most := max(common.values()):
-        part = "train" if common["train"] else "val"
-        told = f"{most:.1f} of the {total:.1f} s that are scored are in the {PARTS[part]} part, so they are no test"
-        return Finding("moments", FLAGGED, told, 1, 1)
-    ordered = sorted(of_parts.values())
-    apart = all(one[1] <= other[0] for one, other in pairwise(ordered))
-    gap = max(begin - of_parts["train"][1], of_parts["train"][0] - end) / rate
-    told = f"the {total:.1f} s of the test begin {gap:.1f} s after the training part ends"
-    told += "; no sample is in two parts" if apart else "; validation is trained on"
-    return Finding("moments", PASSES, told, 0, 1)
+        split = SPLIT_NAMES["train" if common["train"] else "val"]
+        text = f"{most:.1f} of the {total:.1f} s that are scored are in the {split} set, so they are no test"
+        return Finding("moments", FLAGGED, text, 1, 1)
+    apart = all(one[1] <= other[0] for one, other in pairwise(sorted(stretches.values())))
+    gap = max(begin - stretches["train"][1], stretches["train"][0] - end) / rate
+    text = f"the {total:.1f} s of the test set begin {gap:.1f} s after the training set ends"
+    text += "; no sample is in two splits" if apart else "; validation is trained on"
+    return Finding("moments", PASSES, text, 0, 1)
 
 
-def noise(data: Any, provenance: Provenance) -> Finding:
-    """Whether the test hears noise of the training part."""
-    found = provenance.noise
-    assert found is not None
-    if found.recordings is None:
+def check_noise(items: Items, provenance: Provenance) -> Finding:
+    """Check whether noise of the test set is in another split."""
+    noise = provenance.noise
+    assert noise is not None
+    if noise.recordings is None:
         return Finding("noise", UNKNOWN, "which recordings of noise were mixed in is not known")
-    total = len(data.splits["test"])
-    if not found.recordings:
-        return Finding(
-            "noise", PASSES, f"every one of the {data.spec.item_name} has noise of its own, drawn anew", 0, total
-        )
-    hit = {(part, other): overlapping(found.stretches[part], found.stretches[other]) for part, other in PAIRS}
-    if shared := [f"{PARTS[part]} and {PARTS[other]}" for (part, other), there in hit.items() if there.any()]:
-        told = f"the same stretches of noise are heard in {' and in '.join(shared)}"
-        count = int((hit["test", "train"] | hit["test", "val"]).sum())
-        return Finding("noise", FLAGGED, told, count, len(found.stretches["test"]))
-    one = "the recording of noise is" if found.recordings == 1 else f"the {found.recordings:,} recordings of noise are"
-    told = f"{one} in every part, cut in time: no stretch of noise is in two parts"
-    return Finding("noise", PASSES, told, 0, len(found.stretches["test"]))
+    if not noise.recordings:
+        text = f"every one of the {items.name} has noise of its own"
+        return Finding("noise", PASSES, text, 0, items.test_count)
+    total, of = len(noise.stretches["test"]), noise.stretches
+    hits = {pair: overlapping(of[pair[0]], of[pair[1]]) for pair in COMPARED_SPLITS}
+    if shared := [f"{SPLIT_NAMES[one]} and {SPLIT_NAMES[two]}" for (one, two), hit in hits.items() if hit.any()]:
+        text = f"the same stretches of noise are in {' and in '.join(shared)}"
+        return Finding("noise", FLAGGED, text, int((hits["test", "train"] | hits["test", "val"]).sum()), total)
+    one = "the recording of noise is" if noise.recordings == 1 else f"the {noise.recordings:,} recordings of noise are"
+    return Finding("noise", PASSES, f"{one} in every split, cut in time: no stretch of noise is in two", 0, total)
 
 
 def overlapping(some: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -230,40 +268,39 @@ def overlapping(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(np.searchsorted(begins, end, "left") > np.searchsorted(ends, begin, "right"))
 
 
-def identical(data: Any, provenance: Provenance) -> Finding:
-    """Whether equal items are in two parts, whatever their names and labels; silence is equal by its nature."""
-    items, told = data.splits, []
-    known: set[int] = set()
+def check_identical(items: Items, provenance: Provenance) -> Finding:
+    """Check whether equal items are in two splits, whatever their names and labels; silence is equal by its nature."""
+    texts: list[str] = []
+    shared: set[int] = set()
     silent = 0
-    for of, marks in provenance.content_keys.items():
-        sets = {part: {marks[i] for i in items[part]} for part in PARTS}
-        both = {pair: sets[pair[0]] & sets[pair[1]] for pair in PAIRS}
+    for of, keys in provenance.content_keys.items():
+        sets = {split: {keys[i] for i in items.splits[split]} for split in SPLITS}
+        both = {pair: sets[pair[0]] & sets[pair[1]] for pair in COMPARED_SPLITS}
         if not any(both.values()):
             continue
-        first = {mark: i for i, mark in enumerate(marks)}
-        quiet = {mark for mark in set().union(*both.values()) if provenance.silent(of, first[mark])}
-        silent += sum(marks[i] in quiet for part in PARTS for i in items[part])
-        for (part, other), common in both.items():
-            if again := [i for i in items[part] if marks[i] in common and marks[i] not in quiet]:
-                count = f"{len(again):,} of the {len(items[part]):,} {PARTS[part]} {data.spec.item_name}"
-                known.update(again if part == "test" else ())
+        first = {key: i for i, key in enumerate(keys)}
+        quiet = {key for key in set().union(*both.values()) if provenance.silent(of, first[key])}
+        silent += sum(keys[i] in quiet for split in SPLITS for i in items.splits[split])
+        for (split, other), common in both.items():
+            if again := [i for i in items.splits[split] if keys[i] in common and keys[i] not in quiet]:
+                count = f"{len(again):,} of the {len(items.splits[split]):,} {SPLIT_NAMES[split]} {items.name}"
+                shared.update(again if split == "test" else ())
                 subject = f"the {of} of {count} {'is' if len(again) == 1 else 'are'}" if of else f"{count} are"
-                told.append(f"{subject} in the {PARTS[other]} part as well, value by value")
+                texts.append(f"{subject} in the {SPLIT_NAMES[other]} set as well, value by value")
     alike = f" ({silent:,} silent ones, alike by nature, are not counted)" if silent else ""
-    total = len(items["test"])
-    if told:
-        return Finding("identical audio", FLAGGED, "; ".join(told) + alike, len(known), total)
-    compared = "" if "" in provenance.content_keys else f" in their {' or '.join(provenance.content_keys)}"
-    told = [f"no two {data.spec.item_name} of different parts are equal{compared}{alike}"]
-    return Finding("identical audio", PASSES, told[0], 0, total)
+    if texts:
+        return Finding("identical audio", FLAGGED, "; ".join(texts) + alike, len(shared), items.test_count)
+    what = "" if "" in provenance.content_keys else f" in their {' or '.join(provenance.content_keys)}"
+    text = f"no two {items.name} of different splits are equal{what}{alike}"
+    return Finding("identical audio", PASSES, text, 0, items.test_count)
 
 
-def statistics(data: Any, provenance: Provenance) -> Finding:
-    """Whether what is computed of the items before the first step takes some of the test."""
-    total = len(data.splits["test"])
-    if not provenance.statistics:
+def check_statistics(items: Items, provenance: Provenance) -> Finding:
+    """Check whether what is computed of the items before the first step includes some of the test set."""
+    total, statistics = items.test_count, provenance.statistics
+    if not statistics:
         return Finding("statistics", PASSES, "nothing is fitted to the data before training", 0, total)
-    if shared := len(set(provenance.fitted) & set(data.splits["test"])):
-        told = f"{provenance.statistics} are fitted with {_some(shared, total, data.spec.item_name[:-1])}"
-        return Finding("statistics", FLAGGED, told, shared, total)
-    return Finding("statistics", PASSES, f"{provenance.statistics} are fitted on the training part alone", 0, total)
+    if shared := len(set(provenance.fitted) & set(items.splits["test"])):
+        text = f"{statistics} are fitted with {_share(shared, total, items.name[:-1])}"
+        return Finding("statistics", FLAGGED, text, shared, total)
+    return Finding("statistics", PASSES, f"{statistics} are fitted on the training set alone", 0, total)

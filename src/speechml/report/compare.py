@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from speechml.errors import UserError
 from speechml.metrics.classification import macro_f1
-from speechml.report.results import HIGHER, TITLES, Result
+from speechml.report.results import HIGHER_IS_BETTER, Result
 from speechml.report.statistics import (
     LEVEL,
     Difference,
@@ -22,16 +22,18 @@ from speechml.report.statistics import (
     share_difference,
     unpaired_difference,
 )
+from speechml.report.summary import TITLES
 from speechml.runs.settings import name_differences
 
 RESAMPLES = 1_000  # for macro F1: a whole confusion matrix is counted for each
 
 
-class Setting(NamedTuple):
+@dataclass(frozen=True)
+class Setting:
     """Runs that differ by seed only."""
 
     label: str
-    runs: list[Result]
+    runs: tuple[Result, ...]
 
     @property
     def seeds(self) -> list[int]:
@@ -39,25 +41,42 @@ class Setting(NamedTuple):
         return [run.seed for run in self.runs]
 
 
-class Line(NamedTuple):
-    """A score of a setting, and its difference to the first setting; None where it is the first."""
+@dataclass(frozen=True)
+class Line:
+    """A score of a setting, and its difference to the first setting; None where it is the first.
+
+    Attributes:
+        mean: over the seeds, with its interval.
+        over_items: difference over the test items, of these runs.
+        over_seeds: difference over seeds.
+    """
 
     score: str
     setting: Setting
-    seeds: Difference  # mean over the seeds, with its interval
-    items: Difference | None  # difference over the test items, of these runs
-    across: Difference | None  # difference over seeds
+    mean: Difference
+    over_items: Difference | None
+    over_seeds: Difference | None
     verdict: str
 
 
-class Comparison(NamedTuple):
-    """What was compared, on what, and a line for each score and setting."""
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared, on how many items, and a line for each score and setting.
+
+    Attributes:
+        forced: why the runs do not compare, where it was asked for all the same.
+    """
 
     settings: list[Setting]
     lines: list[Line]
     items: int
     notes: list[str]
-    forced: str  # why the runs do not compare, where it was asked for all the same
+    forced: str
+
+    @property
+    def first(self) -> Result:
+        """The run that stands for all where they are alike."""
+        return self.settings[0].runs[0]
 
 
 def compare_runs(folders: Sequence[Path], force: bool = False) -> Comparison:
@@ -70,36 +89,35 @@ def compare_runs(folders: Sequence[Path], force: bool = False) -> Comparison:
     Raises:
         UserError: fewer than two runs, one twice, one that is not done or is none, or runs that do not compare.
     """
-    results = _loaded(folders)
-    forced = _unlike(results)
+    results = _load_results(folders)
+    forced = _incomparable(results)
     if forced and not force:
-        raise UserError(f"{forced}; --force compares all the same, as unpaired items")
-    settings = settings_of(results)
-    paired = not forced
-    common = _common([run.names for run in results]) if paired else results[0].names
-    if paired and len(common) == 0:
+        raise UserError(forced, fix="--force compares all the same, as unpaired items")
+    settings = group_settings(results)
+    common = None if forced else _common_items([run.names for run in results])
+    if common is not None and len(common) == 0:
         raise UserError("the runs have scored no test item in common; evaluate them on the same items")
-    scores = [score for score in HIGHER if all(_has(run, score) for run in results)]
-    lines = [line for score in scores for line in _lines(score, settings, common, paired)]
-    return Comparison(settings, lines, len(common), _notes(results, settings, common, paired), forced)
+    scores = [score for score in HIGHER_IS_BETTER if all(_has_score(run, score) for run in results)]
+    lines = [line for score in scores for line in _compare_score(score, settings, common)]
+    count = len(results[0].names if common is None else common)
+    return Comparison(settings, lines, count, _notes(results, settings, scores, common), forced)
 
 
-def _loaded(folders: Sequence[Path]) -> list[Result]:
+def _load_results(folders: Sequence[Path]) -> list[Result]:
     if len(folders) < 2:
         raise UserError("one run compares with nothing; give two or more, as in speechml compare runs/A/ID runs/B/ID")
-    seen: dict[Path, Path] = {}
+    places: set[Path] = set()
     for folder in folders:
-        place = folder.resolve()
-        if place in seen:
+        if folder.resolve() in places:
             raise UserError(f"{folder} is given twice; each run compares with the others once")
-        seen[place] = folder
+        places.add(folder.resolve())
     results = [Result(folder) for folder in folders]
     for run in results:
-        _ = run.names  # what is damaged or missing is said before anything is computed
+        _ = run.predictions  # what is damaged or missing is said before anything is computed
     return results
 
 
-def _unlike(results: list[Result]) -> str:
+def _incomparable(results: Sequence[Result]) -> str:
     """Why runs were not scored on the same test, or nothing where they were.
 
     Raises:
@@ -109,53 +127,53 @@ def _unlike(results: list[Result]) -> str:
     for run in results[1:]:
         if (run.classes is None) != (first.classes is None):
             raise UserError(f"{first.folder} and {run.folder} do not compare: one classifies, the other denoises")
-        if run.classes is not None and set(run.classes) != set(first.classes or []):
-            strange = sorted(set(run.classes) ^ set(first.classes or []))
-            shown = ", ".join(strange[:5]) + (", ..." if len(strange) > 5 else "")
-            raise UserError(f"{first.folder} and {run.folder} do not compare: not both know the classes {shown}")
+        if others := sorted(set(run.classes or []) ^ set(first.classes or [])):
+            names = ", ".join(others[:5]) + ", ..." * (len(others) > 5)
+            raise UserError(f"{first.folder} and {run.folder} do not compare: not both know the classes {names}")
     for run in results[1:]:
-        for what, mine, its in (
+        for what, one, other in (
             ("split protocols", first.data.protocol, run.data.protocol),
-            ("test sets", first.test_set[0], run.test_set[0]),
-            ("parts", first.part, run.part),
+            ("test sets", first.data.test_fingerprint, run.data.test_fingerprint),
+            ("splits", first.split, run.split),
         ):
-            if mine != its:
-                return f"{first.folder} and {run.folder} have different {what} ({mine} and {its})"
+            if one != other:
+                return f"{first.folder} and {run.folder} have different {what} ({one} and {other})"
     return ""
 
 
-def settings_of(results: Sequence[Result]) -> list[Setting]:
-    """Runs gathered by what they differ in beside the seed, named by it; in the order in which they were given."""
-    found: dict[Any, list[Result]] = {}
+def group_settings(results: Sequence[Result]) -> list[Setting]:
+    """Group runs by what they differ in beside the seed, and name them by it; in the order in which they were given."""
+    alike: dict[tuple[object, ...], list[Result]] = {}
     for run in results:
-        found.setdefault((run.experiment, run.test_set, repr(sorted(run.config.items()))), []).append(run)
+        key = (run.card.experiment, run.test_set, repr(sorted(run.config.items())))
+        alike.setdefault(key, []).append(run)
     groups: list[list[Result]] = []
-    for runs in found.values():
-        alike = len({run.seed for run in runs}) == len(runs)
-        groups += [runs] if alike else [[run] for run in runs]  # the same run twice, of two versions of the code
-    return [Setting(_label(group, groups), sorted(group, key=lambda run: run.seed)) for group in groups]
+    for runs in alike.values():
+        distinct = len({run.seed for run in runs}) == len(runs)
+        groups += [runs] if distinct else [[run] for run in runs]  # the same run twice, of two versions of the code
+    return [Setting(_label(group, groups), tuple(sorted(group, key=lambda run: run.seed))) for group in groups]
 
 
 def _label(group: list[Result], groups: list[list[Result]]) -> str:
     """Experiment, where they are several, and the keys in which a setting differs from others of its experiment."""
     own = group[0]
-    others = [g[0] for g in groups if g[0].experiment == own.experiment and g is not group]
-    several = len({g[0].experiment for g in groups}) > 1
+    others = [g[0] for g in groups if g[0].card.experiment == own.card.experiment and g is not group]
+    several = len({g[0].card.experiment for g in groups}) > 1
     keys = name_differences(own.config, [run.config for run in others])
     same = any(run.config == own.config for run in others)
-    words = [*[own.experiment] * (several or not others), *[keys] * bool(keys), *[own.folder.name] * same]
+    words = [*[own.card.experiment] * (several or not others), *[keys] * bool(keys), *[own.folder.name] * same]
     return " ".join(words) or own.folder.name
 
 
-def _common(names: list[np.ndarray]) -> np.ndarray:
+def _common_items(names: Sequence[np.ndarray]) -> np.ndarray:
     """The items that all runs have scored: limits of batches may have left some out."""
-    found = names[0]
+    common = names[0]
     for more in names[1:]:
-        found = np.intersect1d(found, more)
-    return np.asarray(np.sort(found))
+        common = np.intersect1d(common, more)
+    return np.asarray(np.sort(common))
 
 
-def _has(run: Result, score: str) -> bool:
+def _has_score(run: Result, score: str) -> bool:
     return run.values(score) is not None or (score == "macro_f1" and run.classes is not None)
 
 
@@ -164,41 +182,44 @@ def _rows(run: Result, common: np.ndarray) -> np.ndarray:
     return np.asarray(np.searchsorted(run.names, common)) if len(common) < len(run.names) else np.arange(len(common))
 
 
-def _lines(score: str, settings: list[Setting], common: np.ndarray, paired: bool) -> list[Line]:
-    tables = [_table(score, setting, common, paired) for setting in settings]
-    whole = not paired or all(len(run.names) == len(common) for setting in settings for run in setting.runs)
-    each = [_of_each_run(score, setting, table, whole) for setting, table in zip(settings, tables, strict=True)]
-    lines = [Line(score, settings[0], seed_interval(each[0]), None, None, "")]
-    first = settings[0].runs[0]
-    macro = [_macro(setting, first, common) for setting in settings] if score == "macro_f1" and paired else []
-    units = len(common) if first.groups is None else len(np.unique(first.groups))
-    for number in range(1, len(settings)):
-        items: Difference | None = None
-        if macro:
+def _compare_score(score: str, settings: Sequence[Setting], common: np.ndarray | None) -> list[Line]:
+    """A line for each setting.
+
+    Args:
+        common: names of the items that are compared; None: unpaired.
+    """
+    tables = [_table(score, setting, common) for setting in settings]
+    whole = common is None or all(len(run.names) == len(common) for setting in settings for run in setting.runs)
+    means = [_run_scores(score, setting, table, whole) for setting, table in zip(settings, tables, strict=True)]
+    macro = None
+    if score == "macro_f1" and common is not None:
+        macro = [_resampled_macro_f1(setting, settings[0].runs[0], common) for setting in settings]
+    lines = [Line(score, settings[0], seed_interval(means[0]), None, None, "")]
+    for number, setting in enumerate(settings[1:], 1):
+        items = None
+        if macro is not None and common is not None:
+            groups = settings[0].runs[0].groups
+            units = len(common) if groups is None else len(np.unique(groups))
             items = resampled_difference(macro[0][1:], macro[number][1:], (macro[0][0], macro[number][0]), units)
         elif score != "macro_f1":
-            items = _over_items(score, settings[0], tables[0], tables[number], common, paired)
-        across = _across(settings[0], settings[number], each[0], each[number])
-        verdict = _verdict(HIGHER[score], items, across)
-        lines.append(Line(score, settings[number], seed_interval(each[number]), items, across, verdict))
+            items = _over_items(score, settings[0].runs[0], tables[0], tables[number], common)
+        seeds = _over_seeds(settings[0], setting, means[0], means[number])
+        verdict = _verdict(HIGHER_IS_BETTER[score], items, seeds)
+        lines.append(Line(score, setting, seed_interval(means[number]), items, seeds, verdict))
     return lines
 
 
-def _table(score: str, setting: Setting, common: np.ndarray, paired: bool) -> np.ndarray:
+def _table(score: str, setting: Setting, common: np.ndarray | None) -> np.ndarray:
     """A score of each item in each run of a setting. Shape: (runs, items)."""
-    if score == "macro_f1":
-        return np.empty((len(setting.runs), 0))
-    columns = [run.values(score) for run in setting.runs]
-    return np.stack(
-        [c[_rows(run, common)] if paired else c for run, c in zip(setting.runs, columns, strict=True) if c is not None]
-    )
+    columns = [(run, run.values(score)) for run in setting.runs]
+    rows = [c if common is None else c[_rows(run, common)] for run, c in columns if c is not None]
+    return np.stack(rows) if rows else np.empty((len(columns), 0))  # the macro F1 is a score of no single item
 
 
-def _of_each_run(score: str, setting: Setting, table: np.ndarray, whole: bool) -> np.ndarray:
+def _run_scores(score: str, setting: Setting, table: np.ndarray, whole: bool) -> np.ndarray:
     """The score of each run of a setting on the items compared: its card's where those are all its items. Shape: (runs,)."""
-    found = [run.scores.get(f"{run.part}/{score}") if whole else None for run in setting.runs]
-    rows = table if len(table[0]) else np.full((len(table), 1), np.nan)
-    return np.array([_mean(row) if v is None else float(v) for v, row in zip(found, rows, strict=True)])
+    found = [run.scores.get(f"{run.split}/{score}") if whole else None for run in setting.runs]
+    return np.array([_mean(row) if value is None else value for value, row in zip(found, table, strict=True)], float)
 
 
 def _mean(row: np.ndarray) -> float:
@@ -206,13 +227,10 @@ def _mean(row: np.ndarray) -> float:
     return float(defined.mean()) if len(defined) else math.nan
 
 
-def _over_items(
-    score: str, setting: Setting, one: np.ndarray, other: np.ndarray, common: np.ndarray, paired: bool
-) -> Difference:
+def _over_items(score: str, run: Result, one: np.ndarray, other: np.ndarray, common: np.ndarray | None) -> Difference:
     """The difference over test items, of the means over the runs of each setting."""
-    if not paired:
+    if common is None:
         return unpaired_difference(*(x[np.isfinite(x)] for x in (one.mean(0), other.mean(0))))
-    run = setting.runs[0]
     groups = None if run.groups is None else run.groups[_rows(run, common)]
     if score == "acc":
         return share_difference(one.mean(0), other.mean(0), groups)
@@ -221,54 +239,56 @@ def _over_items(
     return mean_difference(difference[defined], None if groups is None else groups[defined])
 
 
-def _macro(setting: Setting, first: Result, common: np.ndarray) -> np.ndarray:
+def _resampled_macro_f1(setting: Setting, first: Result, common: np.ndarray) -> np.ndarray:
     """Macro F1 on all items, then on resamples of them, the mean over the runs of a setting. Shape: (1 + draws,)."""
     groups = np.arange(len(common)) if first.groups is None else first.groups[_rows(first, common)]
     drawn = resamples(int(groups.max()) + 1, RESAMPLES)[:RESAMPLES, groups]
     weights = np.concatenate([np.ones((1, len(common)), np.float32), drawn])
-    found = []
+    scores = []
     for run in setting.runs:
         rows, columns = _rows(run, common), run.predictions
         order = [(run.classes or []).index(name) for name in first.classes or []]
         label = np.argsort(order)[columns["label"][rows]]
-        found.append(macro_f1(columns["logits"][rows][:, order], label, weights))
-    return np.asarray(np.mean(found, axis=0))
+        scores.append(macro_f1(columns["logits"][rows][:, order], label, weights))
+    return np.asarray(np.mean(scores, axis=0))
 
 
-def _across(one: Setting, other: Setting, ones: np.ndarray, others: np.ndarray) -> Difference | None:
+def _over_seeds(one: Setting, other: Setting, ones: np.ndarray, others: np.ndarray) -> Difference | None:
     """The difference over seeds: paired where both settings have the same, else Welch's; None where either has one only."""
     if min(len(ones), len(others)) < 2:
         return None
-    if sorted(one.seeds) != sorted(other.seeds):
+    if one.seeds != other.seeds:
         return unpaired_difference(ones, others)
-    return seed_interval(others[np.argsort(other.seeds)] - ones[np.argsort(one.seeds)])
+    return seed_interval(others - ones)
 
 
-def _verdict(higher: bool, items: Difference | None, across: Difference | None) -> str:
+def _verdict(higher: bool, items: Difference | None, seeds: Difference | None) -> str:
     """What the intervals allow to say: both, where there are seeds, have to leave out 0 on the same side."""
-    found = [d for d in (items, across) if d is not None and not math.isnan(d.low)]
-    if not found:
+    known = [d for d in (items, seeds) if d is not None and not math.isnan(d.low)]
+    if not known:
         return "not known"
-    sure = all(d.low > 0 for d in found) or all(d.high < 0 for d in found)
-    if sure and not any(d.p >= 1 - LEVEL for d in found):  # an exact test may be stricter than an interval
-        return "better" if (found[0].mean > 0) == higher else "worse"
+    certain = all(d.low > 0 for d in known) or all(d.high < 0 for d in known)
+    if certain and not any(d.p >= 1 - LEVEL for d in known):  # an exact test may be stricter than an interval
+        return "better" if (known[0].mean > 0) == higher else "worse"
     return "no difference shown"
 
 
-def _notes(results: list[Result], settings: list[Setting], common: np.ndarray, paired: bool) -> list[str]:
+def _notes(
+    results: Sequence[Result], settings: Sequence[Setting], scores: Sequence[str], common: np.ndarray | None
+) -> list[str]:
     notes = []
     run = results[0]
-    if paired and any(len(r.names) > len(common) for r in results):
-        notes.append(f"only the {len(common)} test {run.called} that all runs have scored are compared")
-    if paired and len(common) < 2:
-        notes.append(f"the test is one recording ({run.part} part), so only seeds tell whether a difference is chance")
-    if paired and run.classes is None:
-        for score in (score for score in HIGHER if all(_has(r, score) for r in results)):
-            columns = np.stack([_table(score, Setting("", [r]), common, True)[0] for r in results])
-            if gone := int((~np.isfinite(columns).all(0)).sum()):
-                notes.append(
-                    f"{TITLES[score]}: {gone} {run.called} on which it is not defined for every run are left out"
-                )
+    item_name = run.data.called
+    if common is not None and any(len(r.names) > len(common) for r in results):
+        notes.append(f"only the {len(common)} test {item_name} that all runs have scored are compared")
+    if common is not None and len(common) < 2:
+        notes.append(f"the test is one recording ({run.split} set), so only seeds tell whether a difference is chance")
+    if common is not None and run.classes is None:
+        for score in scores:
+            columns = _table(score, Setting("", tuple(results)), common)
+            if undefined := int((~np.isfinite(columns).all(0)).sum()):
+                where = f"{undefined} {item_name} on which it is not defined for every run"
+                notes.append(f"{TITLES[score]}: {where} are left out")
     if run.groups is not None:
         notes.append("the two channels of a moment count as one; moments that follow one another are alike all the same, "
                      "so the intervals are somewhat narrow")  # fmt: skip
@@ -277,9 +297,8 @@ def _notes(results: list[Result], settings: list[Setting], common: np.ndarray, p
     if len(settings) > 2:
         notes.append(f"each p is of its comparison alone; by chance one of {len(settings) - 1} falls below "
                      f"{0.05 / (len(settings) - 1):.3g} in 5 % of cases (Bonferroni)")  # fmt: skip
-    if run.part == "train":
-        notes.append("these are scores of the training part, no test")
-    commits = {str(r.card.code.commit) for r in results}
-    if len(commits) > 1:
+    if run.split == "train":
+        notes.append("these are scores of the training set, no test")
+    if len({str(r.card.code.commit) for r in results}) > 1:
         notes.append("the runs are of different versions of the code")
     return notes

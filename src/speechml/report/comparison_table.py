@@ -6,16 +6,17 @@ import csv
 import io
 import json
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from speechml.errors import UserError
 from speechml.report.compare import Comparison, Line
-from speechml.report.results import TITLES
 from speechml.report.statistics import FEW, Difference
+from speechml.report.summary import TITLES
 from speechml.runs.catalogue import printable
 from speechml.runs.tables import format_score, table
 
 FORMATS = ("table", "markdown", "csv", "json")
+TEXT_COLUMNS = ("score", "setting", "verdict")
 
 
 def format_comparison(comparison: Comparison, form: str) -> str:
@@ -27,73 +28,55 @@ def format_comparison(comparison: Comparison, form: str) -> str:
     if form not in FORMATS:
         raise UserError(f"--format is {form}; it can be {', '.join(FORMATS)}")
     if form == "json":
-        return json.dumps(as_json(comparison), indent=1) + "\n"
+        return json.dumps(_as_json(comparison), indent=1) + "\n"
     if form == "csv":
-        rows = as_json(comparison)["rows"]
+        records = [_record(line, comparison) for line in comparison.lines]
         text = io.StringIO()
-        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer = csv.DictWriter(text, records[0], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(
-            {**row, "runs": " ".join(row["runs"]), "seeds": " ".join(map(str, row["seeds"]))} for row in rows
-        )
+        for record in records:
+            writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in record.items()})
         return text.getvalue()
-    header, rows = cells(comparison)
-    notes = sentences(comparison)
+    header, rows = comparison_rows(comparison)
     if form == "markdown":
-        lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *escaped(rows))]
-        return "\n".join([*lines, "", *notes]) + "\n"
-    return (
-        "\n".join(
-            [
-                *_legend(comparison),
-                "",
-                table(
-                    header, rows, left=[i for i, name in enumerate(header) if name in ("score", "setting", "verdict")]
-                ),
-                "",
-                *notes,
-            ]
-        )
-        + "\n"
-    )
+        return "\n".join([markdown_table(header, rows), "", *comparison_sentences(comparison)]) + "\n"
+    left = [i for i, name in enumerate(header) if name in TEXT_COLUMNS]
+    parts = [_legend(comparison), "", table(header, rows, left), "", *comparison_sentences(comparison)]
+    return "\n".join(parts) + "\n"
 
 
-def escaped(rows: list[list[str]]) -> list[list[str]]:
-    """Cells whose text cannot end a cell of Markdown."""
-    return [[cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose cells cannot be ended by their text."""
+    cells = [[c.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for c in row] for row in rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *cells))
 
 
-def cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Header and rows; columns that would be empty in all rows are left out."""
-    first = comparison.settings[0]
-    unit = _unit(comparison)
-    columns: dict[str, list[str]] = {
-        "score": [], "setting": [], "mean": [], "its 95 % (seeds)": [], "difference": [], "verdict": [],
-        f"95 % ({unit})": [], "p": [], "95 % (seeds)": [], "p (seeds)": [],
-    }  # fmt: skip
+    columns = [
+        "score", "setting", "mean", "95 % of the mean (seeds)", "difference", "verdict", f"95 % ({comparison.first.unit})", "p",
+        "95 % (seeds)", "p (seeds)",
+    ]  # fmt: skip
+    rows = []
     previous = ""
     for line in comparison.lines:
         db = line.score.endswith("_db")
-        title = TITLES[line.score] if line.score != previous else ""
+        rows.append([
+            TITLES[line.score] if line.score != previous else "", printable(line.setting.label),
+            format_score(line.mean.mean, db), _interval(line.mean, db),
+            "" if line.setting is comparison.settings[0] else _difference(line, db), line.verdict,
+            _interval(line.over_items, db), _p(line.over_items), _interval(line.over_seeds, db), _p(line.over_seeds),
+        ])  # fmt: skip
         previous = line.score
-        said = [
-            title, printable(line.setting.label), format_score(line.seeds.mean, db), _interval(line.seeds, db),
-            "" if line.setting is first else _signed(_difference(line), db), line.verdict, _interval(line.items, db),
-            _p(line.items), _interval(line.across, db), _p(line.across),
-        ]  # fmt: skip
-        for column, cell in zip(columns.values(), said, strict=True):
-            column.append(cell)
-    kept = {name: column for name, column in columns.items() if any(column)}
-    return list(kept), [list(row) for row in zip(*kept.values(), strict=True)]
+    kept = [number for number in range(len(columns)) if any(row[number] for row in rows)]
+    return [columns[number] for number in kept], [[row[number] for number in kept] for row in rows]
 
 
-def _difference(line: Line) -> float | None:
-    found = line.items or line.across
-    return None if found is None or math.isnan(found.mean) else found.mean
-
-
-def _signed(value: float | None, db: bool) -> str:
-    return "-" if value is None else ("+" if value > 0 else "") + format_score(value, db)
+def _difference(line: Line, db: bool) -> str:
+    difference = line.over_items or line.over_seeds
+    if difference is None or math.isnan(difference.mean):
+        return "-"
+    return ("+" if difference.mean > 0 else "") + format_score(difference.mean, db)
 
 
 def _interval(difference: Difference | None, db: bool) -> str:
@@ -108,33 +91,27 @@ def _p(difference: Difference | None) -> str:
     return "<0.001" if difference.p < 0.001 else f"{difference.p:.3f}"
 
 
-def _unit(comparison: Comparison) -> str:
-    run = comparison.settings[0].runs[0]
-    return "moments" if run.groups is not None else run.called
-
-
-def _legend(comparison: Comparison) -> list[str]:
+def _legend(comparison: Comparison) -> str:
     """The runs of each setting."""
     rows = []
     for setting in comparison.settings:
-        seeds = ", ".join(map(str, setting.seeds))
         folders = [str(run.folder) for run in setting.runs]
-        shown_folders = ", ".join(folders[:3]) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")
-        rows.append([printable(setting.label), seeds, printable(shown_folders)])
-    return [table(["setting", "seeds", "runs"], rows, left=(0, 1, 2))]
+        runs = ", ".join(folders[:3]) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")
+        rows.append([printable(setting.label), ", ".join(map(str, setting.seeds)), printable(runs)])
+    return table(["setting", "seeds", "runs"], rows, left=(0, 1, 2))
 
 
-def sentences(comparison: Comparison) -> list[str]:
+def comparison_sentences(comparison: Comparison) -> list[str]:
     """What was compared, and what a reader should know."""
-    run = comparison.settings[0].runs[0]
-    what = f"{comparison.items} {run.called} of {run.data.data}, {run.part} part"
+    run, data = comparison.first, comparison.first.data
     if comparison.forced:
-        lines = [f"FORCED: {comparison.forced}; the items are taken as unpaired."]
+        lines = [f"FORCED: {comparison.forced}; the items are treated as unpaired."]
     else:
-        lines = [f"On the same {what}, split protocol {run.data.protocol}, test set {run.data.test_fingerprint}."]
+        what = f"{comparison.items} {data.called} of {data.data}, {run.split} set"
+        lines = [f"On the same {what}, split protocol {data.protocol}, test set {data.test_fingerprint}."]
     if len(comparison.settings) > 1:
         lines.append(f"Differences are to {comparison.settings[0].label}.")
-    lines.append(f"Intervals over {_unit(comparison)}: {_methods(comparison)}.")
+    lines.append(f"Intervals over {run.unit}: {_methods(comparison)}.")
     return [printable(line) for line in [*lines, *(f"note: {note}" for note in comparison.notes)]]
 
 
@@ -142,34 +119,34 @@ def _methods(comparison: Comparison) -> str:
     """How the intervals and p-values were computed."""
     if comparison.forced:
         return "Welch's t"
-    across = "; over seeds: Student's t"
-    units = max([line.items.units for line in comparison.lines if line.items], default=0)
-    if comparison.settings[0].runs[0].classes is None:
-        return (f"Student's t, as they are {units} only" if units < FEW else "paired bootstrap, studentised") + across
-    alone = all(len(setting.runs) == 1 for setting in comparison.settings)
-    p = "p of accuracy: McNemar's exact test" if alone else "p of accuracy: of the same resamples"
-    return f"paired bootstrap (of macro F1 somewhat narrow); {p}{across}"
+    seeds = "; over seeds: Student's t"
+    units = max([line.over_items.units for line in comparison.lines if line.over_items], default=0)
+    if comparison.first.classes is None:
+        return (f"Student's t, as they are {units} only" if units < FEW else "paired bootstrap, studentised") + seeds
+    single = all(len(setting.runs) == 1 for setting in comparison.settings)
+    p = "p of accuracy: McNemar's exact test" if single else "p of accuracy: of the same resamples"
+    return f"paired bootstrap (of macro F1 somewhat narrow); {p}{seeds}"
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything, as plain values; what is not known is null."""
-    run = comparison.settings[0].runs[0]
-    rows = []
-    for line in comparison.lines:
-        row: dict[str, Any] = {
-            "score": f"{run.part}/{line.score}", "setting": line.setting.label, "seeds": line.setting.seeds,
-            "runs": [str(r.folder) for r in line.setting.runs], "mean": line.seeds.mean, "mean_low": line.seeds.low,
-            "mean_high": line.seeds.high,
-        }  # fmt: skip
-        for name, found in (("items", line.items), ("seeds", line.across)):
-            values = found or Difference(math.nan, math.nan, math.nan, math.nan, 0)
-            keys = ("difference", "low", "high", "p", "units")
-            row |= {f"{key}_over_{name}": value for key, value in zip(keys, values, strict=True)}
-        rows.append({key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()} | {
-            "verdict": line.verdict
-        })  # fmt: skip
+def _record(line: Line, comparison: Comparison) -> dict[str, object]:
+    """A line as plain values; what is not known is None."""
+    record: dict[str, object] = {
+        "score": f"{comparison.first.split}/{line.score}", "setting": line.setting.label, "seeds": line.setting.seeds,
+        "runs": [str(run.folder) for run in line.setting.runs], "mean": line.mean.mean, "mean_low": line.mean.low,
+        "mean_high": line.mean.high,
+    }  # fmt: skip
+    for over, difference in (("items", line.over_items), ("seeds", line.over_seeds)):
+        values = difference or Difference(math.nan, math.nan, math.nan, math.nan, 0)
+        keys = ("difference", "low", "high", "p", "units")
+        record |= {f"{key}_over_{over}": value for key, value in zip(keys, values, strict=True)}
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    return finite | {"verdict": line.verdict}
+
+
+def _as_json(comparison: Comparison) -> dict[str, object]:
+    data = comparison.first.data
     return {
-        "reference": comparison.settings[0].label, "data": run.data.data, "protocol": run.data.protocol,
-        "test_set": run.data.test_fingerprint, "items": comparison.items, "forced": comparison.forced,
-        "notes": comparison.notes, "rows": rows,
+        "reference": comparison.settings[0].label, "data": data.data, "protocol": data.protocol,
+        "test_set": data.test_fingerprint, "items": comparison.items, "forced": comparison.forced,
+        "notes": comparison.notes, "rows": [_record(line, comparison) for line in comparison.lines],
     }  # fmt: skip

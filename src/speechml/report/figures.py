@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = (9.0, 4.0)  # inches
+CURVES_SIZE = (6.0, 3.4)  # two side by side in a page
 DPI = 110
 COLUMNS = 1000  # about as many pixels as a figure is wide
 MIN_SHARE = 1 / 1000  # pairs rarer than this share of all items are not drawn, as in the R torch book, chapter 22
@@ -96,7 +97,7 @@ def draw_curves(curves: Mapping[str, Curve], label: str, colours: Sequence[int] 
         return None
     from matplotlib.ticker import MaxNLocator
 
-    figure, (axis,) = make_axes()
+    figure, (axis,) = make_axes(size=CURVES_SIZE)
     for number, (name, curve) in enumerate(finite.items()):
         if curve:
             colour = PALETTE[(colours[number] if colours else number) % len(PALETTE)]
@@ -106,7 +107,7 @@ def draw_curves(curves: Mapping[str, Curve], label: str, colours: Sequence[int] 
     if min(values) > 0 and max(values) > 10 * min(values):
         axis.set_yscale("log")
     axis.set(xlabel="epoch", ylabel=literal(label), title=literal(f"{label} per epoch"))
-    if colours is None:
+    if colours is None and len(axis.lines) > 1:
         axis.legend()
     return figure
 

@@ -6,100 +6,105 @@ import base64
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from speechml.report import svg
+from speechml.report.figures import RANGE_DB, envelope, png, spectrogram_db
 
 BUDGET = 6_500_000  # characters of sounds and their pictures in a page, which has to stay below 10 MB
-DRAWN = 250_000  # characters that the pictures of a recording take at most
+PICTURES = 250_000  # characters that the pictures of a recording take at most
 LONGEST = 4_800_000  # samples of a version, 5 min at 16 kHz: more is left beside the page, unread
 VERSIONS = ("noisy", "denoised", "clean")
-N_FFT = 512  # samples of a spectrogram's frame
 COLUMNS, ROWS = 600, 128  # pixels of a spectrogram
-WIDE, HIGH = 600, 80  # of a waveform's drawing
-RANGE_DB = 80.0
+WIDTH, HEIGHT = 600, 80  # of a waveform's drawing
+
+
+class AudioFile(NamedTuple):
+    """A file in `audio/`: which item it is of, and in which version."""
+
+    path: Path
+    name: str
+    version: str
 
 
 class Sound(NamedTuple):
     """A version of a recording: its sound and its pictures."""
 
     version: str
-    file: str
     source: str
     wave: str  # SVG path
     spectrogram: str
 
 
 class Recording(NamedTuple):
-    """The versions of a recording that stand in one player."""
+    """The versions of a recording that are in one player."""
 
     name: str
     seconds: float
     nyquist_khz: float
     sounds: list[Sound]
 
-
-class Clip(NamedTuple):
-    """A clip that stands behind a cell of a confusion matrix."""
-
-    name: str
-    file: str
-    source: str
+    @property
+    def size(self) -> int:
+        """Characters in the page."""
+        return sum(len(text) for sound in self.sounds for text in sound)
 
 
-def listed(folder: Path) -> list[dict[str, str]]:
-    """File, item and version of each recording in `audio/`: by its index, or by file names where there is none."""
+class Media(NamedTuple):
+    """What there is to listen to in a page.
+
+    Attributes:
+        clips: addresses of clips, by the names of their items.
+        omitted: recordings that the page has no room for, as names with their files.
+    """
+
+    recordings: list[Recording]
+    clips: dict[str, str]
+    omitted: list[str]
+
+
+def list_audio(folder: Path) -> list[AudioFile]:
+    """The recordings in a run's `audio/`: by its index, or by file names where there is none."""
+    audio = folder / "audio"
     try:
-        found = json.loads((folder / "audio" / "index.json").read_text())
-        return [{key: str(row[key]) for key in ("file", "name", "version")} for row in found]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass  # runs of before the index
-    rows = []
-    for path in sorted((folder / "audio").glob("*.wav")):
-        if match := re.fullmatch(rf"(.+)_({'|'.join(VERSIONS)})", path.stem):
-            rows.append({"file": path.name, "name": match[1], "version": match[2]})
-    return rows
+        rows = json.loads((audio / "index.json").read_text())
+    except (OSError, ValueError, RecursionError):  # runs of before the index
+        named = re.compile(rf"(.+)_({'|'.join(VERSIONS)})")
+        matches = [(path, named.fullmatch(path.stem)) for path in sorted(audio.glob("*.wav"))]
+        return [AudioFile(path, match[1], match[2]) for path, match in matches if match]
+    rows = [row for row in rows if isinstance(row, dict) and {"file", "name", "version"} <= row.keys()]
+    # Never outside the folder, whatever the index says.
+    return [AudioFile(audio / Path(str(row["file"])).name, str(row["name"]), str(row["version"])) for row in rows]
 
 
-class Left(NamedTuple):
-    """A recording that the page has no room for."""
-
-    name: str
-    files: list[str]
-
-
-def embedded(folder: Path) -> tuple[list[Recording], list[Clip], list[Left]]:
-    """What there is to listen to of a run, as far as the page has room; files that cannot be read are left out."""
+def embed_media(folder: Path) -> Media:
+    """Embed what there is to listen to of a run, as far as a page has room; files that cannot be read are left out."""
     room = BUDGET
-    versions: dict[str, list[tuple[str, Path]]] = {}
-    clips: list[Clip] = []
-    for row in listed(folder):
-        path = folder / "audio" / Path(row["file"]).name  # never outside the folder, whatever the index says
-        if samples_in(path) == 0:
-            continue
-        if row["version"] in VERSIONS:
-            versions.setdefault(row["name"], []).append((row["version"], path))
-        elif samples_in(path) <= LONGEST and len(source := flac(*_read(path))) <= room:
+    media = Media([], {}, [])
+    versions: dict[str, list[AudioFile]] = {}
+    for file in list_audio(folder):
+        length = count_samples(file.path)
+        if length and file.version in VERSIONS:
+            versions.setdefault(file.name, []).append(file)
+        elif 0 < length <= LONGEST and len(source := flac(*read_mono(file.path))) <= room:
             room -= len(source)
-            clips.append(Clip(row["name"], path.name, source))
-    recordings, left = [], []
+            media.clips[file.name] = source
     for name, files in versions.items():
-        files.sort(key=lambda item: VERSIONS.index(item[0]))
-        recording = None
-        if max(samples_in(path) for _, path in files) <= LONGEST and room > DRAWN:
-            recording = player(name, files, room)
-        if recording is None:
-            left.append(Left(name, [path.name for _, path in files]))
-            continue
-        room -= sum(len(sound.source) + len(sound.wave) + len(sound.spectrogram) for sound in recording.sounds)
-        recordings.append(recording)
-    return recordings, clips, left
+        files.sort(key=lambda file: VERSIONS.index(file.version))
+        short = max(count_samples(file.path) for file in files) <= LONGEST and room > PICTURES
+        recording = embed_recording(name, files) if short else None
+        if recording is None or recording.size > room:
+            media.omitted.append(f"{name} ({', '.join(file.path.name for file in files)})")
+        else:
+            room -= recording.size
+            media.recordings.append(recording)
+    return media
 
 
-def samples_in(path: Path) -> int:
+def count_samples(path: Path) -> int:
     """Length of a recording; 0 where there is none."""
     import soundfile
 
@@ -109,25 +114,22 @@ def samples_in(path: Path) -> int:
         return 0
 
 
-def player(name: str, files: list[tuple[str, Path]], room: int) -> Recording | None:
-    """A recording in its versions, whose pictures share one scale; None where that takes more than `room`."""
-    waves = {version: _read(path) for version, path in files}
-    rate = next(iter(waves.values()))[1]
-    sources = {version: flac(wave, rate) for version, (wave, _) in waves.items()}
-    if sum(map(len, sources.values())) + DRAWN > room:
-        return None
-    levels = {version: spectrogram_db(wave) for version, (wave, _) in waves.items()}
-    top = max(float(level.max()) for level in levels.values())
-    peak = max(float(np.abs(wave).max()) for wave, _ in waves.values())
+def embed_recording(name: str, files: Sequence[AudioFile]) -> Recording:
+    """Embed a recording in its versions, whose pictures share one scale."""
+    waves = [read_mono(file.path) for file in files]
+    rate = waves[0][1]
+    levels = [pool_rows(spectrogram_db(wave, COLUMNS)) for wave, _ in waves]
+    top = max(float(level.max()) for level in levels)
+    peak = max(float(np.abs(wave).max()) for wave, _ in waves)
     sounds = [
-        Sound(version, path.name, sources[version], svg.waveform(waves[version][0], WIDE, HIGH, peak),
-              png(levels[version], top))
-        for version, path in files
-    ]  # fmt: skip
-    return Recording(name, max(len(wave) for wave, _ in waves.values()) / rate, rate / 2000, sounds)
+        Sound(file.version, flac(wave, rate), waveform_path(wave, peak), spectrogram_picture(level, top))
+        for file, (wave, _), level in zip(files, waves, levels, strict=True)
+    ]
+    return Recording(name, max(len(wave) for wave, _ in waves) / rate, rate / 2000, sounds)
 
 
-def _read(path: Path) -> tuple[np.ndarray, int]:
+def read_mono(path: Path) -> tuple[np.ndarray, int]:
+    """Samples (time,) and sample rate of a file; channels are averaged."""
     import soundfile
 
     wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
@@ -140,38 +142,37 @@ def flac(wave: np.ndarray, rate: int) -> str:
 
     file = io.BytesIO()
     soundfile.write(file, wave, rate, format="FLAC", subtype="PCM_16")
-    return f"data:audio/flac;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_address("audio/flac", file.getvalue())
 
 
-def spectrogram_db(wave: np.ndarray) -> np.ndarray:
-    """Power of Hann frames in dB, a frame a column, pooled in frequency. Shape: (time,) -> (rows, columns), low ones last."""
-    hop = max(N_FFT // 4, -(-len(wave) // COLUMNS))
-    padded = np.pad(wave, (0, max(0, N_FFT - len(wave))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::hop]
-    power = np.abs(np.fft.rfft(frames * np.hanning(N_FFT), axis=1)[:, 1:]) ** 2  # without the constant part
-    pooled = power.reshape(len(power), ROWS, -1).mean(2)
-    return np.asarray(10 * np.log10(pooled + 1e-12)).T[::-1]
+def pool_rows(level: np.ndarray) -> np.ndarray:
+    """Reduce a spectrogram in dB to ROWS bands of equal width, high ones first. Shape: (frequency, frame) -> (ROWS, frame)."""
+    power = 10 ** (level[1:] / 10)  # without the constant part
+    return np.asarray(10 * np.log10(power.reshape(ROWS, -1, power.shape[1]).mean(1)))[::-1]
 
 
-def png(level: np.ndarray, top: float) -> str:
+def waveform_path(wave: np.ndarray, peak: float) -> str:
+    """The SVG path of a waveform's envelope; `peak` is half the height. Shape: wave (time,)."""
+    low, high = envelope(wave, WIDTH).T
+    x = np.linspace(0, WIDTH, len(low), endpoint=False)
+    scale = HEIGHT / 2 / (peak or 1.0)
+    points = [*zip(x, high, strict=True), *zip(x[::-1], low[::-1], strict=True)]
+    return "M" + "L".join(f"{a:.1f} {HEIGHT / 2 - scale * b:.1f}" for a, b in points) + "Z"
+
+
+def spectrogram_picture(level: np.ndarray, top: float) -> str:
     """A picture of levels from `top` down to RANGE_DB below it, as a data address. Shape: (rows, columns) in dB."""
     from matplotlib import colormaps
-    from PIL import Image
 
-    grey = np.clip((level - top) / RANGE_DB + 1, 0, 1)
-    image = Image.fromarray(np.round(255 * grey).astype(np.uint8), mode="P")
-    image.putpalette((np.array(colormaps["magma"](range(256)))[:, :3] * 255).astype(np.uint8).tobytes())
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    numbers = np.round(255 * np.clip((level - top) / RANGE_DB + 1, 0, 1)).astype(np.uint8)
+    return png_address(png(numbers, (np.array(colormaps["magma"](range(256)))[:, :3] * 255).astype(np.uint8)))
 
 
-def picture(path: Path) -> str:
+def png_address(content: bytes) -> str:
     """A PNG file as a data address."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return data_address("image/png", content)
 
 
-def as_json(value: Any) -> str:
-    """JSON that can stand within a script element, whatever it holds."""
-    text = json.dumps(value, allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028")
+def data_address(kind: str, content: bytes) -> str:
+    """A file as an address that holds all of it."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,19 +1,19 @@
-"""Published figures beside ours: a verdict for each, by a tolerance that the experiment states."""
+"""Published figures beside ours: a verdict for each, by a tolerance that the experiment gives."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from speechml.report.class_summary import of_these_data
-from speechml.report.comparison_table import escaped
-from speechml.report.results import HIGHER, TITLES
+from speechml.report.audit import FLAGGED, Audit
+from speechml.report.comparison_table import markdown_table
+from speechml.report.results import HIGHER_IS_BETTER
 from speechml.report.statistics import seed_interval
-from speechml.runs.card import PublishedCard, Record, RunCard
+from speechml.report.summary import SPLITS, TITLES, is_published_data
+from speechml.runs.card import PublishedCard, RunCard
 from speechml.runs.tables import format_duration, format_score, table
 
 # The experiments of the five labs, in the order of the courses.
@@ -22,57 +22,83 @@ LABS = (
     "words_spectrogram", "words_mel", "words_complex", "genre_mlp",
 )  # fmt: skip
 COLUMNS = ("experiment", "score", "published", "tolerance", "obtained", "verdict", "data", "split", "audit", "time")
-PARTS = {"test": "test", "train": "training part", "heldout": "held out"}
+KEPT = (
+    "id",
+    "experiment",
+    "seed",
+    "scores",
+    "published",
+    "data",
+    "audit",
+    "versions",
+    "parameters",
+    "training_s",
+    "epochs",
+)
 
 
-class Figure(NamedTuple):
-    """A score of an experiment: as it was published, and as finished runs obtained it."""
+@dataclass(frozen=True)
+class PublishedFigure:
+    """A score of an experiment: as it was published, and as finished runs obtained it.
+
+    Attributes:
+        obtained: one a seed.
+        source: where it was published, with a note.
+        missing: why there is no run.
+    """
 
     experiment: str
-    score: str
-    published: float | None
-    tolerance: float | None
-    obtained: list[float]  # one a seed
-    verdict: str
-    cards: Sequence[RunCard]
-    missing: str  # why there is no run
+    score: str = ""
+    published: float | None = None
+    tolerance: float | None = None
+    obtained: tuple[float, ...] = ()
+    verdict: str = "not run"
+    cards: tuple[RunCard, ...] = ()
+    source: str = ""
+    missing: str = ""
+
+    @property
+    def row(self) -> list[str]:
+        """Its cells, in the order of COLUMNS."""
+        if self.missing:
+            return [self.experiment, "-", "-", "-", "-", self.verdict, self.missing, "-", "-", "-"]
+        split, _, score = self.score.partition("/")
+        db, card = score.endswith("_db"), self.cards[0]
+        audit = Audit.from_json(card.audit)
+        seconds = [one.training_s for one in self.cards if one.training_s is not None]
+        return [
+            self.experiment, f"{TITLES.get(score, score)}, {SPLITS.get(split, split)}", format_score(self.published, db),
+            format_score(self.tolerance, db), format_obtained(self.obtained, db), self.verdict, _data_of(card),
+            card.data.protocol, audit.verdict if audit else "-", format_duration(sum(seconds) / len(seconds)) if seconds else "-",
+        ]  # fmt: skip
 
 
-def published_figures(experiment: str) -> PublishedCard:
-    """What the config of an experiment says of its published figures; a card has what it said when the run was launched.
-
-    Raises:
-        UserError: no such experiment.
-    """
-    from omegaconf import OmegaConf
-
-    from speechml.cli.prepare import composed
-
-    return PublishedCard.from_config(OmegaConf.to_container(composed("train", [f"experiment={experiment}"]).published))
-
-
-def missing_row(experiment: str, why: str) -> list[Figure]:
+def missing_row(experiment: str, why: str) -> list[PublishedFigure]:
     """The row of an experiment without a finished run."""
-    return [Figure(experiment, "", None, None, [], "not run", (), why)]
+    return [PublishedFigure(experiment, missing=why)]
 
 
-def figures(experiment: str, cards: Sequence[RunCard]) -> list[Figure]:
-    """The published scores of an experiment beside those of its finished runs, and the score that stands for a run."""
-    published = published_figures(experiment)
-    cards = [replace(card, published=published) for card in cards]
-    given, tolerances = published.scores, published.tolerance
-    same = all(of_these_data(published, card.data) for card in cards)
-    stands = cards[0].headline
-    found = []
-    for name in [*given, *([stands] if stands and stands not in given else [])]:
-        values = [value for card in cards if (value := card.scores.get(name)) is not None]
-        told = verdict(given.get(name), tolerances.get(name), values, same, HIGHER[name.partition("/")[2]])
-        found.append(Figure(experiment, name, given.get(name), tolerances.get(name), values, told, cards, ""))
-    return found
+def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCard]) -> list[PublishedFigure]:
+    """The published scores of an experiment beside those of its finished runs, and the score that stands for a run.
+
+    Args:
+        published: what the config of the experiment says; a card has what it said when the run was launched.
+        cards: of finished runs, one a seed.
+    """
+    same = all(is_published_data(published, card.data) for card in cards)
+    source = f"{published.source}; {published.note or 'no note'}." if published.source else ""
+    headline = cards[0].headline
+    rows = []
+    for name in dict.fromkeys([*published.scores, *([headline] if headline else [])]):
+        values = tuple(value for card in cards if (value := card.scores.get(name)) is not None)
+        figure, tolerance = published.scores.get(name), published.tolerance.get(name)
+        verdict = judge(figure, tolerance, values, same, HIGHER_IS_BETTER[name.partition("/")[2]])
+        rows.append(PublishedFigure(experiment, name, figure, tolerance, values, verdict, tuple(cards), source))
+    return rows
 
 
-def verdict(published: float | None, tolerance: float | None, obtained: list[float], same: bool, higher: bool) -> str:
-    """What follows of the mean of what was obtained.
+def judge(published: float | None, tolerance: float | None, obtained: Sequence[float], same: bool, higher: bool) -> str:
+    """The verdict on the mean of what was obtained.
 
     Args:
         published: the figure; None: none was.
@@ -97,106 +123,71 @@ def verdict(published: float | None, tolerance: float | None, obtained: list[flo
     return "better" if (distance > 0) == higher else "missed"
 
 
-def as_rows(found: Iterable[Figure]) -> list[list[str]]:
-    """A row for each figure, in the order of COLUMNS."""
-    rows: list[list[str]] = []
-    for figure in found:
-        if figure.missing:
-            rows.append([figure.experiment, "-", "-", "-", "-", figure.verdict, figure.missing, "-", "-", "-"])
-            continue
-        part, _, score = figure.score.partition("/")
-        db = score.endswith("_db")
-        card = figure.cards[0]
-        seconds = [one.training_s for one in figure.cards if one.training_s is not None]
-        rows.append([
-            figure.experiment, f"{TITLES[score]}, {PARTS.get(part, part)}", format_score(figure.published, db),
-            "-" if figure.tolerance is None else format_score(figure.tolerance, db), obtained(figure.obtained, db),
-            figure.verdict, data_of(card), card.data.protocol, (card.audit or {}).get("verdict", "-"),
-            format_duration(sum(seconds) / len(seconds)) if seconds else "-",
-        ])  # fmt: skip
-    return rows
-
-
-def obtained(values: list[float], db: bool) -> str:
+def format_obtained(values: Sequence[float], db: bool) -> str:
     """The mean over seeds with its 95 % interval, or the one figure."""
     if not values:
         return "-"
-    found = seed_interval(np.array(values))
-    if math.isnan(found.low):
-        return format_score(found.mean, db)
-    mean, low, high = (format_score(value, db) for value in (found.mean, found.low, found.high))
+    interval = seed_interval(np.array(values))
+    if math.isnan(interval.low):
+        return format_score(interval.mean, db)
+    mean, low, high = (format_score(value, db) for value in (interval.mean, interval.low, interval.high))
     return f"{mean} ({low} to {high}, {len(values)} seeds)"
 
 
-def data_of(card: RunCard) -> str:
+def _data_of(card: RunCard) -> str:
     """The data, and how much there is of them."""
     data = card.data
-    counts = data.recordings
-    several = max(counts.values()) > 1
-    amount = f"{sum(counts.values()):,} {data.called}" if several else f"{data.seconds['train']:.0f} s to train on"
-    return f"{data.data}, {amount}"
+    several = max(data.recordings.values()) > 1
+    total = sum(data.recordings.values())
+    return f"{data.data}, " + (f"{total:,} {data.called}" if several else f"{data.seconds['train']:.0f} s to train on")
 
 
-def as_table(found: list[Figure]) -> str:
+def text_table(figures: Sequence[PublishedFigure]) -> str:
     """The table for a terminal, with what stands below it."""
     left = [i for i, name in enumerate(COLUMNS) if name not in ("published", "tolerance", "time")]
-    return "\n".join([table(list(COLUMNS), as_rows(found), left), "", *notes(found)])
+    return "\n".join([table(list(COLUMNS), [figure.row for figure in figures], left), "", *notes(figures)])
 
 
-def as_markdown(found: list[Figure]) -> str:
+def readme_table(figures: Sequence[PublishedFigure]) -> str:
     """The table for a README."""
-    rows = [list(COLUMNS), ["---"] * len(COLUMNS), *escaped([[f"`{row[0]}`", *row[1:]] for row in as_rows(found)])]
-    return "\n".join(["| " + " | ".join(row) + " |" for row in rows] + ["", *(f"- {note}" for note in notes(found))])
+    rows = [[f"`{figure.row[0]}`", *figure.row[1:]] for figure in figures]
+    return "\n".join([markdown_table(COLUMNS, rows), "", *(f"- {note}" for note in notes(figures))])
 
 
-def notes(found: list[Figure]) -> list[str]:
+def notes(figures: Sequence[PublishedFigure]) -> list[str]:
     """What the figures are of: sources, machines, what was changed, what an audit flagged."""
-    cards = {figure.experiment: figure.cards for figure in found if figure.cards}
     lines = [
         "Obtained: mean over seeds with its 95 % interval (Student's t), or one run. `reproduced`: within the tolerance.",
         "`other data`: the figure was published of data that were not at hand, so it cannot be reproduced here.",
     ]
-    for experiment, runs in cards.items():
-        published = runs[0].published
-        if published.source:
-            lines.append(f"{experiment}: {published.source}; {published.note or 'no note'}.")
-        audit = runs[0].audit or {}
-        if flagged := [f["check"] for f in audit.get("findings", []) if f["state"] == "flagged"]:
+    finished = {figure.experiment: figure for figure in figures if figure.cards}
+    for experiment, figure in finished.items():
+        card = figure.cards[0]
+        if figure.source:
+            lines.append(f"{experiment}: {figure.source}")
+        audit = Audit.from_json(card.audit)
+        if flagged := audit.checks(FLAGGED) if audit else []:
             lines.append(f"{experiment}: its audit flags {', '.join(flagged)}.")
-        if changed := [word for word in runs[0].overrides if not word.startswith(("experiment=", "seed=", "data"))]:
+        if changed := [word for word in card.overrides if not word.startswith(("experiment=", "seed=", "data"))]:
             lines.append(f"{experiment}, changed: {' '.join(changed)}.")
-    machines = sorted({machine(card) for runs in cards.values() for card in runs})
+    machines = sorted({_machine(card) for figure in finished.values() for card in figure.cards})
     return [*lines, *(f"Machine: {text}." for text in machines)]
 
 
-def machine(card: RunCard) -> str:
+def _machine(card: RunCard) -> str:
     """Processor, threads, GPUs and the package that computes."""
     hardware = card.hardware
-    parts = [
-        str(hardware.get("processor")),
-        f"{hardware.get('threads')} threads",
-        *map(str, hardware.get("gpus") or []),
-    ]
+    gpus = map(str, hardware.get("gpus") or [])
+    parts = [str(hardware.get("processor")), f"{hardware.get('threads')} threads", *gpus]
     return ", ".join([*parts, f"torch {card.versions.get('torch')}"])
 
 
-def without_places(card: RunCard) -> Record:
+def public_card(card: RunCard) -> dict[str, object]:
     """What of a card can be shown to anybody: no folders, no host, no name of a user."""
-    kept = (
-        "id",
-        "experiment",
-        "seed",
-        "scores",
-        "published",
-        "data",
-        "audit",
-        "versions",
-        "parameters",
-        "training_s",
-        "epochs",
-    )
-    hardware = {key: card.hardware.get(key) for key in ("processor", "cores", "threads", "gpus")}
-    words = [word for word in card.overrides if "/" not in word.partition("=")[2]]
-    whole = card.to_json()
-    public = {key: whole[key] for key in kept if key in whole}
-    return {**public, "hardware": hardware, "commit": card.code.commit, "overrides": words}
+    content = card.to_json()
+    return {
+        **{key: content[key] for key in KEPT if key in content},
+        "hardware": {key: card.hardware.get(key) for key in ("processor", "cores", "threads", "gpus")},
+        "commit": card.code.commit,
+        "overrides": [word for word in card.overrides if "/" not in word.partition("=")[2]],
+    }

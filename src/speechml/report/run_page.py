@@ -1,52 +1,80 @@
-"""The page of one run: scores, curves, what to listen to, confusions, figures, and what it was."""
+"""The page of one run: scores, curves, what to listen to, the confusion matrix, figures, and how it was made."""
 
 from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from speechml.errors import UserError
 from speechml.metrics.classification import softmax
-from speechml.report import media, svg
-from speechml.report.results import TITLES, TRAINING, Result
-from speechml.report.summary import blocks, facts
+from speechml.report.figures import Curve, draw_alluvial, draw_curves, pixels, png
+from speechml.report.media import HEIGHT, WIDTH, embed_media, png_address
+from speechml.report.results import LOSSES, Result
+from speechml.report.summary import TITLES, run_facts, run_tables
 from speechml.runs.card import RunCard
 from speechml.runs.catalogue import require_card, state_of
 from speechml.runs.tables import format_duration
 
-BEHIND = 60  # items that are named behind a cell, at most
-DRAWN_ANEW = ("loss", "accuracy", "confusion", "alluvial", "waveforms")  # figures that the page has in its own form
+ITEMS_OF_CELL = 60  # items that are listed of a cell, at most
+SHOWN_OTHERWISE = ("loss", "accuracy", "confusion", "waveforms")  # figures that are elsewhere in the page
 FIGURES = 3_000_000  # characters of pictures
 
 
-def run_context(folder: Path) -> dict[str, Any]:
+class Picture(NamedTuple):
+    """A figure in a page."""
+
+    title: str
+    source: str
+
+
+class Confusions(NamedTuple):
+    """A confusion matrix, with the items of each cell.
+
+    Attributes:
+        counts: (true class, predicted class).
+        share: of the row.
+        cells: by "row,column", the most confident items first: name, confidence, and whether there is a sound.
+        sounds: addresses by item.
+    """
+
+    classes: list[str]
+    counts: list[list[int]]
+    share: list[list[float]]
+    cells: dict[str, list[tuple[str, float | None, bool]]]
+    sounds: dict[str, str]
+    item_name: str
+
+
+def run_context(folder: Path) -> dict[str, object]:
     """What the template of a run's page is filled with.
 
     Raises:
         UserError: no run, one without scores, or one whose card is damaged.
     """
     card = require_card(folder)
-    state = state_of(folder, card)
-    if state != "done":
+    if (state := state_of(folder, card)) != "done":
         raise UserError(f"{folder} is not done but {state}; a report is written of finished runs")
-    recordings, clips, left = media.embedded(folder)
-    confusions = confusions_of(folder, clips)
-    shown = {"recordings": recordings, "left": left, "confusions": confusions, "curves": curves_of(folder),
-             "figures": figures_of(folder, bool(recordings)), "config": _text(folder / "config.yaml")}  # fmt: skip
-    said = {"blocks": blocks(folder, card), "facts": facts(card), "about": about(folder, card)}
-    return {"title": f"{card.experiment} {card.id}", "card": card, "folder": str(folder), **said, **shown}
+    media = embed_media(folder)
+    confusions = confusions_of(folder, media.clips)
+    return {
+        "title": f"{card.experiment} {card.id}", "card": card, "tables": run_tables(folder, card), "facts": run_facts(card),
+        "about": about(folder, card), "media": media, "confusions": confusions, "curves": training_curves(folder),
+        "figures": figures_of(folder, confusions, bool(media.recordings)), "config": _text(folder / "config.yaml"),
+        "wave_size": f"0 0 {WIDTH} {HEIGHT}",
+    }  # fmt: skip
 
 
 def about(folder: Path, card: RunCard) -> list[tuple[str, str]]:
     """Facts of the card, a name and a text each."""
     code, machine = card.code, card.hardware
     processors = [machine.get("processor"), f"{machine.get('threads')} threads", *(machine.get("gpus") or [])]
-    speed = f"{'-' if card.clips_per_s is None else card.clips_per_s} items a second"
-    found = [
+    speed = f"{'-' if card.clips_per_s is None else card.clips_per_s} items per second"
+    facts = [
         ("command", card.command),
         ("run", str(folder)),
         ("started", card.started),
@@ -54,86 +82,95 @@ def about(folder: Path, card: RunCard) -> list[tuple[str, str]]:
         ("code", f"{code.version}, commit {code.commit}{' with changes' * bool(code.dirty)}"),
         ("machine", ", ".join(map(str, processors))),
         ("versions", ", ".join(f"{name} {version}" for name, version in card.versions.items())),
-        ("weights", f"{card.test_weights}.ckpt is what was tested"),
+        ("weights", f"{card.test_weights}.ckpt was tested"),
     ]
-    return [(name, text) for name, text in found if text]
+    return [(name, text) for name, text in facts if text]
 
 
-def metrics_of(folder: Path) -> dict[str, svg.Points]:
+def load_metrics(folder: Path) -> dict[str, Curve]:
     """The columns of metrics.csv against the epoch, from 1; nothing where there is no such table."""
     try:
         with (folder / "metrics.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, csv.Error, ValueError):
         return {}
-    found: dict[str, svg.Points] = {}
-    for number, row in enumerate(rows, 1):
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for epoch, row in enumerate(rows, 1):
         for name, text in row.items():
-            if name in (None, "epoch", "step") or not text:
-                continue
-            try:
-                found.setdefault(name, []).append((float(number), float(text)))
-            except ValueError:  # not a figure
-                continue
-    return found
+            if name not in (None, "epoch", "step") and (value := _number(text)) is not None:
+                curves.setdefault(name, []).append((float(epoch), value))
+    return {name: tuple(points) for name, points in curves.items()}
 
 
-def curves_of(folder: Path) -> list[tuple[str, str]]:
-    """Title and drawing of each group of curves: the losses, then each score of the validation part."""
-    metrics = metrics_of(folder)
-    groups = {"loss": {name: points for name, points in metrics.items() if name in TRAINING}}
-    for name, points in metrics.items():
-        score = name.partition("/")[2]
-        if name.startswith("val/") and score in TITLES and score != "loss":
-            mine = {name: points}
-            if f"train/{score}" in metrics:
-                mine[f"train/{score}"] = metrics[f"train/{score}"]
-            groups[score] = mine
-    drawn = [(TITLES[score], svg.curves(series, "epoch", TITLES[score])) for score, series in groups.items()]
-    return [(title, drawing) for title, drawing in drawn if drawing]
-
-
-def confusions_of(folder: Path, clips: list[media.Clip]) -> dict[str, Any] | None:
-    """Counts, and the items behind each cell with how sure the network was; None of a denoiser."""
-    if not (folder / "predictions.npz").is_file():
+def _number(text: object) -> float | None:
+    try:
+        return float(str(text))
+    except ValueError:
         return None
-    run = Result(folder)
-    if run.classes is None:
+
+
+def training_curves(folder: Path) -> list[Picture]:
+    """The losses, then each score of the validation set: as the run has drawn them, or from its table."""
+    metrics = load_metrics(folder)
+    groups = {"loss": {name: metrics[name] for name in LOSSES if name in metrics}}
+    for name in metrics:
+        split, _, score = name.partition("/")
+        if split == "val" and score in TITLES and score != "loss":
+            groups[TITLES[score]] = {each: metrics[each] for each in (name, f"train/{score}") if each in metrics}
+    pictures = []
+    for title, curves in groups.items():
+        path = folder / "figures" / f"{title}.png"
+        if path.is_file():
+            pictures.append(Picture(title, png_address(path.read_bytes())))
+        else:
+            pictures += draw_picture(title, curves)
+    return pictures
+
+
+def draw_picture(title: str, curves: Mapping[str, Curve], colours: list[int] | None = None) -> list[Picture]:
+    """The picture of curves, or none where no curve has a value."""
+    figure = draw_curves(curves, title, colours)
+    return [Picture(title, png_address(png(pixels(figure))))] if figure else []
+
+
+def confusions_of(folder: Path, clips: Mapping[str, str]) -> Confusions | None:
+    """The confusion matrix, and the items of each cell with their confidence; None of a denoiser.
+
+    Args:
+        clips: addresses of the clips that can be heard, by their items.
+    """
+    run = Result(folder) if (folder / "predictions.npz").is_file() else None
+    if run is None or run.classes is None:
         return None
-    sure = softmax(run.predictions["logits"])
-    label, named = run.predictions["label"], sure.argmax(1)
+    confidence = softmax(run.predictions["logits"])
+    label, predicted = run.predictions["label"], confidence.argmax(1)
     counts = np.zeros((len(run.classes),) * 2, np.int64)
-    np.add.at(counts, (label, named), 1)
-    sound = {clip.name: clip for clip in clips}
-    cells: dict[str, list[list[Any]]] = {}
-    for item in np.argsort(-sure.max(1), kind="stable"):
-        behind = cells.setdefault(f"{label[item]},{named[item]}", [])
-        name = str(run.names[item])
-        share = float(sure[item].max())  # of logits that are not finite it is not known
-        heard = name if name in sound and sound[name].source else ""
-        entry = [name, round(share, 3) if math.isfinite(share) else None, heard]
-        if len(behind) < BEHIND:
-            behind.append(entry)
-        elif entry[2]:  # what can be heard is shown in any case
-            behind[-1] = entry
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    return {
-        "classes": run.classes, "counts": counts.tolist(), "share": share.tolist(), "alluvial": svg.alluvial(counts, run.classes),
-        "cells": cells, "sounds": {clip.name: clip.source for clip in clips if clip.source}, "called": run.called,
-        "total": int(counts.sum()), "behind": BEHIND,
-    }  # fmt: skip
+    np.add.at(counts, (label, predicted), 1)
+    cells: dict[str, list[tuple[str, float | None, bool]]] = {}
+    for item in np.argsort(-confidence.max(1), kind="stable"):
+        cell = cells.setdefault(f"{label[item]},{predicted[item]}", [])
+        name, share = str(run.names[item]), float(confidence[item].max())
+        entry = (name, round(share, 3) if math.isfinite(share) else None, name in clips)
+        if len(cell) < ITEMS_OF_CELL:
+            cell.append(entry)
+        elif name in clips:  # what can be heard is listed in any case
+            cell[-1] = entry
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return Confusions(run.classes, counts.tolist(), shares.tolist(), cells, dict(clips), run.data.called)
 
 
-def figures_of(folder: Path, has_recordings: bool) -> list[tuple[str, str]]:
-    """Title and data address of each figure that the page does not draw itself; the largest are left out where room ends."""
-    found, room = [], FIGURES
+def figures_of(folder: Path, confusions: Confusions | None, has_players: bool) -> list[Picture]:
+    """The figures of the run that are not elsewhere in the page; the largest are left out where room ends."""
+    pictures, room = [], FIGURES
+    if confusions and not (folder / "figures" / "alluvial.png").is_file():
+        drawn = draw_alluvial(np.array(confusions.counts), confusions.classes, confusions.item_name)
+        pictures.append(Picture("alluvial", png_address(png(pixels(drawn)))))
     for path in sorted((folder / "figures").glob("*.png"), key=lambda path: path.stat().st_size):
-        mine = path.stem in DRAWN_ANEW or (has_recordings and path.stem.startswith("spectrogram_"))
-        if mine or path.stat().st_size * 4 // 3 > room:
-            continue
-        found.append((path.stem, media.picture(path)))
-        room -= len(found[-1][1])
-    return sorted(found)
+        elsewhere = path.stem in SHOWN_OTHERWISE or (has_players and path.stem.startswith("spectrogram_"))
+        if not elsewhere and path.stat().st_size * 4 // 3 <= room:
+            pictures.append(Picture(path.stem, png_address(path.read_bytes())))
+            room -= len(pictures[-1].source)
+    return sorted(pictures)
 
 
 def _text(path: Path) -> str:

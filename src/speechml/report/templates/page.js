@@ -65,29 +65,30 @@ for (const player of all(".player")) {
   draw();
 }
 
-// Confusions: the items behind a cell or a band.
+// The confusion matrix: the items of a cell.
 const confusions = data("confusions");
 if (confusions) {
-  const place = document.querySelector(".behind"), sound = new Audio();
-  const behind = cell => {
-    const [was, named] = cell.split(",").map(Number), items = confusions.cells[cell] || [];
-    const count = confusions.counts[was][named], more = count > items.length ? `, the surest ${items.length} of them` : "";
-    const list = element("ul", null);
-    for (const [name, sure, clip] of items) {
-      const row = element("li", sure === null ? `${name} ` : `${name} (${Math.round(100 * sure)} %) `);
-      if (clip) {
+  const place = document.querySelector(".cell-items"), sound = new Audio();
+  const list = cell => {
+    const [row, column] = cell.split(",").map(Number), items = confusions.cells[cell] || [];
+    const count = confusions.counts[row][column], more = count > items.length ? `, the ${items.length} most confident of them` : "";
+    const entries = element("ul", null);
+    for (const [name, share, playable] of items) {
+      const entry = element("li", share === null ? `${name} ` : `${name} (${Math.round(100 * share)} %) `);
+      if (playable) {
         const button = element("button", "▶", { type: "button", "aria-label": `play ${name}` });
-        button.addEventListener("click", () => { sound.src = confusions.sounds[clip]; sound.play().catch(() => {}); });
-        row.append(button);
+        button.addEventListener("click", () => { sound.src = confusions.sounds[name]; sound.play().catch(() => {}); });
+        entry.append(button);
       }
-      list.append(row);
+      entries.append(entry);
     }
-    const classes = confusions.classes;
-    place.replaceChildren(element("strong", `${classes[was]} taken for ${classes[named]}: ${count} ${count === 1 ? confusions.called.replace(/s$/, "") : confusions.called}${more}`), list);
+    const items_name = count === 1 ? confusions.item_name.replace(/s$/, "") : confusions.item_name;
+    const classes = `${confusions.classes[row]} predicted as ${confusions.classes[column]}`;
+    place.replaceChildren(element("strong", `${classes}: ${count} ${items_name}${more}`), entries);
   };
   for (const target of all("[data-cell]")) target.addEventListener("click", () => {
-    behind(target.dataset.cell);
-    for (const other of all("[data-cell]")) other.classList.toggle("chosen", other.dataset.cell === target.dataset.cell);
+    list(target.dataset.cell);
+    for (const other of all("[data-cell]")) other.classList.toggle("chosen", other === target);
     place.scrollIntoView({ block: "nearest" });
   });
 }
@@ -109,10 +110,10 @@ for (const table of all("table.sortable")) {
   }));
 }
 
-// A sweep: any key against any score.
+// A sweep: any score against any key.
 const runs = data("runs");
 if (runs) {
-  const across = document.getElementById("across"), up = document.getElementById("up"), place = document.getElementById("scatter");
+  const xAxis = document.getElementById("x-axis"), yAxis = document.getElementById("y-axis"), place = document.getElementById("scatter");
   const SVG = "http://www.w3.org/2000/svg", W = 440, H = 260, L = 62, R = 10, T = 10, B = 40;
   const node = (name, attributes, text) => {
     const made = document.createElementNS(SVG, name);
@@ -147,26 +148,26 @@ if (runs) {
     return { at, ticks: ticks.map(value => [String(Number(value.toPrecision(digits))), at(value)]) };
   };
   const draw = () => {
-    const points = runs.rows.filter(row => row[across.value] !== null && row[up.value] !== null);
-    const svg = node("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${up.value} against ${across.value}` });
+    const points = runs.rows.filter(row => row[xAxis.value] !== null && row[yAxis.value] !== null);
+    const svg = node("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${yAxis.value} against ${xAxis.value}` });
     if (points.length) {
-      const x = axis(points.map(row => row[across.value]), L, W - R, true), y = axis(points.map(row => row[up.value]), H - B, T, false);
+      const x = axis(points.map(row => row[xAxis.value]), L, W - R, true), y = axis(points.map(row => row[yAxis.value]), H - B, T, false);
       for (const [text, at] of y.ticks) {
         svg.append(node("line", { class: "grid", x1: L, x2: W - R, y1: at, y2: at }));
         svg.append(node("text", { x: L - 6, y: at + 4, "text-anchor": "end" }, text));
       }
       for (const [text, at] of x.ticks) svg.append(node("text", { x: at, y: H - B + 18, "text-anchor": "middle" }, text));
-      svg.append(node("text", { x: (L + W) / 2, y: H - 6, "text-anchor": "middle" }, across.value));
-      svg.append(node("text", { transform: `translate(14 ${H / 2}) rotate(-90)`, "text-anchor": "middle" }, up.value));
+      svg.append(node("text", { x: (L + W) / 2, y: H - 6, "text-anchor": "middle" }, xAxis.value));
+      svg.append(node("text", { transform: `translate(14 ${H / 2}) rotate(-90)`, "text-anchor": "middle" }, yAxis.value));
       for (const row of points) {
-        const dot = node("circle", { class: `s${row.colour}`, cx: x.at(row[across.value]), cy: y.at(row[up.value]), r: 5 });
-        dot.append(node("title", {}, `${row.name}\n${across.value} ${row[across.value]}\n${up.value} ${row[up.value]}`));
+        const dot = node("circle", { class: `s${row.colour}`, cx: x.at(row[xAxis.value]), cy: y.at(row[yAxis.value]), r: 5 });
+        dot.append(node("title", {}, row.name));
         svg.append(dot);
       }
     }
-    place.replaceChildren(points.length ? svg : element("p", "no run has both"));
+    place.replaceChildren(points.length ? svg : element("p", "No run has both."));
   };
-  across.addEventListener("change", draw);
-  up.addEventListener("change", draw);
+  xAxis.addEventListener("change", draw);
+  yAxis.addEventListener("change", draw);
   draw();
 }
