@@ -12,7 +12,7 @@ import torch
 from conftest import SHARED, add_background, make_words, needs_shared, tone
 from speechml.contracts import SPLITS, IndexBatch
 from speechml.data import SpeechCommands
-from speechml.data.clips import coloured_noise
+from speechml.data.background import coloured_noise
 from speechml.errors import UserError
 
 EIGHT = ["yes", "no", "up", "down", "left", "right", "stop", "go"]

@@ -1,15 +1,15 @@
-"""Data modules for words: clips of one length with a label, gathered by index on the device that computes."""
+"""Data modules for words: clips of one length with a label, loaded by number on the device that computes."""
 
 from __future__ import annotations
 
 from typing import NamedTuple, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from speechml.config.schema import did_you_mean
 from speechml.contracts import SPLITS, ClipBatch, IndexBatch, ItemKind
+from speechml.data.background import Background
 from speechml.data.base import BaseDataModule, DataOptions, fits, random_split
 from speechml.data.provenance import Provenance, is_constant, samples_of
 from speechml.errors import UserError
@@ -17,7 +17,6 @@ from speechml.signal.augmentation import noise_chances, partner_places, partner_
 from speechml.storage.pack import Pack
 
 CLIP_S = 1.0  # s, the length of a Speech Commands clip
-SPANS = {"train": (0, 8), "val": (8, 9), "test": (9, 10)}  # tenths of a background recording that a part hears
 SPLIT_RULES = ("official", "random")
 MIXED = "split by clip: the same speakers are in training and test part, so the scores are too good"  # of random ones
 
@@ -30,74 +29,38 @@ class Mixing(NamedTuple):
     partners: bool
 
 
-class Background(NamedTuple):
-    """Recordings of noise, of which each part hears a stretch of its own; a `_silence_` clip is a second of them."""
-
-    pack: Pack
-    files: Tensor  # (recordings,) which of the pack
-
-    def rows(self, file: int) -> dict[str, list[int]]:
-        """The whole seconds of one recording, as rows of the pack, for each part."""
-        first, whole = int(self.pack.starts[file]) // self.pack.row, int(self.pack.lengths[file]) // self.pack.row
-        return {
-            part: list(range(first + whole * begin // 10, first + whole * end // 10))
-            for part, (begin, end) in SPANS.items()
-        }
-
-    def long_enough(self) -> Background:
-        """Those recordings of which the training part hears a second at least."""
-        seconds = self.pack.lengths[self.files] // self.pack.row
-        return self._replace(files=self.files[seconds * SPANS["train"][1] // 10 >= 1])
-
-    def stretch(self, part: str, chances: Tensor, time: int) -> Tensor:
-        """Stretches at random places of random recordings, which must be `long_enough`.
-
-        Shape: chances (batch, 2) in [0, 1) -> (batch, 1, time).
-        """
-        files = self.files[(chances[:, 0] * len(self.files)).long()]
-        begin, end = (
-            self.pack.lengths[files] // self.pack.row * tenths // 10 * self.pack.row for tenths in SPANS[part]
-        )
-        return self.pack.stretches(files, begin + (chances[:, 1] * (end - begin - time).clamp(min=1)).long(), time)
-
-    def to(self, device: torch.device) -> Background:
-        """The same on another device."""
-        return Background(self.pack.to(device), self.files.to(device))
-
-
-class Items(NamedTuple):
-    """Clips of a corpus, as columns: names, checksums, rows of the pack, parts and classes."""
+class Clips(NamedTuple):
+    """Clips of a corpus, as columns: names, checksums, rows of the pack, splits and classes."""
 
     names: list[str]
     sums: list[str]
     rows: list[int]
-    parts: list[str]
+    splits: list[str]
     labels: list[str]
 
-    def and_also(self, more: Items) -> Items:
+    def take(self, numbers: list[int], label: str | None = None) -> Clips:
+        """Some of the clips, under a label of their own where one is given."""
+        return Clips(
+            [self.names[i] for i in numbers], [self.sums[i] for i in numbers], [self.rows[i] for i in numbers],
+            [self.splits[i] for i in numbers], [label or self.labels[i] for i in numbers],
+        )  # fmt: skip
+
+    def join(self, more: Clips) -> Clips:
         """These clips and more."""
-        return Items(
-            self.names + more.names, self.sums + more.sums, self.rows + more.rows, self.parts + more.parts,
+        return Clips(
+            self.names + more.names, self.sums + more.sums, self.rows + more.rows, self.splits + more.splits,
             self.labels + more.labels,
         )  # fmt: skip
 
 
-def chosen(items: Items, numbers: list[int], label: str | None = None) -> Items:
-    """Some of the items, under a label of their own where one is given."""
-    return Items(
-        [items.names[i] for i in numbers], [items.sums[i] for i in numbers], [items.rows[i] for i in numbers],
-        [items.parts[i] for i in numbers], [label or items.labels[i] for i in numbers],
-    )  # fmt: skip
-
-
 class ClipCorpus(NamedTuple):
-    """What a data module found: packed clips, a label and a row each, and how they were divided."""
+    """What a data module has read: packed clips, a label and a row each, and how they are split; see `base.Corpus`."""
 
     pack: Pack
     background: Background
     names: list[str]
-    lengths: list[int]  # samples
-    sums: list[str]  # checksums
+    lengths: list[int]
+    sums: list[str]
     splits: dict[str, list[int]]
     classes: list[str]
     labels: Tensor  # (clips,) numbers of classes
@@ -160,16 +123,18 @@ class WordDataModule(BaseDataModule[ClipCorpus]):
         self._mixing = Mixing(0, noise=False, partners=False)
         self._resident: Resident | None = None
 
-    def asked(self, there: list[str], where: str) -> tuple[list[str], list[str]]:
-        """The words asked for, or all that are there, and a sentence on those that a run knows besides.
+    def choose_words(self, there: list[str], where: str) -> tuple[list[str], list[str]]:
+        """The words of the config, or all that are there, and a sentence on those that a run knows besides.
 
         Raises:
             UserError: a word is not there, or there is only one.
         """
         for word in self.words or []:
             if word not in there:
-                near = did_you_mean(word, there) or f" (there are: {', '.join(there)})"
-                raise UserError(f"{where} has no clips of the word {word}{near}")
+                near, known = did_you_mean(word, there), ", ".join(there)
+                raise UserError(
+                    f"{where} has no clips of the word {word}{near}", why="" if near else f"there are: {known}"
+                )
         words, notes = list(self.words or there), []
         if self.words is None and self._kept is not None:
             words = [word for word in self._kept if word in there]
@@ -178,7 +143,7 @@ class WordDataModule(BaseDataModule[ClipCorpus]):
             if len(words) < len(there):
                 notes += [f"only the words that the run knows are scored: {', '.join(words)}"]
         if len(words) < 2:
-            raise UserError(f"{where} has clips of {len(words)} of the words wanted; there must be at least two")
+            raise UserError(f"{where} has clips of {len(words)} of the words wanted", fix="there must be at least two")
         return words, notes
 
     def keep_classes(self, classes: list[str]) -> None:
@@ -194,8 +159,8 @@ class WordDataModule(BaseDataModule[ClipCorpus]):
 
     def scored_items(self) -> dict[str, list[int]]:
         """Validation and test clips: choices are made on the first, and both are scored with the same weights."""
-        parts = self.corpus.splits
-        return {"test": parts["test"]} if self.is_foreign else {"val": parts["val"], "test": parts["test"]}
+        splits = self.corpus.splits
+        return {"test": splits["test"]} if self.is_foreign else {"val": splits["val"], "test": splits["test"]}
 
     def speakers(self) -> list[str | None]:
         """Who speaks in each clip; empty where nobody does, None where it is not known, as here."""
@@ -215,7 +180,7 @@ class WordDataModule(BaseDataModule[ClipCorpus]):
     def _identity(self, item: int) -> tuple[str, ...]:
         return (*super()._identity(item), self.corpus.labels_by_name[item])
 
-    def _on(self, device: torch.device) -> Resident:
+    def _resident_on(self, device: torch.device) -> Resident:
         """The corpus on a device, whole where it fits."""
         if self._resident is None or self._resident.device != device:
             c = self.corpus
@@ -240,7 +205,7 @@ class WordDataModule(BaseDataModule[ClipCorpus]):
             return clips
         seed, noise, partners = self._mixing
         if partners:
-            train = self._on(batch.indices.device).train
+            train = self._resident_on(batch.indices.device).train
             partner = self._clips(batch.epoch, train[partner_places(seed, batch.epoch, batch.indices, len(train))])
             if noise:
                 partner = self._with_noise(partner, partner_seed(seed), batch.indices)
@@ -248,66 +213,43 @@ class WordDataModule(BaseDataModule[ClipCorpus]):
         return self._with_noise(clips, seed, batch.indices) if noise else clips
 
     def _clips(self, epoch: int, indices: Tensor) -> ClipBatch:
-        here = self._on(indices.device)
+        here = self._resident_on(indices.device)
         waveform = here.pack.gather_rows(here.rows[indices.to(here.rows.device)]).to(indices.device)
         return ClipBatch(waveform, here.labels[indices], indices, epoch)
 
     def _with_noise(self, clips: ClipBatch, seed: int, drawn_by: Tensor) -> ClipBatch:
         """The clips with background noise of the training split, see `Background.stretch`."""
         chances = noise_chances(seed, clips.epoch, drawn_by)
-        background = self._on(chances.device).background
+        background = self._resident_on(chances.device).background
         noise = background.stretch("train", chances.to(background.files.device), clips.waveform.shape[-1])
         return clips._replace(noise=noise.to(chances.device))
 
 
-def at_random(count: int, used: list[int], split_seed: int) -> list[str]:
-    """The part of each of `count` clips, 60/20/20 of those in `used`, by clip; what is not used is called train."""
-    parts = ["train"] * count
-    for part, places in random_split(len(used), split_seed).items():
+def split_at_random(count: int, used: list[int], split_seed: int) -> list[str]:
+    """The split of each of `count` clips, 60/20/20 of those in `used`, by clip; what is not used is called train."""
+    splits = ["train"] * count
+    for split, places in random_split(len(used), split_seed).items():
         for place in places:
-            parts[used[place]] = part
-    return parts
+            splits[used[place]] = split
+    return splits
 
 
-def corpus_of(
-    items: Items, classes: list[str], pack: Pack, background: Background, protocol: str, notes: list[str]
+def make_corpus(
+    clips: Clips, classes: list[str], pack: Pack, background: Background, protocol: str, notes: list[str]
 ) -> ClipCorpus:
-    """A corpus of items, with a note where the same recording is in the test part and in another."""
-    parts: dict[str, list[int]] = {part: [] for part in SPLITS}
-    for i, part in enumerate(items.parts):
-        parts[part].append(i)
-    heard = {items.sums[i] for part in ("train", "val") for i in parts[part]}
-    if same := sum(items.sums[i] in heard for i in parts["test"]):
+    """A corpus of clips, with a note where the same recording is in the test split and in another."""
+    splits = {split: [i for i, own in enumerate(clips.splits) if own == split] for split in SPLITS}
+    seen = {clips.sums[i] for split in ("train", "val") for i in splits[split]}
+    if same := sum(clips.sums[i] in seen for i in splits["test"]):
         notes = [*notes, f"{same} test clips are, sample by sample, training or validation clips as well"]
-    short = int((pack.lengths[pack.row_file[torch.tensor(items.rows)]] < pack.row).sum())
-    if short:
+    if short := int((pack.lengths[pack.row_file[torch.tensor(clips.rows)]] < pack.row).sum()):
         notes = [*notes, f"{short} clips are shorter than {CLIP_S:g} s: zeros follow"]
-    heard_labels = {items.labels[i] for i in parts["train"]}
-    if absent := [label for label in classes if label not in heard_labels]:
+    trained = {clips.labels[i] for i in splits["train"]}
+    if absent := [label for label in classes if label not in trained]:
         notes = [*notes, f"no training clips of {', '.join(absent)}: the network cannot learn them"]
     number = {label: i for i, label in enumerate(classes)}
     return ClipCorpus(
-        pack=pack, background=background, names=items.names, lengths=[pack.row] * len(items.names), sums=items.sums,
-        splits=parts, classes=classes, labels=torch.tensor([number[label] for label in items.labels]),
-        labels_by_name=items.labels, rows=torch.tensor(items.rows), protocol=protocol, notes=notes,
+        pack=pack, background=background, names=clips.names, lengths=[pack.row] * len(clips.names), sums=clips.sums,
+        splits=splits, classes=classes, labels=torch.tensor([number[label] for label in clips.labels]),
+        labels_by_name=clips.labels, rows=torch.tensor(clips.rows), protocol=protocol, notes=notes,
     )  # fmt: skip
-
-
-def coloured_noise(row: int, seconds: int = 20) -> Background:
-    """White, pink and brown noise (power falling with frequency^0, 1, 2), where no recordings of noise are at hand.
-
-    Args:
-        row: samples of a second.
-        seconds: of each.
-    """
-    random = np.random.default_rng(0)
-    waves = []
-    for slope in (0.0, 0.5, 1.0):  # of the amplitude
-        spectrum = np.fft.rfft(random.standard_normal(seconds * row))
-        spectrum[1:] /= np.arange(1, len(spectrum)) ** slope
-        spectrum[0] = 0
-        wave = np.fft.irfft(spectrum)
-        waves.append(np.round(wave / np.abs(wave).max() * 32767).astype(np.int16))
-    lengths = [len(wave) for wave in waves]
-    pack = Pack.of(torch.from_numpy(np.concatenate(waves)), lengths, [1 / 32768] * len(waves), row)
-    return Background(pack, torch.arange(len(waves)))

@@ -14,25 +14,15 @@ import torch
 
 from speechml.contracts import SPLITS
 from speechml.data import word_folders
-from speechml.data.clips import (
-    MIXED,
-    Background,
-    ClipCorpus,
-    Items,
-    WordDataModule,
-    WordOptions,
-    at_random,
-    chosen,
-    coloured_noise,
-    corpus_of,
-)
+from speechml.data.background import Background, coloured_noise
+from speechml.data.clips import MIXED, ClipCorpus, Clips, WordDataModule, WordOptions, make_corpus, split_at_random
 from speechml.data.provenance import Noise, Provenance
 from speechml.data.speakers import speaker_in
-from speechml.data.word_folders import word_of
+from speechml.data.word_folders import BACKGROUND, Listing, pack_words, word_of
 from speechml.errors import UserError
 from speechml.storage import audio
 from speechml.storage.files import build_once
-from speechml.storage.pack import fingerprint, is_whole, open_pack
+from speechml.storage.pack import PackedCorpus, fingerprint, is_whole, open_pack
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # as the data set calls them
 
@@ -69,101 +59,94 @@ class SpeechCommands(WordDataModule):
             from speechml.data.download import download
 
             place = download(self.download, self.root)
-        root, clips, noises = word_folders.find_words(place)
-        names, all_words = clips.names, [word_of(name) for name in clips.names]
-        words, told = self.asked(sorted(set(all_words)), str(self.root))
-        stamp = fingerprint(str(root.absolute()), clips, noises, self.sample_rate, self.stereo)
-        build = partial(
-            word_folders.pack_words, root=root, clips=names, background=noises.names, rate=self.sample_rate, stereo=self.stereo
-        )  # fmt: skip
-        found = open_pack(build_once(self.cache / "packs" / f"words-{stamp}", is_whole, build))
-        pack = found.roles["clip"]
-        parts, protocol, notes = self._parts(root, names, set(all_words) if self.unknown else set(words))
-        words, absent = self._trainable(words, all_words, parts)
+        root, files, noises = word_folders.find_words(place)
+        all_words = [word_of(name) for name in files.names]
+        words, word_notes = self.choose_words(sorted(set(all_words)), str(self.root))
+        found = self._packed(root, files, noises)
+        pack, count = found.roles["clip"], len(files.names)
+        splits, protocol, notes = self._split(root, files.names, set(all_words) if self.unknown else set(words))
+        words, left_out = self._trainable(words, all_words, splits)
         rows = (pack.starts // pack.row).tolist()
-        every = Items(names, found.sums[: len(names)], rows[: len(names)], parts, all_words)
-        wanted = set(words)
-        items = chosen(every, [i for i, word in enumerate(all_words) if word in wanted])
-        each = {part: round(count / len(words)) for part, count in Counter(items.parts).items()}
+        every = Clips(files.names, found.sums[:count], rows[:count], splits, all_words)
+        clips = every.take([i for i, word in enumerate(all_words) if word in set(words)])
+        each = {split: round(number / len(words)) for split, number in Counter(clips.splits).items()}
         if self.unknown:
-            items = items.and_also(others(every, wanted, each))
-        background = Background(pack, torch.arange(len(names), len(found.names))).long_enough()
+            clips = clips.join(unknown_clips(every, set(words), each))
+        background = Background(pack, torch.arange(count, len(found.names))).long_enough()
         if len(background.files) < len(noises.names):
-            told += [f"{word_folders.BACKGROUND}: recordings shorter than 2 s are not used"]
+            word_notes += [f"{BACKGROUND}: recordings shorter than 2 s are not used"]
         if self.silence:
             if not len(background.files):
-                raise UserError(
-                    f"silence=true needs {root}/{word_folders.BACKGROUND}/ with recordings of noise of 2 s or more"
-                )
-            items = items.and_also(seconds(background, found.names, found.sums, each))
+                raise UserError(f"silence=true needs {root}/{BACKGROUND}/ with recordings of noise of 2 s or more")
+            clips = clips.join(silence_clips(background, found.names, found.sums, each))
         classes = [*words, *[UNKNOWN] * self.unknown, *[SILENCE] * self.silence]
-        heard = background if len(background.files) else coloured_noise(self.row)
-        return corpus_of(items, classes, pack, heard, protocol, [*notes, *told, *absent, *found.notes])
+        noise = background if len(background.files) else coloured_noise(self.row)
+        return make_corpus(clips, classes, pack, noise, protocol, [*notes, *word_notes, *left_out, *found.notes])
+
+    def _packed(self, root: Path, files: Listing, noises: Listing) -> PackedCorpus:
+        """Clips, and behind them recordings of noise."""
+        stamp = fingerprint(str(root.absolute()), files, noises, self.sample_rate, self.stereo)
+        build = partial(pack_words, root=root, clips=files.names, background=noises.names,
+                        rate=self.sample_rate, stereo=self.stereo)  # fmt: skip
+        return open_pack(build_once(self.cache / "packs" / f"words-{stamp}", is_whole, build))
 
     def speakers(self) -> list[str | None]:
-        own = f"{word_folders.BACKGROUND}/"
-        return ["" if name.startswith(own) else speaker_in(name) for name in self.corpus.names]
+        return ["" if name.startswith(f"{BACKGROUND}/") else speaker_in(name) for name in self.corpus.names]
 
     def provenance(self) -> Provenance:
         """Noise is in the test where `silence` makes clips of it; training hears all of its part of every recording."""
-        known = super().provenance()
-        return known._replace(noise=self._noise()) if self.silence else known
+        base = super().provenance()
+        return base._replace(noise=self._noise()) if self.silence else base
 
     def _noise(self) -> Noise:
         c = self.corpus
         files = c.background.files.tolist()
-        seconds = {part: [row for i in c.splits[part] if c.labels_by_name[i] == SILENCE for row in (int(c.rows[i]),)]
-                   for part in ("val", "test")}  # fmt: skip
+        seconds = {split: [int(c.rows[i]) for i in c.splits[split] if c.labels_by_name[i] == SILENCE]
+                   for split in ("val", "test")}  # fmt: skip
         seconds["train"] = [row for file in files for row in c.background.rows(file)["train"]]
-        cut = {part: np.array([(0, row, row + 1) for row in rows]).reshape(-1, 3) for part, rows in seconds.items()}
+        cut = {split: np.array([(0, row, row + 1) for row in rows]).reshape(-1, 3) for split, rows in seconds.items()}
         return Noise(len(files), cut)
 
-    def _parts(self, root: Path, names: list[str], used: set[str]) -> tuple[list[str], str, list[str]]:
-        """The part of each clip, the protocol, and what a reader of the scores should know of it."""
-        marked = any("_nohash_" in name for name in names)
-        if self.split == "official":
-            parts = word_folders.official_splits(root, names, used)
-            if not marked and not word_folders.has_lists(root):
-                said = "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several parts"
-                return parts, "file", [said]
-            return parts, self.split, []
-        used_here = [
-            i for i, name in enumerate(names) if word_of(name) in used
-        ]  # other words beside them change nothing
-        return at_random(len(names), used_here, self.split_seed), self.split, [MIXED]
+    def _split(self, root: Path, names: list[str], used: set[str]) -> tuple[list[str], str, list[str]]:
+        """The split of each clip, the protocol, and what a reader of the scores should know of it."""
+        if self.split == "random":  # other words beside those used change nothing
+            numbers = [i for i, name in enumerate(names) if word_of(name) in used]
+            return split_at_random(len(names), numbers, self.split_seed), self.split, [MIXED]
+        splits = word_folders.official_splits(root, names, used)
+        if any("_nohash_" in name for name in names) or word_folders.has_lists(root):
+            return splits, self.split, []
+        note = "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several parts"
+        return splits, "file", [note]
 
-    def _trainable(self, words: list[str], all_words: list[str], parts: list[str]) -> tuple[list[str], list[str]]:
+    def _trainable(self, words: list[str], all_words: list[str], splits: list[str]) -> tuple[list[str], list[str]]:
         """The words that can be learned, and a sentence on those that cannot."""
-        counts = Counter(word for word, part in zip(all_words, parts, strict=True) if part == "train")
-        empty = [word for word in words if not counts[word]]
-        if not empty:
-            return words, []
-        kept = [word for word in words if counts[word]]
-        if self.words is not None or self._kept is not None or len(kept) < 2:
+        trained = {word for word, split in zip(all_words, splits, strict=True) if split == "train"}
+        kept, empty = [w for w in words if w in trained], [w for w in words if w not in trained]
+        if not empty or self.words is not None or self._kept is not None or len(kept) < 2:
             return words, []
         return kept, [f"left out for want of training clips: {', '.join(empty)} (data.words=[...] keeps them)"]
 
 
-def others(every: Items, words: set[str], each: dict[str, int]) -> Items:
-    """Clips of other words, `each` of a part: the first by a hash of their names, so that no seed decides."""
+def unknown_clips(every: Clips, words: set[str], each: dict[str, int]) -> Clips:
+    """Clips of other words, `each` of a split: the first by a hash of their names, so that no seed decides."""
     ranked = sorted(range(len(every.names)), key=lambda i: hashlib.sha256(os.fsencode(every.names[i])).digest())
     found: list[int] = []
-    for part in SPLITS:
-        candidates = [i for i in ranked if every.parts[i] == part and every.labels[i] not in words]
-        found += sorted(candidates[: each.get(part, 0)])
+    for split in SPLITS:
+        candidates = [i for i in ranked if every.splits[i] == split and every.labels[i] not in words]
+        found += sorted(candidates[: each.get(split, 0)])
     if not found:
         raise UserError("unknown=true needs words beside those in words, and there are none")
-    return chosen(every, found, UNKNOWN)
+    return every.take(found, UNKNOWN)
 
 
-def seconds(background: Background, names: list[str], sums: list[str], each: dict[str, int]) -> Items:
-    """Whole seconds of the background recordings, at most `each` of a part, spread over all of it."""
-    found = Items([], [], [], [], [])
-    for part in SPLITS:
-        rows = [(file, row) for file in background.files.tolist() for row in background.rows(file)[part]]
-        count = min(len(rows), each.get(part, 0))
+def silence_clips(background: Background, names: list[str], sums: list[str], each: dict[str, int]) -> Clips:
+    """Whole seconds of the background recordings, at most `each` of a split, spread over all of it."""
+    found = Clips([], [], [], [], [])
+    for split in SPLITS:
+        rows = [(file, row) for file in background.files.tolist() for row in background.rows(file)[split]]
+        count = min(len(rows), each.get(split, 0))
         for file, row in (rows[i * len(rows) // count] for i in range(count)):
             second = row - int(background.pack.starts[file]) // background.pack.row
-            one = Items([f"{names[file]}#{second}s"], [f"{second:04d}{sums[file]}"], [row], [part], [SILENCE])
-            found = found.and_also(one)
+            one = Clips([f"{names[file]}#{second}s"], [f"{second:04d}{sums[file]}"], [row], [split], [SILENCE])
+            found = found.join(one)
     return found

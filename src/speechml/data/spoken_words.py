@@ -7,17 +7,8 @@ from pathlib import Path
 from typing import Unpack
 
 from speechml.contracts import SPLITS
-from speechml.data.clips import (
-    MIXED,
-    ClipCorpus,
-    Items,
-    WordDataModule,
-    WordOptions,
-    at_random,
-    chosen,
-    coloured_noise,
-    corpus_of,
-)
+from speechml.data.background import coloured_noise
+from speechml.data.clips import MIXED, ClipCorpus, Clips, WordDataModule, WordOptions, make_corpus, split_at_random
 from speechml.data.speakers import split_by_voice, voice_speaker
 from speechml.data.word_folders import word_of
 from speechml.errors import UserError
@@ -50,23 +41,17 @@ class SpokenWords(WordDataModule):
         self.voices = voices
 
     def read_corpus(self) -> ClipCorpus:
-        words, told = self.asked(list(WORDS), "spoken_words")
+        words, word_notes = self.choose_words(list(WORDS), "spoken_words")
         made = (RECIPE, self.voices, self.sample_rate, version("espeakng-loader"), version("numpy"), version("soxr"))
         found = open_pack(build_once(self.cache / "packs" / f"spoken-words-{fingerprint(made)}", is_whole, self._pack))
         labels = [word_of(name) for name in found.names]
         numbers = [i for i, label in enumerate(labels) if label in words]
-        every = Items(found.names, found.sums, list(range(len(labels))), self._splits(found, numbers), labels)
+        clips = Clips(found.names, found.sums, list(range(len(labels))), self._splits(found, numbers), labels)
         notes = ["synthetic speech: says how well a method works on this stand-in, not on people"]
         notes += [MIXED] * (self.split == "random")
         protocol = "speaker" if self.split == "official" else self.split
-        return corpus_of(
-            chosen(every, numbers),
-            list(words),
-            found.roles["clip"],
-            coloured_noise(self.row),
-            protocol,
-            [*notes, *told],
-        )
+        clips, pack = clips.take(numbers), found.roles["clip"]
+        return make_corpus(clips, words, pack, coloured_noise(self.row), protocol, notes + word_notes)
 
     def speakers(self) -> list[str | None]:
         return [voice_speaker(Path(name).stem.replace("_", "+", 1)) for name in self.corpus.names]
@@ -74,7 +59,7 @@ class SpokenWords(WordDataModule):
     def _splits(self, found: PackedCorpus, used: list[int]) -> list[str]:
         """The split of each clip: by speaker, whichever words are used, or at random by clip."""
         if self.split == "random":
-            return at_random(len(found.names), used, self.split_seed)
+            return split_at_random(len(found.names), used, self.split_seed)
         try:
             split = split_by_voice(found.speakers, SHARES, self.split_seed)
         except ValueError as error:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import soxr
 
+from speechml.data.clips import CLIP_S
 from speechml.data.synthetic import espeak
-
-CLIP_S = 1.0  # s, the length of a Speech Commands clip
 
 
 def spoken_words(words: Sequence[str], voices: Sequence[str], rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
