@@ -1,12 +1,18 @@
 """Any metric of torchmetrics joins a run by its config."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_auroc
 
+from conftest import make_features
 from speechml.errors import UserError
+from speechml.inference.verify import verified
 from speechml.metrics.custom import CustomMetrics
 from speechml.tasks import Classifier, WaveformDenoiser
 
@@ -102,3 +108,16 @@ def test_a_metric_is_no_part_of_the_model() -> None:
     task, names = classifier(), set(classifier().state_dict())
     task.add_metrics({"auroc": {"_target_": PLACE + "MulticlassAUROC", "thresholds": 5}})
     assert set(task.state_dict()) == names
+
+
+def test_a_run_has_the_scores_of_its_metrics(train: Callable[..., Path], workplace: Path) -> None:
+    auroc = "{auroc: {_target_: torchmetrics.classification.MulticlassAUROC}}"
+    data = f"data.root={make_features(workplace / 'features.npz')}"
+    folder = train("experiment=genre_mlp", data, f"+metrics={auroc}", "trainer.max_epochs=2", "callbacks.figures=null")
+    scores = json.loads((folder / "card.json").read_text())["scores"]
+    with np.load(folder / "predictions.npz") as found:
+        logits, labels = torch.from_numpy(found["logits"]), torch.from_numpy(found["label"])
+    assert scores["test/auroc"] == pytest.approx(float(multiclass_auroc(logits.softmax(1), labels, 3)), abs=1e-6)
+    assert {"train/auroc", "val/auroc"} <= set(scores)
+    assert "val/auroc" in (folder / "metrics.csv").read_text().splitlines()[0]
+    assert not verified(folder).problems

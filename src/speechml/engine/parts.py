@@ -85,6 +85,7 @@ def build_parts(
     task = build_task(config, "the config")
     task.setup_for(data)
     task.add_metrics(config.get("metrics") or {})
+    task.add_metrics(config.get("metrics") or {})
     stop = stop or Stop()
     callbacks = trial.callbacks(watched_score(config), processes(config["trainer"])) if trial else []
     trainer, saving, best = build_trainer(config, folder, data, callbacks, stop)

@@ -188,6 +188,8 @@ def wrong_scores(folder: Path, card: RunCard, notes: list[str]) -> list[str]:
     # A part called train has scores of the training itself, which are no means over items.
     parts = {name.split("/")[0] for name in again}
     strange = [name for name in scores if name.split("/")[0] in parts - {"train"} and name not in again]
+    custom = tuple(config_of(folder).get("metrics") or ())  # of torchmetrics, which need more than the predictions
+    strange = [name for name in strange if not name.split("/")[-1].startswith(custom)]
     if differing:
         name = differing[0]
         others = f" and {len(differing) - 1} more" if len(differing) > 1 else ""

@@ -103,6 +103,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         Raises:
             UserError: no such metric, or one that does not take what the task gives it.
         """
+        nodes = {name: node for name, node in nodes.items() if node is not None}
         for name in nodes:
             if name in self.own_scores or not name.isidentifier():
                 raise UserError(f"metrics.{name} is no name for a further score", fix="choose another")
