@@ -7,14 +7,21 @@ from omegaconf import DictConfig
 
 import speechml.config.resolvers  # noqa: F401 (registers them)
 from speechml.cli.hydra_app import run_app, run_job
-from speechml.config.compose import conf_dir
+from speechml.config.compose import conf_dir, resolve_config
+from speechml.config.train_config import EvaluateConfig
 
 
 @hydra.main(config_path=conf_dir(), config_name="evaluate", version_base="1.3")
 def app(cfg: DictConfig) -> None:
+    run_job(score, cfg)
+
+
+def score(cfg: DictConfig) -> None:
+    """Check the config, then load torch and lightning and score the run."""
+    EvaluateConfig.from_config(resolve_config(cfg))
     from speechml.engine.evaluate import evaluate
 
-    run_job(evaluate, cfg)
+    evaluate(cfg)
 
 
 def main() -> None:

@@ -7,14 +7,21 @@ from omegaconf import DictConfig
 
 import speechml.config.resolvers  # noqa: F401 (registers them)
 from speechml.cli.hydra_app import run_app, run_job
-from speechml.config.compose import conf_dir
+from speechml.config.compose import conf_dir, resolve_config
+from speechml.config.train_config import TrainConfig
 
 
 @hydra.main(config_path=conf_dir(), config_name="train", version_base="1.3")
 def app(cfg: DictConfig) -> float | None:
-    from speechml.sweep.trial import train_trial  # torch and lightning are loaded only when something is to be computed
+    return run_job(train, cfg)
 
-    return run_job(train_trial, cfg)
+
+def train(cfg: DictConfig) -> float | None:
+    """Check the config, then load torch and lightning and train."""
+    TrainConfig.from_config(resolve_config(cfg))
+    from speechml.sweep.trial import train_trial
+
+    return train_trial(cfg)
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from conftest import add_background, make_features, make_pairs, make_words, mixed_folders, read_card, tone
 from speechml.cli.data import data as app
-from speechml.cli.prepare import composed, prepare
+from speechml.cli.prepare import prepare
+from speechml.config.compose import compose_app
 from speechml.contracts import SPLITS
 from speechml.errors import UserError
 from speechml.storage import files
@@ -78,18 +79,19 @@ def test_a_run_of_prepared_data_builds_nothing(
     kind: str, own: Path, train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words, count = KINDS[kind][0](own.parent), KINDS[kind][1]
-    told = prepare(composed("train", [*words]))
+    told = prepare(compose_app("train", [*words]))
     assert not (own.parent / "runs").exists()
     packs = [path for path in own.glob("*/*") if path.is_dir()]
     assert len(packs) == count
     assert all(str(pack) in told for pack in packs)
     assert "was there already" not in told
-    assert prepare(composed("train", [*words])).count("was there already") == count
+    assert prepare(compose_app("train", [*words])).count("was there already") == count
     before = contents(own)
     # As on a file system that is for reading only, which means nothing to root.
     monkeypatch.setattr(files, "lock_file", lambda *_: pytest.fail("something is to be built"))
     card = read_card(train(*SHORT, *words))
     assert contents(own) == before
+    assert card is not None
     assert f"fingerprint  {card['data']['fingerprint']}" in told
     assert ", ".join(f"{part} {card['data']['recordings'][part]}" for part in SPLITS) in told
 
@@ -138,7 +140,7 @@ TRAINER = textwrap.dedent(
     from pathlib import Path
     import speechml.engine.train as experiment
     from speechml.contracts import SPLITS, IndexBatch
-    from speechml.cli.prepare import composed
+    from speechml.config.compose import compose_app
 
     place, overrides = Path(sys.argv[1]), sys.argv[2:]
 
@@ -174,7 +176,7 @@ TRAINER = textwrap.dedent(
         return found
 
     whole, experiment.scored = experiment.scored, scored
-    experiment.launch(composed("train", overrides))
+    experiment.launch(compose_app("train", overrides))
     """
 )
 LARGE = 8_000  # kB; what a batch takes is far less
@@ -194,7 +196,7 @@ def large_pairs(root: Path) -> tuple[str, ...]:
 @pytest.mark.parametrize("make", [large_pairs])
 def test_two_runs_share_one_copy_in_memory(make: Callable[[Path], tuple[str, ...]], own: Path) -> None:
     words = (*SHORT, "trainer=cpu", "test=false", *make(own.parent / "large"))
-    prepare(composed("train", [*words]))
+    prepare(compose_app("train", [*words]))
     begun = [
         subprocess.Popen(
             [sys.executable, "-c", TRAINER, str(own.parent), *words, f"seed={seed}"], stderr=subprocess.PIPE, text=True

@@ -30,6 +30,7 @@ def prepare(
 
     Runs then begin at once, and those on one machine share one copy in memory.
     """
-    from speechml.cli.prepare import composed, prepare
+    from speechml.cli.prepare import prepare
+    from speechml.config.compose import compose_app
 
-    print(prepare(composed("train", overrides or [])))
+    print(prepare(compose_app("train", overrides or [])))

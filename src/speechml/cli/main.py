@@ -67,10 +67,11 @@ def audit(
 
     The exit code is 1 where something is flagged. Every run does so by itself.
     """
-    from speechml.cli.prepare import composed, opened
+    from speechml.cli.prepare import opened
+    from speechml.config.compose import compose_app
     from speechml.report.audit import audit_report
 
-    told, flagged = audit_report(opened(composed("train", overrides or [])))
+    told, flagged = audit_report(opened(compose_app("train", overrides or [])))
     print(told)
     if flagged:
         raise typer.Exit(1)
@@ -150,6 +151,16 @@ def explain(
     from speechml.config.explain import explain
 
     print(explain(key, overrides or []))
+
+
+@commands.command()
+def schema(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for a JSON schema of each group.")],
+) -> None:
+    """Write JSON schemas, by which editors complete, explain and check config files (with `-o schemas`: those of conf/)."""
+    from speechml.config.json_schema import write_schemas
+
+    print(f"{output}: {len(write_schemas(output))} schemas")
 
 
 @commands.command()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from speechml.cli.hydra_app import translate_hydra_errors
+from speechml.config.compose import translate_hydra_errors
 from speechml.errors import UserError
 from speechml.report.published import (
     LABS,
@@ -65,7 +65,7 @@ def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: b
         for name, source in sources.items()
         if not source.missing
     }
-    with translate_hydra_errors("train"):
+    with translate_hydra_errors():
         plans = {name: plan_sweep(command)[0] for name, command in commands.items()}
     if swept := sorted({key for runs in plans.values() for run in runs for key in run.swept} - {"seed"}):
         raise UserError(f"{swept[0]} has several values; a figure is the mean over seeds, so only seed may have")
@@ -93,9 +93,11 @@ def published_figures(experiment: str) -> PublishedCard:
     """
     from omegaconf import OmegaConf
 
-    from speechml.cli.prepare import composed
+    from speechml.config.compose import compose_app
 
-    return PublishedCard.from_config(OmegaConf.to_container(composed("train", [f"experiment={experiment}"]).published))
+    return PublishedCard.from_config(
+        OmegaConf.to_container(compose_app("train", [f"experiment={experiment}"]).published)
+    )
 
 
 def _run(commands: dict[str, list[str]], launcher: str) -> bool:

@@ -21,11 +21,11 @@ def plan(
     ] = None,
 ) -> None:
     """Show what a sweep would compute: its runs, their ids, and what is done already."""
-    from speechml.cli.hydra_app import translate_hydra_errors
+    from speechml.config.compose import adapt_overrides, translate_hydra_errors
     from speechml.sweep.plan import plan_report
 
-    with translate_hydra_errors("train"):
-        print(plan_report([word for word in overrides or [] if word not in ("-m", "--multirun")]))
+    with translate_hydra_errors():
+        print(plan_report(adapt_overrides(word for word in overrides or [] if word not in ("-m", "--multirun"))))
 
 
 @sweep.command()

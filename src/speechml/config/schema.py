@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
+from speechml.contracts import Config
 from speechml.errors import UserError
 
 REQUIRED: object = object()  # default of a key that has to be given
@@ -169,10 +170,14 @@ def schema_of(target: object) -> type[Schema] | None:
     return found if isinstance(found, type) and issubclass(found, Schema) else None
 
 
+def room_targets(room: str) -> list[str]:
+    """The classes that configs name by a package: data, models ..."""
+    return [f"speechml.{room}.{name}" for name in vars(import_module(f"speechml.{room}"))["PLACES"]]
+
+
 def room_schemas(room: str) -> list[type[Schema]]:
-    """The schemas of all classes that configs name by a package: data, models ..."""
-    names = vars(import_module(f"speechml.{room}"))["PLACES"]
-    return [schema for name in names if (schema := schema_of(f"speechml.{room}.{name}"))]
+    """The schemas of these classes."""
+    return [schema for target in room_targets(room) if (schema := schema_of(target))]
 
 
 def arms(kind: object) -> tuple[object, ...]:
@@ -244,6 +249,14 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {near}?" if near else ""
 
 
+def empty_none(config: Config) -> Config:
+    """A config in which a section that builds nothing (`_target_: null`) is empty, whatever else was set of it."""
+    return {
+        name: {} if isinstance(node, dict) and node.get("_target_", "") is None else node
+        for name, node in config.items()
+    }
+
+
 def check_section(node: object, schema: type[Schema], where: str = "", absent: Iterable[str] = ()) -> None:
     """Refuse keys of a section that nothing reads, and values that they cannot have; sections within it as well.
 
@@ -264,6 +277,8 @@ def check_section(node: object, schema: type[Schema], where: str = "", absent: I
             _check_value(value, known[name], f"{where}{name}")
         elif schema.OPEN is not None and fits(value, schema.OPEN):
             check_node(value, f"{where}{name}.")
+        elif schema.OPEN is not None:
+            raise UserError(f"{where}{name} is {shown(value)}", fix="it must be a section that names a class: _target_")
         elif name != "_target_":
             refuse_unknown(f"{where}{name}", [f"{where}{other}" for other in known])
     for name, known_key in known.items():

@@ -38,8 +38,8 @@ class SGD(Gradient):
     nesterov: bool = key("whether momentum looks a step ahead (Nesterov); needs momentum and no dampening", False)
 
 
-class Adam(Gradient):
-    """A step size of its own for each weight, by its last gradients."""
+class _Adam(Gradient):
+    """What Adam and AdamW have in common."""
 
     betas: list[float] = key(
         "how slowly means of gradients and of their squares forget", [0.9, 0.999], least=0, below=1
@@ -47,10 +47,15 @@ class Adam(Gradient):
     eps: float = key("added to the root of the mean square: larger is steadier where gradients vanish", 1e-8, least=0)
     amsgrad: bool = key("whether the largest mean square so far counts (Reddi et al. 2018)", False)
     capturable: bool = key("whether the step can be part of a CUDA graph", False)
+
+
+class Adam(_Adam):
+    """A step size of its own for each weight, by its last gradients."""
+
     decoupled_weight_decay: bool = key("true decays weights as AdamW does", False)
 
 
-class AdamW(Adam):
+class AdamW(_Adam):
     """Adam, with a pull of the weights towards 0."""
 
     weight_decay: float = key("pull of the weights towards 0 at every step; more keeps from learning by heart, too much "

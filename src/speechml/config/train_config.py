@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from speechml.config.schema import REQUIRED, Key, Schema, check_section, key, keys_of, room_schemas
+from speechml.config.schema import REQUIRED, Key, Schema, check_section, empty_none, key, keys_of, room_schemas
 from speechml.contracts import Config
 from speechml.errors import UserError
 
@@ -115,7 +115,7 @@ class TrainConfig(AppConfig):
     """The config of speechml-train."""
 
     name: str = key("folder of the runs below paths.runs; follows the experiment, debug modes set `debug`; it changes no "
-                    "number", allowed="name of a folder", effect=False)  # fmt: skip
+                    "number", allowed="name of a folder, as name=mine", effect=False)  # fmt: skip
     test: bool = key("whether the test part is scored when training is done", True)
     report: bool = key(
         "whether report.html, a page to look at and listen to, is written in the end", True, effect=False
@@ -141,8 +141,9 @@ class TrainConfig(AppConfig):
 
     @classmethod
     def check(cls, node: Mapping[str, Any], where: str) -> None:  # noqa: ARG003 (of the whole config)
-        for group in ("data", "model", "optimizer", "trainer"):
-            if group in node and "_target_" not in node[group]:
+        for group in ("data", "model", "optimizer", "scheduler", "trainer"):
+            section = node.get(group, {})
+            if "_target_" not in section and (section or group not in ("model", "scheduler")):
                 raise UserError(f"{group} names no class to build", fix=f"choose {group}=NAME")
         if not node["name"].strip():
             raise UserError("name is empty", fix="give the folder of the runs a name, as name=mine")
@@ -162,7 +163,7 @@ def fill_groups(config: Config, schema: type[Schema] = TrainConfig) -> Config:
         UserError: a group without which there is nothing to do.
     """
     sections = {name: known for name, known in keys_of(schema).items() if known.is_section}
-    there = {name: value for name, value in config.items() if value is not None or name not in sections}
+    there = {name: value for name, value in empty_none(config).items() if value is not None or name not in sections}
     return {name: known.default for name, known in sections.items() if known.default is not REQUIRED} | there
 
 

@@ -1,0 +1,130 @@
+"""JSON schemas of the config groups, by which editors complete, explain and check the files of conf/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+import yaml
+
+from speechml.config.compose import WHOLE, conf_dir
+from speechml.config.schema import REQUIRED, Key, Schema, arms, keys_of, room_targets, schema_of
+from speechml.config.train_config import Callbacks, Checkpoint, EvaluateConfig, Logger, Metrics, Paths, TrainConfig
+from speechml.contracts import Config
+from speechml.storage.files import make_folder, write_text
+
+LATER = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}  # taken from another key, or still to be given
+TYPES = {
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    str: "string",
+    Path: "string",
+    dict: "object",
+    type(None): "null",
+}
+OF_GROUP: dict[str, type[Schema]] = {
+    "callbacks": Callbacks, "checkpoint": Checkpoint, "logger": Logger, "metrics": Metrics, "paths": Paths
+}  # fmt: skip
+
+
+def write_schemas(folder: Path) -> list[Path]:
+    """Write one JSON schema for each config group, and one for each app's own file."""
+    make_folder(folder)
+    written = []
+    for name, schema in json_schemas().items():
+        written.append(folder / f"{name}.json")
+        write_text(
+            written[-1],
+            json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **schema}, indent=2, default=str) + "\n",
+        )
+    return written
+
+
+def json_schemas() -> dict[str, Config]:
+    """The schema of each group by its name, as optimizer or hydra_launcher."""
+    groups = sorted({path.parent for path in Path(conf_dir()).glob("*/**/*.yaml")} - {Path(conf_dir())})
+    names = [str(group.relative_to(conf_dir())) for group in groups]
+    found = {name.replace("/", "_"): _group(name) for name in names if name not in WHOLE}
+    sections = {name: found[name] for name in found if name in keys_of(TrainConfig)}
+    whole = _section(TrainConfig, {**sections, "hydra": {}})
+    return found | dict.fromkeys(WHOLE, whole) | {"train": whole, "evaluate": _section(EvaluateConfig, {"hydra": {}})}
+
+
+def _group(name: str) -> Config:
+    """Of the files of a group."""
+    if name == "hydra":
+        return {"type": "object"}
+    if name == "callbacks":
+        return _section(Callbacks) | {"additionalProperties": _any_of(room_targets("callbacks"))}
+    if name in OF_GROUP:
+        return _section(OF_GROUP[name])
+    files = sorted((Path(conf_dir()) / name).glob("*.yaml"))
+    return _any_of([target for file in files if (target := yaml.safe_load(file.read_text()).get("_target_"))])
+
+
+def _any_of(targets: Iterable[str]) -> Config:
+    """Of a section that builds one of some classes, or one of the user's own."""
+    targets = list(dict.fromkeys(targets))
+    own = {"required": ["_target_"], "properties": {"_target_": {"not": {"enum": targets}}}}
+    return {"type": ["object", "null"], "anyOf": [*map(_built, targets), own]}
+
+
+def _built(target: str) -> Config:
+    """Of a section that builds a class."""
+    schema = schema_of(target)
+    if schema is None:
+        return {"type": "object", "properties": {"_target_": {"const": target}}}
+    more: dict[str, Config] = {"_target_": {"const": target}}
+    if "net" in keys_of(schema):
+        more["net"] = _any_of(room_targets("models"))
+    return _section(schema, more)
+
+
+def _section(schema: type[Schema], more: dict[str, Config] | None = None) -> Config:
+    """Of a section whose keys are known; `more` are those of further keys, or of some that are known better."""
+    own = {name: _value(known) for name, known in keys_of(schema).items()}
+    for name, content in (more or {}).items():
+        own[name] = content | {"description": own[name]["description"] if name in own else ""}
+    properties = {"defaults": {}, **own}
+    text = " ".join((schema.__doc__ or "").split())
+    return {
+        "type": "object",
+        "description": text,
+        "properties": properties,
+        "additionalProperties": schema.OPEN is not None,
+    }
+
+
+def _value(known: Key) -> Config:
+    """Of a value."""
+    if known.section:
+        types: list[Config] = [
+            _section(known.section),
+            *({"type": "null"} for arm in arms(known.kind) if arm is type(None)),
+        ]
+    else:
+        types = [_type(arm, known) for arm in arms(known.kind)]
+    unit = f" ({known.unit})" if known.unit else ""
+    default = {} if known.default is REQUIRED else {"default": known.default}
+    return {"description": known.why + unit, "anyOf": [*types, LATER], **default}
+
+
+def _type(kind: object, known: Key) -> Config:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return {"enum": list(inner)}
+    if origin is list:
+        return {"type": "array", "items": {"anyOf": [_type(inner[0], known), LATER]}}
+    bounds = {
+        "minimum": known.least,
+        "exclusiveMinimum": known.above,
+        "maximum": known.most,
+        "exclusiveMaximum": known.below,
+    }
+    name = next(name for plain, name in TYPES.items() if plain in (kind, origin))
+    return {"type": name} | {
+        bound: value for bound, value in bounds.items() if kind in (int, float) and value is not None
+    }

@@ -1,0 +1,266 @@
+"""One schema says what every key is: it fits the classes, the shipped files, the editors, and refuses before torch is loaded."""
+
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from conftest import composed
+from speechml.config.compose import adapt_overrides, conf_dir, resolve_config
+from speechml.config.instantiate import import_class, parameters
+from speechml.config.json_schema import json_schemas
+from speechml.config.schema import REQUIRED, Key, Schema, keys_of, room_schemas, room_targets, schema_of, walk
+from speechml.config.third_party import SCHEMAS
+from speechml.config.train_config import EvaluateConfig, TrainConfig, make_paths_absolute
+from speechml.errors import UserError
+from speechml.runs.identity import run_id
+
+CONF = Path(conf_dir())
+TARGETS = [target for room in ("callbacks", "data", "models", "tasks") for target in room_targets(room)]
+WITHOUT_SCHEMA = {"speechml.callbacks.EpochTable"}  # which no config builds
+SWEEPS = [f"hydra_plugins.speechml_sweeps.{name}" for name in ("GridSweeper", "LocalLauncher", "SlurmLauncher")]
+
+
+def checked(*words: str) -> TrainConfig:
+    """The typed config of a command."""
+    return TrainConfig.from_config(resolve_config(composed("train", *adapt_overrides(words))))
+
+
+def every_key() -> Iterator[tuple[str, Key]]:
+    """All keys of all schemas."""
+    rooms = [schema for room in ("callbacks", "data", "models", "tasks") for schema in room_schemas(room)]
+    sweeps = [schema for target in SWEEPS if (schema := schema_of(target))]
+    for schema in [TrainConfig, EvaluateConfig, *rooms, *sweeps, *SCHEMAS.values()]:
+        yield from walk(schema, f"{schema.__name__}.")
+
+
+@pytest.mark.parametrize("target", [*TARGETS, *SCHEMAS])
+def test_a_schema_has_the_arguments_of_its_class_with_their_defaults(target: str) -> None:
+    schema, cls = schema_of(target), import_class(target)
+    if target in WITHOUT_SCHEMA:
+        assert schema is None
+        return
+    assert schema is not None
+    assert set(keys_of(schema)) <= parameters(cls) | {"batch_size", "split_seed", "seed", "cache", "sample_rate"}
+    signature = inspect.signature(vars(cls).get("__init__", cls)).parameters
+    for name, key in keys_of(schema).items():
+        default = signature[name].default if name in signature else inspect.Parameter.empty
+        if (
+            default is inspect.Parameter.empty
+            or key.default is REQUIRED
+            or target.endswith("Trainer")
+            or default is None
+        ):
+            continue  # the Trainer's are those of conf/trainer
+        assert json.loads(json.dumps(default)) == key.default, name
+
+
+def test_sections_within_a_task_have_the_arguments_of_what_they_build() -> None:
+    from speechml.signal.augmentation import Augmentation
+    from speechml.signal.front_ends import FrontEnd
+    from speechml.tasks import schema
+
+    for known, cls in ((schema.Augmentation, Augmentation), (schema.FrontEnd, FrontEnd)):
+        signature = inspect.signature(cls).parameters
+        for name, key in keys_of(known).items():
+            assert json.loads(json.dumps(signature[name].default)) == key.default, name
+
+
+def test_every_key_has_a_reason_in_one_line() -> None:
+    for name, key in every_key():
+        assert 10 <= len(key.why) < 135, name
+        assert "\n" not in key.why, name
+
+
+def test_every_default_is_allowed() -> None:
+    for name, key in every_key():
+        if key.default is not REQUIRED and key.section is None:
+            assert key.accepts(str(key.default) if isinstance(key.default, Path) else key.default), name
+
+
+def choices(schema: type[Schema] | None, name: str) -> set[object]:
+    assert schema is not None
+    return set(keys_of(schema)[name].choices)
+
+
+def test_the_choices_are_those_that_the_code_knows() -> None:
+    from speechml.data import clips
+    from speechml.data.download import VERSIONS
+    from speechml.models import mlp, stft_cnn
+    from speechml.models import schema as models
+    from speechml.music import data as genre_features
+    from speechml.signal.front_ends import KINDS
+    from speechml.tasks import schema as tasks
+    from speechml.tasks import stft_denoising, waveform_denoising
+    from speechml.tasks.stft_windows import TARGETS
+
+    assert choices(tasks.WaveformDenoiser, "loss") == set(waveform_denoising.LOSSES)
+    assert choices(tasks.MagnitudeDenoiser, "loss") == set(stft_denoising.LOSSES)
+    assert choices(tasks.MagnitudeDenoiser, "sampling") == set(stft_denoising.SAMPLINGS)
+    assert choices(tasks.MagnitudeDenoiser, "padding") == set(stft_denoising.PADDINGS)
+    assert choices(tasks.MagnitudeDenoiser, "target") == set(TARGETS)
+    assert choices(tasks.FrontEnd, "kind") == set(KINDS)
+    assert choices(models.STFTCNN1d, "activation") == set(stft_cnn.ACTIVATIONS)
+    assert choices(models.STFTCNN1d, "output") == set(stft_cnn.OUTPUTS)
+    assert choices(models.STFTCNN1d, "inputs") == set(stft_cnn.INPUTS)
+    assert choices(models.MLP, "activation") == set(mlp.ACTIVATIONS)
+    assert choices(schema_of("speechml.data.SpeechCommands"), "split") == set(clips.SPLIT_RULES)
+    assert choices(schema_of("speechml.data.GenreFeatures"), "protocol") == set(genre_features.PROTOCOLS)
+    assert choices(schema_of("speechml.data.SpeechCommands"), "download") == set(VERSIONS)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_every_shipped_file_names_its_editor_schema_and_fits_it(path: Path) -> None:
+    line = next(
+        line for line in path.read_text().splitlines()[:2] if line.startswith("# yaml-language-server: $schema=")
+    )
+    named = (path.parent / line.partition("=")[2]).resolve()
+    assert named.parent == CONF.parent / "schemas"  # as `speechml schema -o schemas` writes them
+    content = json.loads(json.dumps(json_schemas()[named.stem], default=str))
+    jsonschema.Draft7Validator(content).validate(yaml.safe_load(path.read_text()))
+
+
+def test_an_editor_marks_a_wrong_key_and_a_wrong_value() -> None:
+    content = json.loads(json.dumps(json_schemas()["optimizer"], default=str))
+    for wrong in ({"_target_": "torch.optim.SGD", "lrr": 1}, {"_target_": "torch.optim.SGD", "lr": "fast"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.Draft7Validator(content).validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("trainer.max_epochs=2.5", "trainer.max_epochs is 2.5; it must be a whole number of at least 1"),
+        ("trainer.max_epochs=null", "trainer.max_epochs is null; it must be"),
+        ("trainer.max_epochs=-1", "trainer.max_epochs is -1; it must be"),
+        ("trainer.max_epochs=1e1", "trainer.max_epochs is 10.0; it must be a whole number"),
+        ("trainer.limit_val_batches=1.5", "it can be a share up to 1.0"),
+        ("trainer.precision=64-true", "it can be 32-true, bf16-mixed"),
+        ("data.batch_size=2.5", "data.batch_size is 2.5; it must be a whole number"),
+        ("data.clip_s=true", "data.clip_s is true"),
+        ("seed=12345678901234567890", "seed is 12345678901234567890; it must be a whole number from"),
+        ("optimizer.lr=fast", "optimizer.lr is fast; it must be a number of at least 0"),
+        ("name=null", "name is null; it must be text (name of a folder"),
+        ("name=' '", "name is empty"),
+        ("~experiment", "name is null"),
+        ("experiment=null", "name is null"),
+        ("~optimizer.lr", ""),
+        ("~checkpoint.monitor", ""),
+        ("model.net.taps=[40,x]", "model.net.taps is [40, x]; it must be a list of whole numbers of at least 1"),
+        ("model.net=3", "model.net is 3; it must be a mapping"),
+        ("metrics={auroc: 3}", "metrics.auroc is 3; it must be a section that names a class"),
+        ("metrics={auroc: {task: binary}}", "metrics.auroc names no class"),
+        *((f"{group}=null", f"{group}=null leaves nothing to compute with; choose {group}=NAME")
+          for group in ("data", "model", "optimizer", "trainer", "checkpoint", "paths")),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_kind_is_refused_in_one_sentence(word: str, says: str) -> None:
+    if not says:  # what holds without the key is known
+        checked(word)
+        return
+    with pytest.raises(UserError) as refused:
+        checked(word)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("group", ["scheduler", "callbacks", "logger", "metrics", "debug", "hparams_search"])
+def test_null_means_none_of_a_group_that_a_run_can_do_without(group: str) -> None:
+    config = checked("experiment=words_mel", "data.root=x", f"{group}=null")
+    assert not config.raw.get(group) or not any(config.raw[group].values())
+    assert (config.logger.csv, config.logger.tensorboard) == ((False, False) if group == "logger" else (True, True))
+
+
+def test_a_schedule_whose_keys_an_experiment_sets_can_be_left_out() -> None:
+    words = ("experiment=words_tuned", "data.root=x", "scheduler=null")
+    assert checked(*words).scheduler == {}
+    assert run_id(composed("train", *adapt_overrides(words))) == run_id(composed("train", *words[:2], "scheduler=none"))
+
+
+def test_arguments_of_the_trainer_need_no_plus_and_count_as_with_it() -> None:
+    words, before = ["trainer.val_check_interval=0.5", "trainer.limit_train_batches=3"], composed("train")
+    ids = {run_id(composed("train", *adapt_overrides(f"{plus}{word}" for word in words))) for plus in ("", "+", "++")}
+    assert len(ids) == 1
+    assert ids != {run_id(before)}
+    assert checked(*words).trainer["val_check_interval"] == 0.5
+    assert adapt_overrides(["trainer.max_epochs=3", "-m"]) == [
+        "trainer.max_epochs=3",
+        "-m",
+    ]  # sweeps are named by their words
+
+
+def test_further_metrics_are_named_in_the_config_and_count_only_where_there_are_some() -> None:
+    word = "metrics={auroc: {_target_: torchmetrics.classification.MulticlassAUROC}}"
+    assert checked(word).metrics == {"auroc": {"_target_": "torchmetrics.classification.MulticlassAUROC"}}
+    with_metric = run_id(composed("train", *adapt_overrides([word])))
+    assert run_id(composed("train", "~metrics")) == run_id(composed("train")) != with_metric
+
+
+def test_a_typed_config_keeps_the_plain_one_and_data_paths_become_absolute() -> None:
+    words = ("data=wav_pairs", "data.root=mine", "+trainer.limit_train_batches=3")
+    plain = resolve_config(composed("train", *words))
+    typed = TrainConfig.from_config(plain)
+    assert typed.raw == plain
+    assert (typed.checkpoint.mode, typed.paths.runs, typed.seed) == ("min", Path("runs"), 0)
+    assert make_paths_absolute(typed.raw)["data"]["root"] == str(Path("mine").absolute())
+    assert typed.raw["data"]["root"] == "mine"
+
+
+PROGRAM = """
+import sys
+from speechml.train import main
+sys.argv[1:] = {words}
+try:
+    main()
+except SystemExit as end:
+    print(end.code, "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["+optimizer.momentun=0.9"], 2), (["optimizer.lrr=1"], 1), (["--help"], None), (["--cfg", "job"], None)]
+)  # fmt: skip
+def test_help_and_refusals_do_not_load_torch(words: list[str], code: int | None, workplace: Path) -> None:
+    program = PROGRAM.format(words=words) + "print(None, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert f"{code} False" in done.stdout, done.stderr
+    assert list(workplace.iterdir()) == []
+
+
+def test_values_beyond_the_bounds_are_refused_by_the_code_as_well() -> None:
+    from speechml.callbacks import EarlyStopping
+    from speechml.data import RecordingPair, SpokenWords, WavPairs
+    from speechml.models import FIR, MLP
+    from speechml.signal.stft import STFT
+    from speechml.sweep.slurm_script import resources
+    from speechml.tasks.classification import Classification
+
+    common: dict[str, Any] = {"sample_rate": 16000, "batch_size": 4, "split_seed": 0}
+    slurm = yaml.safe_load((CONF / "hydra" / "launcher" / "slurm.yaml").read_text())
+    for target, name, value, use in (
+        ("data.RecordingPair", "heldout", 0.9, lambda v: RecordingPair(heldout=v, clip_s=1.0, **common)),
+        ("data.WavPairs", "clip_s", 0, lambda v: WavPairs("x", clip_s=v, **common)),
+        ("data.WavPairs", "batch_size", 0, lambda v: WavPairs("x", clip_s=1.0, **{**common, "batch_size": v})),
+        ("data.SpokenWords", "batch_size", 1, lambda v: SpokenWords(**{**common, "batch_size": v})),
+        ("data.SpokenWords", "voices", 2, lambda v: SpokenWords(voices=v, **common)),
+        ("data.WavPairs", "stereo", "left", lambda v: WavPairs("x", stereo=v, clip_s=1.0, **common)),
+        ("models.FIR", "taps", 0, FIR),
+        ("models.MLP", "layers", -1, lambda v: MLP(layers=v)),
+        ("tasks.MagnitudeDenoiser", "n_fft", 0, STFT),
+        ("tasks.Classifier", "label_smoothing", 1, lambda v: Classification(label_smoothing=v)),
+        ("callbacks.EarlyStopping", "after", 1.1, lambda v: EarlyStopping(after=v, monitor="val/loss")),
+        ("sweep.SlurmLauncher", "timeout_min", 0, lambda v: resources({**slurm, "timeout_min": v}, {})),
+        ("sweep.SlurmLauncher", "cpus_per_task", 0, lambda v: resources({**slurm, "cpus_per_task": v}, {})),
+    ):
+        schema = schema_of(f"speechml.{target}")
+        assert schema is not None
+        assert not keys_of(schema)[name].accepts(value), name
+        with pytest.raises((UserError, ValueError)):
+            use(value)
