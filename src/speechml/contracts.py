@@ -3,6 +3,7 @@ data module do, and how runs are handed to whoever computes them. Nothing heavy 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -224,6 +225,18 @@ class Trial(Protocol):
 
     def check_pruned(self) -> None:
         """Raises Pruned where the search has stopped the training early."""
+
+
+def missing_members(module: object, contract: type) -> list[str]:
+    """What a module lacks of a contract, by name; nothing of it is computed.
+
+    Args:
+        module: or its class, of which only methods are asked: attributes may be set by its constructor.
+        contract: DataModule or Task.
+    """
+    members = {*vars(contract), *([] if inspect.isclass(module) else contract.__annotations__)}
+    absent = object()
+    return sorted(name for name in members if name[0] != "_" and inspect.getattr_static(module, name, absent) is absent)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypedDict, TypeVar
@@ -11,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from speechml.contracts import SPLITS, DataModule, DataSpec, IndexBatch, ItemKind
+from speechml.contracts import SPLITS, DataSpec, IndexBatch, ItemKind
 from speechml.data.provenance import Provenance
 from speechml.errors import UserError
 from speechml.runs.card import DataCard
@@ -280,13 +279,6 @@ class BaseDataModule(pl.LightningDataModule, Generic[CorpusT]):
     def load_batch(self, batch: IndexBatch) -> NamedTuple:
         """The items of an IndexBatch, on the device of its `indices`."""
         raise TypeError(f"{type(self).__name__} cannot load {batch.split}")
-
-
-def missing_members(module: pl.LightningDataModule) -> list[str]:
-    """What a data module lacks of `contracts.DataModule`, by name; nothing of it is computed."""
-    members = {*vars(DataModule), *DataModule.__annotations__}
-    absent = object()
-    return sorted(name for name in members if name[0] != "_" and inspect.getattr_static(module, name, absent) is absent)
 
 
 def fits(nbytes: int, device: torch.device) -> bool:

@@ -55,7 +55,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     set_seed(config["seed"])
     task.setup_for(data)
     task.add_metrics(trained.get("metrics") or {})  # older runs have no such section
-    task.add_metrics(trained.get("metrics") or {})
     trainer = pl.Trainer(
         accelerator="auto", devices=1, deterministic=True, use_distributed_sampler=False, default_root_dir=folder,
         logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,

@@ -8,9 +8,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from speechml import contracts
 from speechml.config.instantiate import build, import_class
-from speechml.contracts import Config, Trial
-from speechml.data.base import BaseDataModule, missing_members
+from speechml.contracts import Config, Trial, missing_members
+from speechml.data.base import BaseDataModule
 from speechml.engine.checkpoint import build_task
 from speechml.engine.distributed import FrozenDDP, processes
 from speechml.engine.process import set_seed
@@ -55,7 +56,7 @@ def build_data(config: Config) -> BaseDataModule[Any]:
     """
     try:
         data: BaseDataModule[Any] = build(config["data"], where="data")
-        if missing := missing_members(data):
+        if missing := missing_members(data, contracts.DataModule):
             name = type(data).__name__
             raise UserError(f"{name} lacks {', '.join(missing)}", fix="speechml.data.base.BaseDataModule has them")
         data.card()
@@ -85,7 +86,6 @@ def build_parts(
     task = build_task(config, "the config")
     task.setup_for(data)
     task.add_metrics(config.get("metrics") or {})
-    task.add_metrics(config.get("metrics") or {})
     stop = stop or Stop()
     callbacks = trial.callbacks(watched_score(config), processes(config["trainer"])) if trial else []
     trainer, saving, best = build_trainer(config, folder, data, callbacks, stop)
@@ -113,6 +113,8 @@ def check_compatible(config: Config, data: BaseDataModule[Any]) -> None:
         UserError: with what would do.
     """
     task_class = import_class(config["model"].get("_target_"), "model.")
+    if missing := missing_members(task_class, contracts.Task):
+        raise UserError(f"{task_class.__name__} lacks {', '.join(missing)}", fix="speechml.tasks.base.Task has them")
     if issubclass(task_class, Task):
         task_class.check_data(data.spec)
     ranks = processes(config["trainer"])

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechml import contracts
 from speechml.contracts import Config, DataModule, DataSpec, ItemKind
 from speechml.errors import UserError
 from speechml.signal.random import key
@@ -221,9 +220,3 @@ def gather_from_ranks(items: dict[int, Row]) -> dict[int, Row]:
     shares: list[dict[int, Row]] = [{} for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather_object(shares, items)
     return {index: row for share in shares for index, row in share.items()}
-
-
-def missing_members(module: pl.LightningModule) -> list[str]:
-    """Names that `contracts.Task` asks for and a module, perhaps an ordinary one of the user's, has not."""
-    members = [*contracts.Task.__annotations__, *vars(contracts.Task)]
-    return [name for name in members if not name.startswith("_") and not hasattr(module, name)]
