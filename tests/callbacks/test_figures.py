@@ -5,6 +5,7 @@ import pytest
 
 from speechml.callbacks.figures import draw_filters, gain_db, layers_of
 from speechml.models import CNN, FCNN, FIR, MIMOCNN
+from speechml.report.figures import draw_confusion, literal, pixels, thin_out
 
 
 def test_the_gain_of_a_filter_is_that_of_its_formula() -> None:
@@ -28,3 +29,16 @@ def test_every_filter_of_every_layer_is_drawn() -> None:
         }  # fmt: skip
         assert axis.lines[0].get_xdata()[-1] == pytest.approx(16)  # kHz
     assert [len(layers_of(net)) for net in (FIR(9), CNN(), FCNN(8, 2))] == [1, 2, 0]
+
+
+def test_names_are_text_whatever_is_in_them() -> None:
+    figure = draw_confusion(np.array([[3, 1], [0, 2]]), ["$a$", "b$"])
+    figure.axes[0].set_title(literal("$\\nonsense{$"))
+    assert pixels(figure).shape[2] == 4  # a formula that is none would have been refused
+
+
+def test_a_long_curve_keeps_its_extremes() -> None:
+    values = np.random.default_rng(0).normal(size=50_000)
+    places, kept = thin_out(np.arange(50_000), values)
+    assert len(places) == len(kept) == 2000
+    assert (kept.min(), kept.max()) == (values.min(), values.max())

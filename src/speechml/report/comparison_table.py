@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from speechml.errors import UserError
 from speechml.report.compare import Comparison, Line
-from speechml.report.statistics import FEW, Difference
+from speechml.report.statistics import FEW_UNITS, Difference
 from speechml.report.summary import TITLES
 from speechml.runs.catalogue import printable
 from speechml.runs.tables import format_score, table
@@ -122,7 +122,9 @@ def _methods(comparison: Comparison) -> str:
     seeds = "; over seeds: Student's t"
     units = max([line.over_items.units for line in comparison.lines if line.over_items], default=0)
     if comparison.first.classes is None:
-        return (f"Student's t, as they are {units} only" if units < FEW else "paired bootstrap, studentised") + seeds
+        return (
+            f"Student's t, as they are {units} only" if units < FEW_UNITS else "paired bootstrap, studentised"
+        ) + seeds
     single = all(len(setting.runs) == 1 for setting in comparison.settings)
     p = "p of accuracy: McNemar's exact test" if single else "p of accuracy: of the same resamples"
     return f"paired bootstrap (of macro F1 somewhat narrow); {p}{seeds}"

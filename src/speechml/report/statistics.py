@@ -10,8 +10,8 @@ import numpy as np
 
 LEVEL = 0.95
 DRAWS = 10_000  # resamples, fewer where items are many
-MOST = 15_000_000  # draws x items, which bounds memory and time
-FEW = 10  # items: below, resamples repeat one another, and Student's t is taken
+MAX_DRAWN = 15_000_000  # draws x items, which bounds memory and time
+FEW_UNITS = 10  # items: below, resamples repeat one another, and Student's t is used
 
 
 class Difference(NamedTuple):
@@ -38,12 +38,12 @@ def mean_difference(differences: np.ndarray, groups: np.ndarray | None = None) -
     """
     sums, counts = grouped(differences, groups)
     units, mean = len(sums), float(sums.sum() / counts.sum()) if len(sums) else math.nan
-    if units < FEW:
+    if units < FEW_UNITS:
         return seed_interval(sums / counts)._replace(mean=mean)
     centred = sums - counts * mean
     scale = math.sqrt(float((centred**2).sum()) / (units * (units - 1))) / float(counts.mean())
-    if _none(scale, sums):
-        return _certain(mean, units)
+    if _is_rounding(scale, sums):
+        return _without_spread(mean, units)
     ratios = _studentised(centred, counts)
     low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     if not (math.isfinite(low) and math.isfinite(high)):  # few units have all of the spread
@@ -62,8 +62,8 @@ def unpaired_difference(one: np.ndarray, other: np.ndarray) -> Difference:
         return Difference(mean, math.nan, math.nan, math.nan, min(len(one), len(other)))
     variances = [float(np.var(x, ddof=1)) / len(x) for x in (one, other)]
     mean, scale = float(other.mean() - one.mean()), math.sqrt(sum(variances))
-    if _none(scale, np.concatenate([one, other])):
-        return _certain(mean, min(len(one), len(other)))
+    if _is_rounding(scale, np.concatenate([one, other])):
+        return _without_spread(mean, min(len(one), len(other)))
     freedom = sum(variances) ** 2 / sum(v**2 / (len(x) - 1) for v, x in zip(variances, (one, other), strict=True))
     return _student(mean, scale, freedom, min(len(one), len(other)))
 
@@ -125,7 +125,7 @@ def seed_interval(values: np.ndarray) -> Difference:
     if count < 2:
         return Difference(mean, math.nan, math.nan, math.nan, count)
     scale = float(np.std(values, ddof=1)) / math.sqrt(count)
-    return _certain(mean, count) if _none(scale, values) else _student(mean, scale, count - 1, count)
+    return _without_spread(mean, count) if _is_rounding(scale, values) else _student(mean, scale, count - 1, count)
 
 
 def grouped(values: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +142,7 @@ def resamples(units: int, draws: int) -> np.ndarray:
 
     Shape: (draws, units), fewer draws where units are many.
     """
-    draws = max(500, min(draws, MOST // units))
+    draws = max(500, min(draws, MAX_DRAWN // units))
     drawn = np.random.default_rng(0).integers(units, size=(draws, units)) + units * np.arange(draws)[:, None]
     return np.bincount(drawn.ravel(), minlength=draws * units).reshape(draws, units).astype(np.float32)
 
@@ -171,11 +171,11 @@ def _student(mean: float, scale: float, freedom: float, units: int) -> Differenc
     return Difference(mean, mean - half, mean + half, 2 * float(stdtr(freedom, -abs(mean) / scale)), units)
 
 
-def _none(scale: float, values: np.ndarray) -> bool:
+def _is_rounding(scale: float, values: np.ndarray) -> bool:
     """Whether an error is none but that of rounding."""
     return scale <= 1e-12 * float(np.abs(values).max())
 
 
-def _certain(mean: float, units: int) -> Difference:
+def _without_spread(mean: float, units: int) -> Difference:
     """Units that are all equal: no difference at all, or one whose error they do not tell."""
     return Difference(mean, 0.0, 0.0, 1.0, units) if mean == 0 else Difference(mean, mean, mean, math.nan, units)

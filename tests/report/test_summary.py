@@ -1,0 +1,59 @@
+"""The tables of scores: what stands in them, and that a run's own metrics are among them."""
+
+from pathlib import Path
+
+import pytest
+
+from speechml.report.audit import Audit, Finding
+from speechml.report.summary import evaluation_text, is_published_data, run_facts, score_tables
+from speechml.runs.card import DataCard, PublishedCard, RunCard
+
+WAVEFORM = {f"test/{name}": 1.0 for name in ("snr_db", "snr_input_db", "snr_gain_db", "loss", "undefined")}
+
+
+def data_card(**keys: object) -> DataCard:
+    content = {
+        "data": "MadeUp", "protocol": "speaker", "fingerprint": "f", "test_fingerprint": "t", "called": "clips",
+        "recordings": {"train": 6, "val": 2, "test": 2}, **keys,
+    }  # fmt: skip
+    return DataCard.from_json(content, "data")
+
+
+@pytest.mark.parametrize(
+    ("scores", "rows"),
+    [
+        ({**WAVEFORM, "test/dnsmos": 3.0}, [["SNR (dB)", "1.00", "1.00"], ["dnsmos", "-", "3"]]),
+        (
+            {"test/acc": 0.5, "test/macro_f1": 0.4, "test/loss": 1.0, "test/recall_yes": 0.5, "test/auroc": 0.9},
+            [["accuracy", "0.5"], ["macro F1", "0.4"], ["loss (cross entropy)", "1"], ["auroc", "0.9"]],
+        ),
+        ({"test/something": 2.0, "val/loss": 1.0}, [["test/something", "2"]]),
+        ({"val/loss": 1.0}, None),
+    ],
+    ids=["denoiser", "classifier", "another task", "no test"],
+)
+def test_a_runs_own_metrics_are_the_last_rows(scores: dict[str, float], rows: list[list[str]] | None, tmp_path) -> None:
+    tables = score_tables(scores, data_card(), tmp_path / "predictions.npz", 2)
+    assert [table.rows for table in tables] == ([] if rows is None else [rows])
+
+
+def test_published_figures_stand_beside_scores_of_such_data_only() -> None:
+    published = PublishedCard("a paper", of={"data": "MadeUp", "least": 10, "classes": 2}, scores={"test/acc": 0.9})
+    assert is_published_data(published, data_card(classes=["no", "yes"]))
+    assert not is_published_data(published, data_card())
+    assert not is_published_data(published, data_card(classes=["no", "yes"], recordings={"train": 6, "test": 2}))
+    card = RunCard("1", "x", "done", data_card(), published=published, scores={"test/acc": 0.5})
+    assert "  test/acc: 0.9 published for other data or another split, 0.5 here" in run_facts(card)
+
+
+def test_an_evaluation_says_how_it_relates_to_the_run(tmp_path: Path) -> None:
+    card = RunCard("1", "x", "stopped", data_card(fingerprint="other", test_fingerprint="other"))
+    audit = Audit((Finding("identical audio", "flagged", "1 of 2"),))
+    text = evaluation_text(card, data_card(), WAVEFORM, audit, 1, tmp_path / "MadeUp-t")
+    for line in (
+        "Not a test: 1 of the 2 clips were used, at least in part, to train or validate the run.",
+        "The run is not finished (its state is stopped).",
+        "This is not the test set of the run: its own scores are not comparable with these.",
+    ):
+        assert line in text.splitlines()
+    assert "Audit" not in text
