@@ -38,10 +38,12 @@ def test_a_runs_own_metrics_are_the_last_rows(scores: dict[str, float], rows: li
 
 
 def test_published_figures_stand_beside_scores_of_such_data_only() -> None:
-    published = PublishedCard("a paper", of={"data": "MadeUp", "least": 10, "classes": 2}, scores={"test/acc": 0.9})
+    of = {"data": "MadeUp", "protocol": "speaker", "least": 10, "classes": 2}
+    published = PublishedCard("a paper", of=of, scores={"test/acc": 0.9})
     assert is_published_data(published, data_card(classes=["no", "yes"]))
-    assert not is_published_data(published, data_card())
-    assert not is_published_data(published, data_card(classes=["no", "yes"], recordings={"train": 6, "test": 2}))
+    others = ({"data": "Other"}, {"protocol": "random"}, {"classes": ["no"]}, {"recordings": {"train": 6, "test": 2}})
+    for other in others:
+        assert not is_published_data(published, data_card(**{"classes": ["no", "yes"], **other}))
     card = RunCard("1", "x", "done", data_card(), published=published, scores={"test/acc": 0.5})
     assert "  test/acc: 0.9 published for other data or another split, 0.5 here" in run_facts(card)
 

@@ -18,7 +18,6 @@ from speechml.data import SpeechCommands
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.errors import UserError
 from speechml.report.figures import alluvial_pairs
-from speechml.report.summary import is_published_data
 from speechml.storage import audio
 from speechml.tasks import Classifier
 
@@ -231,25 +230,6 @@ def test_a_bad_clip_is_one_sentence_and_exit_code_2(words: Path, workplace: Path
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "cccccccc_nohash_0.wav is empty" in done.stderr
     assert not list(workplace.rglob("card.json"))
-
-
-def test_published_figures_stand_beside_such_data_only() -> None:
-    published = {"of": {"data": "SpeechCommands", "protocol": "random", "classes": 3}}
-    published["of"]["least"] = 10
-    card = {
-        "data": "SpeechCommands",
-        "protocol": "random",
-        "classes": ["a", "b", "c"],
-        "recordings": {"train": 7, "test": 3},
-    }
-    assert is_published_data(published, card)
-    for other in (
-        {"data": "SpokenWords"},
-        {"protocol": "official"},
-        {"classes": ["a", "b"]},
-        {"recordings": {"test": 9}},
-    ):
-        assert not is_published_data(published, card | other)
 
 
 @pytest.mark.parametrize("mode", ["fdr", "limit", "overfit"])

@@ -39,6 +39,21 @@ class Cell(NamedTuple):
     value: Value
 
 
+class Row(NamedTuple):
+    """A row of the table, with the address of the run's page, if there is one."""
+
+    link: str
+    cells: list[Cell]
+
+
+class ComparisonTable(NamedTuple):
+    """A comparison in the page, or a sentence that says why there is none."""
+
+    header: list[str]
+    rows: list[list[str]]
+    sentences: list[str]
+
+
 @dataclass(frozen=True)
 class Entry:
     """A run as the page shows it.
@@ -145,14 +160,14 @@ def shown_scores(entries: Sequence[Entry]) -> list[str]:
     )
 
 
-def _row(entry: Entry, columns: Sequence[str], beside: Path) -> dict[str, object]:
+def _row(entry: Entry, columns: Sequence[str], beside: Path) -> Row:
     cells = [Cell(entry.folder.name, None), Cell(entry.state, None)]
     for value in map(entry.__getitem__, columns):
         text = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
         cells.append(Cell(text, "" if value is None else value))
     page = entry.folder / "report.html"
     place = Path(os.path.relpath(page.absolute(), beside.absolute())).as_posix()
-    return {"link": f"./{quote(place)}" if page.is_file() else "", "cells": cells}
+    return Row(f"./{quote(place)}" if page.is_file() else "", cells)
 
 
 def number_settings(entries: Sequence[Entry], keys: Sequence[str]) -> dict[str, int]:
@@ -163,7 +178,7 @@ def number_settings(entries: Sequence[Entry], keys: Sequence[str]) -> dict[str, 
     return numbers
 
 
-def comparison(entries: Sequence[Entry]) -> dict[str, Sequence[object]] | None:
+def comparison(entries: Sequence[Entry]) -> ComparisonTable | None:
     """Each setting against the first, or why there is no comparison; None where there is one run only."""
     tested = [entry for entry in entries if (entry.folder / "predictions.npz").is_file()]
     tested = [entry for entry in tested if entry.test_set == tested[0].test_set]
@@ -171,15 +186,15 @@ def comparison(entries: Sequence[Entry]) -> dict[str, Sequence[object]] | None:
         return None
     if len(tested) > MAX_COMPARED:
         why = f"No comparison of {len(tested)} runs: name the runs in speechml compare."
-        return {"header": [], "rows": [], "sentences": [why]}
+        return ComparisonTable([], [], [why])
     try:
-        found = compare_runs([entry.folder for entry in tested])
+        result = compare_runs([entry.folder for entry in tested])
     except UserError as error:
-        return {"header": [], "rows": [], "sentences": [f"No comparison: {error}."]}
-    header, rows = comparison_rows(found)
+        return ComparisonTable([], [], [f"No comparison: {error}."])
+    header, rows = comparison_rows(result)
     others = [entry.folder.name for entry in entries if entry not in tested]
     omitted = [f"Left out, for another test set or none: {', '.join(others)}."] if others else []
-    return {"header": header, "rows": rows, "sentences": [*comparison_sentences(found), *omitted]}
+    return ComparisonTable(header, rows, [*comparison_sentences(result), *omitted])
 
 
 def curves(entries: Sequence[Entry], keys: Sequence[str], colours: dict[str, int]) -> list[Picture]:
