@@ -108,6 +108,13 @@ def command(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(words, code, *said)
 
 
+def succeed(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """As `command`, which must end with exit code 0."""
+    done = command(*words, **options)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """One headless Chromium for all tests of a process; `browser.opened` opens pages in it."""
@@ -213,7 +220,7 @@ def make_features(
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa: ARG001
+def finished_runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa: ARG001
     """A folder with two runs that are done, a denoiser and a classifier; not to be changed."""
     from speechml.engine.train import launch
 
@@ -225,11 +232,11 @@ def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa
 
 
 @pytest.fixture
-def runs(made: Path, workplace: Path) -> Path:
-    """A copy of `made`, to be spoilt; its cards have no checksums, so that each other check is seen by itself."""
-    shutil.copytree(made, workplace / "runs")
+def runs(finished_runs: Path, workplace: Path) -> Path:
+    """A copy of `finished_runs`, to be spoilt; its cards have no checksums, so that each other check is seen by itself."""
+    shutil.copytree(finished_runs, workplace / "runs")
     for card in workplace.glob("runs/*/*/card.json"):
-        write_card(card.parent, {k: v for k, v in (read_card(card.parent) or {}).items() if k != "files"})
+        write_card(card.parent, {k: v for k, v in read_card(card.parent).items() if k != "files"})
     return workplace / "runs"
 
 
@@ -238,10 +245,9 @@ def run_of(runs: Path, experiment: str = "lab2a_fir") -> Path:
     return next((runs / experiment).iterdir())
 
 
-def read_card(run: Path) -> dict[str, Any] | None:
-    """What card.json holds, as other programs read it; None where there is none."""
-    path = run / "card.json"
-    return json.loads(path.read_text()) if path.exists() else None
+def read_card(run: Path) -> dict[str, Any]:
+    """What card.json holds, as other programs read it."""
+    return dict(json.loads((run / "card.json").read_text()))
 
 
 def write_card(run: Path, content: dict[str, Any]) -> None:
@@ -256,9 +262,9 @@ SMALL_CARD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def change(run: Path, **keys: Any) -> None:
+def edit_card(run: Path, **keys: Any) -> None:
     """Write other values into the card of a run."""
-    write_card(run, {**(read_card(run) or {}), **keys})
+    write_card(run, {**read_card(run), **keys})
 
 
 def speechml(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

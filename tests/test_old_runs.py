@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import command, speechml
+from conftest import read_card, speechml, succeed
 
 KEPT = Path(__file__).parent / "fixtures" / "runs"
 FIR, MIMO, STFT, WORDS, GENRE = (
@@ -34,11 +34,6 @@ def old(workplace: Path) -> Path:
     return workplace / "runs"
 
 
-def card_of(run: Path) -> dict[str, Any]:
-    card: dict[str, Any] = json.loads((run / "card.json").read_text())
-    return card
-
-
 def weights_then(name: str, which: str) -> dict[str, torch.Tensor]:
     """The weights, last or best, that the old code reached when it went on."""
     start = f"{name[-10:]}/{which}/"
@@ -48,8 +43,7 @@ def weights_then(name: str, which: str) -> dict[str, torch.Tensor]:
 
 def launched_again(run: Path) -> str:
     """What the command in a run's card prints now."""
-    done = command(*shlex.split(card_of(run)["command"]))
-    assert done.returncode == 0, done.stderr
+    done = succeed(*shlex.split(read_card(run)["command"]))
     return done.stdout
 
 
@@ -63,7 +57,7 @@ def test_they_are_listed_with_their_states(old: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", [*DONE, STOPPED, KILLED])
 def test_they_are_shown(name: str, old: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     assert speechml(monkeypatch, "runs", "show", str(old / name)) == 0
-    assert card_of(old / name)["command"] in capsys.readouterr().out
+    assert read_card(old / name)["command"] in capsys.readouterr().out
 
 
 def test_the_finished_ones_verify(old: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -82,7 +76,7 @@ def test_damage_is_found_in_them(old: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(("name", "step"), [(STOPPED, 13), (KILLED, 15)])
 def test_they_resume_to_the_weights_that_the_old_code_reached(name: str, step: int, old: Path) -> None:
     said = launched_again(old / name)
-    card = card_of(old / name)
+    card = read_card(old / name)
     assert f"after step {step}" in said
     assert card["state"] == "done"
     same_machine = card["hardware"]["processor"] == RESUMED["processor"]  # another one may round otherwise
@@ -127,11 +121,10 @@ def test_they_are_reported(place: str, old: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("name", [FIR, WORDS])
 def test_they_are_evaluated_again_to_the_same_scores(name: str, old: Path) -> None:
-    done = command("speechml-evaluate", f"run=runs/{name}", "threads=1")
-    assert done.returncode == 0, done.stderr
+    succeed("speechml-evaluate", f"run=runs/{name}", "threads=1")
     (written,) = (old / name / "evaluations").glob("*.json")
     scores = json.loads(written.read_text())["scores"]
-    then = card_of(old / name)["scores"]
+    then = read_card(old / name)["scores"]
     assert {key: scores[key] for key in then if key.startswith("test/")} == pytest.approx(
         {key: value for key, value in then.items() if key.startswith("test/")}, rel=1e-5
     )
@@ -157,8 +150,7 @@ def test_the_sweep_is_done(old: Path, monkeypatch: pytest.MonkeyPatch, capsys: A
     assert speechml(monkeypatch, "sweep", "status", GRID) == 0
     assert "2 runs: 2 done" in capsys.readouterr().out
     cards = {path: path.read_bytes() for path in old.glob("genre_mlp/*/card.json")}
-    done = command(*shlex.split(json.loads((old.parent / GRID / "sweep.json").read_text())["command"]))
-    assert done.returncode == 0, done.stderr
+    succeed(*shlex.split(json.loads((old.parent / GRID / "sweep.json").read_text())["command"]))
     assert {path: path.read_bytes() for path in old.glob("genre_mlp/*/card.json")} == cards
     assert sorted(old.glob(".sweeps/genre_mlp/*")) == sorted(old.parent / place for place in (GRID, SEARCH))
 
@@ -168,8 +160,7 @@ def test_the_search_goes_on(old: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "3 done" in capsys.readouterr().out
     search = json.loads((old.parent / SEARCH / "sweep.json").read_text())
     words = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.figures=false"]
-    done = command("speechml-train", "-m", *words, *search["fixed"], "optimizer.lr=tag(log, interval(0.001, 0.1))")
-    assert done.returncode == 0, done.stderr
+    succeed("speechml-train", "-m", *words, *search["fixed"], "optimizer.lr=tag(log, interval(0.001, 0.1))")
     trials = json.loads((old.parent / SEARCH / "sweep.json").read_text())["trials"]
     assert trials[:3] == search["trials"]
     fourth = RESUMED["trial"]

@@ -24,7 +24,7 @@ def main(words: list[str]) -> int:
             return _serve(int(results))
         case ["rank", parent, folder, *checkpoint]:
             end_with(int(parent))
-            from speechml.engine.ranks import train_rank
+            from speechml.engine.cluster import train_rank
 
             return train_rank(Path(folder), *map(Path, checkpoint))
         case ["slurm", file]:

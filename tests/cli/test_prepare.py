@@ -91,7 +91,6 @@ def test_a_run_of_prepared_data_builds_nothing(
     monkeypatch.setattr(files, "lock_file", lambda *_: pytest.fail("something is to be built"))
     card = read_card(train(*SHORT, *words))
     assert contents(own) == before
-    assert card is not None
     assert f"fingerprint  {card['data']['fingerprint']}" in told
     assert ", ".join(f"{part} {card['data']['recordings'][part]}" for part in SPLITS) in told
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, command
-from speechml.engine.cluster import RankInfo, check_rank_counts, rank_info
+from speechml.engine.distributed import RankInfo, check_rank_counts, rank_info
 from speechml.errors import UserError
 from stress_resume import differences
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import TINY, command, read_card
+from conftest import TINY, command, read_card, succeed
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.engine.process import prepare
 from speechml.errors import UserError
@@ -70,8 +70,7 @@ def gone(numbers: list[int], within_s: float = 15) -> bool:
 
 def test_two_ranks_stop_at_one_step_and_go_on_as_if_they_had_not(workplace: Path) -> None:
     words = ("trainer.max_epochs=30",)
-    done = command("speechml-train", *TWO, *words, "paths.runs=whole")
-    assert done.returncode == 0, done.stderr
+    succeed("speechml-train", *TWO, *words, "paths.runs=whole")
     process, folder, others = training(workplace, *words)
     process.send_signal(signal.SIGTERM)  # to one of them
     _, told = process.communicate(timeout=60)
@@ -79,7 +78,6 @@ def test_two_ranks_stop_at_one_step_and_go_on_as_if_they_had_not(workplace: Path
     assert "Traceback" not in told
     assert gone(others)
     card = read_card(folder)
-    assert card is not None
     assert card["state"] == "stopped"
     assert 0 < read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"] < 240
     again = command("speechml-train", *TWO, *words)
@@ -139,7 +137,6 @@ def test_no_rank_outlives_another_that_was_killed_and_the_run_goes_on(victim: st
     assert process.returncode != 0
     assert gone([process.pid, *others])
     card = read_card(folder)
-    assert card is not None
     assert card["state"] == ("running" if victim == "rank 0" else "failed"), told
     again = command("speechml-train", *TWO, "trainer.max_epochs=30", "checkpoint.every_n_steps=5")
     assert again.returncode == 0, again.stderr
@@ -184,8 +181,7 @@ def test_ranks_with_different_configs_are_stopped_before_the_first_step(
 def test_every_launcher_gives_each_run_of_two_ranks_its_own_folder_and_config(
     launcher: tuple[str, ...], workplace: Path
 ) -> None:
-    done = command("speechml-train", "-m", *TWO, "trainer.max_epochs=1", *launcher, env=os.environ)
-    assert done.returncode == 0, done.stderr
+    succeed("speechml-train", "-m", *TWO, "trainer.max_epochs=1", *launcher, env=os.environ)
     rates = set()
     for path in workplace.glob("runs/lab2b_mimo_cnn/*/card.json"):
         card = json.loads(path.read_text())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY, command, composed, make_words
+from conftest import TINY, composed, make_words, succeed
 from speechml.config.compose import resolve_config
 from speechml.engine.lr_finder import HIGHEST, LOWEST, find_rate, random_state_kept, steepest_fall
 from speechml.engine.parts import build_data, build_parts
@@ -54,8 +54,7 @@ def test_the_suggestion_is_where_the_loss_falls_fastest() -> None:
 def test_one_override_plots_the_curve_and_prints_the_override_to_paste(workplace: Path) -> None:
     make_words(workplace / "words", speakers=12)
     light = ("data.batch_size=8", "trainer.precision=32")
-    done = command("speechml-train", "experiment=words_tuned", *WORDS, *light, "find_lr=true")
-    assert done.returncode == 0, done.stderr
+    done = succeed("speechml-train", "experiment=words_tuned", *WORDS, *light, "find_lr=true")
     assert "\n  optimizer.lr=" in done.stdout
     folder = next((workplace / "runs" / ".lr_finder" / "words_tuned").iterdir())
     assert {p.name for p in folder.iterdir()} == {"lr_finder.png", "lr_finder.csv"}

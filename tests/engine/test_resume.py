@@ -32,7 +32,6 @@ def test_a_signal_at_any_step_saves_stops_with_code_75_and_the_same_command_goes
         assert [signal.getsignal(number) for number in SIGNALS] == before
         run = next(Path(f"stopped{step}").glob("*/*"))
         card = read_card(run)
-        assert card is not None
         assert card["state"] == "stopped"
         where = f"after step {step}" if step < 20 else "when its training was over"
         assert card["stopped"] == f"stopped by {asked.name} {where}"
@@ -111,7 +110,6 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_is_taken(capsys:
     run = next(Path("cut").glob("*/*"))
     last, previous = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "previous.ckpt"
     card, content, before = read_card(run), last.read_bytes(), previous.read_bytes()
-    assert card is not None
     for cut in (0, 1, 2000, len(content) // 2, len(content) - 100, len(content) - 1):
         last.write_bytes(content[:cut])
         previous.write_bytes(before)

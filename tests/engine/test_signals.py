@@ -37,7 +37,6 @@ def test_asked_twice_by_hand_a_run_stops_within_the_step() -> None:
         run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")
     run = next(Path("stopped").glob("*/*"))
     card = read_card(run)
-    assert card is not None
     assert card["state"] == "stopped"
     assert steps_of(run) == 8
     assert differences(whole, run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")) == []
@@ -113,5 +112,4 @@ def test_weights_that_are_no_longer_finite_end_the_run_in_a_sentence_and_are_not
     kept = read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
     assert all(bool(torch.isfinite(weight).all()) for weight in kept.values())
     card = read_card(run)
-    assert card is not None
     assert card["state"] == "failed"

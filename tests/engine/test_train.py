@@ -12,7 +12,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import TINY, command, composed, read_card, write_card
+from conftest import TINY, composed, read_card, succeed, write_card
 from speechml.errors import UserError
 from speechml.runs.folder import lock
 from speechml.runs.identity import run_id
@@ -97,8 +97,7 @@ def test_the_id_counts_what_changes_numbers_and_nothing_else(workplace: Path, mo
 
 
 def test_the_id_is_the_same_alone_and_in_a_sweep(workplace: Path) -> None:
-    done = command("speechml-train", "-m", *FAST, "optimizer.lr=0.001,0.002")
-    assert done.returncode == 0, done.stderr
+    succeed("speechml-train", "-m", *FAST, "optimizer.lr=0.001,0.002")
     found = {p.parent.name for p in (workplace / "runs" / "lab2a_fir").glob("*/card.json")}
     assert found == {run_id(composed("train", *FAST, f"optimizer.lr={lr}")) for lr in (0.001, 0.002)}
     assert {p.name for p in (workplace / "runs" / "lab2a_fir").iterdir()} == found
@@ -135,7 +134,6 @@ def test_a_done_run_is_not_trained_again_and_says_so(
 def test_a_run_of_another_code_version_is_told(train: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = train(*FAST)
     card = read_card(folder)
-    assert card is not None
     card["code"]["commit"] = "0" * 40
     write_card(folder, card)
     train(*FAST)
@@ -175,7 +173,6 @@ def test_a_stopped_run_ends_as_the_one_that_was_not(
         train(*config, "redo=true")
     folder = next((Path("runs") / "lab2b_mimo_cnn").iterdir())
     card = read_card(folder)
-    assert card is not None
     assert card["state"] == "failed"
     assert card["error"].startswith("Interrupted")
     monkeypatch.setattr(WaveformDenoiser, "training_step", step)
@@ -189,7 +186,6 @@ def test_a_stopped_run_ends_as_the_one_that_was_not(
 def test_other_data_are_noticed_before_a_resume(state: str, train: Callable[..., Path]) -> None:
     folder = train(*FAST)
     card = read_card(folder)
-    assert card is not None
     write_card(folder, {**card, "state": state, "data": {**card["data"], "fingerprint": "of other data"}})
     with pytest.raises(UserError, match="was made from other recordings"):
         train(*FAST)
@@ -199,7 +195,6 @@ def test_a_checkpoint_of_another_model_is_refused_at_a_resume(train: Callable[..
     folder = train(*FAST)
     other = train(*FAST, "model.net.taps=9")
     card = read_card(folder)
-    assert card is not None
     write_card(folder, {**card, "state": "stopped"})
     (folder / "checkpoints" / "last.ckpt").write_bytes((other / "checkpoints" / "last.ckpt").read_bytes())
     with pytest.raises(UserError, match=r"last\.ckpt is a checkpoint of another model: weight net\.taps has shape"):

@@ -171,7 +171,6 @@ def test_a_folder_that_is_no_run_is_one_sentence(workplace: Path) -> None:
 def test_scoring_again_gives_the_scores_of_the_run(run: Path) -> None:
     scores = evaluate(composed("evaluate", f"run={run}"))
     card = read_card(run)
-    assert card is not None
     for name, value in scores.items():
         assert value == pytest.approx(card["scores"][name], rel=1e-9), name
     assert len(list((run / "evaluations").glob("*.json"))) == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import change, read_card, run_of, speechml, write_card
+from conftest import edit_card, read_card, run_of, speechml, write_card
 from speechml.engine.checkpoint import AtomicIO
 from speechml.inference.verify import verified
 from speechml.runs.catalogue import checksums, runs_below
@@ -14,7 +14,7 @@ from speechml.runs.catalogue import checksums, runs_below
 
 def test_runs_that_are_whole_are_ok(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     for run in runs_below(runs):
-        change(run, files=checksums(run))
+        edit_card(run, files=checksums(run))
         assert verified(run).problems == []
     assert speechml(monkeypatch, "runs", "verify", str(runs), str(run_of(runs))) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2 runs: 2 ok, 0 with problems"
@@ -36,7 +36,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_found_without_a_checksum_in_the_card(p
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "predictions.npz", "checkpoints/last.ckpt"])
 def test_any_file_that_has_changed_or_is_missing_is_named(name: str, runs: Path) -> None:
     run = run_of(runs)
-    change(run, files=checksums(run))
+    edit_card(run, files=checksums(run))
     with (run / name).open("ab") as file:
         file.write(b"\n")
     assert f"{name} has changed" in verified(run).problems
@@ -85,17 +85,17 @@ def test_predictions_that_do_not_give_the_scores_are_found(experiment: str, colu
 
 def test_a_score_that_was_written_into_the_card_is_found(runs: Path) -> None:
     run = run_of(runs, "genre_mlp")
-    scores = (read_card(run) or {})["scores"]
-    change(run, scores={**scores, "test/acc": scores["test/acc"] + 0.01})
+    scores = read_card(run)["scores"]
+    edit_card(run, scores={**scores, "test/acc": scores["test/acc"] + 0.01})
     assert "test/acc" in verified(run).problems[0]
-    change(run, scores={**scores, "test/auc": 1.0})
+    edit_card(run, scores={**scores, "test/auc": 1.0})
     assert verified(run).problems == ["test/auc of the card cannot be computed from predictions.npz"]
 
 
 def test_the_parts_of_a_long_recording_are_scored_again_by_their_names(runs: Path) -> None:
     """As RecordingPair leaves it: no part is called test, and the rows are called as their parts."""
     run = run_of(runs)
-    card = read_card(run) or {}
+    card = read_card(run)
     with np.load(run / "predictions.npz") as file:
         columns = {name: values[:2] for name, values in file.items()}
     np.savez(run / "predictions.npz", **{**columns, "name": np.array(["train", "heldout"])})
@@ -151,7 +151,7 @@ def test_a_run_that_is_not_done_is_checked_as_far_as_it_goes(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     run = run_of(runs)
-    change(run, state="stopped", scores={})
+    edit_card(run, state="stopped", scores={})
     for name in ("predictions.npz", "scores.txt", "checkpoints/best.ckpt"):
         (run / name).unlink()
     assert speechml(monkeypatch, "runs", "verify", str(run)) == 0

@@ -18,9 +18,9 @@ from conftest import (
 )
 
 
-def test_a_run_keeps_its_audit_and_shows_it_beside_its_scores(made: Path) -> None:
-    good, bad = (run_of(made, name) for name in ("lab2a_fir", "genre_mlp"))
-    cards = [read_card(run) or {} for run in (good, bad)]
+def test_a_run_keeps_its_audit_and_shows_it_beside_its_scores(finished_runs: Path) -> None:
+    good, bad = (run_of(finished_runs, name) for name in ("lab2a_fir", "genre_mlp"))
+    cards = [read_card(run) for run in (good, bad)]
     assert [card["audit"]["verdict"] for card in cards] == ["passes", "flagged"]
     assert "Audit: passes (speakers, noise, identical audio, statistics checked)." in (good / "scores.txt").read_text()
     flagged = [f for f in cards[1]["audit"]["findings"] if f["state"] == "flagged"]
@@ -38,7 +38,7 @@ def test_a_run_of_before_the_audit_is_shown_checked_and_scored_as_ever(
     from speechml.storage.files import write_json
 
     run = run_of(runs)
-    write_json(run / "card.json", {k: v for k, v in (read_card(run) or {}).items() if k != "audit"})
+    write_json(run / "card.json", {k: v for k, v in read_card(run).items() if k != "audit"})
     for words in (["runs", "show", str(run)], ["runs", "list", str(runs)], ["runs", "verify", str(run)]):
         assert speechml(monkeypatch, *words) == 0
     assert "Audit" not in capsys.readouterr().out

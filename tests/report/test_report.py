@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from browser import opened
-from conftest import TINY, change, make_words, run_of, speechml, tone
+from conftest import TINY, edit_card, make_words, run_of, speechml, tone
 from made_up import make_run
 from speechml.errors import UserError
 from speechml.report import media
@@ -136,7 +136,7 @@ def test_the_page_of_a_sweep_sorts_plots_and_compares(workplace: Path, browser: 
 def test_names_from_a_stranger_stay_text(runs: Path, browser: Any) -> None:
     run = run_of(runs)
     evil = "</script><script>document.title='taken'</script><img src=http://example.org/x onerror=alert(1)>"
-    change(run, overrides=[evil], command=evil, published={"source": evil, "scores": {}})
+    edit_card(run, overrides=[evil], command=evil, published={"source": evil, "scores": {}})
     index = [{"file": file.path.name, "name": evil, "version": file.version} for file in media.list_audio(run)]
     (run / "audio" / "index.json").write_text(
         json.dumps([*index, {"file": "../../card.json", "name": evil, "version": "clean"}])
@@ -203,10 +203,10 @@ def test_what_has_no_page_is_one_sentence(runs: Path, workplace: Path, monkeypat
         assert told in capsys.readouterr().err
     assert speechml(monkeypatch, "report", str(run), "-o", str(workplace / "empty")) == 2
     assert "is a folder" in capsys.readouterr().err
-    change(run, state="stopped")
+    edit_card(run, state="stopped")
     assert speechml(monkeypatch, "report", str(run)) == 2
     assert "not done but stopped" in capsys.readouterr().err
-    change(run, state="done", data=None)
+    edit_card(run, state="done", data=None)
     assert speechml(monkeypatch, "report", str(run)) == 2
     assert re.fullmatch(r"error: .*card\.json is damaged .*\n", capsys.readouterr().err)
 

@@ -108,12 +108,11 @@ def test_bad_input_is_one_sentence(workplace: Path, monkeypatch, capsys) -> None
     assert not (workplace / "runs").exists()
 
 
-def test_what_is_kept_of_a_card_names_no_place(made: Path) -> None:
-    for folder in made.glob("*/*"):
+def test_what_is_kept_of_a_card_names_no_place(finished_runs: Path) -> None:
+    for folder in finished_runs.glob("*/*"):
         card = load_card(folder)
-        assert card is not None
         kept = json.dumps(public_card(card))
-        assert str(made.parent) not in kept
+        assert str(finished_runs.parent) not in kept
         assert card.hardware["host"] not in kept
         again = RunCard.from_json({"state": "done", **json.loads(kept)}, "card")
         assert figure_rows(card.experiment, card.published, [again])[0].row[0] == card.experiment

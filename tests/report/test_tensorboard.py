@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from browser import opened, until
-from conftest import TINY, change, composed, read_card, run_of, speechml
+from conftest import TINY, composed, edit_card, read_card, run_of, speechml
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.engine.train import launch
 from speechml.errors import UserError
@@ -107,7 +107,7 @@ def rows(page: Page) -> list[list[str]]:
 
 def scores_of(place: Path, name: str = "test/snr_db") -> dict[str, float]:
     """The score of each run in its card, by the name that it is to be shown under."""
-    cards = [read_card(path.parent) or {} for path in place.glob("runs/lab2a_fir/*/card.json")]
+    cards = [read_card(path.parent) for path in place.glob("runs/lab2a_fir/*/card.json")]
     given = [dict(word.split("=") for word in card["overrides"]) for card in cards]
     return {
         f"lr={words['optimizer.lr']} seed={words['seed']}": card["scores"][name]
@@ -248,11 +248,11 @@ def test_runs_and_files_that_begin_meanwhile_are_linked_under_names_that_stay(pl
     assert (tmp_path / "links" / "lab2a_fir" / further.name).is_symlink()
 
 
-def test_names_say_what_differs_and_nothing_else(place: Path, made: Path) -> None:
+def test_names_say_what_differs_and_nothing_else(place: Path, finished_runs: Path) -> None:
     runs = [path.parent for path in sorted(place.glob("runs/lab2a_fir/*/card.json"))]
     assert set(label_runs(runs)) == set(NAMES)
     assert set(label_runs(runs[:1])) == {"lab2a_fir"}
-    genre = next(path.parent for path in made.glob("genre_mlp/*/card.json"))
+    genre = next(path.parent for path in finished_runs.glob("genre_mlp/*/card.json"))
     mixed = label_runs([*runs, genre])
     assert set(mixed) == {f"lab2a_fir/{name}" for name in NAMES} | {"genre_mlp"}
     rate = composed("train", "experiment=genre_mlp", "data.root=x").optimizer.lr
@@ -272,11 +272,11 @@ def test_overrides_that_change_no_number_are_in_no_name() -> None:
 def test_a_strangers_card_makes_no_folder_elsewhere_and_keeps_no_other_run_from_being_shown(
     runs: Path, tmp_path: Path
 ) -> None:
-    change(run_of(runs), experiment="../../up")
+    edit_card(run_of(runs), experiment="../../up")
     for number, damage in enumerate(({"headlines": 5}, {"scores": 5}, {"scores": {"test/snr_db": "x"}})):
         copy = runs / "lab2a_fir" / f"copy{number}"
         shutil.copytree(run_of(runs, "genre_mlp"), copy)
-        change(copy, **damage)
+        edit_card(copy, **damage)
     found = label_runs(sorted(runs.glob("*/*")))
     assert len(found) == 2
     tensorboard.RunLinks(tmp_path / "shown" / "runs").update(sorted(runs.glob("*/*")))

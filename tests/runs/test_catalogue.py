@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import change, command, read_card, run_of, speechml, write_card
+from conftest import command, edit_card, read_card, run_of, speechml, write_card
 from speechml.errors import FolderBusy, UserError
 from speechml.inference.verify import verified
 from speechml.runs.catalogue import checksums, format_list, make_entry, remove, runs_below
@@ -26,7 +27,7 @@ def test_every_run_is_listed_with_its_score_and_hidden_folders_are_not(runs: Pat
     assert [line["score_name"] for line in lines] == ["test/acc", "test/snr_db"]
     for line in lines:
         run = runs / line["experiment"] / line["id"]
-        assert line["score"] == (read_card(run) or {})["scores"][line["score_name"]]
+        assert line["score"] == read_card(run)["scores"][line["score_name"]]
         assert (line["state"], line["epochs"]) == ("done", 2)
     assert list(csv.DictReader(io.StringIO(format_list(runs, None, "csv"))))[1]["score_name"] == "test/snr_db"
     text = format_list(runs, None, "table")
@@ -36,7 +37,7 @@ def test_every_run_is_listed_with_its_score_and_hidden_folders_are_not(runs: Pat
 
 def test_a_run_that_nobody_trains_any_more_is_cut_off(runs: Path) -> None:
     run = run_of(runs)
-    change(run, state="running")
+    edit_card(run, state="running")
     assert make_entry(run).state == "cut off"
     with lock(run):
         assert make_entry(run).state == "running"
@@ -67,9 +68,10 @@ def test_a_thousand_runs_are_listed_in_two_seconds_without_torch(runs: Path, wor
     heavy = (
         "import atexit, sys; atexit.register(lambda: print({'torch', 'numpy'} & set(sys.modules), file=sys.stderr)); "
     )
-    begin = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", heavy + program], capture_output=True, text=True, check=True)
-    assert time.monotonic() - begin < 2
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)  # of the processor, whatever else the machine does
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
     assert done.stdout.count("\n") == 1002
     assert done.stderr.strip() == "set()"
 
@@ -98,7 +100,7 @@ def test_show_tells_the_scores_the_files_and_what_to_do_next(
     said = capsys.readouterr().out
     for part in ("SNR (dB)", "checkpoints/last.ckpt", "Data: SpokenPairs", f"Next: speechml denoise {run}"):
         assert part in said
-    change(run, state="stopped", scores={}, overrides=["experiment=lab2a_fir", "model.net.taps=[1, 2]", "redo=true"])
+    edit_card(run, state="stopped", scores={}, overrides=["experiment=lab2a_fir", "model.net.taps=[1, 2]", "redo=true"])
     assert speechml(monkeypatch, "runs", "show", str(run)) == 0
     said = capsys.readouterr().out
     assert "Next: speechml-train experiment=lab2a_fir 'model.net.taps=[1, 2]'    goes on with it" in said

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import SMALL_CARD, TINY, command, read_card, write_card
+from conftest import SMALL_CARD, TINY, command, read_card, succeed, write_card
 from speechml.runs.folder import lock
 
 FIR = ("experiment=lab2a_fir", "trainer.max_epochs=1", "callbacks.figures=null", "callbacks.listening=null", *TINY)
@@ -97,15 +97,15 @@ def test_a_run_that_somebody_trains_is_left_to_them(workplace: Path) -> None:
 
 
 def test_status_tells_of_unequal_data_damage_and_what_has_not_begun(runs: Path) -> None:
-    from conftest import change, run_of
+    from conftest import edit_card, run_of
     from speechml.sweep.watch import status_report
 
     one = run_of(runs)
     other = one.with_name("other")
     other.mkdir()
-    card = read_card(one) or {}
+    card = read_card(one)
     (other / "card.json").write_text(json.dumps({**card, "data": {**card["data"], "fingerprint": "changed"}}))
-    change(one, state="stopped", stopped="stopped by SIGTERM after step 3")
+    edit_card(one, state="stopped", stopped="stopped by SIGTERM after step 3")
     torn = one.with_name("torn")
     torn.mkdir()
     (torn / "card.json").write_text("{")
@@ -148,5 +148,4 @@ def test_a_damaged_record_of_a_sweep_is_one_sentence(
 def test_evaluations_are_swept_as_well(runs: Path) -> None:
     from conftest import run_of
 
-    done = command("speechml-evaluate", "-m", f"run={run_of(runs)}", "seed=0,1")
-    assert done.returncode == 0, done.stderr
+    succeed("speechml-evaluate", "-m", f"run={run_of(runs)}", "seed=0,1")

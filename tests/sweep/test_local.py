@@ -28,7 +28,7 @@ def holders(workplace: Path) -> dict[Path, int]:
     found = {}
     for table in workplace.glob("runs/lab2b_mimo_cnn/*/metrics.csv"):
         words = (table.parent / ".lock").read_text().split()
-        if table.read_text().count("\n") > 1 and (read_card(table.parent) or {}).get("state") == "running":
+        if table.read_text().count("\n") > 1 and read_card(table.parent).get("state") == "running":
             found[table.parent] = int(words[1])
     return found
 
@@ -59,9 +59,7 @@ def test_a_process_that_dies_fails_its_run_alone(workplace: Path) -> None:
     assert "1 of the runs failed" in told
     assert "its process died (killed by signal 9)" in told
     assert "Traceback" not in told
-    states = {
-        folder: (read_card(folder) or {})["state"] for folder in (workplace / "runs" / "lab2b_mimo_cnn").iterdir()
-    }
+    states = {folder: read_card(folder)["state"] for folder in (workplace / "runs" / "lab2b_mimo_cnn").iterdir()}
     assert sorted(states.values()) == ["done", "done", "running"]
     assert states[victim] == "running"
     assert "3 runs: 2 done, 1 cut off" in out
@@ -78,7 +76,7 @@ def test_runs_that_are_stopped_together_go_on_as_if_they_had_not_been(workplace:
     _, told = client.communicate(timeout=60)
     assert client.returncode == 75, told
     assert "Traceback" not in told
-    assert {(read_card(folder) or {})["state"] for folder in found} == {"stopped"}
+    assert {read_card(folder)["state"] for folder in found} == {"stopped"}
     again = command("speechml-train", "-m", *RUN, *SIDE, *words)
     assert again.returncode == 0, again.stderr
     assert "2 to go on with" in again.stderr

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from conftest import command, make_features
+from conftest import command, make_features, succeed
 
 SHORT = (
     "experiment=genre_mlp", "data.root=x.npz", "trainer.max_epochs=2", "objective=val/acc", "hydra/sweeper=optuna",
@@ -251,8 +251,7 @@ def test_what_a_search_file_sets_besides_stands_in_the_command_that_repeats_the_
         "  columns: [rms_db, crest_db]\n  log: null\nhydra:\n  sweeper:\n    n_trials: 1\n    params:\n      seed: range(3)\n"
     )
     monkeypatch.setenv("SPEECHML_CONF", "mine")
-    done = command("speechml-train", "-m", "experiment=genre_mlp", "data.root=x.npz", "hparams_search=own")
-    assert done.returncode == 0, done.stderr
+    succeed("speechml-train", "-m", "experiment=genre_mlp", "data.root=x.npz", "hparams_search=own")
     best = record(workplace)["best"]
     assert not any("hparams_search" in word for word in best["overrides"])
     again = command("speechml-train", *best["overrides"])

@@ -39,7 +39,6 @@ def words(workplace: Path) -> Path:
 def test_a_run_leaves_scores_figures_and_predictions(train: Callable[..., Path], words: Path) -> None:
     folder = train(*QUICK, f"data.root={words}")
     card = read_card(folder)
-    assert card is not None
     scores = card["scores"]
     for name in ("val/acc", "test/acc", "test/macro_f1", "test/loss", "test/recall_high", "train/loss"):
         assert np.isfinite(scores[name])
@@ -77,7 +76,6 @@ def test_the_clips_of_mistakes_are_those_of_their_items(train: Callable[..., Pat
 def test_a_run_learns_and_its_model_is_loaded_whole(train: Callable[..., Path], words: Path) -> None:
     folder = train(*QUICK, f"data.root={words}", "trainer.max_epochs=25")
     card = read_card(folder)
-    assert card is not None
     assert card["scores"]["test/acc"] > 0.9
     model = speechml.load(folder)
     assert model.classes == ["high", "low", "middle"]
@@ -97,7 +95,6 @@ def test_the_schedule_follows_the_epochs_and_early_stopping_ends_a_run(train: Ca
     folder = train(*QUICK, f"data.root={words}", "trainer.max_epochs=4")
     state = read_checkpoint(folder / "checkpoints" / "last.ckpt")["lr_schedulers"][0]
     card = read_card(folder)
-    assert card is not None
     assert state["total_steps"] == 4 * -(-card["data"]["recordings"]["train"] // 16)
     assert state["last_epoch"] == state["total_steps"]  # the schedule has ended
 
@@ -133,7 +130,6 @@ def test_a_run_is_scored_again_on_its_own_and_on_other_words(
 
     folder = train(*QUICK, f"data.root={words}")
     card = read_card(folder)
-    assert card is not None
     again = evaluate(composed("evaluate", f"run={folder}"))
     assert again["test/acc"] == card["scores"]["test/acc"]
     make_words(workplace / "others", words=("high", "low", "middle"), takes=2)
@@ -165,7 +161,6 @@ def test_two_processes_score_every_clip_once(train: Callable[..., Path], words: 
     )
     found = np.load(folder / "predictions.npz")
     card = read_card(folder)
-    assert card is not None
     assert len(set(found["name"])) == len(found["name"]) == card["data"]["recordings"]["test"]
 
 

@@ -43,7 +43,6 @@ def test_a_run_scores_training_and_held_out_part_apart(
     course_folder(workplace / "course", seconds=12.0)
     folder = train("experiment=hw2_cnn2d", "data=recording_pair", "data.root=course", *SMALL, *extra)
     card = read_card(folder)
-    assert card is not None
     for part in ("train", "heldout"):
         for name in (
             "snr_db",
@@ -138,7 +137,6 @@ def test_the_training_loss_is_not_replaced_by_that_of_the_test(train: Callable[.
     course_folder(workplace / "course", seconds=8.0)
     folder = train("experiment=hw2_cnn1d", "data.root=course", "trainer.max_epochs=2")
     card = read_card(folder)
-    assert card is not None
     with (folder / "metrics.csv").open() as file:
         assert card["scores"]["train/loss"] == pytest.approx(float(list(csv.DictReader(file))[-1]["train/loss"]))
     assert not [name for name in card["scores"] if name.startswith(("val/", "test/"))]  # its validation is trained on
@@ -182,7 +180,6 @@ def test_scores_of_the_run_are_those_of_the_network_that_is_kept(train: Callable
     course_folder(workplace / "course", seconds=8.0)
     folder = train("experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=1", "model.passes=1")
     card = read_card(folder)
-    assert card is not None
     assert evaluate(composed("evaluate", f"run={folder}"))["heldout/snr_db"] == pytest.approx(
         card["scores"]["heldout/snr_db"], rel=1e-9
     )
@@ -206,7 +203,6 @@ def test_silent_recordings_end_without_a_score_and_without_an_error(
     for name in ("train_clean_male", "train_dirty_male") if silent == "both" else (silent,):
         audio.save(root / f"{name}.wav", 0 * tone(8.0), 16000)
     card = read_card(train("experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=1", "model.passes=1"))
-    assert card is not None
     assert card["state"] == "done"
     assert card["scores"]["heldout/undefined"] == 1
 
@@ -217,7 +213,6 @@ def test_other_pairs_are_one_override_away(train: Callable[..., Path], workplace
     for experiment in ("hw2_cnn1d", "hw2_cnn2d_tuned"):
         folder = train(f"experiment={experiment}", "data=wav_pairs", "data.root=pairs", "trainer.max_epochs=1")
         card = read_card(folder)
-        assert card is not None
         assert "test/snr_gain_db" in card["scores"]
 
 

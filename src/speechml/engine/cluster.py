@@ -1,16 +1,26 @@
-"""Processes of a run that a cluster has started, on one machine or several: by `srun`, or by `torchrun`."""
+"""The processes of a run that a cluster has started, on one machine or several: how rank 0 and the others get together."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from omegaconf import OmegaConf
+
+import speechml.config.resolvers  # noqa: F401 (registers them)
+from speechml.contracts import Config
+from speechml.engine.distributed import RankInfo, is_lost_connection, leave_group
+from speechml.engine.fit import fit_and_test
+from speechml.engine.parts import build_data, build_parts
+from speechml.engine.process import prepare
+from speechml.engine.signals import SIGNALS, Stop, Stopped
 from speechml.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,64 +32,6 @@ FIRST_PORT, STORE_OFFSET = (
 )  # of process groups, as Lightning has it, and how far above it our store listens
 PATIENCE_S = 1800.0  # that a rank waits for the first one, as torch does: it may be packing the data
 _store: TCPStore | None = None  # where rank 0 says what the others are to do; for all runs of a process
-
-
-class RankInfo(NamedTuple):
-    """A process among those of a run."""
-
-    rank: int
-    world: int
-    local_rank: int
-    node: int
-    address: str  # of rank 0's machine
-    port: int
-
-
-def rank_info() -> RankInfo | None:
-    """What the cluster says of this process; None where it was started alone."""
-    env = os.environ
-    if "TORCHELASTIC_RUN_ID" in env:
-        info = RankInfo(
-            int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_RANK"]), int(env["GROUP_RANK"]),
-            env["MASTER_ADDR"], int(env["MASTER_PORT"]),
-        )  # fmt: skip
-    elif int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # which only tasks of srun have
-        port = int(env.get("MASTER_PORT") or FIRST_PORT + int(env["SLURM_JOB_ID"]) % 10000)
-        info = RankInfo(
-            int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"]), int(env["SLURM_LOCALID"]),
-            int(env["SLURM_NODEID"]), env.get("MASTER_ADDR") or _first_host(env), port,
-        )  # fmt: skip
-    else:
-        return None
-    return info if info.world > 1 else None
-
-
-def _first_host(env: os._Environ[str]) -> str:
-    from lightning.fabric.plugins.environments import SLURMEnvironment
-
-    return SLURMEnvironment.resolve_root_node_address(env.get("SLURM_STEP_NODELIST") or env["SLURM_JOB_NODELIST"])
-
-
-def check_rank_counts(info: RankInfo | None, processes: int, nodes: int) -> None:
-    """Refuse a run for which the cluster has started too many processes, or too few.
-
-    Raises:
-        UserError: with the numbers.
-    """
-    if info is None and nodes > 1:
-        raise UserError(
-            f"trainer.num_nodes is {nodes}, and this process was started alone",
-            fix=f"launch it with hydra/launcher=slurm, or by srun --nodes={nodes} --ntasks-per-node=DEVICES",
-        )
-    if info is None:
-        return
-    if info.world != processes:
-        raise UserError(
-            f"the cluster has started {info.world} processes, and the run has {processes}",
-            why="trainer.devices times trainer.num_nodes", fix="make them equal",
-        )  # fmt: skip
-    if info.rank != info.node * (processes // nodes) + info.local_rank:
-        raise UserError("the ranks are not numbered node by node", fix="leave --distribution out of srun's options")
 
 
 def export_for_lightning(info: RankInfo) -> None:
@@ -115,11 +67,8 @@ def open_store(info: RankInfo) -> TCPStore:
 
 
 @contextmanager
-def leader_session(info: RankInfo | None, run: str) -> Iterator[None]:
+def leader_session(info: RankInfo, run: str) -> Iterator[None]:
     """Inside, rank 0 works on a run; afterwards the other ranks stop waiting, should they not have been needed."""
-    if info is None:
-        yield
-        return
     export_for_lightning(info)
     store = open_store(info)
     try:
@@ -148,3 +97,44 @@ def wait_for_run(info: RankInfo, run: str) -> tuple[Path, Path | None] | None:
     except (RuntimeError, UserError):  # rank 0 has ended, and has said why
         return None
     return Path(folder), Path(checkpoint) if checkpoint else None
+
+
+def follow(info: RankInfo, run: str) -> None:
+    """Be one of the ranks that a cluster has started for a run, but the first, as long as that one wants it.
+
+    Whatever this rank is refused or loses, rank 0 is as well, and says so; its exit code counts.
+    """
+    environment = dict(os.environ)
+    try:
+        announced = wait_for_run(info, run)
+        if announced is not None:
+            train_rank(*announced)
+    finally:
+        leave_group(environment)
+
+
+def train_rank(folder: Path, checkpoint: Path | None = None) -> int:
+    """Be one further rank of the run in `folder`; whatever it is refused, rank 0 is as well, and says so.
+
+    Returns:
+        The exit code.
+    """
+    loaded = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    assert isinstance(loaded, dict)
+    config: Config = {str(key): value for key, value in loaded.items()}
+    prepare(config)
+    try:
+        stop = Stop()
+        with stop.listening():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            parts = build_parts(config, build_data(config), folder, stop=stop)
+            fit_and_test(parts, folder, checkpoint, [], quiet=True)
+    except Stopped:
+        return 0  # as all ranks
+    except UserError:
+        return 2
+    except RuntimeError as error:
+        if is_lost_connection(error):  # to a rank that has ended, which says why
+            return 1
+        raise
+    return 0

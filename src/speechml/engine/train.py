@@ -16,12 +16,10 @@ from speechml.config.compose import resolve_config
 from speechml.config.train_config import TrainConfig, make_paths_absolute
 from speechml.contracts import Config, Trial
 from speechml.engine.checkpoint import find_latest
-from speechml.engine.cluster import check_rank_counts, leader_session, rank_info
-from speechml.engine.distributed import describe_lost_ranks, leave_group, processes
+from speechml.engine.distributed import check_rank_counts, describe_lost_ranks, leave_group, processes, rank_info
 from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import Parts, build_data, build_parts
 from speechml.engine.process import prepare
-from speechml.engine.ranks import follow
 from speechml.engine.resume import cut_logs, numerics
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UnknownScore, UserError
@@ -67,7 +65,11 @@ def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
     prepare(config)
     rank = rank_info()
     check_rank_counts(rank, processes(config["trainer"]), int(config["trainer"]["num_nodes"] or 1))
-    if rank and rank.rank > 0:
+    if rank is None:
+        return _lead(config, folder, trial)
+    from speechml.engine.cluster import follow, leader_session
+
+    if rank.rank > 0:
         follow(rank, identity)
         return None
     with leader_session(rank, identity):

@@ -16,8 +16,7 @@ from speechml.config.instantiate import build
 from speechml.contracts import Config
 from speechml.data.base import BaseDataModule
 from speechml.engine.checkpoint import FORMAT, AtomicIO
-from speechml.engine.cluster import rank_info
-from speechml.engine.distributed import FrozenDDP, processes
+from speechml.engine.distributed import FrozenDDP, processes, rank_info
 from speechml.engine.lightning_compat import LightningEnvironment
 from speechml.engine.logger import Events
 from speechml.engine.saving import Best, Saving
