@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 import typer
 
-from speechml.engine.process import keep_memory
+from speechml.process import keep_memory
 
 app = typer.Typer(add_completion=False, help=__doc__)
 

@@ -10,9 +10,9 @@ import numpy as np
 import soundfile
 import torch
 
-from speechml.engine.process import keep_memory
 from speechml.music.loudness import COLUMNS, ROWS, music_features
 from speechml.music.recordings import BLOCK_S, CHUNK, rows_of
+from speechml.process import keep_memory
 
 RATE = 44100
 

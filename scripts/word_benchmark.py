@@ -17,8 +17,8 @@ from torch import Tensor
 
 from speechml.contracts import IndexBatch
 from speechml.data import SpeechCommands
-from speechml.engine.process import keep_memory
 from speechml.models import SpectrogramCNN
+from speechml.process import keep_memory
 from speechml.signal.front_ends import FrontEnd
 from speechml.tasks import Classifier
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 # From the ground up; what stands in one line may import one another.
 LAYERS = (
-    "errors contracts", "storage", "config", "signal", "models metrics", "runs", "data", "tasks", "report", "callbacks",
+    "errors contracts process", "storage", "config", "signal", "models metrics", "runs", "data", "tasks", "report", "callbacks",
     "music", "engine", "inference", "sweep", "cli train evaluate worker __init__ hydra_plugins",
 )  # fmt: skip
 # Where private names of each package are used; a test beside each says what to do when one is gone.

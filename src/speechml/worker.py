@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from speechml.engine.process import end_with
+from speechml.process import end_with
 
 
 def main(words: list[str]) -> int:

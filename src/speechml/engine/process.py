@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import platform
 import random
 import signal
 import subprocess
 import sys
-import threading
-import time
 import warnings
 from typing import Any
 
 from speechml.engine.signals import SIGNALS
+from speechml.process import keep_memory
 
 own_threads: list[int] = []  # what the machine and its launcher gave this process, first
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
 def prepare(config: dict[str, Any]) -> None:
@@ -42,32 +37,6 @@ def set_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def keep_memory() -> None:
-    """Let the allocator keep what large tensors have freed, instead of giving it back and taking it anew at every step.
-
-    By glibc's defaults each tensor of more than a few MB is fresh pages from the system, which it must clear: half of a
-    training step of lab 2B's network (55 ms instead of 105 ms on two cores). Without glibc nothing is done.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
-def end_with(parent: int) -> None:
-    """Let a thread end this process as soon as `parent`, by its number, has ended, whatever ended it.
-
-    Helpers of a killed process would else go on, and hold its locks.
-    """
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.1)
-    os._exit(1)
 
 
 def start_worker(kind: str, *words: str, **options: Any) -> subprocess.Popen[bytes]:

@@ -17,9 +17,9 @@ import numpy as np
 import soundfile
 import torch
 
-from speechml.engine.process import end_with, keep_memory
 from speechml.errors import UserError
 from speechml.music.loudness import COLUMNS, SILENCE, music_features
+from speechml.process import end_with, keep_memory
 from speechml.storage import audio
 from speechml.storage.files import build_once
 from speechml.storage.pack import fingerprint
