@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,6 @@ def test_a_sweep_skips_what_is_done_and_goes_on_with_what_was_stopped(workplace:
     made = {folder: (folder / "card.json").stat().st_mtime_ns for folder in folders}
     card = json.loads((folders[0] / "card.json").read_text())
     (folders[0] / "card.json").write_text(json.dumps({**card, "state": "stopped"}))
-    seconds = time.monotonic()
     again = sweep("seed=0,1,2")
     assert again.returncode == 0, again.stderr
     assert "3 runs: 1 done already, 1 to train, 1 to go on with" in again.stderr
@@ -40,7 +38,6 @@ def test_a_sweep_skips_what_is_done_and_goes_on_with_what_was_stopped(workplace:
     nothing = sweep("seed=0,1,2")
     assert nothing.returncode == 0
     assert "3 runs: 3 done already" in nothing.stderr
-    assert time.monotonic() - seconds < 60
     anew = sweep("seed=1", "redo=True")
     assert anew.returncode == 0, anew.stderr
     assert len(list((workplace / "runs" / ".old" / "lab2a_fir").iterdir())) == 1
