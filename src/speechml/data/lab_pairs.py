@@ -33,33 +33,33 @@ class LabPairs(PairDataModule):
 
     def read_corpus(self) -> PairCorpus:
         path = self._file()
-        noisy, clean = pairs_of(path)
+        noisy, clean = read_pairs(path)
         count, samples = noisy.shape
         each = min(self.test_pairs, count // 5)
-        parts = random_split(count, self.split_seed, (each / count, each / count))
-        packs = [Pack.of(padded(w, self.row), [samples] * count, [1.0] * count, self.row) for w in (noisy, clean)]
-        names = [f"{path.stem}_{i:04d}" for i in range(count)]
-        whole = _sum_of(path)
+        splits = random_split(count, self.split_seed, (each / count, each / count))
+        packs = [Pack.of(pad_rows(w, self.row), [samples] * count, [1.0] * count, self.row) for w in (noisy, clean)]
+        with path.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
         return PairCorpus(
-            source=PackedPairs(*packs), names=names, lengths=[samples] * count,
-            sums=[fingerprint(whole, i) for i in range(count)],
-            splits=parts, clips=packs[0].training_rows(parts["train"]), protocol="random",
+            source=PackedPairs(*packs), names=[f"{path.stem}_{i:04d}" for i in range(count)], lengths=[samples] * count,
+            sums=[fingerprint(checksum, i) for i in range(count)],
+            splits=splits, clips=packs[0].training_rows(splits["train"]), protocol="random",
             notes=["pairs divided at random as in the labs: one speaker may be in several parts"],
         )  # fmt: skip
 
     def _file(self) -> Path:
         if not self.root.exists():
-            raise UserError(f"{self.root} does not exist; give the labs' .pt file with data.root=FILE")
+            raise UserError(f"{self.root} does not exist", fix="give the labs' .pt file with data.root=FILE")
         if self.root.is_file():
             return self.root
         found = sorted(self.root.glob("*.pt"))
         if len(found) != 1:
-            named = ", ".join(p.name for p in found) or "none"
-            raise UserError(f"{self.root} holds {len(found)} .pt files ({named}); name one with data.root=FILE")
+            names = ", ".join(p.name for p in found) or "none"
+            raise UserError(f"{self.root} holds {len(found)} .pt files", names, "name one with data.root=FILE")
         return found[0]
 
 
-def pairs_of(path: Path) -> tuple[Tensor, Tensor]:
+def read_pairs(path: Path) -> tuple[Tensor, Tensor]:
     """Noisy and clean waveforms of a lab file, read without running anything that it may contain.
 
     Shape: (pairs, time) twice, float32.
@@ -71,40 +71,46 @@ def pairs_of(path: Path) -> tuple[Tensor, Tensor]:
         pairs = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} is refused: it holds more than tensors, or is no torch file; nothing in it was run"
+            f"{path} is refused: it holds more than tensors, or is no torch file", fix="nothing in it was run"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
-        raise UserError(f"{path} cannot be read as a torch file; copy it again (it may be cut short)") from error
+        raise UserError(f"{path} cannot be read as a torch file", fix="copy it again (it may be cut short)") from error
     if not isinstance(pairs, (list, tuple)) or not pairs:
         raise UserError(f"{path} holds {type(pairs).__name__}, not the labs' list of (noisy, clean) pairs")
-    columns: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for i, pair in enumerate(pairs):
-        good = isinstance(pair, (list, tuple)) and len(pair) == 2
-        if not good or not all(
-            isinstance(w, Tensor) and w.is_floating_point() and w.numel() > 0 and w.shape[-1] == w.numel() for w in pair
-        ):
-            raise UserError(f"{path}: item {i} is not a pair (noisy, clean) of float tensors (1, samples)")
-        for column, waveform in zip(columns, pair, strict=True):
-            column.append(waveform.detach().float().reshape(-1))
-        lengths = {len(columns[0][0]), len(columns[0][i]), len(columns[1][i])}
-        if len(lengths) > 1:
+    rows = [_checked_pair(pair, f"{path}: ", i) for i, pair in enumerate(pairs)]
+    samples = rows[0].shape[1]
+    for i, row in enumerate(rows):
+        if row.shape[1] != samples:
             raise UserError(
-                f"{path}: pair {i} has {len(columns[0][i])} noisy and {len(columns[1][i])} clean samples, but all "
-                f"waveforms must have {len(columns[0][0])}, as in pair 0; cut them to one length"
+                f"{path}: pair {i} has {row.shape[1]} samples, but all waveforms must have {samples}, as in pair 0",
+                fix="cut them to one length",
             )
-        if not all(bool(torch.isfinite(column[i]).all()) for column in columns):
-            raise UserError(f"{path}: pair {i} holds NaN or infinite samples; leave it out")
-    return torch.stack(columns[0]), torch.stack(columns[1])
+    noisy, clean = torch.stack(rows, 1)
+    return noisy, clean
 
 
-def padded(waveforms: Tensor, row: int) -> Tensor:
+def _checked_pair(pair: object, where: str, number: int) -> Tensor:
+    """A pair of a lab file, refused where it is none. Shape: (2, time), noisy and clean."""
+    waves = [w for w in pair if _is_waveform(w)] if isinstance(pair, (list, tuple)) and len(pair) == 2 else []
+    if len(waves) < 2:
+        raise UserError(f"{where}item {number} is not a pair (noisy, clean) of float tensors (1, samples)")
+    noisy, clean = (wave.detach().float().reshape(-1) for wave in waves)
+    if len(noisy) != len(clean):
+        raise UserError(
+            f"{where}pair {number} has {len(noisy)} noisy and {len(clean)} clean samples", fix="cut them to one length"
+        )
+    if not bool(torch.isfinite(both := torch.stack([noisy, clean])).all()):
+        raise UserError(f"{where}pair {number} holds NaN or infinite samples", fix="leave it out")
+    return both
+
+
+def _is_waveform(wave: object) -> bool:
+    return isinstance(wave, Tensor) and wave.is_floating_point() and wave.numel() > 0 and wave.shape[-1] == wave.numel()
+
+
+def pad_rows(waveforms: Tensor, row: int) -> Tensor:
     """Waveforms of one length laid out as a pack, each padded with zeros to a multiple of `row` samples.
 
     Shape: (pairs, time) -> (all,).
     """
     return torch.nn.functional.pad(waveforms, (0, -waveforms.shape[1] % row)).reshape(-1)
-
-
-def _sum_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

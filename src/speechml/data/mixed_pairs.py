@@ -50,7 +50,7 @@ class MixedPairs(PairDataModule):
         if not isinstance(snr_db, (list, tuple)) or len(snr_db) != 2 or snr_db[0] > snr_db[1]:
             raise ValueError(f"snr_db is {snr_db}; it must be [lowest, highest] in dB")
         self.clean, self.noise = Path(clean).expanduser(), Path(noise).expanduser()
-        self.snr_db, self.stereo = (float(snr_db[0]), float(snr_db[1])), audio.checked(stereo)
+        self.snr_db, self.stereo = (float(snr_db[0]), float(snr_db[1])), audio.check_stereo(stereo)
 
     def read_corpus(self) -> PairCorpus:
         packs, notes = {}, []

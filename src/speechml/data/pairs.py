@@ -16,7 +16,7 @@ from speechml.data.base import BaseDataModule, DataOptions, fits
 from speechml.data.provenance import Noise, Provenance, content_keys, is_constant, samples_of
 from speechml.data.speakers import speaker_in
 from speechml.errors import UserError
-from speechml.storage.pack import Pack
+from speechml.storage.pack import Pack, PackedCorpus
 
 STATISTICS = "level, mean and deviation"  # which tasks fit in their `prepare`, of `batches("train")`
 SCORED_S = 120.0  # seconds of recordings that are scored together, at most, where they are several
@@ -58,6 +58,15 @@ class PairCorpus(NamedTuple):
     clips: Tensor  # rows of the training recordings
     protocol: str
     notes: list[str]
+
+
+def packed_pairs(found: PackedCorpus, splits: dict[str, list[int]], protocol: str, notes: list[str]) -> PairCorpus:
+    """A corpus of pairs that lie in one pack, with the roles `noisy` and `clean`."""
+    noisy, clean = found.roles["noisy"], found.roles["clean"]
+    return PairCorpus(
+        source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums, splits=splits,
+        clips=clean.training_rows(splits["train"]), protocol=protocol, notes=notes,
+    )  # fmt: skip
 
 
 class PairOptions(DataOptions, total=False):

@@ -52,7 +52,7 @@ class RecordingPair(PairDataModule):
             raise UserError("a pair has two files: give both data.clean_file=FILE and data.noisy_file=FILE")
         if root is not None and clean_file is not None:
             raise UserError("data.root and data.clean_file name two recordings; give one of them")
-        self.root, self.heldout, self.stereo = root, heldout, audio.checked(stereo)
+        self.root, self.heldout, self.stereo = root, heldout, audio.check_stereo(stereo)
         self.validation_is_trained_on = not heldout
         self.files = (
             None

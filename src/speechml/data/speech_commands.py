@@ -47,7 +47,7 @@ class SpeechCommands(WordDataModule):
         super().__init__(**common)
         if unknown and self.words is None:
             raise ValueError("unknown=true is the class of the words that are not in words; set words as well")
-        self.root, self.stereo = Path(root).expanduser(), audio.checked(stereo)
+        self.root, self.stereo = Path(root).expanduser(), audio.check_stereo(stereo)
         self.unknown, self.silence, self.download = unknown, silence, download
 
     def remedy(self, split: str) -> str:

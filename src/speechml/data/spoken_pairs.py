@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Unpack
 
-from speechml.data.pairs import PackedPairs, PairCorpus, PairDataModule, PairOptions
+from speechml.data.pairs import PairCorpus, PairDataModule, PairOptions, packed_pairs
 from speechml.data.provenance import Noise, Provenance
 from speechml.data.speakers import split_by_voice, voice_speaker
 from speechml.errors import UserError
@@ -42,13 +42,9 @@ class SpokenPairs(PairDataModule):
         name = f"spoken-{fingerprint(RECIPE, self.count, version('espeakng-loader'), version('numpy'))}"
         found = open_pack(build_once(self.cache / "packs" / name, is_whole, self._pack))
         splits = split_by_voice(found.speakers, SHARES, self.split_seed)
-        noisy, clean = found.roles["noisy"], found.roles["clean"]
         self._voices = found.speakers
-        return PairCorpus(
-            source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums,
-            splits=splits, clips=clean.training_rows(splits["train"]), protocol="speaker",
-            notes=["synthetic speech: says how well a method works on this stand-in, not on the labs' recordings"],
-        )  # fmt: skip
+        note = "synthetic speech: says how well a method works on this stand-in, not on the labs' recordings"
+        return packed_pairs(found, splits, "speaker", [note])
 
     def provenance(self) -> Provenance:
         base = super().provenance()

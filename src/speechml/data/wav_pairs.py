@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
 from speechml.contracts import SPLITS
 from speechml.data.base import random_split
-from speechml.data.pairs import PackedPairs, PairCorpus, PairDataModule, PairOptions
+from speechml.data.pairs import PairCorpus, PairDataModule, PairOptions, packed_pairs
 from speechml.errors import UserError
 from speechml.storage import audio
 from speechml.storage.files import build_once
@@ -28,40 +29,38 @@ class WavPairs(PairDataModule):
 
     def __init__(self, root: str, stereo: str = "mix", **common: Unpack[PairOptions]) -> None:
         super().__init__(**common)
-        self.root, self.stereo = Path(root).expanduser(), audio.checked(stereo)
+        self.root, self.stereo = Path(root).expanduser(), audio.check_stereo(stereo)
 
     def read_corpus(self) -> PairCorpus:
-        pairs = matched(self.root)
+        pairs = match_pairs(self.root)
         paths = [p for pair in pairs.values() for p in pair]
         note = audio.resampling_note(paths, self.sample_rate)
-        folder = build_once(self.cache / "packs" / stamp(paths, self.sample_rate, self.row, self.stereo), is_whole,
-                            lambda part: pack_pairs(part, pairs, self.row, self.sample_rate, self.stereo))  # fmt: skip
-        found = open_pack(folder)
-        parts, protocol = self._parts(found.names)
-        noisy, clean = found.roles["noisy"], found.roles["clean"]
-        return PairCorpus(
-            source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums, splits=parts,
-            clips=clean.training_rows(parts["train"]), protocol=protocol, notes=[note] if note else [],
-        )  # fmt: skip
+        name = stamp(paths, self.sample_rate, self.row, self.stereo)
+        build = partial(pack_pairs, pairs=pairs, row=self.row, sample_rate=self.sample_rate, stereo=self.stereo)
+        found = open_pack(build_once(self.cache / "packs" / name, is_whole, build))
+        splits, protocol = self._split(found.names)
+        return packed_pairs(found, splits, protocol, [note] if note else [])
 
-    def _parts(self, names: list[str]) -> tuple[dict[str, list[int]], str]:
+    def _split(self, names: list[str]) -> tuple[dict[str, list[int]], str]:
         """The folders train, val and test where they exist, else 60/20/20 by file."""
-        given = {part: [i for i, name in enumerate(names) if name.startswith(f"{part}/")] for part in SPLITS}
-        if not given["train"] and not given["test"]:
+        splits = {split: [i for i, name in enumerate(names) if name.startswith(f"{split}/")] for split in SPLITS}
+        train = splits["train"]
+        if not train and not splits["test"]:
             return random_split(len(names), self.split_seed), "random"
-        if not given["train"] or not given["test"]:
-            absent = "train" if not given["train"] else "test"
-            raise UserError(f"{self.root} has no pairs in {absent}/; give train/ and test/ (and val/), or none of them")
-        if not given["val"]:
-            kept = random_split(len(given["train"]), self.split_seed, (0.2, 0.0))
-            train = given["train"]
-            given["val"] = [train[i] for i in kept["val"]]
-            given["train"] = [train[i] for i in kept["train"] + kept["test"]]
-        return given, "official"
+        if not train or not splits["test"]:
+            absent = "test" if train else "train"
+            raise UserError(
+                f"{self.root} has no pairs in {absent}/", fix="give train/ and test/ (and val/), or none of them"
+            )
+        if not splits["val"]:
+            kept = random_split(len(train), self.split_seed, (0.2, 0.0))
+            splits["val"] = [train[i] for i in kept["val"]]
+            splits["train"] = [train[i] for i in kept["train"] + kept["test"]]
+        return splits, "official"
 
 
-def pack_pairs(part: Path, pairs: dict[str, tuple[Path, Path]], row: int, sample_rate: int, stereo: str) -> None:
-    """Read pairs of files (name -> noisy, clean) into a pack in the folder `part`.
+def pack_pairs(folder: Path, pairs: dict[str, tuple[Path, Path]], row: int, sample_rate: int, stereo: str) -> None:
+    """Read pairs of files (name -> noisy, clean) into a pack in a folder.
 
     Args:
         row: length of a training clip in samples.
@@ -71,36 +70,35 @@ def pack_pairs(part: Path, pairs: dict[str, tuple[Path, Path]], row: int, sample
     Raises:
         UserError: a file cannot be read, or the two of a pair differ in length.
     """
-    writer = PackWriter(part, ("noisy", "clean"), row)
+    writer = PackWriter(folder, ("noisy", "clean"), row)
     for name, (noisy, clean) in progress(pairs.items(), len(pairs), "reading pairs"):
         waveforms = {side: audio.load(path, sample_rate, stereo) for side, path in (("noisy", noisy), ("clean", clean))}
         if len(waveforms["noisy"]) != len(waveforms["clean"]):
             counts = ", ".join(f"{path} has {audio.info(path).frames} samples" for path in (noisy, clean))
-            raise UserError(f"{counts}; a pair must have equal lengths: cut or align them")
+            raise UserError(counts, fix="a pair must have equal lengths: cut or align them")
         writer.add(name, "", waveforms)
     writer.close()
 
 
-def matched(root: Path) -> dict[str, tuple[Path, Path]]:
+def match_pairs(root: Path) -> dict[str, tuple[Path, Path]]:
     """Name -> (noisy file, clean file), by name; names start with `train/`, `val/` or `test/` where there are such folders.
 
     Raises:
         UserError: a folder is missing or empty, or a file has no partner, or two.
     """
     if not root.is_dir():
-        raise UserError(f"{root} is no folder; give one that holds noisy/ and clean/ with data.root=FOLDER")
-    divisions = [part for part in SPLITS if (root / part).is_dir()] or [""]
+        raise UserError(f"{root} is no folder", fix="give one that holds noisy/ and clean/ with data.root=FOLDER")
     pairs: dict[str, tuple[Path, Path]] = {}
-    for division in divisions:
-        sides = [_by_name(root / division / side, f"{division}/" if division else "") for side in ("noisy", "clean")]
-        alone = sorted(set(sides[0]) ^ set(sides[1]))
-        if alone:
-            side, other = ("noisy", "clean") if alone[0] in sides[0] else ("clean", "noisy")
-            more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+    for split in [split for split in SPLITS if (root / split).is_dir()] or [""]:
+        noisy, clean = (_by_name(root / split / side, f"{split}/" * bool(split)) for side in ("noisy", "clean"))
+        if unmatched := sorted(noisy.keys() ^ clean.keys()):
+            side, other = ("noisy", "clean") if unmatched[0] in noisy else ("clean", "noisy")
+            more = f" (and {len(unmatched) - 1} more)" if len(unmatched) > 1 else ""
             raise UserError(
-                f"{root / division}: {alone[0]} is in {side}/ but not in {other}/{more}; a pair has equal names in both"
+                f"{root / split}: {unmatched[0]} is in {side}/ but not in {other}/{more}",
+                fix="a pair has equal names in both",
             )
-        pairs |= {name: (sides[0][name], sides[1][name]) for name in sides[0]}
+        pairs |= {name: (noisy[name], clean[name]) for name in noisy}
     return pairs
 
 
@@ -109,7 +107,7 @@ def _by_name(folder: Path, prefix: str) -> dict[str, Path]:
     for path in audio.find(folder):
         name = prefix + path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
-            raise UserError(f"{found[name]} and {path} have one name; keep one of them")
+            raise UserError(f"{found[name]} and {path} have one name", fix="keep one of them")
         found[name] = path
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,26 +37,25 @@ def info(path: Path) -> Info:
         UserError: no such file, no audio file, a file without samples, or one cut short.
     """
     if not path.is_file():
-        raise UserError(f"{path} does not exist; give an audio file ({', '.join(EXTENSIONS)})")
+        raise UserError(f"{path} does not exist", fix=f"give an audio file ({', '.join(EXTENSIONS)})")
     if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty (0 bytes); remove it or put the recording in its place")
+        raise UserError(f"{path} is empty", why="0 bytes", fix="remove it or put the recording in its place")
     try:
         header = soundfile.info(str(path))
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be read as audio ({_reason(error)}); convert it to wav or flac") from error
+        raise UserError(
+            f"{path} cannot be read as audio", why=_reason(error), fix="convert it to wav or flac"
+        ) from error
     if path.suffix.lower() == ".wav" and (missing := _missing_bytes(path)):
-        raise UserError(f"{path} is cut short ({missing} bytes of samples are missing); copy it again or remove it")
+        why = f"{missing} bytes of samples are missing"
+        raise UserError(f"{path} is cut short", why, "copy it again or remove it")
     if header.frames == 0:
-        raise UserError(f"{path} holds no samples; remove it or record it again")
+        raise UserError(f"{path} holds no samples", fix="remove it or record it again")
     return Info(header.samplerate, header.frames, header.channels, header.subtype)
 
 
-def checked(stereo: str) -> str:
-    """`stereo`, if it is a way to treat several channels that `load` knows.
-
-    Raises:
-        ValueError: it is not.
-    """
+def check_stereo(stereo: str) -> str:
+    """`stereo`, if `load` knows it as a way to treat several channels. Raises ValueError where it does not."""
     if stereo not in ("mix", "refuse"):
         raise ValueError(f"stereo is {stereo!r}; it can be 'mix' or 'refuse'")
     return stereo
@@ -78,21 +78,20 @@ def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: fl
     """
     header = info(path)
     if header.channels > 1 and stereo == "refuse":
-        raise UserError(
-            f"{path} has {header.channels} channels; give mono files, or mix them down with data.stereo=mix"
-        )
+        fix = "give mono files, or mix them down with data.stereo=mix"
+        raise UserError(f"{path} has {header.channels} channels", fix=fix)
     exact = header.subtype == "PCM_16" and header.channels == 1 and rate in (None, header.rate)
     wanted = header.frames if longest_s is None else min(header.frames, math.ceil(longest_s * header.rate))
     try:
         samples, _ = soundfile.read(str(path), wanted, dtype="int16" if exact else "float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be decoded ({_reason(error)}); copy it again or convert it to wav") from error
+        raise UserError(f"{path} cannot be decoded", _reason(error), "copy it again or convert it to wav") from error
     if len(samples) < wanted:
-        raise UserError(f"{path} is cut short ({len(samples)} of {wanted} samples decode); copy it again")
+        raise UserError(f"{path} is cut short", f"{len(samples)} of {wanted} samples decode", "copy it again")
     if exact:
         return np.ascontiguousarray(samples[:, 0])
     if not np.isfinite(samples).all():
-        raise UserError(f"{path} holds NaN or infinite samples; export it again or remove it")
+        raise UserError(f"{path} holds NaN or infinite samples", fix="export it again or remove it")
     mono = samples.mean(axis=1, dtype=np.float32)
     if rate not in (None, header.rate):
         mono = soxr.resample(mono, header.rate, rate)
@@ -124,7 +123,7 @@ def save(path: Path, waveform: np.ndarray, rate: int) -> None:
             append(file, np.clip(waveform, -1.0, 1.0))
         part.replace(path)
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path} cannot be written ({_reason(error)}); choose wav or another rate") from error
+        raise UserError(f"{path} cannot be written", _reason(error), "choose wav or another rate") from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -136,12 +135,11 @@ def find(folder: Path) -> list[Path]:
         UserError: no such folder, or no audio file in it.
     """
     if not folder.exists():
-        raise UserError(f"{folder} does not exist; give a folder of audio files")
+        raise UserError(f"{folder} does not exist", fix="give a folder of audio files")
     if not folder.is_dir():
-        raise UserError(f"{folder} is a file; give the folder that holds the audio files")
-    found = sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".") and p.is_file()
-    )
+        raise UserError(f"{folder} is a file", fix="give the folder that holds the audio files")
+    visible = (path for path in folder.rglob("*") if not path.name.startswith("."))
+    found = sorted(path for path in visible if path.suffix.lower() in EXTENSIONS and path.is_file())
     if not found:
         raise UserError(f"{folder} holds no audio files ({', '.join(EXTENSIONS)})")
     return found
@@ -149,11 +147,7 @@ def find(folder: Path) -> list[Path]:
 
 def resampling_note(paths: Iterable[Path], rate: int) -> str | None:
     """One sentence on which sample rates were changed to `rate` (Hz), or None where none was."""
-    others: dict[int, int] = {}
-    for path in paths:
-        own = info(path).rate
-        if own != rate:
-            others[own] = others.get(own, 0) + 1
+    others = Counter(own for path in paths if (own := info(path).rate) != rate)
     if not others:
         return None
     what = ", ".join(f"{count} file{'s' * (count > 1)} at {own} Hz" for own, count in sorted(others.items()))

@@ -26,7 +26,7 @@ class PackWriter:
     def __init__(self, folder: Path, roles: tuple[str, ...], row: int) -> None:
         self.folder, self.row = folder, row
         self.files = {role: (folder / f"{role}.i16").open("wb") for role in roles}
-        self.index: dict[str, list] = {"names": [], "speakers": [], "lengths": [], "sums": []}
+        self.index: dict[str, list[str | int]] = {"names": [], "speakers": [], "lengths": [], "sums": []}
         self.gains: dict[str, list[float]] = {role: [] for role in roles}
 
     def add(self, name: str, speaker: str, waveforms: dict[str, np.ndarray]) -> None:
@@ -102,9 +102,8 @@ class Pack:
 
     def to(self, device: torch.device) -> Pack:
         """The pack on another device."""
-        moved = (t.to(device) for t in (self.samples, self.starts, self.lengths, self.gains))
-        samples, starts, lengths, gains = moved
-        return Pack(samples, starts, lengths, gains, self.row, self.row_file.to(device))
+        tensors = {name: value.to(device) for name, value in vars(self).items() if name != "row"}
+        return Pack(**tensors, row=self.row)
 
     def gather_rows(self, rows: Tensor) -> Tensor:
         """Clips of `row` samples. Shape: rows (batch,) int64 -> (batch, 1, row) float32."""
@@ -136,9 +135,9 @@ class Pack:
         wanted = torch.zeros(len(self.lengths), dtype=torch.bool)
         wanted[files] = True
         row_file = self.row_file.cpu()
+        starts, lengths = self.starts.cpu()[row_file], self.lengths.cpu()[row_file]
         first = torch.arange(len(row_file)) * self.row
-        left = self.lengths.cpu()[row_file] - (first - self.starts.cpu()[row_file])
-        keep = (left * 2 >= self.row) | (first == self.starts.cpu()[row_file])
+        keep = ((starts + lengths - first) * 2 >= self.row) | (first == starts)
         return torch.nonzero(wanted[row_file] & keep)[:, 0]
 
 
