@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import io
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +24,6 @@ EVENTS = "events.out.tfevents.*"
 FIRST = "events.out.tfevents.0.shown"  # read before a run's own, so that what it says of settings counts
 PORTS = range(6006, 6106)  # TensorBoard's own, and those after it
 LOOK_S = 5  # between two looks at what runs there are
-START_S = 60
 
 
 def serve(folders: Sequence[Path], port: int | None) -> None:
@@ -40,19 +38,15 @@ def serve(folders: Sequence[Path], port: int | None) -> None:
     """
     runs, port = begun_runs(folders), free_port(port)
     with _until_a_signal(), tempfile.TemporaryDirectory(prefix="speechml-tensorboard-") as place:
-        links = RunLinks(Path(place) / "runs")
+        links = RunLinks(Path(place))
         links.update(runs)
-        server = _start(Path(place), port)
-        try:
-            count = f"{len(links.names)} run{'s' * (len(links.names) != 1)}"
-            print(f"TensorBoard shows {count}: http://{HOST}:{port}/ (Ctrl-C ends it)", flush=True)
-            while server.poll() is None:
-                time.sleep(LOOK_S)
-                with contextlib.suppress(UserError):  # all runs may be removed while they are shown
-                    links.update(begun_runs(folders))
-            raise UserError(f"TensorBoard ended by itself: {_last_line(Path(place))}")
-        finally:
-            _stop(server)
+        address = _start_server(Path(place), port)
+        count = f"{len(links.names)} run{'s' * (len(links.names) != 1)}"
+        print(f"TensorBoard shows {count}: {address} (Ctrl-C ends it)", flush=True)
+        while True:
+            time.sleep(LOOK_S)
+            with contextlib.suppress(UserError):  # all runs may be removed while they are shown
+                links.update(begun_runs(folders))
 
 
 def begun_runs(folders: Sequence[Path]) -> list[Path]:
@@ -105,36 +99,18 @@ def _columns(runs: Mapping[str, LabelledRun]) -> tensorboard_compat.Summary:
     return tensorboard_compat.experiment_columns(settings, sorted(places, key=lambda name: places[name]))
 
 
-def _start(place: Path, port: int) -> subprocess.Popen[bytes]:
-    """Start TensorBoard, and return when it answers."""
-    words = ["--logdir", str(place / "runs"), "--host", HOST, "--port", str(port), "--window_title", "speechml"]
-    with (place / "output.txt").open("wb") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "tensorboard.main", *words], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True, env={**os.environ, "TMPDIR": str(place)},
-        )  # fmt: skip  # a Ctrl-C is for this process, which ends it
-    end = time.monotonic() + START_S
-    while server.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
-            return server
-        time.sleep(0.05)
-    _stop(server)
-    raise UserError(f"TensorBoard did not start: {_last_line(place)}")
+def _start_server(place: Path, port: int) -> str:
+    """Serve the runs in a folder from a thread of this process, and return the address."""
+    from tensorboard.program import TensorBoard, TensorBoardServerException  # type: ignore[import-untyped]
 
-
-def _last_line(place: Path) -> str:
-    lines = (place / "output.txt").read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it printed nothing"
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    if server.poll() is None:
-        server.terminate()
-        try:
-            server.wait(5)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+    server = TensorBoard()
+    words = ["--logdir", str(place), "--host", HOST, "--port", str(port), "--window_title", "speechml"]
+    server.configure(argv=["tensorboard", *words])
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # a note on how it reads files
+            return str(server.launch())
+    except TensorBoardServerException as error:
+        raise UserError("TensorBoard did not start", why=str(error)) from error
 
 
 def free_port(port: int | None) -> int:
