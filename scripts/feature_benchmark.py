@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from speechml.music.loudness import COLUMNS, ROWS, music_features
-from speechml.music.recordings import BLOCK_S, CHUNK, rows_of
+from speechml.music.recordings import BLOCK_S, CHUNK, read_rows
 from speechml.process import keep_memory
 
 RATE = 44100
@@ -98,7 +98,7 @@ def _table(kind: str, path: Path, seconds: float, rounds: int) -> None:
     double = single.astype(np.float64)
     ways: dict[str, Callable[[], object]] = {
         "loop over blocks, with decoding": lambda: loop(soundfile.read(path, always_2d=True)[0], RATE),
-        "speechml, with decoding": lambda: rows_of(path),
+        "speechml, with decoding": lambda: read_rows(path),
         "loop over blocks": lambda: loop(double, RATE),
         "speechml": lambda: _in_chunks(single),
         "decoding alone": lambda: soundfile.read(path, always_2d=True),
@@ -115,7 +115,7 @@ def _table(kind: str, path: Path, seconds: float, rounds: int) -> None:
         ratio = statistics.median(a / b for a, b in zip(times[against][1:], taken[1:], strict=True))
         middle = statistics.median(taken[1:])
         print(f"{kind:8}{name:34}{1e3 * middle:6.0f} ms{seconds / middle:7.0f}{ratio:7.2f}")
-    ours, theirs = rows_of(path).features, loop(double, RATE)
+    ours, theirs = read_rows(path).features, loop(double, RATE)
     db = np.array([name.endswith("db") for name in COLUMNS])
     difference = np.abs(ours - theirs) / np.where(db, 1.0, np.abs(theirs))
     print(

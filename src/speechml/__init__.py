@@ -16,6 +16,6 @@ def load(run: str | Path) -> LightningModule:
 
     Nothing in the file is executed. Raises errors.UserError where it is damaged or of another model.
     """
-    from speechml.inference.export import model_of
+    from speechml.inference.export import load_model
 
-    return model_of(Path(run))
+    return load_model(Path(run))

@@ -115,7 +115,7 @@ def test_the_command_prints_where_how_large_and_how_long(own: Path) -> None:
         (["data=wav_pairs", "data.root=nowhere"], "nowhere is no folder"),
         (["data=wav_pair"], "did you mean wav_pairs"),
         (["data=wav_pairs", "data.rot=x"], "no key data.rot; did you mean data.root"),
-        (["+data.cout=3"], "Nothing reads the key data.cout; did you mean data.count"),
+        (["+data.cout=3"], "there is no key data.cout; did you mean data.count"),
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs"),
         (["data.root=a,b"], "data.root=a,b describes several data sets"),
         (["seed=range(3)"], r"seed=range\(3\) describes several data sets"),

@@ -12,7 +12,7 @@ import soundfile
 
 from conftest import TINY, command, make_words, tone
 from speechml.errors import UserError
-from speechml.inference.classify import classify_files, windows
+from speechml.inference.classify import classify_files, read_windows
 from speechml.inference.denoise import denoise_files
 from speechml.storage import audio
 
@@ -26,7 +26,7 @@ def test_windows_of_a_second_cover_a_recording(
     seconds: float, starts: int, end: float, rate: int, tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "a.wav", tone(seconds, rate), rate)
-    found = list(windows(tmp_path / "a.wav", 16000))
+    found = list(read_windows(tmp_path / "a.wav", 16000))
     assert [round(w.start_s, 3) for w in found] == [0.25 * i for i in range(starts)]
     assert abs(found[-1].end_s - end) < 1e-3
     assert {len(w.samples) for w in found} == {16000}
@@ -109,7 +109,7 @@ def test_each_command_refuses_the_others_runs(run: Path, train: Callable[..., Pa
 
 def test_a_recording_of_one_sample_is_one_window(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.array([0.5]), 48000)
-    assert len(list(windows(tmp_path / "a.wav", 16000))) == 1
+    assert len(list(read_windows(tmp_path / "a.wav", 16000))) == 1
 
 
 def test_a_classifier_of_genres_names_whole_files(train: Callable[..., Path], workplace: Path) -> None:
@@ -126,4 +126,4 @@ def test_a_classifier_of_genres_names_whole_files(train: Callable[..., Path], wo
     soundfile.write(workplace / "short.wav", np.zeros(1000), 8000)
     refused = command("speechml", "classify", str(run), "short.wav")
     assert refused.returncode == 2
-    assert "short.wav cannot be classified: silent, or shorter than 0.5 s" in refused.stderr
+    assert "short.wav cannot be classified (silent, or shorter than 0.5 s)" in refused.stderr

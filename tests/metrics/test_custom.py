@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import multiclass_auroc
 
 from conftest import make_features
 from speechml.errors import UserError
-from speechml.inference.verify import verified
+from speechml.inference.verify import verify_run
 from speechml.metrics.custom import CustomMetrics
 from speechml.tasks import Classifier, WaveformDenoiser
 
@@ -120,4 +120,4 @@ def test_a_run_has_the_scores_of_its_metrics(train: Callable[..., Path], workpla
     assert scores["test/auroc"] == pytest.approx(float(multiclass_auroc(logits.softmax(1), labels, 3)), abs=1e-6)
     assert {"train/auroc", "val/auroc"} <= set(scores)
     assert "val/auroc" in (folder / "metrics.csv").read_text().splitlines()[0]
-    assert not verified(folder).problems
+    assert not verify_run(folder).problems

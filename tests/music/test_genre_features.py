@@ -40,9 +40,9 @@ def moments(found: Music, rows: list[int]) -> set[tuple[int, int]]:
 
 @needs_shared
 def test_the_published_file_is_four_songs_in_two_channels(tmp_path: Path) -> None:
-    from speechml.music.feature_files import read
+    from speechml.music.feature_files import read_music
 
-    found = read(SMALL, tmp_path)
+    found = read_music(SMALL, tmp_path)
     sizes = [(found.song == song).sum() for song in range(4)]
     assert sizes == [2 * 893, 2 * 908, 2 * 406, 2 * 496]  # LABS.md
     for song in range(4):
@@ -64,10 +64,10 @@ def test_rows_as_published_are_divided_50_25_25_and_all_of_them_normalise(tmp_pa
 
 
 def test_rows_divided_honestly_in_time_keep_both_channels_together_and_the_end_for_the_test(tmp_path: Path) -> None:
-    from speechml.music.feature_files import read
+    from speechml.music.feature_files import read_music
 
     path = make_features(tmp_path / "x.npz")
-    data, found = data_of(path, tmp_path, protocol="honest"), read(path, tmp_path)
+    data, found = data_of(path, tmp_path, protocol="honest"), read_music(path, tmp_path)
     parts = data.splits
     assert data.card().protocol == "time"
     assert sum(map(len, parts.values())) == len(found.label)
@@ -121,11 +121,11 @@ def test_the_share_of_known_moments_is_counted() -> None:
 
 
 def test_a_mono_file_and_one_in_another_order_are_taken_as_they_are() -> None:
-    from speechml.music.feature_files import places
+    from speechml.music.feature_files import find_songs_in_rows
 
     random = np.random.default_rng(0)
     rows = np.concatenate([feature_rows(40, genre, random) for genre in range(3)])
-    song, channel, block = places(rows, np.repeat([0, 1, 2], 40))
+    song, channel, block = find_songs_in_rows(rows, np.repeat([0, 1, 2], 40))
     assert song.tolist() == np.repeat([0, 1, 2], 40).tolist()
     assert not channel.any()
     assert block[:40].tolist() == list(range(40))

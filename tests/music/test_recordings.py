@@ -120,9 +120,9 @@ def test_each_row_holds_the_features_of_its_block(root: Path) -> None:
 
 
 def test_long_files_give_the_same_rows_in_small_chunks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = music.rows_of(root / "a_0.wav")
+    whole = music.read_rows(root / "a_0.wav")
     monkeypatch.setattr(music, "CHUNK", 1)
-    for a, b in zip(whole[:3], music.rows_of(root / "a_0.wav")[:3], strict=True):
+    for a, b in zip(whole[:3], music.read_rows(root / "a_0.wav")[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
@@ -201,13 +201,13 @@ def test_rows_are_computed_once_and_anew_when_a_file_changes(root: Path, monkeyp
     bad_files(root)
     first = read(root)
     computed: list[int] = []
-    rows_of_all = music.rows_of_all
+    read_all_rows = music.read_all_rows
 
     def counted(paths: list[Path]) -> list[music.Rows]:
         computed.append(len(paths))
-        return rows_of_all(paths)
+        return read_all_rows(paths)
 
-    monkeypatch.setattr(music, "rows_of_all", counted)
+    monkeypatch.setattr(music, "read_all_rows", counted)
     again = read(root)
     assert computed == []
     assert again[5:] == first[5:]
@@ -229,8 +229,8 @@ def test_a_damaged_cache_is_built_anew(root: Path) -> None:
 
 def test_one_core_gives_the_rows_of_many(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [s.path for s in find_songs(root)[0]]
-    many = music.rows_of_all(paths)
+    many = music.read_all_rows(paths)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
-    for a, b in zip(many, music.rows_of_all(paths), strict=True):
+    for a, b in zip(many, music.read_all_rows(paths), strict=True):
         np.testing.assert_array_equal(a.features, b.features)
         assert a.features.shape == (len(a.block), len(COLUMNS))

@@ -15,7 +15,7 @@ import pytest
 
 from conftest import command, edit_card, read_card, run_of, speechml, write_card
 from speechml.errors import FolderBusy, UserError
-from speechml.inference.verify import verified
+from speechml.inference.verify import verify_run
 from speechml.runs.catalogue import checksums, format_list, make_entry, remove, runs_below
 from speechml.runs.folder import lock
 
@@ -55,7 +55,7 @@ def test_a_damaged_card_does_not_stop_the_list(card: str, runs: Path) -> None:
     assert [(line["experiment"], line["state"]) for line in lines] == [("genre_mlp", "done"), ("lab2a_fir", "damaged")]
     assert lines[1]["id"] == run.name
     assert "damaged" in format_list(runs, None, "table")
-    assert verified(run).problems
+    assert verify_run(run).problems
 
 
 def test_a_thousand_runs_are_listed_in_two_seconds_without_torch(runs: Path, workplace: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_run_that_another_process_holds_is_not_removed_nor_those_beside_it(
         with pytest.raises(UserError, match="is being trained by"):
             remove(run_of(runs))
     assert len(list(runs_below(runs))) == 2
-    assert all(verified(run).problems == [] for run in runs_below(runs))
+    assert all(verify_run(run).problems == [] for run in runs_below(runs))
 
 
 def test_remove_refuses_links_and_folders_with_other_runs(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

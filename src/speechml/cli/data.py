@@ -23,9 +23,7 @@ def group() -> None:
 
 
 @data.command()
-def prepare(
-    overrides: OfData = None,
-) -> None:
+def prepare(overrides: OfData = None) -> None:
     """Read, resample and pack the data that a run with these overrides would need; nothing is trained.
 
     Runs then begin at once, and those on one machine share one copy in memory.

@@ -23,6 +23,7 @@ commands.add_typer(data, name="data")
 commands.add_typer(runs, name="runs")
 commands.add_typer(sweep, name="sweep")
 Model = Annotated[Path, typer.Argument(help="Folder of a run or an exported model, or a checkpoint file.")]
+Recordings = Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")]
 
 
 @commands.callback()
@@ -37,7 +38,7 @@ def options(
 @commands.command()
 def denoise(
     run: Model,
-    recordings: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")],
+    recordings: Recordings,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the denoised recordings.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
 ) -> None:
@@ -50,7 +51,7 @@ def denoise(
 @commands.command()
 def classify(
     run: Model,
-    recordings: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")],
+    recordings: Recordings,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
     """Name the words of recordings (windows of 1 s every 0.25 s where one is longer), or the genre of music."""
@@ -60,20 +61,18 @@ def classify(
 
 
 @commands.command()
-def audit(
-    overrides: OfData = None,
-) -> None:
-    """Say whether the test part is new: speakers, songs, noise and equal audio in several parts, what statistics are of.
+def audit(overrides: OfData = None) -> None:
+    """Check that the test set is new: no speaker, song, noise or audio is shared with other sets, no statistics are of it.
 
     The exit code is 1 where something is flagged. Every run does so by itself.
     """
-    from speechml.cli.prepare import opened
+    from speechml.cli.prepare import open_data
     from speechml.config.compose import compose_app
     from speechml.report.audit import audit_report
 
-    told, flagged = audit_report(opened(compose_app("train", overrides or [])))
-    print(told)
-    if flagged:
+    text, is_flagged = audit_report(open_data(compose_app("train", overrides or [])))
+    print(text)
+    if is_flagged:
         raise typer.Exit(1)
 
 
@@ -100,7 +99,7 @@ def compare(
         bool, typer.Option("--force", help="Compare scores of different test sets, as unpaired items.")
     ] = False,
 ) -> None:
-    """Tell which run is better, by how much, and whether it may be chance; runs that differ by seed only are one setting."""
+    """Show which run is better, by how much, and whether it may be chance; runs that differ by seed only are one setting."""
     from speechml.report.compare import compare_runs
     from speechml.report.comparison_table import format_comparison
 
@@ -133,9 +132,9 @@ def reproduce(
     """Run the labs' experiments where they are not done, and show their figures beside the published ones."""
     from speechml.cli.reproduce import reproduce
 
-    told, well = reproduce(words or [], data, launcher, read)
-    print(told)
-    if not well:
+    text, are_all_done = reproduce(words or [], data, launcher, read)
+    print(text)
+    if not are_all_done:
         raise typer.Exit(1)
 
 
@@ -147,7 +146,7 @@ def explain(
         typer.Argument(help="As for speechml-train (with run=... for speechml-evaluate).", metavar="OVERRIDE"),
     ] = None,
 ) -> None:
-    """Tell what a key of the config is: type, unit, default, allowed values, and where its value came from."""
+    """Explain a key of the config: type, unit, default, allowed values, and where its value came from."""
     from speechml.config.explain import explain
 
     print(explain(key, overrides or []))

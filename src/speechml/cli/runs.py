@@ -15,18 +15,15 @@ if TYPE_CHECKING:
     from speechml.runs.card import RunCard
 
 runs = typer.Typer(no_args_is_help=True, help="List, show, verify and remove runs.")
+Folder = Annotated[Path, typer.Argument(envvar="SPEECHML_RUNS", help="Folder with runs at any depth.")]
+STATES = ("done", "stopped", "failed", "running", "'cut off'", "damaged")
 Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
 
 
 @runs.command("list")
 def list_runs(
-    folder: Annotated[Path, typer.Argument(envvar="SPEECHML_RUNS", help="Folder with runs at any depth.")] = Path(
-        "runs"
-    ),
-    state: Annotated[
-        str | None,
-        typer.Option("--state", help="Only runs that are done, stopped, failed, running, 'cut off' or damaged."),
-    ] = None,
+    folder: Folder = Path("runs"),
+    state: Annotated[str | None, typer.Option("--state", help=f"Only runs of this state: {', '.join(STATES)}.")] = None,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
     """List the runs in a folder: state, epochs, score, overrides."""
@@ -64,15 +61,16 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete runs, wholly; asks before."""
-    from speechml.runs.catalogue import check_removable, format_size
+    from speechml.runs.catalogue import check_removable
     from speechml.runs.catalogue import remove as delete
+    from speechml.runs.tables import format_size
 
     found = check_removable(folders)
     for folder, size in found.items():
         print(f"{folder}  {format_size(size)}")
     if not yes:
         if not sys.stdin.isatty():
-            raise UserError("there is no terminal to ask on, so nothing was removed; add --yes")
+            raise UserError("there is no terminal to ask on, so nothing was removed", fix="add --yes")
         if not typer.confirm(f"Delete {'this run' if len(found) == 1 else f'these {len(found)} runs'} for good?"):
             print("Nothing was removed.")
             raise typer.Exit(1)
@@ -88,8 +86,8 @@ def description(folder: Path) -> str:
         UserError: no run, or one whose card is damaged.
     """
     from speechml.report.summary import summary_text
-    from speechml.runs.catalogue import file_sizes, format_size, printable, require_card, state_of
-    from speechml.runs.tables import table
+    from speechml.runs.catalogue import file_sizes, require_card, state_of
+    from speechml.runs.tables import format_size, printable, table
 
     card = require_card(folder)
     state, code = state_of(folder, card), card.code
@@ -110,7 +108,8 @@ def description(folder: Path) -> str:
 
 def what_next(folder: Path, card: RunCard, state: str) -> str:
     """What a person can do with a run: use it, or the command that goes on with it."""
-    from speechml.runs.catalogue import lock_owner, printable
+    from speechml.runs.catalogue import lock_owner
+    from speechml.runs.tables import printable
 
     if state == "running":
         return f"wait: it is being trained by {lock_owner(folder)}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import soxr
@@ -15,17 +14,16 @@ import torch
 
 from speechml.data.clips import CLIP_S
 from speechml.errors import UserError
-from speechml.inference.denoise import blocks
-from speechml.inference.export import model_of
-from speechml.music.recordings import BLOCK_S, rows_of
-from speechml.music.task import FeatureClassifier
-from speechml.runs.tables import table
+from speechml.inference.denoise import read_blocks
+from speechml.inference.export import load_model
+from speechml.runs.tables import check_choice, csv_text, table
 from speechml.storage import audio
 from speechml.storage.progress import progress
-from speechml.tasks import Classifier
+from speechml.tasks.classification import Classification
+from speechml.tasks.word_classification import Classifier
 
 WINDOW_S, HOP_S = CLIP_S, 0.25  # s; a window is as long as the clips that a network learned from
-TOP = 3  # words that are told
+TOP = 3  # classes that are named
 BATCH = 128  # windows that are computed together
 READ_S = 30.0  # s of a recording that are read at a time
 FORMATS = ("table", "csv", "json")
@@ -42,7 +40,7 @@ class Window(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The likeliest words of a stretch, with their probabilities."""
+    """The likeliest classes of a stretch, with their probabilities."""
 
     file: str
     start_s: float
@@ -58,68 +56,66 @@ def classify_files(run: Path, recordings: list[Path], form: str) -> None:
     Raises:
         UserError: an unusable run, a run that is no classifier, or, after the rest is printed, unusable recordings.
     """
-    if form not in FORMATS:
-        raise UserError(f"--format is {form}; it can be {', '.join(FORMATS)}")
-    task = model_of(run)
-    if not isinstance(task, (Classifier, FeatureClassifier)):
-        raise UserError(f"{run} is no classifier; speechml denoise uses it")
+    check_choice("--format", form, FORMATS)
+    task = load_model(run)
+    if not isinstance(task, Classification):
+        raise UserError(f"{run} is no classifier", fix="speechml denoise uses it")
     files = [file for given in recordings for file in (audio.find(given) if given.is_dir() else [given])]
-    shown = progress(files, len(files), "classifying")
-    unusable: list[str] = []
-    if isinstance(task, FeatureClassifier):
-        answers = list(_of_usable(shown, lambda file: [genre(task, file)], unusable))
+    bar = progress(files, len(files), "classifying")
+    errors: list[UserError] = []
+    if isinstance(task, Classifier):
+        rate = task.sample_rate
+        answers = list(classify_windows(task, _from_usable(bar, lambda file: read_windows(file, rate), errors)))
     else:
-        answers = list(classified(task, _of_usable(shown, lambda file: windows(file, task.sample_rate), unusable)))
+        answers = list(_from_usable(bar, _whole_files(task), errors))
     if answers:
         print({"table": as_table, "csv": as_csv, "json": as_json}[form](answers), end="")
-    if unusable:
-        others = f"; and {len(unusable) - 1} more of {len(files)} files" if len(unusable) > 1 else ""
-        raise UserError(unusable[0] + others)
+    if errors:
+        others = f"; and {len(errors) - 1} more of {len(files)} files" if len(errors) > 1 else ""
+        raise UserError(f"{errors[0]}{others}")
 
 
-def _of_usable(files: Iterable[Path], of: Callable[[Path], Iterable[T]], unusable: list[str]) -> Iterator[T]:
-    """What `of` gives for each file; the reasons of files that cannot be used are put into `unusable`."""
+def _whole_files(task: Classification) -> Callable[[Path], list[Answer]]:
+    """The one answer for a file, of a task that names recordings as a whole."""
+    from speechml.music.task import FeatureClassifier
+
+    assert isinstance(task, FeatureClassifier)
+
+    def answer(file: Path) -> list[Answer]:
+        probabilities = task.classify_file(file)
+        header = audio.info(file)
+        return [Answer(str(file), 0.0, header.frames / header.rate, likeliest(task.classes, probabilities))]
+
+    return answer
+
+
+def _from_usable(files: Iterable[Path], read: Callable[[Path], Iterable[T]], errors: list[UserError]) -> Iterator[T]:
+    """What `read` gives of each file; errors of files that cannot be used are put into `errors`."""
     for file in files:
         try:
-            yield from of(file)
+            yield from read(file)
         except UserError as error:
-            unusable.append(str(error))
+            errors.append(error)
 
 
-def genre(task: FeatureClassifier, file: Path) -> Answer:
-    """The likeliest genres of a file of music: the mean of the probabilities of its blocks.
-
-    Raises:
-        UserError: it cannot be read, or holds no block that is not silent.
-    """
-    rows = rows_of(file)
-    if rows.unreadable or not len(rows.features):
-        raise UserError(f"{file} cannot be classified: {rows.unreadable or f'silent, or shorter than {BLOCK_S} s'}")
-    with torch.no_grad():
-        shares = task(torch.from_numpy(rows.features).float()).softmax(1).mean(0)
-    header = audio.info(file)
-    return Answer(str(file), 0.0, header.frames / header.rate, likeliest(task.classes, shares))
-
-
-def likeliest(classes: list[str], shares: torch.Tensor) -> list[tuple[str, float]]:
-    """The TOP classes with their probabilities. Shape: shares (classes,)."""
-    top = shares.topk(min(TOP, len(shares)))
+def likeliest(classes: list[str], probabilities: torch.Tensor) -> list[tuple[str, float]]:
+    """The TOP classes with their probabilities. Shape: probabilities (classes,)."""
+    top = probabilities.topk(min(TOP, len(probabilities)))
     return [(classes[n], value) for n, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
 
 
-def windows(file: Path, rate: int) -> Iterator[Window]:
+def read_windows(file: Path, rate: int) -> Iterator[Window]:
     """Windows of WINDOW_S every HOP_S until all of a recording is in one; a short recording is one window.
 
     Args:
+        file: the recording.
         rate: Hz that the samples are brought to; channels are mixed down.
     """
     header = audio.info(file)
     size, hop = round(WINDOW_S * rate), round(HOP_S * rate)
     stream = soxr.ResampleStream(header.rate, rate, 1) if header.rate != rate else None
     held, first, none_yet = np.zeros(0, np.float32), 0, True
-    for block, last in blocks(file, round(READ_S * header.rate)):
-        if not np.isfinite(block).all():
-            raise UserError(f"{file} holds NaN or infinite samples; export it again")
+    for block, last in read_blocks(file, round(READ_S * header.rate)):
         mono = block.mean(1)
         held = np.concatenate([held, mono if stream is None else stream.resample_chunk(mono, last)])
         while len(held) > size or (last and (len(held) > 0 or none_yet)):
@@ -131,23 +127,14 @@ def windows(file: Path, rate: int) -> Iterator[Window]:
             held, first = held[hop:], first + hop
 
 
-def classified(task: Classifier, found: Iterator[Window]) -> Iterator[Answer]:
+def classify_windows(task: Classification, windows: Iterator[Window]) -> Iterator[Answer]:
     """The likeliest words of each window, in order."""
-    batch: list[Window] = []
-    for window in found:
-        batch.append(window)
-        if len(batch) == BATCH:
-            yield from _answers(task, batch)
-            batch = []
-    if batch:
-        yield from _answers(task, batch)
-
-
-def _answers(task: Classifier, batch: list[Window]) -> Iterator[Answer]:
-    with torch.no_grad():
-        shares = task(torch.from_numpy(np.stack([w.samples for w in batch]))[:, None]).softmax(1)
-    for window, row in zip(batch, shares, strict=True):
-        yield Answer(str(window.file), window.start_s, window.end_s, likeliest(task.classes, row))
+    for first in windows:
+        batch = [first, *islice(windows, BATCH - 1)]
+        with torch.no_grad():
+            probabilities = task(torch.from_numpy(np.stack([w.samples for w in batch]))[:, None]).softmax(1)
+        for window, row in zip(batch, probabilities, strict=True):
+            yield Answer(str(window.file), window.start_s, window.end_s, likeliest(task.classes, row))
 
 
 def as_table(answers: list[Answer]) -> str:
@@ -162,22 +149,18 @@ def as_table(answers: list[Answer]) -> str:
 
 def as_csv(answers: list[Answer]) -> str:
     """Columns file, start_s, end_s, word1, probability1, word2, ..."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     ranks = range(1, len(answers[0].words) + 1)
-    writer.writerow(
-        ["file", "start_s", "end_s", *(f"{what}{rank}" for rank in ranks for what in ("word", "probability"))]
-    )
-    for a in answers:
-        writer.writerow(
-            [a.file, f"{a.start_s:.3f}", f"{a.end_s:.3f}", *(x for w, p in a.words for x in (w, f"{p:.4f}"))]
-        )
-    return text.getvalue()
+    header = ["file", "start_s", "end_s", *(f"{what}{rank}" for rank in ranks for what in ("word", "probability"))]
+    rows = [
+        [a.file, f"{a.start_s:.3f}", f"{a.end_s:.3f}", *chain(*((word, f"{share:.4f}") for word, share in a.words))]
+        for a in answers
+    ]
+    return csv_text(header, rows)
 
 
 def as_json(answers: list[Answer]) -> str:
     """A list of objects with file, start_s, end_s, and words from the likeliest on."""
-    content: list[dict[str, Any]] = [
+    content = [
         {
             "file": a.file, "start_s": round(a.start_s, 3), "end_s": round(a.end_s, 3),
             "words": [{"word": word, "probability": round(share, 4)} for word, share in a.words],

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 
 from speechml.errors import UserError
-from speechml.inference.export import model_of
+from speechml.inference.export import load_model
 from speechml.storage import audio
 from speechml.storage.files import make_folder
 from speechml.tasks.denoising import DenoisingTask
@@ -28,62 +27,55 @@ def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bo
     Raises:
         UserError: an unusable run or recording, two results of one name, or a result that is there already.
     """
-    task = model_of(run)
+    task = load_model(run)
     if not isinstance(task, DenoisingTask):
-        raise UserError(f"{run} is no denoiser; speechml classify uses runs that tell words apart")
-    jobs = planned(recordings, output, overwrite)
+        raise UserError(f"{run} is no denoiser", fix="speechml classify uses it")
+    jobs = plan_results(recordings, output, overwrite)
     make_folder(output)
-    rates = {audio.info(source).rate for source in jobs} - {int(task.sample_rate)}
-    if rates:
-        others = ", ".join(str(rate) for rate in sorted(rates))
+    seconds = {source: header.frames / header.rate for source in jobs if (header := audio.info(source))}
+    if rates := sorted({audio.info(source).rate for source in jobs} - {task.sample_rate}):
+        others = ", ".join(map(str, rates))
         print(f"The model works at {task.sample_rate} Hz: recordings at {others} Hz are resampled to it and back.")
-    seconds = sum(audio.info(source).frames / audio.info(source).rate for source in jobs)
     from tqdm import tqdm
 
-    with tqdm(total=round(seconds), unit="s", desc="denoising", disable=not sys.stderr.isatty(), leave=False) as bar:
+    total = sum(seconds.values())
+    with tqdm(total=round(total), unit="s", desc="denoising", disable=not sys.stderr.isatty(), leave=False) as bar:
         for source, result in jobs.items():
             denoise_file(task, source, result)
-            bar.update(audio.info(source).frames / audio.info(source).rate)
-    print(f"{len(jobs)} recording{'s' * (len(jobs) != 1)}, {seconds:.1f} s of sound, denoised into {output}")
+            bar.update(seconds[source])
+    print(f"{len(jobs)} recording{'s' * (len(jobs) != 1)}, {total:.1f} s of sound, denoised into {output}")
     return list(jobs.values())
 
 
-def planned(recordings: list[Path], output: Path, overwrite: bool) -> dict[Path, Path]:
+def plan_results(recordings: list[Path], output: Path, overwrite: bool) -> dict[Path, Path]:
     """Source -> result for every recording; files keep their name, those of a folder their place below it.
 
     Raises:
         UserError: see `denoise_files`.
     """
     jobs: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
     for given in recordings:
-        sources = audio.find(given) if given.is_dir() else [given]
-        for source in sources:
+        for source in audio.find(given) if given.is_dir() else [given]:
             audio.info(source)
             result = output / (source.relative_to(given) if given.is_dir() else source.name)
             if result.suffix.lower() not in audio.EXTENSIONS:
-                raise UserError(f"{source} has no known extension ({', '.join(audio.EXTENSIONS)}); rename it")
-            if result in taken and taken[result] != source:
-                raise UserError(
-                    f"{taken[result]} and {source} would both become {result}; denoise them into two folders"
-                )
+                raise UserError(f"{source} has no known extension", ", ".join(audio.EXTENSIONS), "rename it")
+            for other in (one for one, taken in jobs.items() if taken == result and one != source):
+                raise UserError(f"{other} and {source} would both become {result}", fix="denoise them into two folders")
             if result.resolve() == source.resolve():
-                raise UserError(f"{result} would replace the recording itself; give another folder with -o")
+                raise UserError(f"{result} would replace the recording itself", fix="give another folder with -o")
             if result.exists() and not overwrite:
-                raise UserError(
-                    f"{result} exists already; add --overwrite to replace it, or give another folder with -o"
-                )
-            jobs[source] = taken[result] = result
-            taken[result] = source
+                fix = "add --overwrite to replace it, or give another folder with -o"
+                raise UserError(f"{result} exists already", fix=fix)
+            jobs[source] = result
     if (output.exists() and not output.is_dir()) or output.suffix.lower() in audio.EXTENSIONS:
-        raise UserError(f"{output} is no folder; give a folder with -o, and the recordings keep their names in it")
+        raise UserError(f"{output} is no folder", fix="give a folder with -o; the recordings keep their names in it")
     return jobs
 
 
-def denoise_file(task: Any, source: Path, result: Path) -> None:
+def denoise_file(task: DenoisingTask, source: Path, result: Path) -> None:
     """Denoise every channel of one file block by block."""
-    header = audio.info(source)
-    target = int(task.sample_rate)
+    header, target = audio.info(source), task.sample_rate
     kind = {".mp3": "MP3", ".ogg": "OGG", ".flac": "FLAC", ".wav": "WAV"}[result.suffix.lower()]
     subtype = header.subtype if soundfile.check_format(kind, header.subtype) else None
     result.parent.mkdir(parents=True, exist_ok=True)
@@ -94,9 +86,7 @@ def denoise_file(task: Any, source: Path, result: Path) -> None:
     left = header.frames
     try:
         with soundfile.SoundFile(str(part), "w", header.rate, header.channels, subtype, format=kind) as out:
-            for block, last in blocks(source, round(BLOCK_S * header.rate)):
-                if not np.isfinite(block).all():
-                    raise UserError(f"{source} holds NaN or infinite samples; export it again")
+            for block, last in read_blocks(source, round(BLOCK_S * header.rate)):
                 waveform = block if there is None else there.resample_chunk(block, last)
                 waveform = stream.next(waveform, last)
                 waveform = waveform if back is None else back.resample_chunk(waveform, last)
@@ -107,16 +97,16 @@ def denoise_file(task: Any, source: Path, result: Path) -> None:
                 left -= len(waveform)
         part.replace(result)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise UserError(f"{source} cannot be denoised into {result} ({error})") from error
+        raise UserError(f"{source} cannot be denoised into {result}", why=str(error)) from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def blocks(source: Path, frames: int) -> Iterator[tuple[np.ndarray, bool]]:
+def read_blocks(source: Path, frames: int) -> Iterator[tuple[np.ndarray, bool]]:
     """A file's samples (time, channel) in blocks of `frames`, each with whether it is the last.
 
     Raises:
-        UserError: the file ends, or cannot be decoded, before the length its header gives.
+        UserError: the file ends, or cannot be decoded, before the length its header gives, or holds NaN or infinities.
     """
     total = audio.info(source).frames
     read = 0
@@ -125,8 +115,12 @@ def blocks(source: Path, frames: int) -> Iterator[tuple[np.ndarray, bool]]:
             try:
                 block = file.read(frames, dtype="float32", always_2d=True)
             except (soundfile.LibsndfileError, RuntimeError) as error:
-                raise UserError(f"{source} cannot be decoded beyond {read} of {total} samples ({error})") from error
+                raise UserError(
+                    f"{source} cannot be decoded beyond {read} of {total} samples", why=str(error)
+                ) from error
             if len(block) == 0:
-                raise UserError(f"{source} is cut short ({read} of {total} samples decode); copy it again")
+                raise UserError(f"{source} is cut short", f"{read} of {total} samples decode", "copy it again")
+            if not np.isfinite(block).all():
+                raise UserError(f"{source} holds NaN or infinite samples", fix="export it again")
             read += len(block)
             yield block, read >= total

@@ -5,29 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import safetensors.torch
 import torch
 
 from speechml import __version__
+from speechml.contracts import Config
 from speechml.engine.checkpoint import build_task, check_weights, find_checkpoint, load_task, nonfinite_names
 from speechml.errors import UserError
+from speechml.runs.catalogue import is_run
 from speechml.storage.files import make_folder, write_bytes, write_text
 
 FORMAT = 1  # raise it when what model.json holds changes
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
+AGAIN = "export the run again"
 
 
-def model_of(run: Path) -> pl.LightningModule:
+def load_model(run: Path) -> pl.LightningModule:
     """The trained task of a run, a checkpoint file or an exported folder, in evaluation mode.
 
     Raises:
         UserError: none of them, or damaged, or of another model.
     """
     if (run / MODEL).is_file():
-        return imported(run)[0]
+        return import_model(run)[0]
     return load_task(find_checkpoint(run))[0]
 
 
@@ -39,15 +41,15 @@ def export(run: Path, folder: Path, overwrite: bool = False) -> None:
     Raises:
         UserError: no usable model, or a folder that cannot be written to or has a model already.
     """
-    if (folder / "card.json").exists():
-        raise UserError(f"{folder} is a run, and stays as it was made; export into another folder")
-    there = [name for name in (MODEL, WEIGHTS) if (folder / name).exists()]
-    if there and not overwrite:
-        raise UserError(f"{folder / there[0]} is there already; add --overwrite, or export into another folder")
+    if is_run(folder):
+        raise UserError(f"{folder} is a run, and stays as it was made", fix="export into another folder")
+    present = [name for name in (MODEL, WEIGHTS) if (folder / name).exists()]
+    if present and not overwrite:
+        raise UserError(f"{folder / present[0]} is there already", fix="add --overwrite, or export into another folder")
     checkpoint = find_checkpoint(run)
     task, record = load_task(checkpoint)
     weights = {name: weight.contiguous().clone() for name, weight in task.state_dict().items()}
-    refuse_not_finite(weights, checkpoint)
+    check_finite(weights, checkpoint)
     content = safetensors.torch.save(weights)
     about = as_json(record, task, content, checkpoint)
     make_folder(folder)
@@ -56,11 +58,11 @@ def export(run: Path, folder: Path, overwrite: bool = False) -> None:
         write_bytes(folder / WEIGHTS, content)
         write_text(folder / MODEL, about)
     except OSError as error:
-        raise UserError(f"{folder} cannot be written to ({error.strerror}); give another folder") from error
+        raise UserError(f"{folder} cannot be written to", str(error.strerror), "give another folder") from error
 
 
-def as_json(record: dict[str, Any], task: Any, weights: bytes, source: Path) -> str:
-    """What model.json says: the network, what it hears and names, what it has learned from."""
+def as_json(record: Config, task: pl.LightningModule, weights: bytes, source: Path) -> str:
+    """What model.json says: the network, its sample rate and classes, and the data that it was trained on."""
     about = {
         "format": FORMAT, "version": __version__, "model": record["config"]["model"],
         "sample_rate": getattr(task, "sample_rate", None), "classes": getattr(task, "classes", None),
@@ -69,78 +71,73 @@ def as_json(record: dict[str, Any], task: Any, weights: bytes, source: Path) -> 
     try:
         return json.dumps(about, indent=1, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
-        raise UserError(f"{source} describes a model that JSON cannot hold ({error}); use the run itself") from error
+        raise UserError(
+            f"{source} describes a model that JSON cannot hold", str(error), "use the run itself"
+        ) from error
 
 
-def imported(folder: Path) -> tuple[pl.LightningModule, dict[str, Any]]:
+def import_model(folder: Path) -> tuple[pl.LightningModule, Config]:
     """The task of an exported folder in evaluation mode, and what model.json says of it. Nothing in it is executed.
 
     Raises:
         UserError: damaged, of another format, or weights that are not those of the network described beside them.
     """
-    about = _about(folder / MODEL)
+    about = _read_about(folder / MODEL)
     path = folder / WEIGHTS
-    weights = _weights(path, about)
-    refuse_not_finite(weights, path)
-    task = _task(about, folder / MODEL)
+    weights = _read_weights(path, about)
+    check_finite(weights, path)
+    task = _build_task(about, folder / MODEL)
     check_weights(task, weights, path)
     task.load_state_dict(weights)
     return task.eval().requires_grad_(False), about
 
 
-def _about(path: Path) -> dict[str, Any]:
+def _read_about(path: Path) -> Config:
     try:
         about = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({type(error).__name__}); export the run again") from error
+        raise UserError(f"{path} cannot be read", type(error).__name__, AGAIN) from error
     if not isinstance(about, dict) or type(about.get("format")) is not int or not isinstance(about.get("model"), dict):
-        raise UserError(f"{path} was not written by speechml export; give a folder that it wrote")
+        raise UserError(f"{path} was not written by speechml export", fix="give a folder that it wrote")
     if about["format"] != FORMAT:
-        raise UserError(
-            f"{path} was written by speechml {about.get('version')} in format {about['format']}; this is {__version__}, "
-            f"which reads format {FORMAT}: export the run again"
-        )
+        other = f"{path} was written by speechml {about.get('version')} in format {about['format']}"
+        raise UserError(other, f"this is {__version__}, which reads format {FORMAT}", AGAIN)
     return about
 
 
-def _weights(path: Path, about: dict[str, Any]) -> dict[str, torch.Tensor]:
+def _read_weights(path: Path, about: Config) -> dict[str, torch.Tensor]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); export the run again") from error
+        raise UserError(f"{path} cannot be read", str(error.strerror), AGAIN) from error
     if hashlib.sha256(content).hexdigest() != about.get("weights_sha256"):
-        raise UserError(f"{path} is damaged: its content is not that of the checksum in {MODEL}; export the run again")
+        raise UserError(f"{path} is damaged", f"its checksum is not the one in {MODEL}", AGAIN)
     try:
         return safetensors.torch.load(content)
     except Exception as error:  # readers of hostile bytes raise whatever comes up: the refusal is the same
-        raise UserError(
-            f"{path} cannot be read as safetensors ({type(error).__name__}); export the run again"
-        ) from error
+        raise UserError(f"{path} cannot be read as safetensors", type(error).__name__, AGAIN) from error
 
 
-def _task(about: dict[str, Any], path: Path) -> pl.LightningModule:
-    """The network that model.json describes, which must hear and name what model.json says."""
+def _build_task(about: Config, path: Path) -> pl.LightningModule:
+    """The network that model.json describes, whose sample rate and classes must be those that model.json says."""
     try:
         task = build_task({"model": about["model"]}, str(path))
     except UserError:
         raise
     except Exception as error:  # arguments of any kind reach the classes of networks
-        raise UserError(f"{path} describes no model that can be built ({type(error).__name__}: {error})") from error
+        raise UserError(f"{path} describes no model that can be built", f"{type(error).__name__}: {error}") from error
     for key in ("sample_rate", "classes"):
-        if getattr(task, key, None) != about.get(key):
-            raise UserError(
-                f"{path} contradicts itself: its {key} is {about.get(key)}, its model's {getattr(task, key, None)}"
-            )
+        own = getattr(task, key, None)
+        if own != about.get(key):
+            raise UserError(f"{path} contradicts itself", f"its {key} is {about.get(key)}, its model's {own}")
     return task
 
 
-def refuse_not_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
+def check_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
     """Refuse weights that are NaN or infinite.
 
     Raises:
         UserError: naming the first of them.
     """
     for name in nonfinite_names(weights)[:1]:
-        raise UserError(
-            f"{path} holds weights that are NaN or infinite ({name}); train again with a lower optimizer.lr"
-        )
+        raise UserError(f"{path} holds weights that are NaN or infinite", name, "train again with a lower optimizer.lr")

@@ -52,14 +52,14 @@ class GenreFeatures(BaseDataModule[FeatureCorpus]):
         super().__init__(sample_rate=None, **common)
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol is {protocol!r}; it can be {' or '.join(PROTOCOLS)}")
-        self.root, self.asked = Path(root).expanduser(), protocol
+        self.root, self.wanted_protocol = Path(root).expanduser(), protocol
         self._here: tuple[torch.device, Tensor, Tensor] | None = None
 
     def read_corpus(self) -> FeatureCorpus:
-        from speechml.music.feature_files import read
+        from speechml.music.feature_files import read_music
 
-        music = read(self.root, self.cache)
-        split: Split = (as_published if self.asked == "as_published" else honest)(music, self.split_seed)
+        music = read_music(self.root, self.cache)
+        split: Split = (as_published if self.wanted_protocol == "as_published" else honest)(music, self.split_seed)
         names = [
             f"{music.songs[song]}/{channel}/{block}"
             for song, channel, block in zip(music.song, music.channel, music.block, strict=True)
@@ -73,7 +73,7 @@ class GenreFeatures(BaseDataModule[FeatureCorpus]):
         return FeatureCorpus(
             names=names, lengths=[1] * len(names), sums=sums, splits=split.parts, classes=music.genres,
             features=torch.from_numpy(music.features).float(), labels=torch.from_numpy(music.label),
-            protocol=split.protocol, notes=[*told(music), *music.notes, *split.notes],
+            protocol=split.protocol, notes=[*describe_balance(music), *music.notes, *split.notes],
         )  # fmt: skip
 
     def remedy(self, split: str) -> str:  # noqa: ARG002 (the same for all)
@@ -87,7 +87,7 @@ class GenreFeatures(BaseDataModule[FeatureCorpus]):
     def fitted(self) -> list[int]:
         """The rows whose mean and standard deviation normalise the features: all as published, else those of training."""
         c = self.corpus
-        return list(range(len(c.names))) if self.asked == "as_published" else c.splits["train"]
+        return list(range(len(c.names))) if self.wanted_protocol == "as_published" else c.splits["train"]
 
     def rows_to_fit(self) -> Tensor:
         """The features of `fitted`. Shape: (rows, 12)."""
@@ -131,7 +131,7 @@ class GenreFeatures(BaseDataModule[FeatureCorpus]):
         return FeatureBatch(features[batch.indices], labels[batch.indices], batch.indices)
 
 
-def told(music: Music) -> list[str]:
+def describe_balance(music: Music) -> list[str]:
     """What the checks of the exercise found, in words: balance of the classes, and rows that are there twice."""
     counts = np.bincount(music.label, minlength=len(music.genres))
     if not counts.all():

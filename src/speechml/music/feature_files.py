@@ -18,7 +18,7 @@ ALIKE = 0.9
 SHORTEST = 8  # rows of a channel, below which a correlation says nothing
 
 
-def read(root: Path, cache: Path) -> Music:
+def read_music(root: Path, cache: Path) -> Music:
     """The rows of a folder of music, extracted once, or of a .npz file.
 
     Raises:
@@ -27,35 +27,37 @@ def read(root: Path, cache: Path) -> Music:
     if root.is_dir():
         return extract(root, cache)
     if root.suffix != ".npz" or not root.is_file():
-        raise UserError(f"{root} is no folder of music and no .npz file of features; give data.root=FOLDER or FILE.npz")
+        raise UserError(
+            f"{root} is no folder of music and no .npz file of features", fix="give data.root=FOLDER or FILE.npz"
+        )
     state = root.stat()
-    return _of_file(root, state.st_size, state.st_mtime_ns)
+    return _read_file(root, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
-def _of_file(root: Path, size: int, modified: int) -> Music:  # noqa: ARG001 (another size or time is another file)
+def _read_file(root: Path, size: int, modified: int) -> Music:  # noqa: ARG001 (another size or time is another file)
     """The rows of a .npz file, kept for the next trial of a search."""
-    features, label = arrays(root)
+    features, label = read_arrays(root)
     good = np.isfinite(features).all(axis=1)
     if not good.any():
         raise UserError(f"{root} holds no row without NaN or infinite values; extract its features again")
     notes = [] if good.all() else [f"{(~good).sum()} rows with NaN or infinite values are left out"]
-    song, channel, block = places(features, label)
+    song, channel, block = find_songs_in_rows(features, label)
     count = int(song.max()) + 1
     if count > 1:
-        notes.append(f"{count} songs were told apart by the order of the rows; {channels(song, channel)}")
+        notes.append(f"{count} songs were told apart by the order of the rows; {describe_channels(song, channel)}")
     names = [f"song{i}" for i in range(count)]
     rows = (features[good], label[good], song[good], channel[good], block[good])
     return Music(*rows, names, genre_names(label), notes)
 
 
-def channels(song: np.ndarray, channel: np.ndarray) -> str:
+def describe_channels(song: np.ndarray, channel: np.ndarray) -> str:
     """How many of the songs have two channels, in words."""
     stereo = len(np.unique(song[channel == 1]))
     return f"{stereo} of them in two channels"
 
 
-def arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Features (rows, 12) float64 and labels (rows,) int64 of a .npz file, read without objects.
 
     Raises:
@@ -101,7 +103,7 @@ def arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return features.astype(np.float64), label
 
 
-def places(features: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def find_songs_in_rows(features: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Song, channel and block of each row, from the order of rows and from how alike the channels of a song are.
 
     Shape: features (rows, 12), label (rows,) -> (rows,) three times.

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -25,7 +25,7 @@ from speechml.storage.files import build_once
 from speechml.storage.pack import fingerprint
 from speechml.storage.progress import progress
 
-RECIPE = 1  # raise it when `rows_of` makes other rows
+RECIPE = 1  # raise it when `read_rows` makes other rows
 BLOCK_S = 0.5  # of DDASP exercise 12
 CHUNK = 16  # blocks that are decoded at once
 LOWEST_RATE = 8000  # Hz: the filters of loudness are made for audio, and half the rate must lie well above 1 kHz
@@ -141,24 +141,23 @@ def extract(root: Path, cache: Path) -> Music:
     folder = cache / "features" / fingerprint(made)
 
     def build(part: Path) -> None:
-        music = assembled(root, songs, genres, rows_of_all([song.path for song in songs]))
+        music = assemble(root, songs, genres, read_all_rows([song.path for song in songs]))
         for note in music.notes:
             print(note, file=sys.stderr)
-        arrays: dict[str, Any] = {name: _plain(value) for name, value in music._asdict().items()}
-        np.savez(part / "music.npz", **arrays)
+        np.savez(part / "music.npz", **music._asdict())
 
-    return _opened(build_once(folder, _is_whole, build))
+    return _load(build_once(folder, _is_whole, build))
 
 
-def rows_of_all(paths: list[Path]) -> list[Rows]:
+def read_all_rows(paths: list[Path]) -> list[Rows]:
     """The rows of each file, on all cores."""
     workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(paths))
     if workers == 1:
         with _one_thread():
-            return list(progress(map(rows_of, paths), len(paths), "reading music"))
+            return list(progress(map(read_rows, paths), len(paths), "reading music"))
     try:
         with ProcessPoolExecutor(workers, initializer=_begin, initargs=(os.getpid(),)) as pool:
-            return list(progress(pool.map(rows_of, paths), len(paths), "reading music"))
+            return list(progress(pool.map(read_rows, paths), len(paths), "reading music"))
     except BrokenProcessPool as error:
         raise UserError(
             f"the decoder crashed on one of the {len(paths)} files of {os.path.commonpath(paths)}; try them in smaller folders"
@@ -182,18 +181,19 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def rows_of(path: Path) -> Rows:
+def read_rows(path: Path) -> Rows:
     """The rows of one file: blocks of each channel by itself, without the incomplete rest and the silent ones."""
     try:
-        return _rows(path)
-    except UserError as error:  # a sentence on the path, what is wrong, and what to do: the middle is told here
-        return NOTHING._replace(unreadable=str(error).removeprefix(f"{path} ").partition(";")[0])
+        return _read_rows(path)
+    except UserError as error:
+        reason = str(UserError(error.what, error.why))
+        return NOTHING._replace(unreadable=reason.removeprefix(f"{path} "))
 
 
-def _rows(path: Path) -> Rows:
+def _read_rows(path: Path) -> Rows:
     header = audio.info(path)
     if header.rate < LOWEST_RATE:
-        raise UserError(f"{path} has a sample rate of {header.rate} Hz; at least {LOWEST_RATE} are needed")
+        raise UserError(f"{path} has a sample rate of {header.rate} Hz", fix=f"at least {LOWEST_RATE} Hz are needed")
     length = round(BLOCK_S * header.rate)
     found: list[Rows] = []
     decoded = 0
@@ -201,17 +201,17 @@ def _rows(path: Path) -> Rows:
         first, count = decoded // length, len(samples) // length
         decoded += len(samples)
         if not np.isfinite(samples).all():
-            raise UserError(f"{path} holds NaN or infinite samples; export it again or remove it")
+            raise UserError(f"{path} holds NaN or infinite samples", fix="export it again or remove it")
         blocks = torch.from_numpy(samples[: count * length].T.reshape(-1, length))
         features = music_features(blocks, header.rate).numpy()
-        heard = features[:, SQUARE] > SILENCE  # as `silent` says; those few that are silent are computed for nothing
+        heard = features[:, SQUARE] > SILENCE  # those few that are silent are computed for nothing
         channel, block = (a.ravel() for a in np.mgrid[: header.channels, first : first + count])
         found.append(Rows(features[heard], channel[heard], block[heard]))
     if decoded >= header.frames:
         return _joined(found, header.channels)
     had, should = decoded / header.rate, header.frames / header.rate
     if path.suffix.lower() != ".mp3" or decoded < length:
-        raise UserError(f"{path} is cut short, {had:.1f} of {should:.1f} s decode; copy it again")
+        raise UserError(f"{path} is cut short, {had:.1f} of {should:.1f} s decode", fix="copy it again")
     return _joined(found, header.channels, partly=f"{had:.1f} of {should:.1f} s")
 
 
@@ -223,7 +223,7 @@ def _decoded(path: Path, frames: int) -> Iterator[np.ndarray]:
                 yield samples
     except (soundfile.LibsndfileError, RuntimeError) as error:
         reason = str(error).rpartition(": ")[2].rstrip(".")
-        raise UserError(f"{path} cannot be decoded ({reason}); copy it again or convert it to wav") from error
+        raise UserError(f"{path} cannot be decoded", reason, "copy it again or convert it to wav") from error
 
 
 def _joined(found: list[Rows], channels: int, partly: str = "") -> Rows:
@@ -237,7 +237,7 @@ def _joined(found: list[Rows], channels: int, partly: str = "") -> Rows:
     )
 
 
-def assembled(root: Path, songs: list[Song], genres: list[str], rows: list[Rows]) -> Music:
+def assemble(root: Path, songs: list[Song], genres: list[str], rows: list[Rows]) -> Music:
     """The rows of all songs as one table, and notes on files that are missing in it."""
     bad = [f"{song.name} ({row.unreadable})" for song, row in zip(songs, rows, strict=True) if row.unreadable]
     partly = [f"{song.name} ({row.partly})" for song, row in zip(songs, rows, strict=True) if row.partly]
@@ -261,12 +261,7 @@ def assembled(root: Path, songs: list[Song], genres: list[str], rows: list[Rows]
     return Music(features, label, song, channel, block, [one.name for one in songs], genres, notes)
 
 
-def _plain(value: Any) -> np.ndarray:
-    """An array that is stored without Python objects, of a list of texts too."""
-    return value if isinstance(value, np.ndarray) else np.array(value, dtype=np.str_)
-
-
-def _opened(folder: Path) -> Music:
+def _load(folder: Path) -> Music:
     with np.load(folder / "music.npz", allow_pickle=False) as file:
         texts = {name: file[name].tolist() for name in ("songs", "genres", "notes")}
         return Music(**{name: file[name] for name in ARRAYS}, **texts)
@@ -274,7 +269,7 @@ def _opened(folder: Path) -> Music:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        music = _opened(folder)
+        music = _load(folder)
     except Exception:  # of zipfile, zlib or numpy: what a damaged file raises is not told in advance
         return False
     rows = len(music.features)

@@ -31,13 +31,14 @@ def as_published(music: Music, split_seed: int) -> Split:
     for number, rows in enumerate((order[val + test :], order[:val], order[val : val + test])):
         part[rows] = number
     leaks = (
-        f"as published, so these figures flatter: all rows, of the test too, normalise the features, and {known(music, part)} "
-        "of the test rows have the same moment's other channel or the block beside it in the training part"
+        "as published, so these figures flatter: all rows, of the test too, normalise the features, and "
+        f"{share_known(music, part)} of the test rows have the same moment's other channel or the block beside it in the "
+        "training part"
     )
-    return Split(listed(part), "as_published", [leaks])
+    return Split(rows_by_split(part), "as_published", [leaks])
 
 
-def known(music: Music, part: np.ndarray) -> str:
+def share_known(music: Music, part: np.ndarray) -> str:
     """Share of test rows of which training holds the other channel or a neighbour in time."""
     moment = music.song * (music.block.max() + 2) + music.block
     near = np.unique(np.concatenate([moment[part == 0] + step for step in (-1, 0, 1)]))
@@ -62,7 +63,7 @@ def honest(music: Music, split_seed: int) -> Split:
         notes.append(
             f"but for {moved} rows, which repeat a row of another part, or are of such a moment, and were moved there"
         )
-    return Split(listed(part), protocol, notes)
+    return Split(rows_by_split(part), protocol, notes)
 
 
 def by_song(music: Music, songs: list[np.ndarray], split_seed: int) -> np.ndarray:
@@ -109,6 +110,6 @@ def keep_together(music: Music, part: np.ndarray) -> int:
             return int((part != before).sum())
 
 
-def listed(part: np.ndarray) -> dict[str, list[int]]:
+def rows_by_split(part: np.ndarray) -> dict[str, list[int]]:
     """Rows of each part by its name."""
     return {name: np.nonzero(part == number)[0].tolist() for number, name in enumerate(SPLITS)}

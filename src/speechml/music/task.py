@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, FeatureBatch, ItemKind
+from speechml.errors import UserError
 from speechml.music.loudness import COLUMNS
+from speechml.music.recordings import BLOCK_S, read_rows
 from speechml.signal.standardise import Standardise
 from speechml.tasks.classification import Classification
 
@@ -48,6 +52,20 @@ class FeatureClassifier(Classification[FeatureBatch]):
         chosen = list(COLUMNS) if columns is None else columns
         self.front_end = Standardise(numbers(chosen, "columns"), numbers(log or [], "log"))
         self.net = build(net, where="model.net", inputs=len(chosen), classes=len(self.classes))
+
+    @torch.no_grad()
+    def classify_file(self, file: Path) -> Tensor:
+        """The mean of the probabilities of a recording's blocks. Shape: (classes,).
+
+        Raises:
+            UserError: it cannot be read, or holds no block that is not silent.
+        """
+        rows = read_rows(file)
+        if rows.unreadable or not len(rows.features):
+            why = rows.unreadable or f"silent, or shorter than {BLOCK_S} s"
+            raise UserError(f"{file} cannot be classified", why)
+        probabilities: Tensor = self(torch.from_numpy(rows.features).float()).softmax(1).mean(0)
+        return probabilities
 
     def prepare(self, data: DataModule) -> None:
         self.front_end.fit(cast("RowData", data).rows_to_fit().to(self.device))

@@ -12,8 +12,7 @@ from speechml.errors import UserError
 from speechml.report.compare import Comparison, Line
 from speechml.report.statistics import FEW_UNITS, Difference
 from speechml.report.summary import TITLES
-from speechml.runs.catalogue import printable
-from speechml.runs.tables import format_score, table
+from speechml.runs.tables import format_score, printable, table
 
 FORMATS = ("table", "markdown", "csv", "json")
 TEXT_COLUMNS = ("score", "setting", "verdict")

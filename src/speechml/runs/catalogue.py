@@ -1,12 +1,10 @@
-"""The runs in a folder: found, listed, shown, removed. Nothing heavy is imported, so that a thousand are listed at once."""
+"""The runs in a folder: listed, checked, removed. Nothing heavy is imported, so that a thousand are listed at once."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import fcntl
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -16,8 +14,8 @@ from typing import NamedTuple
 
 from speechml.errors import UserError
 from speechml.runs.card import CARD, RunCard, load_card
-from speechml.runs.folder import PREVIOUS, lock
-from speechml.runs.tables import format_score, table
+from speechml.runs.folder import LOCK, PREVIOUS, lock
+from speechml.runs.tables import check_choice, csv_text, format_score, printable, table
 
 STATES = ("done", "stopped", "failed", "running", "cut off", "damaged")
 FORMATS = ("table", "csv", "json")
@@ -26,14 +24,12 @@ KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt")  
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of what a run cannot do without, by its name relative to the run's folder."""
-    found = sorted(path for pattern in KEPT for path in folder.glob(pattern) if path.name != PREVIOUS)
-    return {str(path.relative_to(folder)): sha256(path) for path in found}
-
-
-def sha256(path: Path) -> str:
-    """The checksum of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    paths = sorted(path for pattern in KEPT for path in folder.glob(pattern) if path.name != PREVIOUS)
+    found = {}
+    for path in paths:
+        with path.open("rb") as file:
+            found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def is_run(folder: Path) -> bool:
@@ -48,7 +44,9 @@ def runs_below(folder: Path) -> Iterator[Path]:
         UserError: no such folder.
     """
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; speechml-train makes runs/, and a folder in it for each run")
+        raise UserError(
+            f"there is no folder {folder}", fix="speechml-train makes runs/, and a folder in it for each run"
+        )
     for place, folders, files in os.walk(folder):
         folders[:] = [] if CARD in files else sorted(name for name in folders if not name.startswith("."))
         if CARD in files:
@@ -61,7 +59,7 @@ def lock_owner(folder: Path) -> str | None:
     Nothing is written, and other readers are not in the way.
     """
     try:
-        with os.fdopen(os.open(folder / ".lock", os.O_RDONLY | os.O_NONBLOCK)) as file:  # or a pipe would be waited for
+        with os.fdopen(os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK)) as file:  # or a pipe would be waited for
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -122,17 +120,14 @@ def format_list(folder: Path, state: str | None, form: str) -> str:
     Raises:
         UserError: no such folder, state or form.
     """
-    for option, given, allowed in (("--format", form, FORMATS), ("--state", state or "done", STATES)):
-        if given not in allowed:
-            raise UserError(f"{option} is {given}; it can be {', '.join(allowed)}")
+    check_choice("--format", form, FORMATS)
+    check_choice("--state", state or STATES[0], STATES)
     entries = [line for line in map(make_entry, runs_below(folder)) if state in (None, line.state)]
     entries.sort(key=lambda line: (line.experiment, line.started or ""))
     if form == "json":
         return json.dumps([line._asdict() for line in entries], indent=1) + "\n"
     if form == "csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([Entry._fields, *entries])
-        return text.getvalue()
+        return csv_text(Entry._fields, entries)
     return _as_table(entries) if entries else f"no run{f' that is {state}' if state else 's'} in {folder}\n"
 
 
@@ -148,11 +143,6 @@ def _as_table(entries: list[Entry]) -> str:
     return table(header, rows, left=(0, 1, 2, 3, 5, 6)) + "\n"
 
 
-def printable(text: str) -> str:
-    """Text on one line, without what would steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def file_sizes(folder: Path) -> dict[str, int]:
     """Bytes of every file below a folder, by its relative name."""
     found = {}
@@ -163,21 +153,14 @@ def file_sizes(folder: Path) -> dict[str, int]:
     return found
 
 
-def format_size(count: float) -> str:
-    """Bytes as a person reads them."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def explain_no_run(folder: Path) -> str:
+def no_run(folder: Path) -> UserError:
     """The refusal of a folder that is none of a run."""
-    if folder.is_dir() and any((place / CARD).is_file() for place in folder.iterdir() if place.is_dir()):
-        return f"{folder} is no run but a folder of runs; name runs in it, or all of them as {folder}/*"
-    why = "it has no card.json" if folder.is_dir() else "it is a file" if folder.exists() else "there is no such folder"
-    return f"{folder} is no run ({why}); give one as in runs/words_tuned/ID, which speechml runs list names"
+    if folder.is_dir() and any(is_run(place) for place in folder.iterdir() if place.is_dir()):
+        return UserError(
+            f"{folder} is no run but a folder of runs", fix=f"name runs in it, or all of them as {folder}/*"
+        )
+    why = f"it has no {CARD}" if folder.is_dir() else "it is a file" if folder.exists() else "there is no such folder"
+    return UserError(f"{folder} is no run", why, "give one as in runs/words_tuned/ID; speechml runs list names them")
 
 
 def require_card(folder: Path) -> RunCard:
@@ -187,7 +170,7 @@ def require_card(folder: Path) -> RunCard:
         UserError: no run, or one whose card is damaged.
     """
     if (card := load_card(folder)) is None:
-        raise UserError(explain_no_run(folder))
+        raise no_run(folder)
     return card
 
 
@@ -200,14 +183,14 @@ def check_removable(folders: list[Path]) -> dict[Path, int]:
     found: dict[Path, int] = {}
     for folder in folders:
         if not is_run(folder):
-            raise UserError(explain_no_run(folder))
+            raise no_run(folder)
         if folder.is_symlink():
-            raise UserError(f"{folder} is a link; give the folder that it leads to, {folder.resolve()}")
+            raise UserError(f"{folder} is a link", fix=f"give the folder that it leads to, {folder.resolve()}")
         others = [card.parent for card in folder.rglob(CARD) if card.parent != folder]
         if others:
-            raise UserError(f"{folder} holds other runs, as {others[0]}; give one run")
-        if name := lock_owner(folder):
-            raise UserError(f"{folder} is held by {name}; stop it, or wait for it, and then remove it")
+            raise UserError(f"{folder} holds other runs, as {others[0]}", fix="give one run")
+        if owner := lock_owner(folder):
+            raise UserError(f"{folder} is held by {owner}", fix="stop it, or wait for it, and then remove the run")
         found[folder.resolve()] = sum(file_sizes(folder).values())
     return found
 
@@ -216,7 +199,7 @@ def remove(folder: Path) -> None:
     """Delete a run, all of it; a launch at the same time is refused, or begins anew in a folder of its own.
 
     Args:
-        folder: as `removable` gives it.
+        folder: as `check_removable` gives it.
 
     Raises:
         FolderBusy: another process has it.
@@ -225,13 +208,13 @@ def remove(folder: Path) -> None:
     aside = folder.with_name(f".{folder.name}.removed-{os.getpid()}")
     try:
         with lock(folder):
-            if not is_run(folder):  # another process was faster, and the claim has made the folder again
-                (folder / ".lock").unlink()
+            if not is_run(folder):  # another process was faster, and the lock has made the folder again
+                (folder / LOCK).unlink()
                 with contextlib.suppress(OSError):
                     folder.rmdir()
-                raise UserError(explain_no_run(folder))
+                raise no_run(folder)
             folder.rename(aside)
             shutil.rmtree(aside)
     except OSError as error:
         left = aside if aside.exists() else folder
-        raise UserError(f"{left} cannot be deleted ({error.strerror}); make it writable") from error
+        raise UserError(f"{left} cannot be deleted", why=str(error.strerror), fix="make it writable") from error

@@ -26,6 +26,7 @@ from speechml.runs.card import CARD, CodeCard, Record, load_card, save_card
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk or its share is full, or closed for writing
 BLOCK = 4096  # bytes: with less, a file system is full
+LOCK = ".lock"  # holds the name of the process that has the folder
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # where a run goes on from, and the one before should it be damaged
 
 
@@ -45,7 +46,7 @@ def lock(folder: Path) -> Iterator[None]:
                 raise
             continue
         try:
-            file = (folder / ".lock").open("a+")
+            file = (folder / LOCK).open("a+")
         except FileNotFoundError:  # moved aside between the two lines
             continue
         with file:
@@ -57,7 +58,7 @@ def lock(folder: Path) -> Iterator[None]:
                     continue
                 file.seek(0)
                 raise FolderBusy(str(folder), file.read().strip() or "another process") from None
-            if not _is_still(folder / ".lock", file.fileno()):
+            if not _is_still(folder / LOCK, file.fileno()):
                 continue  # the folder was moved aside while we opened its lock
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -89,7 +90,7 @@ def archive(folder: Path) -> Path:
     if card := load_card(folder):
         save_card(folder, replace(card, state="failed"))
     for item in sorted(folder.iterdir(), key=lambda item: item.name != "checkpoints"):
-        if item.name not in (".lock", CARD):
+        if item.name not in (LOCK, CARD):
             shutil.move(item, old / item.name)
     (folder / CARD).unlink()
     return old
@@ -138,7 +139,7 @@ def remove_if_empty(folder: Path) -> Iterator[None]:
         yield
     finally:
         if not (folder / CARD).exists():
-            (folder / ".lock").unlink(missing_ok=True)
+            (folder / LOCK).unlink(missing_ok=True)
             with suppress(OSError):
                 folder.rmdir()
 

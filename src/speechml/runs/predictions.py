@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
+Row = TypeVar("Row")
 
-def write_predictions(path: Path, items: dict[int, dict[str, Any]], names: list[str], **about: np.ndarray) -> None:
+
+def write_predictions(
+    path: Path, items: Mapping[int, Mapping[str, object]], names: list[str], **about: np.ndarray
+) -> None:
     """Write the name and each figure of each item, arrays of equal length without objects, and what is said `about` all."""
     order = sorted(items)
     columns = {key: np.array([items[i][key] for i in order]) for key in (items[order[0]] if order else {})}
@@ -21,7 +26,7 @@ def write_predictions(path: Path, items: dict[int, dict[str, Any]], names: list[
         part.unlink(missing_ok=True)
 
 
-def tested_items(items: dict[int, dict[str, Any]], scored: dict[str, list[int]]) -> dict[int, dict[str, Any]]:
+def tested_items(items: Mapping[int, Row], scored: Mapping[str, list[int]]) -> dict[int, Row]:
     """The rows of the test items; of all that was scored where no part is called test.
 
     Args:

@@ -12,10 +12,11 @@ import yaml
 
 from speechml.config.compose import flatten
 from speechml.config.train_config import path_keys
+from speechml.contracts import Config
 from speechml.errors import UserError
 from speechml.runs.card import RunCard, load_card
-from speechml.runs.catalogue import printable
 from speechml.runs.identity import keys_without_effect, without_later_keys
+from speechml.runs.tables import printable
 
 LONGEST = 120  # letters of a name
 LARGEST = 1_000_000  # letters of a config, and
@@ -23,7 +24,7 @@ DEEPEST = 2_000  # brackets in it: libyaml falls over a hundred thousand
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def load_config(folder: Path) -> dict[str, Any]:
+def load_config(folder: Path) -> Config:
     """The config of a run, read ten times faster than OmegaConf does.
 
     Raises:
@@ -36,10 +37,11 @@ def load_config(folder: Path) -> dict[str, Any]:
             raise ValueError("it is no config of a run")
         return {str(key): value for key, value in dict(yaml.load(text, Loader)).items()}
     except (OSError, yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}); train the run again") from error
+        why = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read", why, "train the run again") from error
 
 
-def result_settings(config: dict[str, Any]) -> dict[str, Any]:
+def result_settings(config: Config) -> Config:
     """The dotted keys of a config that can change a result, without the seed."""
     without = tuple(f"{key}." for key in (*keys_without_effect(), "seed", "data.seed", "model.seed", "data.cache"))
     found = flatten(without_later_keys(config))
@@ -50,17 +52,17 @@ class LabelledRun(NamedTuple):
     """A run as it is shown beside others."""
 
     folder: Path
-    settings: dict[str, Any]  # by which it may differ from them
+    settings: Config  # by which it may differ from them
     card: RunCard
 
 
 class _Run(NamedTuple):
     folder: Path
     card: RunCard
-    config: dict[str, Any]
+    config: Config
     typed: dict[str, str]
 
-    def values(self, keys: Iterable[str]) -> dict[str, Any]:
+    def values(self, keys: Iterable[str]) -> Config:
         found = {key: setting_value(self.config, key, self.typed.get(key)) for key in keys}
         return {key: value for key, value in found.items() if value is not None}
 
@@ -76,9 +78,9 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def setting_value(config: dict[str, Any], key: str, text: str | None) -> Any:
+def setting_value(config: Config, key: str, text: str | None) -> bool | float | str | None:
     """What a key has come to in a config: a number, a truth value or text; of a group, what was chosen (`text`)."""
-    node: Any = config
+    node: object = config
     for word in key.split("."):
         node = node.get(word) if isinstance(node, dict) else None
     if node is None or isinstance(node, dict):
@@ -88,7 +90,7 @@ def setting_value(config: dict[str, Any], key: str, text: str | None) -> Any:
     return node if isinstance(node, (bool, int, float, str)) else str(node).replace(" ", "")
 
 
-def run_settings(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def run_settings(config: Config, overrides: Sequence[str]) -> Config:
     """What TensorBoard is told of a run by itself: what its command set, and what every run has."""
     given = {"optimizer.lr": None, **parse_overrides(overrides), "seed": None}
     values = {key: setting_value(config, key, text) for key, text in given.items()}
@@ -109,8 +111,8 @@ def label_runs(folders: Iterable[Path]) -> dict[str, LabelledRun]:
         own = [settings_name(run.values(differing[experiment])) for run in runs]
         often = Counter(own)
         for run, name in zip(runs, own, strict=True):
-            told = name if often[name] == 1 else f"{name} {run.folder.name}".strip()
-            whole = told if told and len(groups) == 1 else f"{experiment}/{told}" if told else experiment
+            label = name if often[name] == 1 else f"{name} {run.folder.name}".strip()
+            whole = label if label and len(groups) == 1 else f"{experiment}/{label}" if label else experiment
             first = {"experiment": experiment} if len(groups) > 1 else {}
             found[whole] = LabelledRun(run.folder, {**first, **run.values([*columns, "seed"])}, run.card)
     return found
@@ -132,14 +134,14 @@ def _differing(runs: list[_Run]) -> list[str]:
     return [key for key in (*keys, "seed") if len({str(run.values([key])) for run in runs}) > 1]
 
 
-def settings_name(values: dict[str, Any]) -> str:
+def settings_name(values: Config) -> str:
     """Settings as a name, which can be that of a folder: `lr=0.2 taps=[20,20] seed=1`."""
     short = shorten_keys(list(values))
     words = [f"{short[key]}={f'{v:g}' if isinstance(v, float) else v}" for key, v in values.items()]
     return printable(" ".join(words)).replace("/", "_")[:LONGEST]
 
 
-def name_differences(config: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+def name_differences(config: Config, others: Sequence[Config]) -> str:
     """The keys of a flat config that others have with another value, as a name: `lr=0.2 net=MIMOCNN`.
 
     Where another class is built, keys that one of the classes does not have say nothing more.

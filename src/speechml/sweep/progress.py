@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from speechml.contracts import Job
-from speechml.runs.catalogue import count_epochs, printable
+from speechml.runs.catalogue import count_epochs
 from speechml.runs.sweep_record import SweepRun
-from speechml.runs.tables import format_duration
+from speechml.runs.tables import format_duration, printable
 from speechml.sweep.status import UNENDED, row_of
 
 

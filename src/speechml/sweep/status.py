@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from speechml.errors import UserError
 from speechml.runs.card import load_card
-from speechml.runs.catalogue import printable, state_of
+from speechml.runs.catalogue import state_of
 from speechml.runs.sweep_record import SweepRun
-from speechml.runs.tables import format_duration, format_score, table
+from speechml.runs.tables import format_duration, format_score, printable, table
 
 UNENDED = ("failed", "damaged", "cut off", "stopped")  # what a person may want to look at, the worst first
 NOT_COMPUTED = ("not begun", "stopped", "cut off", "failed")  # as far as a card tells: a cluster may have it

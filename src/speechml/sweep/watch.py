@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from speechml.errors import UserError
-from speechml.runs.catalogue import is_run, lock_owner, printable
+from speechml.runs.catalogue import is_run, lock_owner
 from speechml.runs.sweep_record import SweepRun, is_sweep, list_runs, load_sweep, sweeps_below
+from speechml.runs.tables import printable
 from speechml.sweep import slurm_queue
 from speechml.sweep.progress import Progress
 from speechml.sweep.slurm import queued, still_queued
