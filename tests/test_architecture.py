@@ -137,7 +137,6 @@ def test_private_names_are_borrowed_in_one_file(package: str) -> None:
 ELSEWHERE = {
     "speechml.data.download": {"_CHECKSUMS"}, "speechml.data.synthetic.espeak": {"_handle"},
     "speechml.music.loudness": {"_filters"},
-    "speechml.sweep.slurm_script": {"_submit_command"},
 }  # fmt: skip
 NO_SECRETS = {"_replace", "_asdict", "_fields", "_make", "_exit", "_Environ"}  # of named tuples and os
 

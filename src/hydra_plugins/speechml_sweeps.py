@@ -22,16 +22,18 @@ class OurLauncher(Launcher):
         self.options = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in options.items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:  # noqa: ARG002
-        self.config, self.loader = config, hydra_context.config_loader
+        self.config = config
 
     def opener(self) -> Any:
         """What gives a sweeper the launcher of its runs (speechml.sweep.launchers.OpenLauncher)."""
         raise NotImplementedError
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
-        from speechml.sweep.launchers import launch_for_hydra
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:  # noqa: ARG002
+        from speechml.errors import UserError
 
-        return launch_for_hydra(self.opener(), self.config, self.loader, job_overrides, initial_job_idx)
+        raise UserError(
+            "only trainings by hydra/sweeper=grid or optuna are launched side by side; leave hydra/launcher out"
+        )
 
 
 class LocalLauncher(OurLauncher):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 import traceback
 from dataclasses import replace
@@ -39,16 +40,17 @@ def dump_job(cfg: DictConfig, number: int, label: str, folder: Path) -> Job:
     config: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
     # Where the runs are is decided here, where the cache is on the machine that computes: it may be a disk of its own.
     config["paths"]["runs"] = str(Path(str(cfg.paths.runs)).absolute())
-    return Job(number, {"config": config, "hydra": hydra}, label, str(folder.absolute()))
+    return Job(number, {"config": config, "hydra": hydra, "command": sys.argv}, label, str(folder.absolute()))
 
 
 def load_job(job: Job) -> DictConfig:
-    """The config of a job, with Hydra's part made known to the process."""
+    """The config of a job, with Hydra's part and the command made known to the process: a run's card has it."""
     from hydra.conf import HydraConf
     from hydra.core.utils import setup_globals
 
     import speechml.config.resolvers  # noqa: F401 (registers them)
 
+    sys.argv = list(job.config["command"])
     setup_globals()  # what `${hydra:...}` means
     whole = OmegaConf.create({"hydra": HydraConf()})
     with open_dict(whole):

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from speechml.contracts import Config, Launcher
-from speechml.errors import UserError
-from speechml.sweep.compose import Composer
 from speechml.sweep.local import InProcess, Pool, pool_size, visible_gpus
 from speechml.sweep.progress import Progress
 
@@ -45,39 +40,3 @@ def open_slurm(options: Config, folder: Path, progress: Progress | None, *, leas
     from speechml.sweep.slurm import SlurmLauncher
 
     return SlurmLauncher(options, folder, min(least, most), progress)
-
-
-def launch_for_hydra(
-    launcher: OpenLauncher, config: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequence[str]], first: int
-) -> list[JobReturn]:
-    """What became of the jobs of a sweeper that is not ours, in Hydra's words.
-
-    Args:
-        launcher: one of the above.
-        config: Hydra's own config of the sweep.
-        loader: Hydra's.
-        overrides: of each job.
-        first: number of the first job.
-
-    Raises:
-        UserError: the jobs are no trainings.
-    """
-    if config.hydra.job.config_name != "train":
-        raise UserError("only trainings are launched side by side; leave hydra/launcher out")
-    composer = Composer.of_sweep(loader, config)
-    jobs = [composer.job(list(words), number, " ".join(words)) for number, words in enumerate(overrides, first)]
-    opened = launcher(Path(str(config.hydra.sweep.dir)), Progress(len(jobs), live=True), most=len(jobs))
-    try:
-        opened.submit(jobs)
-        outcomes = {job.number: outcome for job, outcome in opened.outcomes()}
-    finally:
-        opened.close()
-    returned = []
-    for job, words in zip(jobs, overrides, strict=True):
-        outcome = outcomes[job.number]
-        has_failed = bool(outcome.error) and not outcome.is_scoreless
-        result = JobReturn(overrides=list(words), status=JobStatus.FAILED if has_failed else JobStatus.COMPLETED)
-        result.return_value = UserError(outcome.error) if has_failed else outcome.value
-        result.working_dir = job.folder
-        returned.append(result)
-    return returned
