@@ -47,7 +47,8 @@ def test_mse_and_l1_are_means_per_sample() -> None:
 def test_silence_has_no_snr() -> None:
     silence = torch.zeros(1, 1, 10)
     assert math.isnan(snr_db(silence, silence)[0])
-    assert math.isnan(si_sdr_db(torch.ones(1, 1, 10), silence)[0])
+    for estimate, clean in ((torch.ones(1, 1, 10), silence), (silence, torch.ones(1, 1, 10)), (silence, silence)):
+        assert math.isnan(si_sdr_db(estimate, clean)[0])
 
 
 def test_equal_waveforms_have_an_infinite_snr() -> None:

@@ -26,12 +26,13 @@ def snr_db(estimate: Tensor, clean: Tensor) -> Tensor:
 
 
 def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
-    """Scale-invariant signal-to-distortion ratio in dB; NaN where the clean waveform is silence.
+    """Scale-invariant signal-to-distortion ratio in dB; NaN where one of the waveforms is silence.
 
     Le Roux et al., "SDR - half-baked or well done?" (ICASSP 2019), without removal of the mean, as defined there.
     Shape: (batch, channel, time) twice -> (batch,).
     """
-    return _where_defined(scale_invariant_signal_distortion_ratio, estimate, clean)
+    value = _where_defined(scale_invariant_signal_distortion_ratio, estimate, clean)
+    return value.masked_fill(~estimate.flatten(1).any(1), torch.nan)
 
 
 def _where_defined(ratio_db: Callable[[Tensor, Tensor], Tensor], estimate: Tensor, clean: Tensor) -> Tensor:
