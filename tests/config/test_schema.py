@@ -49,6 +49,7 @@ def test_a_schema_has_the_arguments_of_its_class_with_their_defaults(target: str
         return
     assert schema is not None
     assert set(keys_of(schema)) <= parameters(cls) | {"batch_size", "split_seed", "seed", "cache", "sample_rate"}
+    assert set(schema.FURTHER) <= parameters(cls)
     signature = inspect.signature(vars(cls).get("__init__", cls)).parameters
     for name, key in keys_of(schema).items():
         default = signature[name].default if name in signature else inspect.Parameter.empty
@@ -60,6 +61,13 @@ def test_a_schema_has_the_arguments_of_its_class_with_their_defaults(target: str
         ):
             continue  # the Trainer's are those of conf/trainer
         assert json.loads(json.dumps(default)) == key.default, name
+
+
+def test_every_argument_of_lightnings_trainer_is_known_but_those_that_a_config_cannot_write() -> None:
+    trainer = schema_of("lightning.pytorch.Trainer")
+    assert trainer is not None
+    known = {*keys_of(trainer), *trainer.FURTHER, "callbacks", "plugins"}
+    assert parameters(import_class("lightning.pytorch.Trainer")) <= known, "name new ones in config/third_party.py"
 
 
 def test_sections_within_a_task_have_the_arguments_of_what_they_build() -> None:

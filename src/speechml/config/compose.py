@@ -87,10 +87,10 @@ def _adapt(word: str, config_name: str) -> str:
 
 
 @cache
-def _further_trainer_keys() -> frozenset[str]:
+def _further_trainer_keys() -> set[str]:
     """What Lightning's Trainer takes and conf/trainer/cpu.yaml, on which the others build, does not set."""
     text = (Path(conf_dir()) / "trainer" / "cpu.yaml").read_text()
-    return frozenset(keys_of(Trainer)) - set(re.findall(r"^(\w+):", text, re.MULTILINE))
+    return {*keys_of(Trainer), *Trainer.FURTHER} - set(re.findall(r"^(\w+):", text, re.MULTILINE))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ MUST_BE_GIVEN = "???"
 TARGET = Key("what is built of this section: the other keys here are its arguments",
              allowed="a class of speechml, torch, torchmetrics or lightning; others are refused")  # fmt: skip
 OF_HYDRA = Key("a key of Hydra itself: see hydra.cc", kind=object)
+OF_CLASS = Key("an argument of the class that is built: see its documentation", kind=object)
 Rows = list[tuple[str, str]]
 
 
@@ -68,7 +69,7 @@ def find_key(config: object, key: str, schema: type[Schema] | None = None) -> Ke
     if word == "_target_":
         return TARGET
     if not rest:
-        return known
+        return OF_CLASS if schema and word in schema.FURTHER else known
     inner = known.section if known else None
     if isinstance(node, dict) and "_target_" in node:
         inner = schema_of(node["_target_"])
@@ -200,7 +201,7 @@ def _how_to_set(made: Composition, key: str) -> str:
 def _no_such_key(made: Composition, key: str) -> UserError:
     names = [name for name in (*dotted_keys(made.raw), *made.choices) if name != key]
     ends = [name for name in names if name.endswith(f".{key}")]
-    known = [f"trainer.{name}" for name in keys_of(Trainer)]
+    known = [f"trainer.{name}" for name in (*keys_of(Trainer), *Trainer.FURTHER)]
     near = f"; did you mean {' or '.join(ends[:3])}?" if ends else did_you_mean(key, [*names, *known])
     return UserError(f"there is no key {key}{near}")
 

@@ -88,7 +88,7 @@ def _section(schema: type[Schema], more: dict[str, Config] | None = None) -> Con
     own = {name: _value(known) for name, known in keys_of(schema).items()}
     for name, content in (more or {}).items():
         own[name] = content | {"description": own[name]["description"] if name in own else ""}
-    properties = {"defaults": {}, **own}
+    properties = {"defaults": {}, **own, **{name: {} for name in schema.FURTHER}}
     text = " ".join((schema.__doc__ or "").split())
     return {
         "type": "object",

@@ -119,6 +119,9 @@ class Schema:
     """The keys of a section; its docstring says what the section is for."""
 
     OPEN: ClassVar[object] = None  # the type of further keys, where the section takes such
+    FURTHER: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # arguments of the class that need no word of ours; the class checks them
 
     def __init_subclass__(cls) -> None:
         dataclasses.dataclass(kw_only=True, eq=False)(cls)
@@ -279,8 +282,8 @@ def check_section(node: object, schema: type[Schema], where: str = "", absent: I
             check_node(value, f"{where}{name}.")
         elif schema.OPEN is not None:
             raise UserError(f"{where}{name} is {shown(value)}", fix="it must be a section that names a class: _target_")
-        elif name != "_target_":
-            refuse_unknown(f"{where}{name}", [f"{where}{other}" for other in known])
+        elif name not in ("_target_", *schema.FURTHER):
+            refuse_unknown(f"{where}{name}", [f"{where}{other}" for other in (*known, *schema.FURTHER)])
     for name, known_key in known.items():
         if name not in node and known_key.default is REQUIRED and name not in absent:
             raise UserError(f"{where}{name} must be given", fix=f"add {where}{name}=VALUE to the command")
