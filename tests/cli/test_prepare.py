@@ -117,10 +117,10 @@ def test_the_command_prints_where_how_large_and_how_long(own: Path) -> None:
         (["data=wav_pairs", "data.rot=x"], "no key data.rot; did you mean data.root"),
         (["+data.cout=3"], "there is no key data.cout; did you mean data.count"),
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs"),
-        (["data.root=a,b"], "data.root=a,b describes several data sets"),
-        (["seed=range(3)"], r"seed=range\(3\) describes several data sets"),
+        (["data.root=a,b"], "data.root=a,b describes several configs"),
+        (["seed=range(3)"], r"seed=range\(3\) describes several configs"),
         (["data.root=["], "is not understood"),
-        (["seed=${nothing.here}"], "nothing.here"),
+        (["seed=${nothing.here}"], "there is no nothing, from which seed is taken"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_sentence(words: list[str], said: str, own: Path) -> None:

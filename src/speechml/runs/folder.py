@@ -1,4 +1,4 @@
-"""The folder of a run: claimed by one process at a time, with a card that says what it is."""
+"""The folder of a run: locked by one process at a time, archived, and what a card says of the session."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ class LogFile(logging.FileHandler):
 @contextmanager
 def translate_disk_errors(folder: Path) -> Iterator[None]:
     """Turn the errors of a full or closed disk into a sentence, also where Lightning or TensorBoard hide them in others."""
-    told = threading.excepthook
-    threading.excepthook = lambda failure: None if _no_room(failure.exc_value) else told(failure)
+    hook = threading.excepthook
+    threading.excepthook = lambda failure: None if _no_room(failure.exc_value) else hook(failure)
     try:
         yield
     except UserError:
@@ -123,9 +123,10 @@ def translate_disk_errors(folder: Path) -> Iterator[None]:
         if chain is None and shutil.disk_usage(folder.parent).free >= BLOCK:
             raise
         why = chain.strerror if isinstance(chain, OSError) else "no space is left"
-        raise UserError(f"{folder} cannot be written to ({why}); make room, and the same command goes on") from error
+        fix = "make room, and the same command goes on"
+        raise UserError(f"{folder} cannot be written to", str(why), fix) from error
     finally:
-        threading.excepthook = told
+        threading.excepthook = hook
 
 
 def _no_room(error: BaseException | None) -> bool:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -17,7 +18,6 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from speechml.errors import UserError
 
@@ -61,19 +61,18 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Replace `path` by `content` as JSON, numbers that JSON lacks as null."""
     write_text(path, json.dumps(_finite(content), indent=1, sort_keys=False, allow_nan=False) + "\n")
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
+    """`value` with null in place of numbers that are not finite, and tuples as lists."""
     if isinstance(value, dict):
         return {str(k): _finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(v) for v in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def make_folder(folder: Path) -> None:
@@ -88,12 +87,9 @@ def make_folder(folder: Path) -> None:
             with tempfile.TemporaryFile(dir=folder):  # has no name that another process could take away
                 return
         except OSError as error:
-            if tries > 1 and error.errno in (
-                errno.ENOENT,
-                errno.EEXIST,
-            ):  # another process has taken the empty folder away
+            if tries > 1 and error.errno in (errno.ENOENT, errno.EEXIST):  # another process took the empty folder away
                 continue
-            raise UserError(f"{folder} cannot be written to ({error.strerror}); give another folder") from error
+            raise UserError(f"{folder} cannot be written to", str(error.strerror), "give another folder") from error
 
 
 @contextmanager
@@ -114,18 +110,18 @@ def lock_file(path: Path, must: bool = True) -> Iterator[None]:
         yield
 
 
-_noting: ContextVar[dict[Path, bool] | None] = ContextVar("_noting", default=None)
+_recorder: ContextVar[dict[Path, bool] | None] = ContextVar("_recorder", default=None)
 
 
 @contextmanager
 def record_builds() -> Iterator[dict[Path, bool]]:
-    """The folders that `build_once` is asked for meanwhile, and whether it had to build them here."""
-    noted: dict[Path, bool] = {}
-    before = _noting.set(noted)
+    """Record the folders that `build_once` is asked for inside, and whether it had to build them here."""
+    built: dict[Path, bool] = {}
+    before = _recorder.set(built)
     try:
-        yield noted
+        yield built
     finally:
-        _noting.reset(before)
+        _recorder.reset(before)
 
 
 def build_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[Path], None]) -> Path:
@@ -138,10 +134,10 @@ def build_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[
     Raises:
         UserError: the folder's place cannot be written to, or is full.
     """
-    noted = _noting.get()
+    built = _recorder.get()
     if is_whole(folder):
-        if noted is not None:
-            noted.setdefault(folder, False)
+        if built is not None:
+            built.setdefault(folder, False)
         return folder
     make_folder(folder.parent)
     built_here = False
@@ -156,13 +152,14 @@ def build_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
+                why = str(error.strerror)
                 raise UserError(
-                    f"{folder.parent} has no room left ({error.strerror}); make some, or give another folder"
+                    f"{folder.parent} has no room left", why, "make some, or give another folder"
                 ) from error
             finally:
                 shutil.rmtree(part, ignore_errors=True)
-    if noted is not None:
-        noted[folder] = built_here
+    if built is not None:
+        built[folder] = built_here
     return folder
 
 
