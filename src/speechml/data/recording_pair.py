@@ -49,20 +49,16 @@ class RecordingPair(PairDataModule):
         if not 0 <= heldout < 0.9:
             raise ValueError(f"heldout is {heldout}; it must be from 0 (train on the whole recording) to below 0.9")
         if (clean_file is None) != (noisy_file is None):
-            raise UserError("a pair has two files: give both data.clean_file=FILE and data.noisy_file=FILE")
+            raise UserError("a pair has two files", fix="give both data.clean_file=FILE and data.noisy_file=FILE")
         if root is not None and clean_file is not None:
-            raise UserError("data.root and data.clean_file name two recordings; give one of them")
+            raise UserError("data.root and data.clean_file name two recordings", fix="give one of them")
         self.root, self.heldout, self.stereo = root, heldout, audio.check_stereo(stereo)
         self.validation_is_trained_on = not heldout
-        self.files = (
-            None
-            if clean_file is None or noisy_file is None
-            else (Path(noisy_file).expanduser(), Path(clean_file).expanduser())
-        )
+        self.files = [Path(file).expanduser() for file in (noisy_file, clean_file) if file is not None]
 
     def read_corpus(self) -> PairCorpus:
         noisy_path, clean_path, others = self._paths()
-        # Read before the training rather than after it: one that cannot be read is told in time.
+        # Read before the training rather than after it: one that cannot be read is said in time.
         self._unpaired = [(p.stem, as_float(audio.load(p, self.sample_rate, self.stereo))) for p in others]
         both = [noisy_path, clean_path]
         note = audio.resampling_note(both, self.sample_rate)
@@ -75,12 +71,12 @@ class RecordingPair(PairDataModule):
         packs = [section(found.roles[role], sections) for role in ("noisy", "clean")]
         clips = torch.arange(sections["train"][1] // self.row)  # the training part is the first
         self._spans = sections | ({} if self.heldout else {"heldout": sections["train"]})
-        names, numbers = list(sections), dict(zip(sections, range(len(sections)), strict=True))
-        test = numbers["heldout"] if self.heldout else numbers["train"]
+        names = list(sections)
+        test = names.index("heldout" if self.heldout else "train")
         return PairCorpus(
             source=PackedPairs(*packs), names=names, lengths=[end - begin for begin, end in sections.values()],
             sums=[f"{found.sums[0]}:{begin}-{end}" for begin, end in sections.values()],
-            splits={"train": [numbers["train"]], "val": [numbers["val"]], "test": [test]}, clips=clips,
+            splits={"train": [0], "val": [1], "test": [test]}, clips=clips,
             protocol="time" if self.heldout else "as_published",
             notes=[*self._notes(sections, noisy_path), *([note] if note else []), *swapped(*packs)],
         )  # fmt: skip
@@ -95,23 +91,23 @@ class RecordingPair(PairDataModule):
 
     def train_val_checksums(self) -> list[str]:
         c = self.corpus
-        return sorted(shortened(c.sums[i]) for part in ("train", "val") for i in c.splits[part])
+        return sorted(shortened(c.sums[i]) for split in ("train", "val") for i in c.splits[split])
 
     def count_seen(self, checksums: list[str]) -> int:
-        """As everywhere; a stretch of the recording that overlaps one that was heard is known."""
-        return sum(any(overlap(self.corpus.sums[i], mark) for mark in checksums) for i in self.corpus.splits["test"])
+        """As everywhere; a stretch of the recording that overlaps one that was trained on has been seen."""
+        return sum(any(overlap(self.corpus.sums[i], other) for other in checksums) for i in self.corpus.splits["test"])
 
     def scored_items(self) -> dict[str, list[int]]:
-        parts = self.corpus.splits
+        splits = self.corpus.splits
         if self.is_foreign:
-            return {"test": parts["test"]}
-        return {"train": parts["train"], **({"heldout": parts["test"]} if self.heldout else {})}
+            return {"test": splits["test"]}
+        return {"train": splits["train"]} | ({"heldout": splits["test"]} if self.heldout else {})
 
     def unpaired(self) -> list[tuple[str, np.ndarray]]:
         return self._unpaired if self.corpus else []
 
     def _sections(self, total: int) -> dict[str, tuple[int, int]]:
-        """First and last sample of each part of `total` samples."""
+        """First and last sample of each section of `total` samples: train, val, and heldout where there is one."""
         test = round(total * (1 - self.heldout))
         val = round(test * (1 - VALIDATION))
         sections = {"train": (0, val if self.heldout else total), "val": (val, test)}
@@ -121,7 +117,8 @@ class RecordingPair(PairDataModule):
         if shortest < LEAST_S:
             raise UserError(
                 f"{self._paths()[0]} holds {total / self.sample_rate:.2f} s, so that its shortest part has {shortest:.3f} s; "
-                f"each needs at least {LEAST_S:g} s: give a longer recording"
+                f"each needs at least {LEAST_S:g} s",
+                fix="give a longer recording",
             )
         return sections
 
@@ -129,37 +126,36 @@ class RecordingPair(PairDataModule):
         if not self.heldout:
             return [f"the whole of {noisy.name} is for training, and is scored: train scores are no test",
                     "validation is its last tenth, which is trained on as well: val figures are no test either"]  # fmt: skip
-        seconds = {part: f"{(end - begin) / self.sample_rate:.1f} s" for part, (begin, end) in sections.items()}
+        seconds = {name: f"{(end - begin) / self.sample_rate:.1f} s" for name, (begin, end) in sections.items()}
         return [f"{noisy.name}: the first {seconds['train']} are for training, the next {seconds['val']} for validation, the "
                 f"last {seconds['heldout']} are held out"]  # fmt: skip
 
     def _paths(self) -> tuple[Path, Path, list[Path]]:
         """Noisy and clean file, and the noisy ones without a clean one."""
-        if self.files is not None:
-            return (*self.files, [])
+        if self.files:
+            return self.files[0], self.files[1], []
         if self.root is None:
             from speechml.data.synthetic.recording import stand_in  # scipy's filters take half a second to load
 
             root = stand_in(self.cache)
         else:
             root = Path(self.root).expanduser()
+        fix = "or the pair with data.clean_file and data.noisy_file"
         if not root.is_dir():
-            raise UserError(
-                f"{root} is no folder; give one with {CLEAN} and {NOISY}, or data.clean_file and data.noisy_file"
-            )
-        found = {pattern: sorted(root.glob(pattern)) for pattern in (NOISY, CLEAN)}
-        for pattern, paths in found.items():
-            if not paths:
-                folders = " (data=wav_pairs takes its folders noisy/ and clean/)" if (root / "noisy").is_dir() else ""
-                raise UserError(
-                    f"{root} holds no file {pattern}{folders}; give one, or the pair with data.clean_file and data.noisy_file"
-                )
-            if len(paths) > 1:
-                named = ", ".join(p.name for p in paths)
-                raise UserError(
-                    f"{root} holds {len(paths)} files {pattern} ({named}); give one, or data.clean_file and data.noisy_file"
-                )
-        return found[NOISY][0], found[CLEAN][0], sorted(root.glob(UNPAIRED))
+            raise UserError(f"{root} is no folder", fix=f"give one with {CLEAN} and {NOISY}, {fix}")
+        return only_file(root, NOISY, fix), only_file(root, CLEAN, fix), sorted(root.glob(UNPAIRED))
+
+
+def only_file(root: Path, pattern: str, fix: str) -> Path:
+    """The one file of a folder that a pattern fits. Raises UserError where there is none, or several."""
+    paths = sorted(root.glob(pattern))
+    if not paths:
+        why = "data=wav_pairs takes its folders noisy/ and clean/" if (root / "noisy").is_dir() else ""
+        raise UserError(f"{root} holds no file {pattern}", why, f"give one, {fix}")
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths)
+        raise UserError(f"{root} holds {len(paths)} files {pattern}", names, f"give one, {fix}")
+    return paths[0]
 
 
 def swapped(noisy: Pack, clean: Pack) -> list[str]:
