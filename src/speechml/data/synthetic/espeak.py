@@ -22,6 +22,7 @@ from pathlib import Path
 
 import espeakng_loader
 import numpy as np
+from numpy.typing import NDArray
 
 SAMPLE_RATE = 22050
 """Samples per second (Hz) of what `say` returns: the rate espeak-ng's formant voices are made at."""
@@ -106,7 +107,7 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
         dlclose(library._handle)
 
 
-def say(text: str, voice: str, rate_wpm: int = 175, pitch: int = 50, pitch_range: int = 50) -> np.ndarray:
+def say(text: str, voice: str, rate_wpm: int = 175, pitch: int = 50, pitch_range: int = 50) -> NDArray[np.int16]:
     """Speak a text: int16 samples (N,) at `SAMPLE_RATE`, with the pauses espeak-ng puts around the words.
 
     The same arguments give the same samples: whatever was said before, in any order, in any process, with the same

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
 
 from speechml.data.synthetic import espeak
@@ -53,8 +54,8 @@ _ENDINGS = (
 class SpokenPair(NamedTuple):
     """A noisy and a clean clip of the same speech, float32 (SAMPLES,), and what it is made of: a voice, and its sentence."""
 
-    noisy: np.ndarray
-    clean: np.ndarray
+    noisy: NDArray[np.float32]
+    clean: NDArray[np.float32]
     voice: str
     text: str
 
@@ -62,11 +63,11 @@ class SpokenPair(NamedTuple):
 class _Clip(NamedTuple):
     voice: str
     text: str
-    speech: np.ndarray  # float32 (sample,), 1 s and the context at espeak-ng's rate
+    speech: NDArray[np.float32]  # float32 (sample,), 1 s and the context at espeak-ng's rate
     power: float
     snr_db: float
-    noise: np.ndarray  # complex64 (bin,), white in NOISE_HZ
-    floor: np.ndarray  # float32 (SAMPLES,), standard normal
+    noise: NDArray[np.complex64]  # complex64 (bin,), white in NOISE_HZ
+    floor: NDArray[np.float32]  # float32 (SAMPLES,), standard normal
 
 
 def spoken_pairs(count: int = 1500, seed: int = 0) -> Iterator[SpokenPair]:
@@ -109,7 +110,7 @@ def _draw(number: int, seed: int, voices: list[str]) -> _Clip:
     )
 
 
-def _cut(said: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _cut(said: NDArray[np.int16], random: np.random.Generator) -> NDArray[np.float32]:
     """One second from anywhere in what was said, with context on both sides; zeros where there is no more."""
     second, context = espeak.SAMPLE_RATE, round(_CONTEXT_S * espeak.SAMPLE_RATE)
     loud = np.flatnonzero(np.abs(said.astype(np.int32)) > 0.02 * np.abs(said.astype(np.int32)).max())
@@ -119,7 +120,7 @@ def _cut(said: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return around[start + second : start + 2 * second + 2 * context]
 
 
-def _clean(clips: list[_Clip]) -> np.ndarray:
+def _clean(clips: list[_Clip]) -> NDArray[np.float32]:
     """Band-limited and resampled in one step, each clip at its power: float32 (clip, SAMPLES)."""
     speech = np.stack([clip.speech for clip in clips])
     spectrum = fft.rfft(speech, workers=-1)
@@ -134,7 +135,7 @@ def _clean(clips: list[_Clip]) -> np.ndarray:
     return cut * np.sqrt(power / np.mean(np.square(cut, dtype=np.float64), axis=1)).astype(np.float32)[:, None]
 
 
-def _noise(clips: list[_Clip], clean: np.ndarray) -> np.ndarray:
+def _noise(clips: list[_Clip], clean: NDArray[np.float32]) -> NDArray[np.float32]:
     """Band noise on the white floor, together at the clip's SNR: float32 (clip, SAMPLES)."""
     spectrum = np.zeros((len(clips), SAMPLES // 2 + 1), np.complex64)
     spectrum[:, NOISE_HZ[0] : NOISE_HZ[1] + 1] = [clip.noise for clip in clips]  # a clip of 1 s: bins of 1 Hz

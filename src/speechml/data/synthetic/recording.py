@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import soxr
+from numpy.typing import NDArray
 from scipy import signal
 
 from speechml.storage import audio
@@ -46,13 +47,13 @@ def make(folder: Path) -> None:
     (folder / "whole").touch()
 
 
-def spoken(seconds: float, number: int) -> np.ndarray:
+def spoken(seconds: float, number: int) -> NDArray[np.float32]:
     """Sentences of one voice with pauses, float32 (time,) at SAMPLE_RATE and CLEAN_RMS."""
     from speechml.data.synthetic import espeak
     from speechml.data.synthetic.pairs import sentence
 
     random = np.random.default_rng([RECIPE, number])
-    parts: list[np.ndarray] = []
+    parts: list[NDArray[np.float32]] = []
     while sum(len(p) for p in parts) < seconds * SAMPLE_RATE:
         rate, pitch = int(random.integers(140, 190)), int(random.integers(40, 60))
         said = espeak.say(sentence(random), VOICE, rate, pitch, 50).astype(np.float32)
@@ -64,7 +65,7 @@ def spoken(seconds: float, number: int) -> np.ndarray:
     return (waveform * (CLEAN_RMS / np.sqrt(np.mean(waveform**2)))).astype(np.float32)
 
 
-def crackling(samples: int, number: int) -> np.ndarray:
+def crackling(samples: int, number: int) -> NDArray[np.float32]:
     """Bites of short decaying bursts in BAND_HZ, float32 (samples,) of no particular level."""
     random = np.random.default_rng([RECIPE, number, 1])
     impulses = np.zeros(samples + SAMPLE_RATE, np.float32)
@@ -78,5 +79,5 @@ def crackling(samples: int, number: int) -> np.ndarray:
             stretch = impulses[begin : begin + len(burst)]
             stretch += (strength * random.lognormal(0.0, 0.8) * burst[: len(stretch)]).astype(np.float32)
     band = signal.butter(2, BAND_HZ, "bandpass", fs=SAMPLE_RATE, output="sos")
-    filtered: np.ndarray = signal.sosfilt(band, impulses)[:samples].astype(np.float32)
+    filtered: NDArray[np.float32] = signal.sosfilt(band, impulses)[:samples].astype(np.float32)
     return filtered

@@ -6,18 +6,19 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import soxr
+from numpy.typing import NDArray
 
 from speechml.data.clips import CLIP_S
 from speechml.data.synthetic import espeak
 
 
-def spoken_words(words: Sequence[str], voices: Sequence[str], rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
+def spoken_words(words: Sequence[str], voices: Sequence[str], rate: int) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """Each word by each voice: the name of the clip, as word/accent_variant.wav, its voice and samples (time,)."""
     for number, (voice, text) in enumerate((voice, text) for voice in voices for text in words):
         yield f"{text}/{voice.replace('+', '_')}.wav", voice, word(text, voice, number, rate)
 
 
-def word(text: str, voice: str, number: int, rate: int) -> np.ndarray:
+def word(text: str, voice: str, number: int, rate: int) -> NDArray[np.float32]:
     """One word in one second at a random place, in a random manner: float32 (rate,), the same for the same arguments.
 
     Manner and level are within what sounds natural, chosen here: espeak-ng's defaults are 175 words a minute, 50, 50.
