@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, Unpack
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from speechml.contracts import IndexBatch, ItemKind, PairBatch, PairSource, TrainingItems
@@ -107,7 +108,7 @@ class PairDataModule(BaseDataModule[PairCorpus]):
             sources={"speaker": [speaker_in(name) for name in c.names]},
         )  # fmt: skip
 
-    def unpaired(self) -> list[tuple[str, np.ndarray]]:
+    def unpaired(self) -> list[tuple[str, NDArray[np.float32]]]:
         """Names and waveforms (time,) of noisy recordings without a clean one: they can only be listened to."""
         return []
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from speechml.storage.audio import Samples
     from speechml.storage.pack import Pack
 
 COMPARED = 64  # samples in the middle of a recording, by which those are found that may be equal
@@ -23,7 +25,7 @@ class Noise(NamedTuple):
     """
 
     recordings: int | None
-    stretches: dict[str, np.ndarray]
+    stretches: dict[str, NDArray[np.int64]]
 
 
 class Provenance(NamedTuple):
@@ -45,7 +47,7 @@ class Provenance(NamedTuple):
     sources: dict[str, Sequence[str | None]]
     statistics: str = ""
     in_time: bool = False
-    moments: np.ndarray | None = None
+    moments: NDArray[np.int64] | None = None
     stretches: dict[str, tuple[int, int]] | None = None
     rate: int = 1
     noise: Noise | None = None
@@ -71,13 +73,13 @@ def content_keys(pack: Pack) -> list[Hashable]:
     return found
 
 
-def samples_of(pack: Pack, recording: int) -> np.ndarray:
+def samples_of(pack: Pack, recording: int) -> Samples:
     """The samples of one recording as they are packed. Shape: (time,)."""
     first = int(pack.starts[recording])
-    samples: np.ndarray = pack.samples[first : first + int(pack.lengths[recording])].numpy()
+    samples: Samples = pack.samples[first : first + int(pack.lengths[recording])].numpy()
     return samples
 
 
-def is_constant(samples: np.ndarray) -> bool:
+def is_constant(samples: Samples) -> bool:
     """Whether samples (time,) are all the same, as in silence."""
     return bool((samples == samples[0]).all())

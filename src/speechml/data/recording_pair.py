@@ -8,6 +8,7 @@ from typing import Unpack
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from speechml.data.pairs import STATISTICS, PackedPairs, PairCorpus, PairDataModule, PairOptions
@@ -103,7 +104,7 @@ class RecordingPair(PairDataModule):
             return {"test": splits["test"]}
         return {"train": splits["train"]} | ({"heldout": splits["test"]} if self.heldout else {})
 
-    def unpaired(self) -> list[tuple[str, np.ndarray]]:
+    def unpaired(self) -> list[tuple[str, NDArray[np.float32]]]:
         return self._unpaired if self.corpus else []
 
     def _sections(self, total: int) -> dict[str, tuple[int, int]]:
@@ -189,6 +190,6 @@ def section(pack: Pack, sections: dict[str, tuple[int, int]]) -> Pack:
     return Pack(pack.samples, begins, ends - begins, gains, pack.row, pack.row_file)
 
 
-def as_float(waveform: np.ndarray) -> np.ndarray:
+def as_float(waveform: audio.Samples) -> NDArray[np.float32]:
     """Samples in [-1, 1), whatever `audio.load` gives."""
-    return (waveform / 32768).astype(np.float32) if waveform.dtype == np.int16 else waveform
+    return (waveform / 32768 if waveform.dtype == np.int16 else waveform).astype(np.float32, copy=False)

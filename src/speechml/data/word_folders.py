@@ -175,7 +175,7 @@ def read_list(path: Path) -> list[str]:
         raise UserError(f"{path} cannot be read as a list of clips", why=str(error)) from error
 
 
-def decode(path: Path, rate: int, stereo: str) -> tuple[np.ndarray, str]:
+def decode(path: Path, rate: int, stereo: str) -> tuple[audio.Samples, str]:
     """The first CLIP_S of a clip (time,), int16 or float32, and what was done to it: `cut`, `padded`, `changed` or nothing.
 
     Raises:
@@ -222,7 +222,7 @@ def pack_words(folder: Path, root: Path, clips: list[str], background: list[str]
 
 def _decode_ahead(
     pool: ThreadPoolExecutor, root: Path, names: list[str], rate: int, stereo: str
-) -> Iterable[tuple[np.ndarray, str]]:
+) -> Iterable[tuple[audio.Samples, str]]:
     """Clips decoded by several threads, in order, a chunk at a time so that memory stays small."""
     for begin in range(0, len(names), CHUNK):
         yield from pool.map(lambda name: decode(root / name, rate, stereo), names[begin : begin + CHUNK])

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+from numpy.typing import NDArray
 
 from speechml.errors import UserError
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+Samples = NDArray[np.int16] | NDArray[np.float32]  # (time,), full scale being 32768 or 1
 BLOCK = 1 << 16  # samples written at a time: libsndfile's stack overflows on a minute of ogg in one call
 
 
@@ -61,7 +63,7 @@ def check_stereo(stereo: str) -> str:
     return stereo
 
 
-def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: float | None = None) -> np.ndarray:
+def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: float | None = None) -> Samples:
     """One waveform from an audio file.
 
     Args:
@@ -98,13 +100,13 @@ def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: fl
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
-def append(file: soundfile.SoundFile, waveform: np.ndarray) -> None:
+def append(file: soundfile.SoundFile, waveform: NDArray[np.floating]) -> None:
     """Write (time,) or (time, channel) to an open file, a block at a time."""
     for start in range(0, len(waveform), BLOCK):
         file.write(waveform[start : start + BLOCK])
 
 
-def save(path: Path, waveform: np.ndarray, rate: int) -> None:
+def save(path: Path, waveform: NDArray[np.floating], rate: int) -> None:
     """Write a waveform in the format of the path's extension, whole or not at all.
 
     Args:

@@ -6,12 +6,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from speechml.storage.files import write_json
+
+if TYPE_CHECKING:
+    from speechml.storage.audio import Samples
 
 FORMAT = 1  # raise it when the layout below changes, and packs made before are built anew
 
@@ -29,7 +33,7 @@ class PackWriter:
         self.index: dict[str, list[str | int]] = {"names": [], "speakers": [], "lengths": [], "sums": []}
         self.gains: dict[str, list[float]] = {role: [] for role in roles}
 
-    def add(self, name: str, speaker: str, waveforms: dict[str, np.ndarray]) -> None:
+    def add(self, name: str, speaker: str, waveforms: dict[str, Samples]) -> None:
         """Append one recording: waveforms of equal length (time,), int16 or float, one a role."""
         digest = hashlib.sha256()
         length = len(next(iter(waveforms.values())))
@@ -51,7 +55,7 @@ class PackWriter:
         write_json(self.folder / "index.json", {**about, **self.index, "gains": self.gains})
 
 
-def quantised(waveform: np.ndarray) -> tuple[np.ndarray, float]:
+def quantised(waveform: Samples) -> tuple[Samples, float]:
     """A waveform as int16 and the factor that brings it back.
 
     16-bit input is kept as it is (factor 1/32768); anything else uses the whole range for its own peak, so that the

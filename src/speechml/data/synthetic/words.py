@@ -12,7 +12,9 @@ from speechml.data.clips import CLIP_S
 from speechml.data.synthetic import espeak
 
 
-def spoken_words(words: Sequence[str], voices: Sequence[str], rate: int) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+def spoken_words(
+    words: Sequence[str], voices: Sequence[str], rate: int
+) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """Each word by each voice: the name of the clip, as word/accent_variant.wav, its voice and samples (time,)."""
     for number, (voice, text) in enumerate((voice, text) for voice in voices for text in words):
         yield f"{text}/{voice.replace('+', '_')}.wav", voice, word(text, voice, number, rate)
