@@ -103,7 +103,7 @@ def draw_curves(curves: Mapping[str, Curve], label: str, colours: Sequence[int] 
             colour = PALETTE[(colours[number] if colours else number) % len(PALETTE)]
             epochs, heights = zip(*curve, strict=True)
             axis.plot(epochs, heights, marker="o", markersize=3, label=literal(name), color=colour)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if min(values) > 0 and max(values) > 10 * min(values):
         axis.set_yscale("log")
     axis.set(xlabel="epoch", ylabel=literal(label), title=literal(f"{label} per epoch"))

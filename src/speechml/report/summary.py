@@ -142,9 +142,8 @@ def _accuracy_remarks(scores: Scores, count: int, item_name: str) -> list[str]:
     lines = []
     if accuracy is not None and count:
         low, high = interval(accuracy, count)
-        lines = [
-            f"95 % interval of the accuracy: {low:.3f} to {high:.3f} (of {count} {item_name}; seeds vary besides)."
-        ]
+        of = f"{count} {item_name}; variation between seeds is not included"
+        lines = [f"95 % interval of the accuracy: {low:.3f} to {high:.3f} ({of})."]
     recalls = {name.removeprefix("test/recall_"): value for name, value in scores.items() if "test/recall_" in name}
     lowest = sorted((value, name) for name, value in recalls.items() if value is not None and value < 1)
     equal = [name for value, name in lowest if value == lowest[0][0]]
