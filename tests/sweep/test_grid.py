@@ -73,6 +73,10 @@ def test_what_nothing_reads_and_what_makes_no_difference_is_refused_before_anyth
         (["seed=range(1,1)"], "the sweep has no runs"),
         (["seed=0,1", "paths.runs=null"], "paths.runs is empty"),
         (["seed=0,1", "hydra/launcher=local", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs is 0"),
+        (
+            ["seed=0,1", "hydra/sweeper=basic", "hydra/launcher=local"],
+            "are launched side by side; leave hydra/launcher out",
+        ),
     ):
         done = sweep(*words)
         assert done.returncode == 2, done.stderr

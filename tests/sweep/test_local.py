@@ -77,6 +77,7 @@ def test_runs_that_are_stopped_together_go_on_as_if_they_had_not_been(workplace:
     assert client.returncode == 75, told
     assert "Traceback" not in told
     assert {read_card(folder)["state"] for folder in found} == {"stopped"}
+    assert all(read_card(folder)["command"].startswith("speechml-train -m ") for folder in found)
     again = command("speechml-train", "-m", *RUN, *SIDE, *words)
     assert again.returncode == 0, again.stderr
     assert "2 to go on with" in again.stderr

@@ -32,6 +32,7 @@ def test_a_sweep_is_the_distribution_that_it_describes(text: str, wanted: object
     "text", ["a,b", "[20,20],[40,40]", "choice('x y', z)", "choice({a: 1}, {a: 2})", "null,1", "true,false"]
 )
 def test_every_choice_can_stand_on_a_command_line_again(text: str) -> None:
+    """By a private name of Hydra (config/hydra_compat.py). Where it is gone: write the quoting of its grammar there."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     space = read_space({"key": text}, [])
