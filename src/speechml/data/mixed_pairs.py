@@ -78,10 +78,10 @@ class MixedPairs(PairDataModule):
         c = self.corpus
         mixer = c.source
         assert isinstance(mixer, Mixer)
-        stretches = {part: span_of(mixer.noise, part) for part in SPLITS}
+        stretches = {split: span_of(mixer.noise, split) for split in SPLITS}
         count = len(mixer.noise.lengths)
-        cut = {part: torch.stack([torch.arange(count), first, first + length], 1).numpy()
-               for part, (first, length) in stretches.items()}  # fmt: skip
+        cut = {split: torch.stack([torch.arange(count), first, first + length], 1).numpy()
+               for split, (first, length) in stretches.items()}  # fmt: skip
         named = [speaker_in(name) or folder or None for name, folder in zip(c.names, self._speakers, strict=True)]
         return Provenance(
             content_keys={"": c.sums}, silent=lambda _, i: is_constant(samples_of(mixer.clean, i)), fitted=c.splits["train"],
@@ -92,8 +92,8 @@ class MixedPairs(PairDataModule):
         return [self._noise_sums, self.snr_db, self.split_seed]
 
     def _packed(self, role: str, folder: Path, paths: list[Path]) -> PackedCorpus:
-        def build(part: Path) -> None:
-            writer = PackWriter(part, ("samples",), self.row)
+        def build(folder_to_fill: Path) -> None:
+            writer = PackWriter(folder_to_fill, ("samples",), self.row)
             speakers = speakers_of([p.relative_to(folder) for p in paths])
             for path, speaker in progress(zip(paths, speakers, strict=True), len(paths), f"reading {role} recordings"):
                 waveform = audio.load(path, self.sample_rate, self.stereo)
@@ -145,18 +145,18 @@ class Mixer:
         gain = torch.where((power > 0) & torch.isfinite(ratio), ratio, torch.ones_like(ratio)).sqrt()
         return clean + gain * noise, clean
 
-    def _noise(self, part: str, time: int, which: Tensor, where: Tensor) -> Tensor:
-        """Stretches of `time` samples out of the part's span of random recordings, repeated where the span is shorter."""
+    def _noise(self, split: str, time: int, which: Tensor, where: Tensor) -> Tensor:
+        """Stretches of `time` samples out of the split's span of random recordings, repeated where the span is shorter."""
         file = (which * len(self.noise.lengths)).long()
-        first, span = (column[file] for column in span_of(self.noise, part))
+        first, span = (column[file] for column in span_of(self.noise, split))
         offset = (where * (span - time).clamp(min=1)).long()
         step = torch.arange(time, device=which.device)
         index = self.noise.starts[file][:, None] + first[:, None] + (offset[:, None] + step) % span[:, None]
         return (self.noise.samples[index].float() * self.noise.gains[file][:, None])[:, None]
 
 
-def span_of(noise: Pack, part: str) -> tuple[Tensor, Tensor]:
-    """What a part hears of each recording of noise: its first sample and how many. Shape: (recordings,) twice."""
-    begin, end = NOISE_SPANS[part]
+def span_of(noise: Pack, split: str) -> tuple[Tensor, Tensor]:
+    """What a split uses of each recording of noise: its first sample and how many. Shape: (recordings,) twice."""
+    begin, end = NOISE_SPANS[split]
     first = noise.lengths * begin // 10
     return first, (noise.lengths * end // 10 - first).clamp(min=1)
