@@ -64,7 +64,6 @@ def test_the_length_of_a_training_is_lightnings(overrides: tuple[str, ...], work
         ("optimizer.lr=-1", "optimizer"),
         ("scheduler={_target_: torch.optim.lr_scheduler.StepLR}", "scheduler StepLR"),
         ("data.batch_size=1000000", ""),
-        ("model=spectrogram_cnn", "clips"),
     ],
 )
 def test_what_cannot_work_is_refused_before_there_is_a_folder(override: str, says: str, workplace: Path) -> None:
