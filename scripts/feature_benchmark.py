@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 import torch
 
-from speechml.music.loudness import COLUMNS, ROWS, music_features
+from speechml.music.features import COLUMNS, ROWS, music_features
 from speechml.music.recordings import BLOCK_S, CHUNK, read_rows
 from speechml.process import keep_memory
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from speechml.storage.seal import SEAL_BYTES, sealed
+from speechml.storage.checkpoint_checksum import SEAL_BYTES, sealed
 
 Originals = list[bytes]
 Damage = Callable[[Originals, Random, Path, Path], None]  # originals, draws, where to put the file, the canary's place

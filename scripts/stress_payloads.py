@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechml.storage.seal import MARK, sealed
+from speechml.storage.checkpoint_checksum import MARK, sealed
 from stress_damage import Damage, Originals, nested, saved
 
 GIANT = 5 << 29  # bytes, 2.5 GiB: more than reading any checkpoint may take

@@ -11,7 +11,7 @@ import torch
 from conftest import SHARED, mixed_folders, needs_shared
 from speechml.contracts import IndexBatch
 from speechml.data import MixedPairs
-from speechml.data.speakers import speakers_of, split_by_speaker
+from speechml.data.splits import speakers_of, split_by_speaker
 from speechml.metrics.waveform import snr_db
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy import linalg, signal
 
-from speechml.data.speakers import split_by_voice, voice_speaker
+from speechml.data.splits import split_by_voice, voice_speaker
 from speechml.data.spoken_pairs import SHARES
 from speechml.data.synthetic import espeak
 from speechml.data.synthetic.pairs import spoken_pairs

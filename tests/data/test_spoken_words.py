@@ -8,7 +8,7 @@ import torch
 
 from speechml.contracts import SPLITS, IndexBatch
 from speechml.data import SpokenWords
-from speechml.data.speakers import voice_speaker
+from speechml.data.splits import voice_speaker
 from speechml.data.spoken_words import WORDS
 from speechml.data.synthetic.words import word
 from speechml.errors import UserError

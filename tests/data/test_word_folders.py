@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from conftest import SHARED, make_words, needs_shared, tone
-from speechml.data.word_folders import decode, find_words, official_splits, speaker_mark, split_of_speaker
+from speechml.data.splits import official_splits, speaker_mark, split_of_speaker
+from speechml.data.word_folders import decode, find_words
 from speechml.errors import UserError
 from speechml.storage import audio
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import speechml
 from speechml.engine.checkpoint import AtomicIO, load_task, read_checkpoint
 from speechml.errors import UserError
-from speechml.storage.seal import is_whole, sealed
+from speechml.storage.checkpoint_checksum import is_whole, sealed
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

@@ -15,7 +15,7 @@ import pytest
 
 from conftest import TINY, command, read_card, succeed
 from speechml.engine.checkpoint import read_checkpoint
-from speechml.engine.process import prepare
+from speechml.engine.process_setup import prepare
 from speechml.errors import UserError
 from stress_resume import differences
 

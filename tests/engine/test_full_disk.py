@@ -22,7 +22,7 @@ MOMENTS = {
     "at the third checkpoint": ("speechml.engine.checkpoint", "write_bytes", "last.ckpt", 3),
     "at the table of epochs": ("speechml.callbacks.epoch_table", "write_text", "metrics.csv", 2),
     "in the test": ("speechml.tasks.base:Task", "on_test_epoch_start", "", 1),
-    "at the predictions": ("speechml.engine.scoring", "write_predictions", "", 1),
+    "at the predictions": ("speechml.engine.fit", "write_predictions", "", 1),
     "at the scores": ("speechml.engine.train", "write_text", "scores.txt", 1),
     "at the last card": ("speechml.engine.train", "save_card", "", 2),
 }

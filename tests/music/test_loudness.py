@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import SHARED, needs_shared, tone
-from speechml.music.loudness import (
+from speechml.music.features import (
     COLUMNS,
     SILENCE,
     integrated_loudness,

@@ -13,7 +13,7 @@ import torch
 from conftest import tone
 from speechml.errors import UserError
 from speechml.music import recordings as music
-from speechml.music.loudness import COLUMNS, music_features
+from speechml.music.features import COLUMNS, music_features
 from speechml.music.recordings import Music, extract, find_songs
 
 RATE = 16000

@@ -16,7 +16,7 @@ from conftest import SHARED, add_background, make_features, make_words, needs_sh
 from speechml.contracts import SPLITS
 from speechml.data import GenreFeatures, SpeechCommands, SpokenPairs, SpokenWords
 from speechml.data.provenance import Provenance
-from speechml.data.speakers import speaker_in
+from speechml.data.splits import speaker_in
 from speechml.report.audit import Items, audit_data, audit_lines, audit_splits, check_sources
 
 CLIPS = {"sample_rate": 16000, "batch_size": 8, "split_seed": 0}

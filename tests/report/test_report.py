@@ -16,7 +16,7 @@ from conftest import TINY, edit_card, make_words, run_of, speechml, tone
 from made_up import make_run
 from speechml.errors import UserError
 from speechml.report import media
-from speechml.report.figures import draw_curves, spectrogram_db
+from speechml.report.drawing import draw_curves, spectrogram_db
 from speechml.report.pages import write_report
 
 PHONE = 360  # pixels

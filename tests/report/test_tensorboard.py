@@ -25,7 +25,7 @@ from speechml.engine.train import launch
 from speechml.errors import UserError
 from speechml.report import tensorboard
 from speechml.runs.identity import run_id
-from speechml.runs.settings import label_runs, parse_overrides, shorten_keys
+from speechml.runs.labels import label_runs, parse_overrides, shorten_keys
 
 RATES, SEEDS = (0.02, 0.5), (0, 1)  # the second is too high: its best epoch is not its last
 NAMES = [f"lr={rate} seed={seed}" for rate in RATES for seed in SEEDS]

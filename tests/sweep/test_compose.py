@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from conftest import composed
 from speechml.config.compose import conf_dir
 from speechml.runs.identity import run_id
-from speechml.sweep.compose import Composer
+from speechml.sweep.run_configs import Composer
 
 
 def with_hydra(overrides: list[str]) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import SMALL_CARD, speechml, write_card
 from speechml.errors import UserError
-from speechml.sweep.plan import PlannedRun, action, combinations, summarize
+from speechml.sweep.grid_plan import PlannedRun, action, combinations, summarize
 
 
 def planned_run(**keys: Any) -> PlannedRun:

@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from speechml.callbacks.denoising_figures import Figures as Figures
     from speechml.callbacks.early_stopping import EarlyStopping as EarlyStopping
     from speechml.callbacks.epoch_table import EpochTable as EpochTable
-    from speechml.callbacks.figures import Figures as Figures
     from speechml.callbacks.listening import Listening as Listening
     from speechml.callbacks.progress import Progress as Progress
     from speechml.callbacks.word_figures import WordFigures as WordFigures
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PLACES = {
     "EarlyStopping": "speechml.callbacks.early_stopping",
     "EpochTable": "speechml.callbacks.epoch_table",
-    "Figures": "speechml.callbacks.figures",
+    "Figures": "speechml.callbacks.denoising_figures",
     "GenreFigures": "speechml.music.figures",
     "Listening": "speechml.callbacks.listening",
     "Progress": "speechml.callbacks.progress",

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 
 from speechml.callbacks.epoch_table import epoch_metrics
 from speechml.callbacks.listening import tensorboard_writers
-from speechml.report.figures import draw_curves, pixels, png
+from speechml.report.drawing import draw_curves, pixels, png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
 from speechml.config.train_config import TrainConfig, make_paths_absolute
 from speechml.contracts import SPLITS
-from speechml.engine.process import prepare as prepare_process
+from speechml.engine.process_setup import prepare as prepare_process
 from speechml.runs.catalogue import file_sizes
 from speechml.runs.tables import format_size
 from speechml.storage.files import record_builds

@@ -24,7 +24,7 @@ from speechml.report.published import (
 from speechml.runs.card import PublishedCard, RunCard, load_card
 from speechml.runs.catalogue import state_of
 from speechml.storage.files import write_json, write_text
-from speechml.sweep.plan import PlannedRun, plan_sweep
+from speechml.sweep.grid_plan import PlannedRun, plan_sweep
 
 DEPTH = 2  # folders below the given one, in which data sets are looked for
 LAUNCHERS = ("basic", "local", "slurm")

@@ -22,7 +22,7 @@ def plan(
 ) -> None:
     """Show what a sweep would compute: its runs, their ids, and what is done already."""
     from speechml.config.compose import adapt_overrides, translate_hydra_errors
-    from speechml.sweep.plan import plan_report
+    from speechml.sweep.grid_plan import plan_report
 
     with translate_hydra_errors():
         print(plan_report(adapt_overrides(word for word in overrides or [] if word not in ("-m", "--multirun"))))

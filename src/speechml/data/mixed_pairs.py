@@ -12,7 +12,7 @@ from torch import Tensor
 from speechml.contracts import SPLITS, IndexBatch
 from speechml.data.pairs import STATISTICS, PairCorpus, PairDataModule, PairOptions
 from speechml.data.provenance import Noise, Provenance, is_constant, samples_of
-from speechml.data.speakers import speaker_in, speakers_of, split_by_speaker
+from speechml.data.splits import speaker_in, speakers_of, split_by_speaker
 from speechml.data.wav_pairs import stamp
 from speechml.signal.random import key, uniform
 from speechml.storage import audio

@@ -15,7 +15,7 @@ from torch import Tensor
 from speechml.contracts import IndexBatch, ItemKind, PairBatch, PairSource, TrainingItems
 from speechml.data.base import BaseDataModule, DataOptions, fits
 from speechml.data.provenance import Noise, Provenance, content_keys, is_constant, samples_of
-from speechml.data.speakers import speaker_in
+from speechml.data.splits import speaker_in
 from speechml.errors import UserError
 from speechml.storage.pack import Pack, PackedCorpus
 

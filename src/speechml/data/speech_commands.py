@@ -17,8 +17,8 @@ from speechml.data import word_folders
 from speechml.data.background import Background, coloured_noise
 from speechml.data.clips import MIXED, ClipCorpus, Clips, WordDataModule, WordOptions, make_corpus, split_at_random
 from speechml.data.provenance import Noise, Provenance
-from speechml.data.speakers import speaker_in
-from speechml.data.word_folders import BACKGROUND, Listing, pack_words, word_of
+from speechml.data.splits import has_lists, official_splits, speaker_in, word_of
+from speechml.data.word_folders import BACKGROUND, Listing, pack_words
 from speechml.errors import UserError
 from speechml.storage import audio
 from speechml.storage.files import build_once
@@ -112,8 +112,8 @@ class SpeechCommands(WordDataModule):
         if self.split == "random":  # other words beside those used change nothing
             numbers = [i for i, name in enumerate(names) if word_of(name) in used]
             return split_at_random(len(names), numbers, self.split_seed), self.split, [MIXED]
-        splits = word_folders.official_splits(root, names, used)
-        if any("_nohash_" in name for name in names) or word_folders.has_lists(root):
+        splits = official_splits(root, names, used)
+        if any("_nohash_" in name for name in names) or has_lists(root):
             return splits, self.split, []
         note = "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several parts"
         return splits, "file", [note]

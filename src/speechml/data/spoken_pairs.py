@@ -8,7 +8,7 @@ from typing import Unpack
 
 from speechml.data.pairs import PairCorpus, PairDataModule, PairOptions, packed_pairs
 from speechml.data.provenance import Noise, Provenance
-from speechml.data.speakers import split_by_voice, voice_speaker
+from speechml.data.splits import split_by_voice, voice_speaker
 from speechml.errors import UserError
 from speechml.storage.files import build_once
 from speechml.storage.pack import PackWriter, fingerprint, is_whole, open_pack

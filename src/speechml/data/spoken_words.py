@@ -9,8 +9,7 @@ from typing import Unpack
 from speechml.contracts import SPLITS
 from speechml.data.background import coloured_noise
 from speechml.data.clips import MIXED, ClipCorpus, Clips, WordDataModule, WordOptions, make_corpus, split_at_random
-from speechml.data.speakers import split_by_voice, voice_speaker
-from speechml.data.word_folders import word_of
+from speechml.data.splits import split_by_voice, voice_speaker, word_of
 from speechml.errors import UserError
 from speechml.storage.files import build_once
 from speechml.storage.pack import PackedCorpus, PackWriter, fingerprint, is_whole, open_pack

@@ -21,8 +21,8 @@ from speechml.engine.resume import State, check_resume_state
 from speechml.errors import UserError
 from speechml.runs.card import load_card
 from speechml.runs.folder import LAST, PREVIOUS
+from speechml.storage.checkpoint_checksum import is_sealed, is_whole, seal
 from speechml.storage.files import sync, write_bytes
-from speechml.storage.seal import is_sealed, is_whole, seal
 
 if TYPE_CHECKING:
     from speechml.tasks.base import Task

@@ -19,7 +19,7 @@ from speechml.contracts import Config
 from speechml.engine.distributed import RankInfo, is_lost_connection, leave_group
 from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import build_data, build_parts
-from speechml.engine.process import prepare
+from speechml.engine.process_setup import prepare
 from speechml.engine.signals import SIGNALS, Stop, Stopped
 from speechml.errors import UserError
 

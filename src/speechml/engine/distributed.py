@@ -17,7 +17,7 @@ import torch
 from speechml import __version__
 from speechml.contracts import Config
 from speechml.engine.lightning_compat import LaunchingDDP, RankLauncher
-from speechml.engine.process import start_worker
+from speechml.engine.process_setup import start_worker
 from speechml.errors import UserError
 
 FIRST_PORT = 15000  # of process groups, as Lightning has it

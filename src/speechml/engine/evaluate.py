@@ -11,7 +11,7 @@ from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
 from speechml.config.train_config import EvaluateConfig
 from speechml.engine.checkpoint import find_checkpoint, load_task
-from speechml.engine.process import prepare, set_seed
+from speechml.engine.process_setup import prepare, set_seed
 from speechml.errors import UserError
 from speechml.report.audit import audit_data, audit_other_data
 from speechml.report.summary import evaluation_text

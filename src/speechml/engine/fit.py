@@ -15,8 +15,8 @@ from speechml.engine.checkpoint import check_weights, read_checkpoint
 from speechml.engine.parts import Parts, watched_score
 from speechml.engine.resume import EVENTS
 from speechml.errors import UserError
+from speechml.runs.labels import run_settings
 from speechml.runs.predictions import tested_items, write_predictions
-from speechml.runs.settings import run_settings
 
 
 @dataclass
@@ -57,7 +57,7 @@ def fit_and_test(
         print(task.describe(), file=sys.stderr, flush=True)
     if not list(folder.glob(EVENTS)):  # a run that goes on has told of its settings
         for logger in trainer.loggers:
-            logger.start(run_settings(config, overrides))  # type: ignore[attr-defined] # speechml.engine.logger.Events
+            logger.start(run_settings(config, overrides))  # type: ignore[attr-defined] # speechml.engine.tensorboard_logger.Events
     _fit(parts, checkpoint)
     monitor = config["checkpoint"]["monitor"]
     monitored = trainer.callback_metrics.get(monitor)

@@ -138,7 +138,7 @@ def report_rates(parts: Parts, folder: Path) -> None:
 
 def draw_rates(found: RateCurve) -> Any:
     """Losses and smoothed losses against the learning rate, the suggestion marked."""
-    from speechml.report.figures import make_axes
+    from speechml.report.drawing import make_axes
 
     figure, (axis,) = make_axes()
     axis.plot(found.rates, found.losses, color="0.75", linewidth=0.8, label="loss of a batch")

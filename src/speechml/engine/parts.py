@@ -14,7 +14,7 @@ from speechml.contracts import Config, Trial, missing_members
 from speechml.data.base import BaseDataModule
 from speechml.engine.checkpoint import build_task
 from speechml.engine.distributed import FrozenDDP, processes
-from speechml.engine.process import set_seed
+from speechml.engine.process_setup import set_seed
 from speechml.engine.saving import Best, Saving
 from speechml.engine.signals import Stop
 from speechml.engine.trainer import build_trainer, training_steps

@@ -19,7 +19,7 @@ from speechml.engine.checkpoint import find_latest
 from speechml.engine.distributed import check_rank_counts, describe_lost_ranks, leave_group, processes, rank_info
 from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import Parts, build_data, build_parts
-from speechml.engine.process import prepare
+from speechml.engine.process_setup import prepare
 from speechml.engine.resume import cut_logs, numerics
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UnknownScore, UserError

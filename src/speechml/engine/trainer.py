@@ -18,9 +18,9 @@ from speechml.data.base import BaseDataModule
 from speechml.engine.checkpoint import FORMAT, AtomicIO
 from speechml.engine.distributed import FrozenDDP, processes, rank_info
 from speechml.engine.lightning_compat import LightningEnvironment
-from speechml.engine.logger import Events
 from speechml.engine.saving import Best, Saving
 from speechml.engine.signals import Stop
+from speechml.engine.tensorboard_logger import Events
 
 
 def build_trainer(

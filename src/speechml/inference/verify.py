@@ -22,7 +22,7 @@ from speechml.metrics.classification import class_scores
 from speechml.runs.card import RunCard, load_card
 from speechml.runs.catalogue import checksums, runs_below, state_of
 from speechml.runs.folder import LAST, PREVIOUS
-from speechml.runs.settings import load_config
+from speechml.runs.labels import load_config
 from speechml.runs.tables import printable
 from speechml.storage.progress import progress
 from speechml.tasks.denoising import means_of

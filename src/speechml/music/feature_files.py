@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from speechml.errors import UserError
-from speechml.music.loudness import COLUMNS
+from speechml.music.features import COLUMNS
 from speechml.music.recordings import Music, extract, genre_names
 
 # Rows run song by song, within a song channel by channel, within a channel in time. Left and right of the published

@@ -11,8 +11,8 @@ import numpy as np
 from speechml.callbacks.figure_callback import FigureCallback
 from speechml.callbacks.word_figures import scored_items
 from speechml.metrics.classification import confusion
-from speechml.music.loudness import COLUMNS
-from speechml.report.figures import draw_confusion, literal, make_axes
+from speechml.music.features import COLUMNS
+from speechml.report.drawing import draw_confusion, literal, make_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,7 +18,7 @@ import soundfile
 import torch
 
 from speechml.errors import UserError
-from speechml.music.loudness import COLUMNS, SILENCE, music_features
+from speechml.music.features import COLUMNS, SILENCE, music_features
 from speechml.process import end_with, keep_memory
 from speechml.storage import audio
 from speechml.storage.files import build_once

@@ -12,7 +12,7 @@ from torch import Tensor
 from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, FeatureBatch, ItemKind
 from speechml.errors import UserError
-from speechml.music.loudness import COLUMNS
+from speechml.music.features import COLUMNS
 from speechml.music.recordings import BLOCK_S, read_rows
 from speechml.signal.standardise import Standardise
 from speechml.tasks.classification import Classification

@@ -11,7 +11,7 @@ import numpy as np
 
 from speechml.errors import UserError
 from speechml.metrics.classification import macro_f1
-from speechml.report.results import HIGHER_IS_BETTER, Result
+from speechml.report.finished_run import HIGHER_IS_BETTER, Result
 from speechml.report.statistics import (
     LEVEL,
     Difference,
@@ -23,7 +23,7 @@ from speechml.report.statistics import (
     unpaired_difference,
 )
 from speechml.report.summary import TITLES
-from speechml.runs.settings import name_differences
+from speechml.runs.labels import name_differences
 
 RESAMPLES = 1_000  # for macro F1: a whole confusion matrix is counted for each
 

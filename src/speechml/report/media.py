@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechml.report.figures import RANGE_DB, envelope, png, spectrogram_db
+from speechml.report.drawing import RANGE_DB, envelope, png, spectrogram_db
 
 BUDGET = 6_500_000  # characters of sounds and their pictures in a page, which has to stay below 10 MB
 PICTURES = 250_000  # characters that the pictures of a recording take at most

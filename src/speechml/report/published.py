@@ -10,7 +10,7 @@ import numpy as np
 
 from speechml.report.audit import FLAGGED, Audit
 from speechml.report.comparison_table import markdown_table
-from speechml.report.results import HIGHER_IS_BETTER
+from speechml.report.finished_run import HIGHER_IS_BETTER
 from speechml.report.statistics import seed_interval
 from speechml.report.summary import SPLITS, TITLES, is_published_data
 from speechml.runs.card import PublishedCard, RunCard

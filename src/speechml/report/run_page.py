@@ -12,9 +12,9 @@ import numpy as np
 
 from speechml.errors import UserError
 from speechml.metrics.classification import softmax
-from speechml.report.figures import Curve, draw_alluvial, draw_curves, pixels, png
+from speechml.report.drawing import Curve, draw_alluvial, draw_curves, pixels, png
+from speechml.report.finished_run import LOSSES, Result
 from speechml.report.media import HEIGHT, WIDTH, embed_media, png_address
-from speechml.report.results import LOSSES, Result
 from speechml.report.summary import TITLES, run_facts, run_tables
 from speechml.runs.card import RunCard
 from speechml.runs.catalogue import require_card, state_of

@@ -16,12 +16,12 @@ from speechml.contracts import Config
 from speechml.errors import UserError
 from speechml.report.compare import compare_runs
 from speechml.report.comparison_table import comparison_rows, comparison_sentences
-from speechml.report.figures import PALETTE
-from speechml.report.results import LOSSES
+from speechml.report.drawing import PALETTE
+from speechml.report.finished_run import LOSSES
 from speechml.report.run_page import Picture, draw_picture, load_metrics
 from speechml.runs.card import HEADLINES, load_card
 from speechml.runs.catalogue import state_of
-from speechml.runs.settings import load_config, result_settings, settings_name
+from speechml.runs.labels import load_config, result_settings, settings_name
 from speechml.runs.sweep_record import is_sweep, list_runs, load_sweep
 
 MAX_COMPARED = 60  # runs

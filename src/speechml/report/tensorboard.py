@@ -16,7 +16,7 @@ from speechml.errors import UserError
 from speechml.report import tensorboard_compat
 from speechml.runs.card import HEADLINES
 from speechml.runs.catalogue import is_run
-from speechml.runs.settings import LabelledRun, label_runs
+from speechml.runs.labels import LabelledRun, label_runs
 from speechml.runs.sweep_record import list_runs
 
 HOST = "127.0.0.1"  # recordings are nobody else's business

@@ -15,11 +15,11 @@ from speechml.errors import UserError
 from speechml.runs.folder import translate_disk_errors
 from speechml.runs.sweep_record import SweepRun, describe_client, save_sweep
 from speechml.storage.files import make_folder
-from speechml.sweep.compose import Composer
+from speechml.sweep.grid_plan import PlannedRun, action, combinations, grid_options, plan_runs, summarize
 from speechml.sweep.launchers import OpenLauncher
 from speechml.sweep.lock import hold
-from speechml.sweep.plan import PlannedRun, action, combinations, grid_options, plan_runs, summarize
 from speechml.sweep.progress import Progress
+from speechml.sweep.run_configs import Composer
 from speechml.sweep.status import status_table
 
 Outcomes = Mapping[Path, Outcome]  # by folder of the run, as it is planned

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from speechml.contracts import Config, Job, Outcome
-from speechml.engine.process import start_worker
+from speechml.engine.process_setup import start_worker
 from speechml.engine.signals import RESUMABLE, ignore_signals
 from speechml.errors import UserError
 from speechml.sweep.jobs import compute_when_free

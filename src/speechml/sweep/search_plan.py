@@ -19,9 +19,9 @@ from speechml.contracts import Config, Job, Launcher
 from speechml.engine.signals import RESUMABLE
 from speechml.errors import UserError
 from speechml.storage.files import make_folder
-from speechml.sweep.compose import Compose, Composer
 from speechml.sweep.launchers import OpenLauncher
 from speechml.sweep.lock import hold
+from speechml.sweep.run_configs import Compose, Composer
 from speechml.sweep.search import Plan, search
 from speechml.sweep.search_report import SearchReport, best_of, from_here, scores_of
 from speechml.sweep.space import Space, as_overrides, read_space

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from speechml.contracts import Config
 from speechml.errors import UserError
 from speechml.runs.card import load_card
-from speechml.runs.settings import shorten_keys
+from speechml.runs.labels import shorten_keys
 from speechml.runs.sweep_record import describe_client, save_sweep
 from speechml.runs.tables import table
 from speechml.sweep.space import as_overrides

@@ -17,7 +17,7 @@ from speechml.engine.signals import Stopped
 from speechml.errors import UserError
 from speechml.storage.files import make_folder, write_json, write_text
 from speechml.sweep import slurm_queue
-from speechml.sweep.plan import condition
+from speechml.sweep.grid_plan import condition
 from speechml.sweep.progress import Progress
 from speechml.sweep.slurm_script import submit_script
 from speechml.sweep.slurm_task import outcome_file

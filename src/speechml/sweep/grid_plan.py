@@ -18,7 +18,7 @@ from speechml.errors import UserError
 from speechml.runs.card import load_card
 from speechml.runs.catalogue import state_of
 from speechml.runs.tables import table
-from speechml.sweep.compose import Composer
+from speechml.sweep.run_configs import Composer
 
 # What is done with a run of each state. One that another process has is left to it.
 ACTIONS = {"new": "train", "stopped": "go on", "cut off": "go on", "failed": "try again", "damaged": "train"}

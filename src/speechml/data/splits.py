@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from speechml.contracts import SPLITS
 from speechml.data.base import random_split
+from speechml.errors import UserError
 from speechml.signal.random import key, permutation
 
+LISTS = {"test": "testing_list.txt", "val": "validation_list.txt"}
 # How published corpora write the speaker into their file names; anybody else's names are not interpreted.
 NAMED_SPEAKERS = (
     re.compile(r"(p\d{3}|s5)_\d{3}(?!\d)"),  # VCTK and VoiceBank: p225_001
@@ -101,3 +106,70 @@ def split_by_voice(voices: Sequence[str], shares: Mapping[str, float], seed: int
     if not all(splits.values()):
         raise ValueError(f"{len(names)} speakers are too few for {dict(shares)}: each split needs at least one")
     return {split: sorted(clips_of) for split, clips_of in splits.items()}
+
+
+def word_of(name: str) -> str:
+    """The word folder of a name."""
+    return name.partition("/")[0]
+
+
+def speaker_mark(name: str) -> str:
+    """The speaker's mark in a file name of the data set; of other names, all but folder and extension."""
+    file = name.rpartition("/")[2]
+    return file.partition("_nohash_")[0] if "_nohash_" in file else file.rpartition(".")[0]
+
+
+@cache
+def split_of_speaker(mark: str) -> str:
+    """The split that the data set's own rule gives a speaker: a hash of the mark, 10 % test, 10 % validation.
+
+    The rule is `which_set` in the README of Speech Commands (Warden 2018): SHA-1 modulo 2^27 as a percentage.
+    """
+    largest = 2**27 - 1
+    percentage = int(hashlib.sha1(os.fsencode(mark)).hexdigest(), 16) % (largest + 1) * (100.0 / largest)
+    return "val" if percentage < 10 else "test" if percentage < 20 else "train"
+
+
+def has_lists(root: Path) -> bool:
+    """Whether lists say which clips are validation and test."""
+    return all((root / name).is_file() for name in LISTS.values())
+
+
+def official_splits(root: Path, names: list[str], words: set[str]) -> list[str]:
+    """The split of each clip, by the list files where they are there, else by the speaker's hash.
+
+    Raises:
+        UserError: a list names clips of the given words that are not there, or clips of the other list, or is alone.
+    """
+    there_are = [(root / name).is_file() for name in LISTS.values()]
+    if not any(there_are):
+        return [split_of_speaker(speaker_mark(name)) for name in names]
+    if not all(there_are):
+        raise UserError(
+            f"{root} holds one of {' and '.join(LISTS.values())}",
+            fix="give both, or none (speakers are then divided by their hash)",
+        )
+    there, splits = set(names), dict[str, str]()
+    for split, file in LISTS.items():
+        clips = read_list(root / file)
+        missing = [name for name in clips if name not in there and word_of(name) in words]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise UserError(
+                f"{root / file} names {missing[0]}{more}, which {'are' if more else 'is'} not there",
+                fix="bring the clips back, correct the list, or remove both lists (speakers are then divided by their hash)",
+            )
+        if twice := [name for name in clips if name in splits]:
+            raise UserError(
+                f"{twice[0]} is in {LISTS['test']} and in {LISTS['val']} of {root}", fix="take it out of one"
+            )
+        splits |= dict.fromkeys(clips, split)
+    return [splits.get(name, "train") for name in names]
+
+
+def read_list(path: Path) -> list[str]:
+    """The clips that a list names, a line each. Raises UserError where it cannot be read."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a list of clips", why=str(error)) from error

@@ -14,7 +14,7 @@ from speechml.errors import UserError
 from speechml.metrics.classification import cross_entropy
 from speechml.report.summary import score_name
 from speechml.runs.catalogue import require_card, state_of
-from speechml.runs.settings import load_config, result_settings
+from speechml.runs.labels import load_config, result_settings
 
 # Scores of an item by which runs are compared, and whether more is better.
 HIGHER_IS_BETTER = {"snr_db": True, "si_sdr_db": True, "pesq": True, "stoi": True, "mse": False, "l1": False}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from speechml.callbacks.figure_callback import FigureCallback
 from speechml.callbacks.listening import denoise_split, denoise_unpaired
 from speechml.models import FIR, MIMOCNN
-from speechml.report.figures import draw_spectra, draw_spectrograms, draw_waveforms, make_axes
+from speechml.report.drawing import draw_spectra, draw_spectrograms, draw_waveforms, make_axes
 from speechml.tasks.waveform_denoising import WaveformDenoiser
 
 if TYPE_CHECKING:
