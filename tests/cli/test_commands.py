@@ -83,7 +83,7 @@ def readme_commands() -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     mine = [line for line in lines if line and not line.startswith(("make", "export SPEECHML_RUNS"))]
-    # tests/launchers/test_slurm.py and tests/runs/test_tensorboard.py run these.
+    # tests/sweep/test_slurm.py and tests/report/test_tensorboard.py run these.
     return [line for line in mine if "hydra/launcher=slurm" not in line and "speechml tensorboard" not in line]
 
 
