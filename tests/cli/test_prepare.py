@@ -137,7 +137,8 @@ TRAINER = textwrap.dedent(
     """
     import json, os, re, sys, time
     from pathlib import Path
-    import speechml.engine.train as experiment
+    import speechml.engine.fit as fit
+    import speechml.engine.train as engine
     from speechml.contracts import SPLITS, IndexBatch
     from speechml.config.compose import compose_app
 
@@ -166,16 +167,16 @@ TRAINER = textwrap.dedent(
             data.on_after_batch_transfer(batch, 0)
         return memory("")["Anonymous"] - before
 
-    def scored(trainer, task, data, *rest):
-        found = whole(trainer, task, data, *rest)
-        grown = gathered(data)
+    def test(parts, folder):
+        found = whole(parts, folder)
+        grown = gathered(parts.data)
         meet("trained")
         (place / f"memory.{os.getpid()}.json").write_text(json.dumps({**memory(".i16"), "grown": grown}))
         meet("measured")
         return found
 
-    whole, experiment.scored = experiment.scored, scored
-    experiment.launch(compose_app("train", overrides))
+    whole, fit.test = fit.test, test
+    engine.launch(compose_app("train", overrides))
     """
 )
 LARGE = 8_000  # kB; what a batch takes is far less

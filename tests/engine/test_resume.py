@@ -93,7 +93,7 @@ def test_what_was_done_after_the_last_saving_is_done_again_and_logged_once(monke
         raise RuntimeError("as if killed")
 
     with monkeypatch.context() as once:
-        once.setattr("speechml.engine.saving.Saving._due", lambda _, trainer: trainer.global_step == 6)
+        once.setattr("speechml.engine.saving.Saving._is_due", lambda _, trainer: trainer.global_step == 6)
         with at_step(steps_of(whole) - 1, die), pytest.raises(RuntimeError, match="as if killed"):
             run_in("cut", *long)
     run = next(Path("cut").glob("*/*"))
@@ -125,7 +125,7 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_is_taken(capsys:
     capsys.readouterr()
     assert differences(whole, run_in("cut", *words)) == []
     told = capsys.readouterr().out
-    assert "has no checkpoint to go on from: it begins again" in told
+    assert "has no usable checkpoint: it begins again" in told
     assert next(Path("cut").glob(".old/*/*/checkpoints/best.ckpt")).is_file()  # what there was is not lost
 
 

@@ -77,7 +77,7 @@ def test_a_checkpoint_that_is_whole_but_wrong_is_no_traceback(spoil: Callable[[A
     "setting", ["every_n_steps=0", "every_n_steps=x", "every_n_steps=1.5", "every_s=-1", "every_s=true"]
 )
 def test_a_period_that_is_none_is_refused_before_there_is_a_folder(setting: str) -> None:
-    with pytest.raises(UserError, match=f"checkpoint.{setting.partition('=')[0]} is .* above 0, or null for never"):
+    with pytest.raises(UserError, match=f"checkpoint.{setting.partition('=')[0]} is .* above 0, or null"):
         run_in("runs", *GENRE, f"checkpoint.{setting}")
     assert not Path("runs/genre_mlp").exists()
 

@@ -260,6 +260,6 @@ def test_the_last_epoch_always_ends_with_a_validation(epochs: int, period: int, 
 
 
 def test_a_period_of_no_epochs_is_refused(train: Callable[..., Path], workplace: Path) -> None:
-    with pytest.raises(UserError, match="check_val_every_n_epoch is 0; it must be at least 1"):
+    with pytest.raises(UserError, match="check_val_every_n_epoch is 0; it must be a whole number of at least 1"):
         train(*FAST, "trainer.check_val_every_n_epoch=0")
     assert not (workplace / "runs").exists()

@@ -91,9 +91,12 @@ def test_the_best_weights_are_those_that_are_tested(train: Callable[..., Path], 
         ("model.columns=[true_peak]", "columns names true_peak, which is no feature; did you mean true_peak_db"),
         ("model.columns=[]", "name at least one feature"),
         ("model.log=[rms]", "log names rms"),
-        ("model.net.layers=-1", "units is 16 for -1 layers"),
-        ("data.protocol=fair", "protocol is 'fair'; it can be as_published or honest"),
-        ("data=spoken_words", "FeatureClassifier learns from rows of features, which SpokenWords has not"),
+        ("model.net.layers=-1", "model.net.layers is -1; it must be a whole number of at least 0"),
+        ("data.protocol=fair", "data.protocol is fair; it can be as_published or honest"),
+        (
+            "data=spoken_words",
+            "FeatureClassifier learns from rows of features, and the data are clips with a word each",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(override: str, says: str, workplace: Path) -> None:

@@ -99,7 +99,7 @@ def test_the_command_tells_what_it_found_by_its_exit_code(audit, workplace: Path
         (["data=wav_pairs", "data.root=nowhere"], "nowhere is no folder"),
         (["data=spoken_word"], "did you mean spoken_words"),
         (["data=spoken_words", "data.split=speaker"], "it can be official or random"),
-        (["data=spoken_words", "data.split=official,random"], "describes several data sets"),
+        (["data=spoken_words", "data.split=official,random"], "describes several configs"),
     ],
 )
 def test_what_is_wrong_with_a_command_is_told_in_a_sentence(audit, overrides: list[str], said: str) -> None:

@@ -168,8 +168,9 @@ def test_a_decision_to_prune_outlives_the_process_that_took_it(runs: Pretence, t
         runs.search(plan, cut_off)
 
     def again(_: dict[str, str]) -> float:
+        run.callbacks("val/loss", ranks=1)
         with pytest.raises(Pruned, match="after epoch 3"):
-            Pruning(run, "val/loss")
+            run.check_pruned()
         raise Pruned("after epoch 3")
 
     report = runs.search(plan, again)

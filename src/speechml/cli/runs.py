@@ -86,6 +86,7 @@ def description(folder: Path) -> str:
         UserError: no run, or one whose card is damaged.
     """
     from speechml.report.summary import summary_text
+    from speechml.runs.card import explain_damage
     from speechml.runs.catalogue import file_sizes, require_card, state_of
     from speechml.runs.tables import format_size, printable, table
 
@@ -99,7 +100,8 @@ def description(folder: Path) -> str:
         "ended": card.ended, "stopped": card.stopped, "pruned": card.pruned, "error": card.error, "command": card.command,
     }  # fmt: skip
     lines = [f"{name:<10}  {printable(str(value))}" for name, value in facts.items() if value]
-    scores = summary_text(folder, card) if card.scores else "\nno scores yet"
+    with explain_damage(folder):
+        scores = summary_text(folder, card) if card.scores else "\nno scores yet"
     files = [[printable(name), format_size(size)] for name, size in file_sizes(folder).items() if name != ".lock"]
     return "\n".join(
         [*lines, scores, "", table(["file", "size"], files), "", f"Next: {what_next(folder, card, state)}"]

@@ -114,6 +114,8 @@ class FrozenDDP(LaunchingDDP):
         for rank in range(1, launcher.num_processes):
             launcher.procs.append(start_worker("rank", *words, env={**os.environ, "LOCAL_RANK": str(rank)}))
         other_ranks.extend(launcher.procs)
+        if not launcher.procs:
+            return
         # Lightning's own observer kills this process five seconds after another ended, a sweep with it.
         threading.Thread(target=_watch, args=(launcher.procs,), daemon=True).start()
 

@@ -58,6 +58,8 @@ def fit_and_test(
     if not list(folder.glob(EVENTS)):  # a run that goes on has told of its settings
         for logger in trainer.loggers:
             logger.start(run_settings(config, overrides))  # type: ignore[attr-defined] # speechml.engine.tensorboard_logger.Events
+    if parts.trial:
+        parts.trial.check_pruned()  # decided before the search was cut off
     _fit(parts, checkpoint)
     monitor = config["checkpoint"]["monitor"]
     monitored = trainer.callback_metrics.get(monitor)

@@ -122,6 +122,7 @@ def _endless(data: Any, where: torch.device) -> Iterator[Any]:
 
 def report_rates(parts: Parts, folder: Path) -> None:
     """Find the rate, write curve and figure into `folder`, and print the override to paste."""
+    parts.data.trainer = None  # one process has whole batches
     found = find_rate(parts.config, parts.task, parts.data)
     make_folder(folder)
     rows = zip(found.rates, found.losses, found.smoothed, strict=True)

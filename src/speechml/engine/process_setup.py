@@ -46,7 +46,7 @@ def start_worker(kind: str, *words: str, **options: Any) -> subprocess.Popen[byt
         kind, words: of its command line, around the number of this process.
         options: of `subprocess.Popen`.
     """
-    command = [sys.executable, "-u", "-m", "speechml.worker", kind, str(os.getpid()), *words]
+    command = [sys.executable, "-P", "-u", "-m", "speechml.worker", kind, str(os.getpid()), *words]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which the other inherits: it is loading for seconds
     try:
         return subprocess.Popen(command, **options)

@@ -21,6 +21,7 @@ from speechml.engine.lightning_compat import LightningEnvironment
 from speechml.engine.saving import Best, Saving
 from speechml.engine.signals import Stop
 from speechml.engine.tensorboard_logger import Events
+from speechml.errors import UserError
 
 
 def build_trainer(
@@ -44,6 +45,8 @@ def build_trainer(
         "enable_progress_bar": False, "enable_model_summary": False, "plugins": [AtomicIO(), LightningEnvironment()],
     }  # fmt: skip
     node = {**fixed, **config["trainer"]}
+    if node["max_epochs"] == -1 and config["scheduler"]:
+        raise UserError("trainer.max_epochs is -1, without an end, and a schedule needs one", fix="add scheduler=null")
     if node["max_steps"] > 0:  # rounded up to whole epochs, so that each ends with a validation and a checkpoint
         batches = len(data.train_dataloader())
         node |= {"max_epochs": min(node["max_epochs"], -(-node["max_steps"] // batches)), "max_steps": -1}

@@ -79,7 +79,8 @@ def _whole_files(task: Classification) -> Callable[[Path], list[Answer]]:
     """The one answer for a file, of a task that names recordings as a whole."""
     from speechml.music.task import FeatureClassifier
 
-    assert isinstance(task, FeatureClassifier)
+    if not isinstance(task, FeatureClassifier):
+        raise UserError(f"{type(task).__name__} names no whole files", fix="give a run of words_tuned or genre_mlp")
 
     def answer(file: Path) -> list[Answer]:
         probabilities = task.classify_file(file)

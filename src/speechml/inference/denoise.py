@@ -54,13 +54,14 @@ def plan_results(recordings: list[Path], output: Path, overwrite: bool) -> dict[
         UserError: see `denoise_files`.
     """
     jobs: dict[Path, Path] = {}
+    sources: dict[Path, Path] = {}  # of each result
     for given in recordings:
         for source in audio.find(given) if given.is_dir() else [given]:
             audio.info(source)
             result = output / (source.relative_to(given) if given.is_dir() else source.name)
             if result.suffix.lower() not in audio.EXTENSIONS:
                 raise UserError(f"{source} has no known extension", ", ".join(audio.EXTENSIONS), "rename it")
-            for other in (one for one, taken in jobs.items() if taken == result and one != source):
+            if (other := sources.setdefault(result, source)) != source:
                 raise UserError(f"{other} and {source} would both become {result}", fix="denoise them into two folders")
             if result.resolve() == source.resolve():
                 raise UserError(f"{result} would replace the recording itself", fix="give another folder with -o")

@@ -38,7 +38,9 @@ def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
 def _where_defined(ratio_db: Callable[[Tensor, Tensor], Tensor], estimate: Tensor, clean: Tensor) -> Tensor:
     """A ratio, NaN on silence and infinite of equal waveforms, where torchmetrics' small constant gives some number."""
     estimate, clean = estimate.double().flatten(1), clean.double().flatten(1)
-    value = ratio_db(estimate, clean).masked_fill((estimate == clean).all(1), torch.inf)
+    level = clean.square().mean(1, keepdim=True).sqrt()  # at which that constant is far below any waveform
+    level = level.masked_fill(level == 0, 1.0)
+    value = ratio_db(estimate / level, clean / level).masked_fill((estimate == clean).all(1), torch.inf)
     return value.masked_fill(~clean.any(1), torch.nan)
 
 

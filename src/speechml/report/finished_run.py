@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from speechml.contracts import Config
 from speechml.errors import UserError
 from speechml.metrics.classification import cross_entropy
 from speechml.report.summary import score_name
+from speechml.runs.card import DAMAGE
 from speechml.runs.catalogue import require_card, state_of
 from speechml.runs.labels import load_config, result_settings
 
@@ -21,7 +23,7 @@ HIGHER_IS_BETTER = {"snr_db": True, "si_sdr_db": True, "pesq": True, "stoi": Tru
 HIGHER_IS_BETTER |= {"acc": True, "macro_f1": True, "loss": False}
 WAVEFORM = ("snr_db", "si_sdr_db", "mse", "l1")  # defined on the same recordings: those whose input has all of them
 LOSSES = ("train/loss", "val/loss")
-MOMENT = re.compile(r"(.*)/[01]/(\d+)")  # a row of music: song, channel, block
+MOMENT = re.compile(r"(.*)/\d+/(\d+)", re.DOTALL)  # a row of music: song, channel, block
 
 
 class Result:
@@ -56,7 +58,7 @@ class Result:
         try:
             with np.load(path, allow_pickle=False) as file:
                 columns = check_columns({name: file[name] for name in file.files})
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, *DAMAGE) as error:
             raise UserError(f"{path} is damaged", why=str(error), fix="train the run again") from error
         rows = np.argsort(columns["name"], kind="stable")
         if "heldout" in columns["name"]:  # of a recording in stretches, the one that was not trained on
@@ -124,6 +126,8 @@ def check_columns(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         count = len(columns["classes"])
         if columns["logits"].shape != (len(columns["name"]), count):
             raise ValueError("logits of another shape")
+        if columns["label"].dtype.kind not in "iu" or columns["logits"].dtype.kind != "f":
+            raise ValueError("labels or logits are no numbers")
         if not 0 <= columns["label"].min(initial=0) <= columns["label"].max(initial=0) < count:
             raise ValueError("labels of no class")
     return columns

@@ -71,6 +71,8 @@ def list_audio(folder: Path) -> list[AudioFile]:
     audio = folder / "audio"
     try:
         rows = json.loads((audio / "index.json").read_text())
+        if not isinstance(rows, list):
+            raise ValueError("no list of recordings")
     except (OSError, ValueError, RecursionError):  # runs of before the index
         named = re.compile(rf"(.+)_({'|'.join(VERSIONS)})")
         matches = [(path, named.fullmatch(path.stem)) for path in sorted(audio.glob("*.wav"))]

@@ -92,7 +92,7 @@ def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCa
     for name in dict.fromkeys([*published.scores, *([headline] if headline else [])]):
         values = tuple(value for card in cards if (value := card.scores.get(name)) is not None)
         figure, tolerance = published.scores.get(name), published.tolerance.get(name)
-        verdict = judge(figure, tolerance, values, same, HIGHER_IS_BETTER[name.partition("/")[2]])
+        verdict = judge(figure, tolerance, values, same, HIGHER_IS_BETTER.get(name.partition("/")[2], True))
         rows.append(PublishedFigure(experiment, name, figure, tolerance, values, verdict, tuple(cards), source))
     return rows
 

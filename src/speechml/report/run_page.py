@@ -16,7 +16,7 @@ from speechml.report.drawing import Curve, draw_alluvial, draw_curves, pixels, p
 from speechml.report.finished_run import LOSSES, Result
 from speechml.report.media import HEIGHT, WIDTH, embed_media, png_address
 from speechml.report.summary import TITLES, run_facts, run_tables
-from speechml.runs.card import RunCard
+from speechml.runs.card import RunCard, explain_damage
 from speechml.runs.catalogue import require_card, state_of
 from speechml.runs.tables import format_duration
 
@@ -61,9 +61,11 @@ def run_context(folder: Path) -> dict[str, object]:
         raise UserError(f"{folder} is not done but {state}; a report is written of finished runs")
     media = embed_media(folder)
     confusions = confusions_of(folder, media.clips)
+    with explain_damage(folder):
+        texts = {"tables": run_tables(folder, card), "facts": run_facts(card), "about": about(folder, card)}
     return {
-        "title": f"{card.experiment} {card.id}", "card": card, "tables": run_tables(folder, card), "facts": run_facts(card),
-        "about": about(folder, card), "media": media, "confusions": confusions, "curves": training_curves(folder),
+        "title": f"{card.experiment} {card.id}", "card": card, **texts, "media": media,
+        "confusions": confusions, "curves": training_curves(folder),
         "figures": figures_of(folder, confusions, bool(media.recordings)), "config": _text(folder / "config.yaml"),
         "wave_size": f"0 0 {WIDTH} {HEIGHT}",
     }  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from speechml.report.audit import Audit, audit_lines
-from speechml.runs.card import DataCard, PublishedCard, RunCard
+from speechml.runs.card import DAMAGE, DataCard, PublishedCard, RunCard
 from speechml.runs.tables import format_score, table
 
 Scores = Mapping[str, float | None]
@@ -158,12 +160,15 @@ def _confused_pairs(predictions: Path) -> list[str]:
     """The pairs of classes that were confused most often."""
     if not predictions.is_file():
         return []
-    with np.load(predictions) as file:
-        names, label, predicted = file["classes"], file["label"], file["logits"].argmax(1)
-    wrong = label != predicted
-    pairs, counts = np.unique(np.stack([label[wrong], predicted[wrong]]), axis=1, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:NAMED]
-    texts = [f"{names[pairs[0, i]]} with {names[pairs[1, i]]} {counts[i]}x" for i in order]
+    try:
+        with np.load(predictions, allow_pickle=False) as file:
+            names, label, predicted = file["classes"], file["label"], file["logits"].argmax(1)
+        wrong = label != predicted
+        pairs, counts = np.unique(np.stack([label[wrong], predicted[wrong]]), axis=1, return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:NAMED]
+        texts = [f"{names[pairs[0, i]]} with {names[pairs[1, i]]} {counts[i]}x" for i in order]
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, *DAMAGE):  # verify says what is wrong with the file
+        return []
     return [f"Most often confused: {', '.join(texts)}."] if texts else []
 
 

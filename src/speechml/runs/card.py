@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -13,6 +14,8 @@ from speechml.errors import UserError
 from speechml.storage.files import write_json
 
 CARD = "card.json"
+# What is raised of a file's values that are not what they should be.
+DAMAGE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 VERSION = 1  # of the card; cards from before there was a number are read as this one
 STATES = ("running", "done", "stopped", "failed")
 HEADLINES = ("test/snr_db", "test/acc", "heldout/snr_db")  # the score that stands for a run: the first that it has
@@ -141,8 +144,8 @@ class PublishedCard(_Part):
     source: str = ""
     note: str = ""
     of: Record = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
-    tolerance: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float | None] = field(default_factory=dict)
+    tolerance: dict[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, content: object) -> Self:
@@ -229,3 +232,17 @@ def load_card(folder: Path) -> RunCard | None:
 def save_card(folder: Path, card: RunCard) -> None:
     """Replace the card of a run, whole; numbers that are not finite become null."""
     write_json(folder / CARD, card.to_json())
+
+
+@contextmanager
+def explain_damage(folder: Path) -> Iterator[None]:
+    """Inside, values of a card that are of the right kind but make no sense are one sentence.
+
+    Raises:
+        UserError: that sentence.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(f"{folder / CARD} is damaged", why=why, fix=f"move {folder} away and train again") from error

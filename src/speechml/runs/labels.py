@@ -14,7 +14,7 @@ from speechml.config.compose import flatten
 from speechml.config.train_config import path_keys
 from speechml.contracts import Config
 from speechml.errors import UserError
-from speechml.runs.card import RunCard, load_card
+from speechml.runs.card import DAMAGE, RunCard, load_card
 from speechml.runs.identity import keys_without_effect, without_later_keys
 from speechml.runs.tables import printable
 
@@ -36,7 +36,7 @@ def load_config(folder: Path) -> Config:
         if len(text) > LARGEST or text.count("[") + text.count("{") > DEEPEST:
             raise ValueError("it is no config of a run")
         return {str(key): value for key, value in dict(yaml.load(text, Loader)).items()}
-    except (OSError, yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+    except (OSError, yaml.YAMLError, *DAMAGE) as error:
         why = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read", why, "train the run again") from error
 

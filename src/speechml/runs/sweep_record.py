@@ -83,7 +83,7 @@ def load_sweep(folder: Path) -> SweepRecord:
         texts = {key: str(content.get(key) or "") for key in ("state", "experiment", "command", "host")}
         process = content.get("process")
         return SweepRecord(**texts, process=None if process is None else int(process), runs=tuple(runs))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UserError(
             f"{path} cannot be read", why=str(error), fix="launch the sweep again to have it written anew"
         ) from error

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from speechml.contracts import Job, Outcome
-from speechml.errors import FolderBusy, Pruned, UnknownScore, UnusableData, UserError
+from speechml.errors import FolderBusy, Pruned, UnknownScore, UnusableData, UserError, explain_missing_extras
 
 # What a job knows of Hydra's own config.
 KEPT = (
@@ -72,7 +72,8 @@ def compute(job: Job) -> Outcome:
 
     before = HydraConfig.instance().cfg
     try:
-        value = train_trial(load_job(job))
+        with explain_missing_extras():
+            value = train_trial(load_job(job))
     except Exception as error:  # whatever it is, it ends this run alone
         if not isinstance(error, (UserError, Pruned)):
             traceback.print_exc()

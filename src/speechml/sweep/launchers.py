@@ -39,4 +39,6 @@ def open_slurm(options: Config, folder: Path, progress: Progress | None, *, leas
     """hydra/launcher=slurm: jobs of a cluster; a search waits for them whatever `wait` is."""
     from speechml.sweep.slurm import SlurmLauncher
 
+    if progress is None:  # of a search, which goes by what its runs come to
+        options = {**options, "wait": True}
     return SlurmLauncher(options, folder, min(least, most), progress)

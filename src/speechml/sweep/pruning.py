@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import lightning.pytorch as pl
 
 from speechml.callbacks.epoch_table import epoch_metrics
-from speechml.errors import Pruned
 
 if TYPE_CHECKING:
     from speechml.sweep.trial import SearchTrial
@@ -36,9 +35,8 @@ class Pruning(pl.Callback):
         )
         self.trial = resume_trial(study, run.number)
         self.reported = set(study.get_trials(deepcopy=False)[run.number].intermediate_values)
-        self.watched, self.pruned_at = watched, 0
-        if self.reported and self.trial.should_prune():  # decided before the search was cut off
-            raise Pruned(f"after epoch {max(self.reported)}, by {watched}")
+        was_pruned = bool(self.reported) and self.trial.should_prune()  # decided before the search was cut off
+        self.watched, self.pruned_at = watched, max(self.reported) if was_pruned else 0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         epoch, value = trainer.current_epoch + 1, epoch_metrics(trainer).get(self.watched)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def run_search(
         return composer.job(overrides, number, label)
 
     try:
-        with hold(plan.folder):
+        with hold(plan.folder), closing(launcher):
             report = search(plan, launcher, make_job)
             best = _show(report)
             if best is not None and again is not None:
@@ -83,8 +84,6 @@ def run_search(
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the one into the other
         print(f"\nstopped; the same command goes on with the search in {plan.folder}", file=sys.stderr)
         sys.exit(RESUMABLE)
-    finally:
-        launcher.close()
 
 
 def _show(report: SearchReport) -> float | None:

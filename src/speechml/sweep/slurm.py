@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -235,8 +235,10 @@ def queued(folder: Path) -> dict[Path, Queued]:
 def read_outcome(path: Path) -> Outcome:
     """What a job has written of a run."""
     try:
-        return Outcome(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        content = json.loads(path.read_text())
+        known = {field.name for field in fields(Outcome)}  # earlier versions wrote more
+        return Outcome(**{key: value for key, value in content.items() if key in known})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         return Outcome(error=f"{path} cannot be read ({error})", may_retry=True)
 
 

@@ -53,7 +53,7 @@ def job_script(options: Config, trainer: Config, path: Path, tasks: int, logs: P
     job = "%A_%a" if tasks > 1 else "%j"
     flags = resources(options, trainer)
     if tasks > 1:
-        flags["array"] = f"0-{tasks - 1}%{min(tasks, options['array_parallelism'])}"
+        flags["array"] = f"0-{tasks - 1}%{min(tasks, options['array_parallelism'] or tasks)}"
     flags |= {"output": f"{logs}/{job}_0_log.out", "open-mode": "append"} | (options["additional_parameters"] or {})
     # srun does not inherit the number of cores, and a rank that dies would leave the others waiting.
     cores = [f"--cpus-per-task={options['cpus_per_task']}"] if options["cpus_per_task"] else []

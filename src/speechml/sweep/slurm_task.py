@@ -34,7 +34,7 @@ def compute_task(path: Path) -> int:
                 note = outcome_file(path.parent, job.folder)
                 if not note.exists():
                     outcome = _compute(job)
-                    has_failed |= bool(outcome.error)
+                    has_failed |= is_failure(outcome)
                     if is_first:
                         write_json(note, asdict(outcome))
     except Stopped as stopped:
@@ -53,12 +53,20 @@ def outcome_file(place: Path, run: str) -> Path:
     return place / "ended" / f"{Path(run).name}.json"
 
 
+def is_failure(outcome: Outcome) -> bool:
+    """Whether a run has failed; the further ranks of a run, and runs without a score to choose by, end well without one.
+
+    A rank that fails ends the others, the first one among them.
+    """
+    return bool(outcome.error) and not outcome.is_scoreless
+
+
 def _compute(job: Job) -> Outcome:
     from speechml.sweep.jobs import compute
 
     print(f"run {job.folder}  {job.label}", file=sys.stderr, flush=True)
     outcome = compute(job)
-    if outcome.error:
+    if is_failure(outcome):
         print(f"error: {outcome.error}", file=sys.stderr, flush=True)
     return outcome
 

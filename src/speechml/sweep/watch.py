@@ -13,7 +13,7 @@ from pathlib import Path
 
 from speechml.errors import UserError
 from speechml.runs.catalogue import is_run, lock_owner
-from speechml.runs.sweep_record import SweepRun, is_sweep, list_runs, load_sweep, sweeps_below
+from speechml.runs.sweep_record import RECORD, SweepRun, is_sweep, list_runs, load_sweep, sweeps_below
 from speechml.runs.tables import printable
 from speechml.sweep import slurm_queue
 from speechml.sweep.progress import Progress
@@ -124,6 +124,8 @@ def cancel_sweep(folder: Path) -> str:
 
 def _stop_client(folder: Path, owner: str) -> str:
     """End the process that holds a sweep, which its record names."""
+    if not (folder / RECORD).is_file():
+        raise UserError(f"{folder} is held by {owner}, and has no {RECORD} yet", fix="stop it there, or try again")
     record = load_sweep(folder)
     if record.process is None or owner != f"process {record.process} on {socket.gethostname()}":
         raise UserError(f"{folder} is held by {owner}; stop it there")
