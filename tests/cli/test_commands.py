@@ -27,6 +27,7 @@ def test_an_entry_point_loads_nothing_heavy(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "extra", "line"),
     [

@@ -74,6 +74,7 @@ def own(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return workplace / "cache"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_of_prepared_data_builds_nothing(
     kind: str, own: Path, train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
@@ -193,6 +194,7 @@ def large_pairs(root: Path) -> tuple[str, ...]:
     return ("experiment=lab2a_fir", "model.net.taps=4", "data=wav_pairs", f"data.root={root}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [large_pairs])
 def test_two_runs_share_one_copy_in_memory(make: Callable[[Path], tuple[str, ...]], own: Path) -> None:
     words = (*SHORT, "trainer=cpu", "test=false", *make(own.parent / "large"))

@@ -95,6 +95,7 @@ def test_every_search_runs(search: str, experiment: str, workplace: Path) -> Non
     assert "Trials: 2 done" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fdr", "limit", "overfit", "profiler"])
 def test_every_debug_mode_runs(mode: str, train: Callable[..., Path]) -> None:
     extra = ("trainer.max_epochs=2",) if mode == "overfit" else ()

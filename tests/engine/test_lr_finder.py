@@ -26,6 +26,7 @@ def test_random_states_are_put_back() -> None:
     assert states() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["words_tuned", "lab2a_fir", "hw2_cnn1d"])
 def test_every_kind_of_task_has_a_curve_and_nothing_is_changed(experiment: str, workplace: Path) -> None:
     make_words(workplace / "words", speakers=12)

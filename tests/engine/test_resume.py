@@ -49,6 +49,7 @@ def test_runs_of_every_task_go_on_within_an_epoch(task: str) -> None:
         assert differences(whole, run_in(f"stopped{step}", *OTHERS[task])) == []
 
 
+@pytest.mark.slow
 def test_what_is_heard_and_seen_in_tensorboard_is_there_once_wherever_a_run_was_stopped() -> None:
     words = [word for word in OTHERS["waveform"] if not word.startswith("callbacks.listening")]
     whole = run_in("whole", *words, "callbacks.listening.recordings=1")
@@ -60,6 +61,7 @@ def test_what_is_heard_and_seen_in_tensorboard_is_there_once_wherever_a_run_was_
         assert differences(whole, run_in(f"stopped{step}", *words, "callbacks.listening.recordings=1")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -179,6 +181,7 @@ def test_turning_loggers_on_and_off_between_launches_loses_nothing() -> None:
         assert hyperparameters == [tag for tag, _, content in events(whole) if content == "hparams"]
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_as_the_one_that_was_not() -> None:
     """The same as `scripts/stress.py resume`, smaller."""
     assert resume(kills=4, seed=int.from_bytes(os.urandom(2)), tasks=("genre", "waveform")) == 0

@@ -42,6 +42,7 @@ def test_asked_twice_by_hand_a_run_stops_within_the_step() -> None:
     assert differences(whole, run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [

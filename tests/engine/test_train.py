@@ -217,6 +217,7 @@ def claim(folder: Path) -> str:
         return str(refused)
 
 
+@pytest.mark.slow
 def test_two_launches_at_once_are_one_run(workplace: Path) -> None:
     import subprocess
 

@@ -26,6 +26,7 @@ def run(train: Callable[..., Path], workplace: Path) -> Path:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", audio.EXTENSIONS)
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (44100, 2), (8000, 1)])
 def test_length_rate_channels_and_name_are_kept(
@@ -42,6 +43,7 @@ def test_length_rate_channels_and_name_are_kept(
     assert {p.name for p in (workplace / "out").iterdir()} == {f"name{extension}"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [[1000], [1, 2, 3, 994], [100] * 10, [999, 1]])
 def test_pieces_join_to_what_the_whole_gives(pieces: list[int], run: Path) -> None:
     task = speechml.load(run)
@@ -156,6 +158,7 @@ def damaged(kind: str, run: Path, workplace: Path) -> tuple[Path, str]:
     return path, words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["missing", "cut", "text", "of_others", "of_another_model", "newer", "hostile"])
 def test_a_damaged_or_foreign_checkpoint_is_one_sentence(kind: str, run: Path, workplace: Path) -> None:
     path, words = damaged(kind, run, workplace)

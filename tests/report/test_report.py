@@ -77,6 +77,7 @@ def test_printed_every_version_is_there(page: Path, browser: Any) -> None:
         assert not seen.page.locator("[data-play]").first.is_visible()
 
 
+@pytest.mark.slow
 def test_a_cell_of_the_confusions_lists_its_clips_and_plays_them(
     workplace: Path, train: Callable[..., Path], browser: Any
 ) -> None:

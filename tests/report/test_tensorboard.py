@@ -121,6 +121,7 @@ def choose(page: Page, field: str, choice: str) -> None:
     page.locator("paper-item:visible", has_text=re.compile(rf"^\s*{re.escape(choice)}\s*$")).first.click()
 
 
+@pytest.mark.slow
 def test_hparams_lists_every_run_with_swept_keys_and_test_scores_and_sorts(
     browser: Browser, address: str, place: Path
 ) -> None:

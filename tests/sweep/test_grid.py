@@ -21,6 +21,7 @@ def table(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stdout.splitlines() if line.startswith("lab2a_fir ")]
 
 
+@pytest.mark.slow
 def test_a_sweep_skips_what_is_done_and_goes_on_with_what_was_stopped(workplace: Path) -> None:
     first = sweep("seed=0,1")
     assert first.returncode == 0, first.stderr

@@ -87,6 +87,7 @@ def test_a_run_learns_and_its_model_is_loaded_whole(train: Callable[..., Path], 
     np.testing.assert_allclose(logits[0].numpy(), found["logits"][0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_schedule_follows_the_epochs_and_early_stopping_ends_a_run(train: Callable[..., Path], words: Path) -> None:
     book = ("experiment=words_mel", f"data.root={words}", "data.batch_size=32", "optimizer.lr=1e-12")
     stopped = read_card(train(*book, "trainer.max_epochs=10", "callbacks.early_stopping.patience=1"))
@@ -224,6 +225,7 @@ def test_a_bad_clip_is_one_sentence_and_exit_code_2(words: Path, workplace: Path
     assert not list(workplace.rglob("card.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fdr", "limit", "overfit"])
 def test_every_debug_mode_takes_word_experiments(mode: str, train: Callable[..., Path]) -> None:
     extra = ("trainer.max_epochs=2",) if mode == "overfit" else ()

@@ -20,6 +20,7 @@ from speechml.tasks import MagnitudeDenoiser
 SMALL = ("trainer.max_epochs=2", "model.net.channels=[4,4,4]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "extra",
     [
@@ -195,6 +196,7 @@ def test_an_unreadable_recording_to_listen_to_is_told_before_the_training(
     assert not (workplace / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent", ["train_clean_male", "train_dirty_male", "both"])
 def test_silent_recordings_end_without_a_score_and_without_an_error(
     silent: str, train: Callable[..., Path], workplace: Path
