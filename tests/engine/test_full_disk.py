@@ -53,7 +53,6 @@ def watched(*args, **options):
     return whole(*args, **options)
 
 setattr(place, name, watched)
-from conftest import 
 from speechml.train import main
 main()
 """
