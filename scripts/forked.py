@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import multiprocessing
 import os
@@ -56,4 +57,7 @@ def _become(words: Sequence[str], place: Path, environment: dict[str, str], outp
     tempfile.tempdir = None  # found anew, in this environment
     sys.argv = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
     module, _, function = PROGRAMS[words[0]].partition(":")
-    getattr(importlib.import_module(f"speechml.{module}"), function)()
+    try:
+        getattr(importlib.import_module(f"speechml.{module}"), function)()
+    finally:
+        atexit._run_exitfuncs()  # which a forked process leaves out, and a command of its own does not

@@ -151,15 +151,17 @@ def test_ranks_with_different_configs_are_stopped_before_the_first_step(
     prepare({"threads": 1})  # which every process does once
     before = dict(os.environ)
     other = workplace / "other"
-    whole = ranks.FrozenDDP.__init__
+    whole = ranks.FrozenDDP.start_ranks
 
-    def elsewhere(self: Any, folder: Path, checkpoint: Path | None = None) -> None:
+    def elsewhere(self: Any, launcher: Any) -> None:
         """The further rank reads a config that was changed."""
         other.mkdir()
-        (other / "config.yaml").write_text((folder / "config.yaml").read_text().replace("lr: 0.001", "lr: 0.002"))
-        whole(self, other, checkpoint)
+        text = (self.folder / "config.yaml").read_text()
+        (other / "config.yaml").write_text(text.replace("lr: 0.001", "lr: 0.002"))
+        self.folder = other
+        whole(self, launcher)
 
-    monkeypatch.setattr(ranks.FrozenDDP, "__init__", elsewhere)
+    monkeypatch.setattr(ranks.FrozenDDP, "start_ranks", elsewhere)
     with pytest.raises(UserError, match=r"rank 1 has config [0-9a-f]{10} and rank 0 has [0-9a-f]{10}"):
         train(*TWO, "trainer.max_epochs=1", "optimizer.lr=0.001")
     assert dict(os.environ) == before

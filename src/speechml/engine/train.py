@@ -58,12 +58,17 @@ def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         UserError: an unknown key, unusable data, a run that another process is training.
         Pruned: the search that the run belongs to can do without it.
     """
-    config = TrainConfig.from_config(resolve_config(cfg)).raw
+    rank = rank_info()
+    try:
+        config = TrainConfig.from_config(resolve_config(cfg)).raw
+    except UserError:
+        if rank and rank.rank > 0:  # the first one is refused alike, and says so
+            return None
+        raise
     identity = run_id(cfg)
     config = make_paths_absolute(config)
     folder = Path(config["paths"]["runs"]) / config["name"] / identity
     prepare(config)
-    rank = rank_info()
     check_rank_counts(rank, processes(config["trainer"]), int(config["trainer"]["num_nodes"] or 1))
     if rank is None:
         return _lead(config, folder, trial)
