@@ -9,6 +9,8 @@ import speechml.config.resolvers  # noqa: F401 (registers them)
 from speechml.cli.hydra_app import run_app, run_job
 from speechml.config.compose import conf_dir, resolve_config
 from speechml.config.train_config import TrainConfig
+from speechml.engine.rank_info import rank_info
+from speechml.errors import UserError
 
 
 @hydra.main(config_path=conf_dir(), config_name="train", version_base="1.3")
@@ -18,7 +20,13 @@ def app(cfg: DictConfig) -> float | None:
 
 def train(cfg: DictConfig) -> float | None:
     """Check the config, then load torch and lightning and train."""
-    TrainConfig.from_config(resolve_config(cfg))
+    rank = rank_info()
+    try:
+        TrainConfig.from_config(resolve_config(cfg))
+    except UserError:
+        if rank and rank.rank > 0:  # rank 0 is refused alike, and says so
+            return None
+        raise
     from speechml.sweep.trial import train_trial
 
     return train_trial(cfg)

@@ -16,10 +16,11 @@ from omegaconf import OmegaConf
 
 import speechml.config.resolvers  # noqa: F401 (registers them)
 from speechml.contracts import Config
-from speechml.engine.distributed import RankInfo, is_lost_connection, leave_group
+from speechml.engine.distributed import is_lost_connection, leave_group
 from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import build_data, build_parts
 from speechml.engine.process_setup import prepare
+from speechml.engine.rank_info import RankInfo
 from speechml.engine.signals import SIGNALS, Stop, Stopped
 from speechml.errors import UserError
 

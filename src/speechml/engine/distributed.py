@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -18,69 +17,11 @@ from speechml import __version__
 from speechml.contracts import Config
 from speechml.engine.lightning_compat import LaunchingDDP, RankLauncher
 from speechml.engine.process_setup import start_worker
+from speechml.engine.rank_info import rank_info
 from speechml.errors import UserError
 
-FIRST_PORT = 15000  # of process groups, as Lightning has it
 GRACE_S = 20.0  # that a rank gets to notice by itself that another has ended
 other_ranks: list[subprocess.Popen[bytes]] = []  # of the run that this process leads
-
-
-class RankInfo(NamedTuple):
-    """A process among those of a run."""
-
-    rank: int
-    world: int
-    local_rank: int
-    node: int
-    address: str  # of rank 0's machine
-    port: int
-
-
-def rank_info() -> RankInfo | None:
-    """What the cluster says of this process; None where it was started alone."""
-    env = os.environ
-    if "TORCHELASTIC_RUN_ID" in env:
-        info = RankInfo(
-            int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_RANK"]), int(env["GROUP_RANK"]),
-            env["MASTER_ADDR"], int(env["MASTER_PORT"]),
-        )  # fmt: skip
-    elif int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # which only tasks of srun have
-        port = int(env.get("MASTER_PORT") or FIRST_PORT + int(env["SLURM_JOB_ID"]) % 10000)
-        info = RankInfo(
-            int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"]), int(env["SLURM_LOCALID"]),
-            int(env["SLURM_NODEID"]), env.get("MASTER_ADDR") or _first_host(env), port,
-        )  # fmt: skip
-    else:
-        return None
-    return info if info.world > 1 else None
-
-
-def _first_host(env: os._Environ[str]) -> str:
-    from lightning.fabric.plugins.environments import SLURMEnvironment
-
-    return SLURMEnvironment.resolve_root_node_address(env.get("SLURM_STEP_NODELIST") or env["SLURM_JOB_NODELIST"])
-
-
-def check_rank_counts(info: RankInfo | None, processes: int, nodes: int) -> None:
-    """Refuse a run for which the cluster has started too many processes, or too few.
-
-    Raises:
-        UserError: with the numbers.
-    """
-    if info is None and nodes > 1:
-        raise UserError(
-            f"trainer.num_nodes is {nodes}, and this process was started alone",
-            fix=f"launch it with hydra/launcher=slurm, or by srun --nodes={nodes} --ntasks-per-node=DEVICES",
-        )
-    if info is None:
-        return
-    if info.world != processes:
-        raise UserError(
-            f"the cluster has started {info.world} processes, and the run has {processes}",
-            why="trainer.devices times trainer.num_nodes", fix="make them equal",
-        )  # fmt: skip
-    if info.rank != info.node * (processes // nodes) + info.local_rank:
-        raise UserError("the ranks are not numbered node by node", fix="leave --distribution out of srun's options")
 
 
 class FrozenDDP(LaunchingDDP):

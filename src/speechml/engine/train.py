@@ -16,10 +16,11 @@ from speechml.config.compose import resolve_config
 from speechml.config.train_config import TrainConfig, make_paths_absolute
 from speechml.contracts import Config, Trial
 from speechml.engine.checkpoint import find_latest
-from speechml.engine.distributed import check_rank_counts, describe_lost_ranks, leave_group, processes, rank_info
+from speechml.engine.distributed import describe_lost_ranks, leave_group, processes
 from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import Parts, build_data, build_parts
 from speechml.engine.process_setup import prepare
+from speechml.engine.rank_info import check_rank_counts, rank_info
 from speechml.engine.resume import cut_logs, numerics
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UnknownScore, UserError
@@ -58,17 +59,12 @@ def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         UserError: an unknown key, unusable data, a run that another process is training.
         Pruned: the search that the run belongs to can do without it.
     """
-    rank = rank_info()
-    try:
-        config = TrainConfig.from_config(resolve_config(cfg)).raw
-    except UserError:
-        if rank and rank.rank > 0:  # the first one is refused alike, and says so
-            return None
-        raise
+    config = TrainConfig.from_config(resolve_config(cfg)).raw
     identity = run_id(cfg)
     config = make_paths_absolute(config)
     folder = Path(config["paths"]["runs"]) / config["name"] / identity
     prepare(config)
+    rank = rank_info()
     check_rank_counts(rank, processes(config["trainer"]), int(config["trainer"]["num_nodes"] or 1))
     if rank is None:
         return _lead(config, folder, trial)
@@ -83,6 +79,7 @@ def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
 
 def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
     """`launch` on the first rank: build, take the folder, train and test, or say what is there already."""
+    environment = dict(os.environ)
     data = build_data(config)
     if trial and trial.needs_validation and data.spec.validation_is_trained_on:
         raise UserError("a search needs a validation part that is not trained on", fix="set data.heldout above 0")
@@ -101,7 +98,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
                 return _report_done(config, folder, before)
         checkpoint = _prepare(folder, before, config["redo"])
         card = _begin(parts, folder, before.failures if before and not config["redo"] else 0)
-        with _recording(folder, card, config["redo"], parts.stop):
+        with _recording(folder, card, config["redo"], parts.stop, environment):
             results = fit_and_test(parts, folder, checkpoint, card.overrides, quiet=in_sweep())
             for name, value in vars(results).items():
                 setattr(card, name, value)
@@ -185,7 +182,7 @@ def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
 
 
 @contextmanager
-def _recording(folder: Path, card: RunCard, redo: bool, stop: Stop) -> Iterator[None]:
+def _recording(folder: Path, card: RunCard, redo: bool, stop: Stop, environment: dict[str, str]) -> Iterator[None]:
     """Keep train.log, and the card true whatever happens inside."""
     handler = LogFile(folder / "train.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -194,7 +191,6 @@ def _recording(folder: Path, card: RunCard, redo: bool, stop: Stop) -> Iterator[
     log.info("%s %s: %s", card.experiment, card.id, card.command)
     if not in_sweep():
         print(f"training {folder}  {' '.join(card.overrides)}".rstrip(), file=sys.stderr, flush=True)
-    environment = dict(os.environ)
     try:
         with stop.listening():
             yield

@@ -16,8 +16,9 @@ from speechml.config.instantiate import build
 from speechml.contracts import Config
 from speechml.data.base import BaseDataModule
 from speechml.engine.checkpoint import FORMAT, AtomicIO
-from speechml.engine.distributed import FrozenDDP, processes, rank_info
+from speechml.engine.distributed import FrozenDDP, processes
 from speechml.engine.lightning_compat import LightningEnvironment
+from speechml.engine.rank_info import rank_info
 from speechml.engine.saving import Best, Saving
 from speechml.engine.signals import Stop
 from speechml.engine.tensorboard_logger import Events
