@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio, signal_noise_ratio
 
+QUIET = 1e-3  # RMS, full scale being 1: an error 60 dB below it is still a hundred million times torchmetrics' constant
+
 
 def mse(estimate: Tensor, clean: Tensor) -> Tensor:
     """Mean squared error per sample. Shape: (batch, channel, time) twice -> (batch,)."""
@@ -38,9 +40,11 @@ def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
 def _where_defined(ratio_db: Callable[[Tensor, Tensor], Tensor], estimate: Tensor, clean: Tensor) -> Tensor:
     """A ratio, NaN on silence and infinite of equal waveforms, where torchmetrics' small constant gives some number."""
     estimate, clean = estimate.double().flatten(1), clean.double().flatten(1)
-    level = clean.square().mean(1, keepdim=True).sqrt()  # at which that constant is far below any waveform
-    level = level.masked_fill(level == 0, 1.0)
-    value = ratio_db(estimate / level, clean / level).masked_fill((estimate == clean).all(1), torch.inf)
+    level = clean.square().mean(1, keepdim=True).sqrt()
+    level = level.masked_fill((level == 0) | (level >= QUIET), 1.0)
+    if bool((level != 1).any()):  # at full level that constant is far below any error
+        estimate, clean = estimate / level, clean / level
+    value = ratio_db(estimate, clean).masked_fill((estimate == clean).all(1), torch.inf)
     return value.masked_fill(~clean.any(1), torch.nan)
 
 
