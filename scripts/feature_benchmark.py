@@ -2,7 +2,6 @@
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import numpy as np
 import soundfile
 import torch
 
-from speechml.music.features import COLUMNS, ROWS, music_features
-from speechml.music.recordings import BLOCK_S, CHUNK, read_rows
+from side_by_side import interleave, ratio
+from speechml.music.features import COLUMNS
+from speechml.music.recordings import BLOCK_S, read_rows
 from speechml.process import keep_memory
 
 RATE = 44100
@@ -25,7 +25,7 @@ def run(quick: bool) -> None:
     print(
         f"{seconds} s of stereo at {RATE} Hz on one core; medians of {rounds} rounds side by side; x: times real time."
     )
-    print(f"{'':8}{'way':34}{'time':>9}{'x':>7}{'ratio':>7}")
+    print(f"{'':8}{'way':20}{'time':>9}{'x':>7}{'ratio':>7}")
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("wav", "mp3"):
             path = Path(folder) / f"music_0.{kind}"
@@ -76,46 +76,20 @@ def loop(samples: np.ndarray, rate: int) -> np.ndarray:
     return np.array(rows)
 
 
-def _in_chunks(samples: np.ndarray) -> None:
-    """Our features of decoded samples (time, channel)."""
-    length = round(BLOCK_S * RATE)
-    for begin in range(0, len(samples) - length + 1, CHUNK * length):
-        piece = samples[begin : begin + CHUNK * length]
-        blocks = torch.from_numpy(piece[: len(piece) // length * length].T.reshape(-1, length))
-        music_features(blocks, RATE)
-
-
-def _transforms(samples: np.ndarray) -> None:
-    """What no oversampling by Fourier transform does without: one transform forth and one, four times as long, back."""
-    length = round(BLOCK_S * RATE)
-    blocks = torch.from_numpy(samples[: len(samples) // length * length].T.reshape(-1, length))
-    for some in blocks.split(ROWS):
-        torch.fft.irfft(torch.fft.rfft(some.double()), 4 * length)
-
-
 def _table(kind: str, path: Path, seconds: float, rounds: int) -> None:
-    single = soundfile.read(path, dtype="float32", always_2d=True)[0]
-    double = single.astype(np.float64)
     ways: dict[str, Callable[[], object]] = {
-        "loop over blocks, with decoding": lambda: loop(soundfile.read(path, always_2d=True)[0], RATE),
-        "speechml, with decoding": lambda: read_rows(path),
-        "loop over blocks": lambda: loop(double, RATE),
-        "speechml": lambda: _in_chunks(single),
+        "loop over blocks": lambda: loop(soundfile.read(path, always_2d=True)[0], RATE),
+        "speechml": lambda: read_rows(path),
         "decoding alone": lambda: soundfile.read(path, always_2d=True),
-        "transforms alone": lambda: _transforms(single),
     }
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds + 1):  # the first fills caches
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            times[name].append(time.perf_counter() - started)
+    interleave(ways, 1, 0)  # fills caches
+    times = interleave(ways, rounds, float("inf"))
     for name, taken in times.items():
-        against = "loop over blocks, with decoding" if "with decoding" in name else "loop over blocks"
-        ratio = statistics.median(a / b for a, b in zip(times[against][1:], taken[1:], strict=True))
-        middle = statistics.median(taken[1:])
-        print(f"{kind:8}{name:34}{1e3 * middle:6.0f} ms{seconds / middle:7.0f}{ratio:7.2f}")
-    ours, theirs = read_rows(path).features, loop(double, RATE)
+        middle = statistics.median(taken)
+        print(
+            f"{kind:8}{name:20}{1e3 * middle:6.0f} ms{seconds / middle:7.0f}{ratio(times, 'loop over blocks', name):7.2f}"
+        )
+    ours, theirs = read_rows(path).features, loop(soundfile.read(path, always_2d=True)[0], RATE)
     db = np.array([name.endswith("db") for name in COLUMNS])
     difference = np.abs(ours - theirs) / np.where(db, 1.0, np.abs(theirs))
     print(

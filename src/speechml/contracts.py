@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
     from lightning.pytorch import Callback
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from speechml.data.provenance import Provenance
     from speechml.runs.card import DataCard
+    from speechml.tasks.streaming import Stream
 
 SPLITS = ("train", "val", "test")
 Config = dict[str, Any]  # a composed config, or a section of it, as plain containers
@@ -213,6 +216,32 @@ class Task(Protocol):
 
     def describe(self) -> str:
         """One sentence on the network, for the person who trains it."""
+
+
+class FileDenoiser(Protocol):
+    """What `speechml denoise` asks of a task besides."""
+
+    sample_rate: int  # Hz
+
+    def stream(self, channels: int) -> Stream:
+        """The network as something that is fed a recording piece by piece."""
+
+
+class Stretch(NamedTuple):
+    """A stretch of a recording that is named: where it is, and what the network is given of it, whose answers are averaged."""
+
+    start_s: float
+    end_s: float
+    inputs: Tensor  # (items, ...)
+
+
+class FileClassifier(Protocol):
+    """What `speechml classify` asks of a task besides."""
+
+    classes: list[str]
+
+    def stretches(self, file: Path) -> Iterator[Stretch]:
+        """The stretches of a recording that are named one by one. Raises UserError where it cannot be read."""
 
 
 class Trial(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # What is imported of the extras of pyproject.toml, by package. PESQ and STOI are left out where they are not installed.
-EXTRAS = {"optuna": "search", "numba": "music", "pyloudnorm": "music", "safetensors": "export"}
+EXTRAS = {"optuna": "search", "pyloudnorm": "music", "safetensors": "export"}
 
 
 class UserError(Exception):

@@ -12,9 +12,10 @@ import soundfile
 
 from conftest import TINY, command, make_words, tone
 from speechml.errors import UserError
-from speechml.inference.classify import classify_files, read_windows
+from speechml.inference.classify import classify_files
 from speechml.inference.denoise import denoise_files
 from speechml.storage import audio
+from speechml.tasks.word_windows import read_windows
 
 
 @pytest.mark.parametrize(
@@ -29,14 +30,14 @@ def test_windows_of_a_second_cover_a_recording(
     found = list(read_windows(tmp_path / "a.wav", 16000))
     assert [round(w.start_s, 3) for w in found] == [0.25 * i for i in range(starts)]
     assert abs(found[-1].end_s - end) < 1e-3
-    assert {len(w.samples) for w in found} == {16000}
+    assert {w.inputs.shape for w in found} == {(1, 1, 16000)}
     if rate == 16000:
         whole = audio.load(tmp_path / "a.wav") / 32768
         for w in found:
             first = round(w.start_s * rate)
             here = whole[first : first + 16000]
-            np.testing.assert_allclose(w.samples[: len(here)], here, atol=1e-6)
-            assert not w.samples[len(here) :].any()
+            np.testing.assert_allclose(w.inputs[0, 0, : len(here)], here, atol=1e-6)
+            assert not w.inputs[0, 0, len(here) :].any()
 
 
 @pytest.fixture

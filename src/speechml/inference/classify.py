@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, cast
 
-import numpy as np
-import soxr
 import torch
 
-from speechml.data.clips import CLIP_S
+from speechml.contracts import FileClassifier, Stretch, missing_members
 from speechml.errors import UserError
-from speechml.inference.denoise import read_blocks
 from speechml.inference.export import load_model
 from speechml.runs.tables import check_choice, csv_text, table
 from speechml.storage import audio
 from speechml.storage.progress import progress
-from speechml.tasks.classification import Classification
-from speechml.tasks.word_classification import Classifier
 
-WINDOW_S, HOP_S = CLIP_S, 0.25  # s; a window is as long as the clips that a network learned from
 TOP = 3  # classes that are named
-BATCH = 128  # windows that are computed together
-READ_S = 30.0  # s of a recording that are read at a time
+BATCH = 128  # stretches that are computed together
 FORMATS = ("table", "csv", "json")
-T = TypeVar("T")
-
-
-class Window(NamedTuple):
-    """A stretch of a recording, in seconds, and its samples (time,)."""
-
-    file: Path
-    start_s: float
-    end_s: float
-    samples: np.ndarray
 
 
 class Answer(NamedTuple):
@@ -49,25 +32,29 @@ class Answer(NamedTuple):
 
 
 def classify_files(run: Path, recordings: list[Path], form: str) -> None:
-    """Print the likeliest words of files and folders of files, with times where a recording is longer than a clip.
+    """Print the likeliest classes of files and folders of files, with times where a recording is longer than a clip.
 
-    A classifier of genres names each file as a whole. Recordings that cannot be read keep no other from being named.
+    Recordings that cannot be read keep no other from being named.
 
     Raises:
         UserError: an unusable run, a run that is no classifier, or, after the rest is printed, unusable recordings.
     """
     check_choice("--format", form, FORMATS)
     task = load_model(run)
-    if not isinstance(task, Classification):
+    if missing_members(task, FileClassifier):
         raise UserError(f"{run} is no classifier", fix="speechml denoise uses it")
+    classifier = cast("FileClassifier", task)
     files = [file for given in recordings for file in (audio.find(given) if given.is_dir() else [given])]
-    bar = progress(files, len(files), "classifying")
     errors: list[UserError] = []
-    if isinstance(task, Classifier):
-        rate = task.sample_rate
-        answers = list(classify_windows(task, _from_usable(bar, lambda file: read_windows(file, rate), errors)))
-    else:
-        answers = list(_from_usable(bar, _whole_files(task), errors))
+
+    def usable() -> Iterator[tuple[Path, Stretch]]:
+        for file in progress(files, len(files), "classifying"):
+            try:
+                yield from ((file, stretch) for stretch in classifier.stretches(file))
+            except UserError as error:
+                errors.append(error)
+
+    answers = list(classify(classifier.classes, task, usable()))
     if answers:
         print({"table": as_table, "csv": as_csv, "json": as_json}[form](answers), end="")
     if errors:
@@ -75,71 +62,22 @@ def classify_files(run: Path, recordings: list[Path], form: str) -> None:
         raise UserError(f"{errors[0]}{others}")
 
 
-def _whole_files(task: Classification) -> Callable[[Path], list[Answer]]:
-    """The one answer for a file, of a task that names recordings as a whole."""
-    from speechml.music.task import FeatureClassifier
-
-    if not isinstance(task, FeatureClassifier):
-        raise UserError(f"{type(task).__name__} names no whole files", fix="give a run of words_tuned or genre_mlp")
-
-    def answer(file: Path) -> list[Answer]:
-        probabilities = task.classify_file(file)
-        header = audio.info(file)
-        return [Answer(str(file), 0.0, header.frames / header.rate, likeliest(task.classes, probabilities))]
-
-    return answer
-
-
-def _from_usable(files: Iterable[Path], read: Callable[[Path], Iterable[T]], errors: list[UserError]) -> Iterator[T]:
-    """What `read` gives of each file; errors of files that cannot be used are put into `errors`."""
-    for file in files:
-        try:
-            yield from read(file)
-        except UserError as error:
-            errors.append(error)
-
-
-def likeliest(classes: list[str], probabilities: torch.Tensor) -> list[tuple[str, float]]:
-    """The TOP classes with their probabilities. Shape: probabilities (classes,)."""
-    top = probabilities.topk(min(TOP, len(probabilities)))
-    return [(classes[n], value) for n, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
-
-
-def read_windows(file: Path, rate: int) -> Iterator[Window]:
-    """Windows of WINDOW_S every HOP_S until all of a recording is in one; a short recording is one window.
-
-    Args:
-        file: the recording.
-        rate: Hz that the samples are brought to; channels are mixed down.
-    """
-    header = audio.info(file)
-    size, hop = round(WINDOW_S * rate), round(HOP_S * rate)
-    stream = soxr.ResampleStream(header.rate, rate, 1) if header.rate != rate else None
-    held, first, none_yet = np.zeros(0, np.float32), 0, True
-    for block, last in read_blocks(file, round(READ_S * header.rate)):
-        mono = block.mean(1)
-        held = np.concatenate([held, mono if stream is None else stream.resample_chunk(mono, last)])
-        while len(held) > size or (last and (len(held) > 0 or none_yet)):
-            whole, none_yet = held[:size], False
-            end = min(first + size, first + len(whole))
-            yield Window(file, first / rate, end / rate, np.pad(whole, (0, size - len(whole))))
-            if last and len(held) <= size:
-                return
-            held, first = held[hop:], first + hop
-
-
-def classify_windows(task: Classification, windows: Iterator[Window]) -> Iterator[Answer]:
-    """The likeliest words of each window, in order."""
-    for first in windows:
-        batch = [first, *islice(windows, BATCH - 1)]
+def classify(
+    classes: list[str], network: Callable[[torch.Tensor], torch.Tensor], stretches: Iterator[tuple[Path, Stretch]]
+) -> Iterator[Answer]:
+    """The likeliest classes of each stretch of a file, in order."""
+    while batch := list(islice(stretches, BATCH)):
+        inputs = [stretch.inputs for _, stretch in batch]
         with torch.no_grad():
-            probabilities = task(torch.from_numpy(np.stack([w.samples for w in batch]))[:, None]).softmax(1)
-        for window, row in zip(batch, probabilities, strict=True):
-            yield Answer(str(window.file), window.start_s, window.end_s, likeliest(task.classes, row))
+            shares = network(torch.cat(inputs)).softmax(1).split([len(some) for some in inputs])
+        for (file, stretch), of_stretch in zip(batch, shares, strict=True):
+            top = of_stretch.mean(0).topk(min(TOP, len(classes)))
+            words = [(classes[n], share) for n, share in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
+            yield Answer(str(file), stretch.start_s, stretch.end_s, words)
 
 
 def as_table(answers: list[Answer]) -> str:
-    """One line a window."""
+    """One line a stretch."""
     rows = [
         [a.file, f"{a.start_s:.2f}", f"{a.end_s:.2f}", *(f"{word} {share:.1%}" for word, share in a.words)]
         for a in answers

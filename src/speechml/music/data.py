@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,26 +13,28 @@ from torch import Tensor
 from speechml.contracts import SPLITS, FeatureBatch, IndexBatch, ItemKind
 from speechml.data.base import BaseDataModule
 from speechml.data.provenance import Provenance
-from speechml.errors import UserError
+from speechml.music.feature_files import read_music
 from speechml.music.recordings import BLOCK_S, Music
-from speechml.music.split import Split, as_published, honest
+from speechml.music.split import as_published, honest
 
 SCORED_AT_ONCE = 8192  # rows
-PROTOCOLS = ("as_published", "honest")
+PROTOCOLS = {"as_published": as_published, "honest": honest}
 
 
 class FeatureCorpus(NamedTuple):
-    """What was found: rows of features with a label each, and how they were divided."""
+    """Rows of features with a label each, and how they are split; see `base.Corpus`."""
 
     names: list[str]
     lengths: list[int]  # blocks: 1 each
     sums: list[str]  # checksums
     splits: dict[str, list[int]]
+    protocol: str
+    notes: list[str]
     classes: list[str]
     features: Tensor  # (rows, 12)
     labels: Tensor  # (rows,)
-    protocol: str
-    notes: list[str]
+    songs: list[str]  # of each row
+    moments: np.ndarray  # (rows, 3): song, channel, block in time
 
 
 class GenreFeatures(BaseDataModule[FeatureCorpus]):
@@ -42,38 +44,34 @@ class GenreFeatures(BaseDataModule[FeatureCorpus]):
         root: folder (files named `*_0.mp3`, `*_1.wav` ..., or one folder for each genre), or .npz file.
         protocol: `as_published` divides rows at random and normalises by all of them; `honest` divides by song or by
             time, and normalises by the training part.
-        common: what every data module takes, but for the sample rate.
+        batch_size, split_seed, seed, cache: see `BaseDataModule`.
     """
 
     kind = ItemKind.ROWS
     item_name = "rows"
 
-    def __init__(self, root: str, protocol: str = "as_published", **common: Any) -> None:
-        super().__init__(sample_rate=None, **common)
+    def __init__(
+        self, root: str, batch_size: int, split_seed: int, protocol: str = "as_published", seed: int = 0,
+        cache: str = "~/.cache/speechml",
+    ) -> None:  # fmt: skip
+        super().__init__(None, batch_size, split_seed, seed, cache)
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol is {protocol!r}; it can be {' or '.join(PROTOCOLS)}")
         self.root, self.wanted_protocol = Path(root).expanduser(), protocol
         self._here: tuple[torch.device, Tensor, Tensor] | None = None
 
     def read_corpus(self) -> FeatureCorpus:
-        from speechml.music.feature_files import read_music
-
         music = read_music(self.root, self.cache)
-        split: Split = (as_published if self.wanted_protocol == "as_published" else honest)(music, self.split_seed)
-        names = [
-            f"{music.songs[song]}/{channel}/{block}"
-            for song, channel, block in zip(music.song, music.channel, music.block, strict=True)
-        ]
-        self._songs = [music.songs[song] for song in music.song.tolist()]
-        self._moments = np.stack([music.song, music.channel, music.block], axis=1)
-        sums = [
-            hashlib.sha256(row.tobytes() + bytes([label])).hexdigest()
-            for row, label in zip(music.features, music.label.tolist(), strict=True)
-        ]
+        split = PROTOCOLS[self.wanted_protocol](music, self.split_seed)
+        moments = np.stack([music.song, music.channel, music.block], axis=1)
+        names = [f"{music.songs[song]}/{channel}/{block}" for song, channel, block in moments.tolist()]
+        rows = zip(music.features, music.label.tolist(), strict=True)
         return FeatureCorpus(
-            names=names, lengths=[1] * len(names), sums=sums, splits=split.parts, classes=music.genres,
-            features=torch.from_numpy(music.features).float(), labels=torch.from_numpy(music.label),
-            protocol=split.protocol, notes=[*describe_balance(music), *music.notes, *split.notes],
+            names=names, lengths=[1] * len(names),
+            sums=[hashlib.sha256(row.tobytes() + bytes([label])).hexdigest() for row, label in rows],
+            splits=split.parts, protocol=split.protocol, notes=[describe_balance(music), *music.notes, *split.notes],
+            classes=music.genres, features=torch.from_numpy(music.features).float(), labels=torch.from_numpy(music.label),
+            songs=[music.songs[song] for song in music.song], moments=moments,
         )  # fmt: skip
 
     def remedy(self, split: str) -> str:  # noqa: ARG002 (the same for all)
@@ -91,15 +89,14 @@ class GenreFeatures(BaseDataModule[FeatureCorpus]):
 
     def rows_to_fit(self) -> Tensor:
         """The features of `fitted`. Shape: (rows, 12)."""
-        features: Tensor = self.corpus.features[self.fitted()]
-        return features
+        return self.corpus.features[self.fitted()]
 
     def provenance(self) -> Provenance:
         c = self.corpus
         equal = np.unique(c.features.numpy(), axis=0, return_inverse=True)[1].reshape(-1).tolist()
         return Provenance(
             content_keys={"": equal}, silent=lambda *_: False, fitted=self.fitted(), in_time=c.protocol == "time",
-            statistics="mean and deviation of the features", sources={"song": self._songs}, moments=self._moments,
+            statistics="mean and deviation of the features", sources={"song": c.songs}, moments=c.moments,
         )  # fmt: skip
 
     def train_val_checksums(self) -> list[str]:
@@ -131,13 +128,10 @@ class GenreFeatures(BaseDataModule[FeatureCorpus]):
         return FeatureBatch(features[batch.indices], labels[batch.indices], batch.indices)
 
 
-def describe_balance(music: Music) -> list[str]:
+def describe_balance(music: Music) -> str:
     """What the checks of the exercise found, in words: balance of the classes, and rows that are there twice."""
-    counts = np.bincount(music.label, minlength=len(music.genres))
-    if not counts.all():
-        missing = ", ".join(genre for genre, count in zip(music.genres, counts, strict=True) if not count)
-        raise UserError(f"no rows of {missing}; a class without rows cannot be learned")
+    counts = np.bincount(music.label)
     shares = ", ".join(f"{genre} {n / len(music.label):.1%}" for genre, n in zip(music.genres, counts, strict=True))
     again = len(music.features) - len(np.unique(music.features, axis=0))
     uneven = "; the classes are out of balance" if counts.max() > 1.5 * counts.min() else ""
-    return [f"{len(music.label):,} rows: {shares}{uneven}; {again} rows repeat another one"]
+    return f"{len(music.label):,} rows: {shares}{uneven}; {again} rows repeat another one"

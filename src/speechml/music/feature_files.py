@@ -10,7 +10,7 @@ import numpy as np
 
 from speechml.errors import UserError
 from speechml.music.features import COLUMNS
-from speechml.music.recordings import Music, extract, genre_names
+from speechml.music.recordings import BLOCK_S, Music, extract, genre_names
 
 # Rows run song by song, within a song channel by channel, within a channel in time. Left and right of the published
 # file correlate by 0.993 and more; stretches of different music stay below 0.7.
@@ -22,16 +22,23 @@ def read_music(root: Path, cache: Path) -> Music:
     """The rows of a folder of music, extracted once, or of a .npz file.
 
     Raises:
-        UserError: neither, or a file with other content than that.
+        UserError: neither, or a file with other content than that, or a genre without rows.
     """
     if root.is_dir():
-        return extract(root, cache)
-    if root.suffix != ".npz" or not root.is_file():
+        music = extract(root, cache)
+    elif root.suffix == ".npz" and root.is_file():
+        state = root.stat()
+        music = _read_file(root, state.st_size, state.st_mtime_ns)
+    else:
         raise UserError(
             f"{root} is no folder of music and no .npz file of features", fix="give data.root=FOLDER or FILE.npz"
         )
-    state = root.stat()
-    return _read_file(root, state.st_size, state.st_mtime_ns)
+    absent = [genre for number, genre in enumerate(music.genres) if number not in music.label]
+    if absent or len(music.genres) < 2:
+        why = f"files that cannot be read, are silent or are shorter than {BLOCK_S} s give none"
+        genre = absent[0] if absent else "a second genre"
+        raise UserError(f"{root} holds no rows of {genre}", why, "a class without rows cannot be learned")
+    return music
 
 
 @lru_cache(maxsize=2)
@@ -45,16 +52,10 @@ def _read_file(root: Path, size: int, modified: int) -> Music:  # noqa: ARG001 (
     song, channel, block = find_songs_in_rows(features, label)
     count = int(song.max()) + 1
     if count > 1:
-        notes.append(f"{count} songs were told apart by the order of the rows; {describe_channels(song, channel)}")
-    names = [f"song{i}" for i in range(count)]
+        stereo = len(np.unique(song[channel == 1]))
+        notes.append(f"{count} songs were told apart by the order of the rows; {stereo} of them in two channels")
     rows = (features[good], label[good], song[good], channel[good], block[good])
-    return Music(*rows, names, genre_names(label), notes)
-
-
-def describe_channels(song: np.ndarray, channel: np.ndarray) -> str:
-    """How many of the songs have two channels, in words."""
-    stereo = len(np.unique(song[channel == 1]))
-    return f"{stereo} of them in two channels"
+    return Music(*rows, [f"song{i}" for i in range(count)], genre_names(int(label.max()) + 1), notes)
 
 
 def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -65,42 +66,24 @@ def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = {"Xdata", "Ydata"} - set(file.files)
-            if missing:
-                raise UserError(
-                    f"{path} has no {' and '.join(sorted(missing))}; it has {', '.join(file.files) or 'nothing'}"
-                )
-            features, label = file["Xdata"], file["Ydata"]
-    except UserError:
-        raise
+            arrays = {name: file[name] for name in file.files if name in ("Xdata", "Ydata")}
+            names = ", ".join(file.files)
     except Exception as error:  # a damaged header is parsed as Python, and fails in any way that Python can
-        if "allow_pickle" in str(error):
-            raise UserError(
-                f"{path} holds Python objects, which are not loaded; save plain arrays of numbers"
-            ) from error
-        raise UserError(f"{path} cannot be read as a .npz file ({type(error).__name__}); make it again") from error
-    shapes = f"Xdata is {features.shape} and Ydata {label.shape}"
-    if (
-        features.ndim != 2
-        or features.shape[1] != len(COLUMNS)
-        or label.shape not in ((len(features), 1), (len(features),))
-    ):
+        fix = "save plain arrays of numbers" if "allow_pickle" in str(error) else "make it again"
+        why = "it holds Python objects" if "allow_pickle" in str(error) else type(error).__name__
+        raise UserError(f"{path} cannot be read as a .npz file", why, fix) from error
+    if len(arrays) < 2:
+        raise UserError(f"{path} lacks Xdata or Ydata; it has {names or 'nothing'}")
+    features, label = arrays["Xdata"], arrays["Ydata"].reshape(-1)
+    if features.shape != (len(label), len(COLUMNS)) or not len(label):
+        shapes = f"Xdata is {features.shape} and Ydata {arrays['Ydata'].shape}"
         raise UserError(f"{path}: {shapes}; they must be (rows, {len(COLUMNS)}) and (rows, 1)")
-    if not len(features):
-        raise UserError(f"{path} has no rows")
     if features.dtype.kind not in "fiu" or label.dtype.kind not in "fiu":
         raise UserError(f"{path}: Xdata is of {features.dtype} and Ydata of {label.dtype}; both must be real numbers")
-    label = label.reshape(-1)
-    whole = np.isfinite(label) & (label == np.round(label)) & (label >= 0) & (label < 256)
-    if not whole.all():
-        raise UserError(f"{path}: Ydata holds {label[~whole][0]}; labels are the numbers 0, 1, 2 ...")
-    label = label.astype(np.int64)
-    absent = sorted(set(range(int(label.max()) + 1)) - set(label.tolist()))
-    if absent or label.max() == 0:
-        raise UserError(
-            f"{path}: no rows of class {absent[0] if absent else 1}; a class without rows cannot be learned"
-        )
-    return features.astype(np.float64), label
+    is_label = np.isin(label, np.arange(256))
+    if not is_label.all():
+        raise UserError(f"{path}: Ydata holds {label[~is_label][0]}; labels are the numbers 0, 1, 2 ...")
+    return features.astype(np.float64), label.astype(np.int64)
 
 
 def find_songs_in_rows(features: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -131,12 +114,12 @@ def channel_length(rows: np.ndarray) -> int:
 
     Shape: rows (rows, 12), every column of mean 0 and standard deviation 1 over the whole file.
     """
-    best, found = ALIKE, 0
+    best, chosen = ALIKE, 0
     for length in range(SHORTEST, len(rows) // 2 + 1):
         left, right = rows[:length], rows[length : 2 * length]
         left, right = left - left.mean(0), right - right.mean(0)
         scale = float(np.sqrt((left**2).sum() * (right**2).sum()))
         alike = float((left * right).sum()) / scale if scale else 0.0
         if alike > best:
-            best, found = alike, length
-    return found
+            best, chosen = alike, length
+    return chosen

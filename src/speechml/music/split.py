@@ -25,24 +25,29 @@ class Split(NamedTuple):
 
 def as_published(music: Music, split_seed: int) -> Split:
     """Rows at random, 50/25/25, whatever song, channel or moment they are of."""
-    order = permutation(key("split", split_seed), len(music.label)).numpy()
-    val, test = (round(len(order) * share) for share in SHARES)
-    part = np.empty(len(order), np.int64)
-    for number, rows in enumerate((order[val + test :], order[:val], order[val : val + test])):
-        part[rows] = number
+    part = np.zeros(len(music.label), np.int64)
+    val, test = draw(np.arange(len(part)), key("split", split_seed))
+    part[val], part[test] = 1, 2
     leaks = (
         "as published, so these figures flatter: all rows, of the test too, normalise the features, and "
-        f"{share_known(music, part)} of the test rows have the same moment's other channel or the block beside it in the "
+        f"{share_known(music, part):.0%} of the test rows have the same moment's other channel or the block beside it in the "
         "training part"
     )
     return Split(rows_by_split(part), "as_published", [leaks])
 
 
-def share_known(music: Music, part: np.ndarray) -> str:
+def draw(items: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Those of some items, drawn at random, that validate, and those that test: a quarter each, one at least."""
+    order = items[permutation(seed, len(items)).numpy()]
+    val, test = (max(1, round(len(order) * share)) for share in SHARES)
+    return order[:val], order[val : val + test]
+
+
+def share_known(music: Music, part: np.ndarray) -> float:
     """Share of test rows of which training holds the other channel or a neighbour in time."""
     moment = music.song * (music.block.max() + 2) + music.block
     near = np.unique(np.concatenate([moment[part == 0] + step for step in (-1, 0, 1)]))
-    return f"{np.isin(moment[part == 2], near).mean():.0%}"
+    return float(np.isin(moment[part == 2], near).mean())
 
 
 def honest(music: Music, split_seed: int) -> Split:
@@ -51,29 +56,26 @@ def honest(music: Music, split_seed: int) -> Split:
     Both channels of a moment, and rows that repeat one another, are in one part.
     """
     songs = [np.unique(music.song[music.label == genre]) for genre in range(len(music.genres))]
-    if all(len(of_genre) >= 3 for of_genre in songs):
-        part, protocol, notes = by_song(music, songs, split_seed), "song", ["every song is in one part only"]
+    if min(map(len, songs)) >= 3:
+        part, protocol, note = by_song(music, songs, split_seed), "song", "every song is in one part only"
     else:
         part, protocol = by_time(music, split_seed), "time"
-        notes = [
-            "too few songs to divide by: the last quarter of each song is test, so every song is known from training"
-        ]
+        note = "too few songs to divide by: the last quarter of each song is test, so every song is known from training"
     moved = keep_together(music, part)
     if moved:
-        notes.append(
-            f"but for {moved} rows, which repeat a row of another part, or are of such a moment, and were moved there"
+        note += (
+            f", but for {moved} rows, which repeat a row of another part, or are of such a moment, and were moved there"
         )
-    return Split(rows_by_split(part), protocol, notes)
+    return Split(rows_by_split(part), protocol, [note])
 
 
 def by_song(music: Music, songs: list[np.ndarray], split_seed: int) -> np.ndarray:
-    """Part of each row: of each genre a quarter of the songs, one at least, validates, and as many test."""
+    """Part of each row: of the songs of each genre, given apart, a quarter validates and a quarter tests."""
     part = np.zeros(len(music.label), np.int64)
     for genre, of_genre in enumerate(songs):
-        order = of_genre[permutation(key("songs", split_seed, genre), len(of_genre)).numpy()]
-        val, test = (max(1, round(len(order) * share)) for share in SHARES)
-        part[np.isin(music.song, order[:val])] = 1
-        part[np.isin(music.song, order[val : val + test])] = 2
+        val, test = draw(of_genre, key("songs", split_seed, genre))
+        part[np.isin(music.song, val)] = 1
+        part[np.isin(music.song, test)] = 2
     return part
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -10,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.config.instantiate import build
-from speechml.contracts import Config, DataModule, FeatureBatch, ItemKind
+from speechml.contracts import Config, DataModule, FeatureBatch, ItemKind, Stretch
 from speechml.errors import UserError
 from speechml.music.features import COLUMNS
 from speechml.music.recordings import BLOCK_S, read_rows
 from speechml.signal.standardise import Standardise
+from speechml.storage import audio
 from speechml.tasks.classification import Classification
 
 
@@ -30,13 +32,13 @@ class FeatureClassifier(Classification[FeatureBatch]):
 
     Args:
         net: config node of the network, (batch, column) -> (batch, classes).
-        columns: names among `signal.loudness.COLUMNS`; null: all.
+        columns: names among `music.features.COLUMNS`; null: all.
         log: those of the columns whose logarithm is taken; they must be positive.
         classes: names in the order of the outputs; null: those of the data, filled in when a run begins.
         label_smoothing: share of the target that all classes have in common.
         optimizer, scheduler: config nodes; needed for training only.
 
-    Shape of `forward`: (batch, 12) -> (batch, classes) logits; the 12 features of `signal.loudness.music_features`.
+    Shape of `forward`: (batch, 12) -> (batch, classes) logits; the 12 features of `music.features.music_features`.
     """
 
     kind = ItemKind.ROWS
@@ -50,22 +52,15 @@ class FeatureClassifier(Classification[FeatureBatch]):
     ) -> None:  # fmt: skip
         super().__init__(classes, label_smoothing, optimizer, scheduler)
         chosen = list(COLUMNS) if columns is None else columns
-        self.front_end = Standardise(numbers(chosen, "columns"), numbers(log or [], "log"))
+        self.front_end = Standardise(column_numbers(chosen, "columns"), column_numbers(log or [], "log"))
         self.net = build(net, where="model.net", inputs=len(chosen), classes=len(self.classes))
 
-    @torch.no_grad()
-    def classify_file(self, file: Path) -> Tensor:
-        """The mean of the probabilities of a recording's blocks. Shape: (classes,).
-
-        Raises:
-            UserError: it cannot be read, or holds no block that is not silent.
-        """
-        rows = read_rows(file)
-        if rows.unreadable or not len(rows.features):
-            why = rows.unreadable or f"silent, or shorter than {BLOCK_S} s"
-            raise UserError(f"{file} cannot be classified", why)
-        probabilities: Tensor = self(torch.from_numpy(rows.features).float()).softmax(1).mean(0)
-        return probabilities
+    def stretches(self, file: Path) -> Iterator[Stretch]:
+        """A recording as a whole, by the blocks of it that are not silent."""
+        header, features = audio.info(file), read_rows(file).features
+        if not len(features):
+            raise UserError(f"{file} cannot be classified", f"silent, or shorter than {BLOCK_S} s")
+        yield Stretch(0.0, header.frames / header.rate, torch.from_numpy(features).float())
 
     def prepare(self, data: DataModule) -> None:
         self.front_end.fit(cast("RowData", data).rows_to_fit().to(self.device))
@@ -85,7 +80,7 @@ class FeatureClassifier(Classification[FeatureBatch]):
         return loss, {"acc": (logits.detach().argmax(1) == label).float().mean()}
 
 
-def numbers(names: list[str], where: str) -> list[int]:
+def column_numbers(names: list[str], where: str) -> list[int]:
     """Places of columns, from their names.
 
     Raises:
@@ -93,10 +88,9 @@ def numbers(names: list[str], where: str) -> list[int]:
     """
     from speechml.config.schema import did_you_mean
 
-    for name in names:
-        if name not in COLUMNS:
-            near = did_you_mean(str(name), COLUMNS) or f" (there are: {', '.join(COLUMNS)})"
-            raise ValueError(f"{where} names {name}, which is no feature{near}")
+    if unknown := [name for name in names if name not in COLUMNS]:
+        near = did_you_mean(str(unknown[0]), COLUMNS) or f" (there are: {', '.join(COLUMNS)})"
+        raise ValueError(f"{where} names {unknown[0]}, which is no feature{near}")
     if len(set(names)) < len(names) or (where == "columns" and not names):
         raise ValueError(f"{where} is {names}; name at least one feature, and each once")
     return [COLUMNS.index(name) for name in names]

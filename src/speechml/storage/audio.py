@@ -6,7 +6,7 @@ import math
 import os
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +100,35 @@ def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: fl
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
+class CutShort(UserError):
+    """A recording ends before the length that its header gives."""
+
+
+def read_blocks(path: Path, frames: int) -> Iterator[tuple[NDArray[np.float32], bool]]:
+    """The samples (time, channel) of an audio file in blocks of `frames`, each with whether it is the last.
+
+    Raises:
+        CutShort: behind the last block.
+        UserError: it cannot be decoded, or holds NaN or infinities.
+    """
+    header, read = info(path), 0
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            block = file.read(frames, dtype="float32", always_2d=True)
+            while len(block):
+                if not np.isfinite(block).all():
+                    raise UserError(f"{path} holds NaN or infinite samples", fix="export it again or remove it")
+                read += len(block)
+                following = file.read(frames, dtype="float32", always_2d=True)
+                yield block, not len(following)
+                block = following
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise UserError(f"{path} cannot be decoded", _reason(error), "copy it again or convert it to wav") from error
+    if read < header.frames:
+        why = f"{read / header.rate:.1f} of {header.frames / header.rate:.1f} s decode"
+        raise CutShort(f"{path} is cut short", why, "copy it again")
+
+
 def append(file: soundfile.SoundFile, waveform: NDArray[np.floating]) -> None:
     """Write (time,) or (time, channel) to an open file, a block at a time."""
     for start in range(0, len(waveform), BLOCK):
@@ -131,7 +160,7 @@ def save(path: Path, waveform: NDArray[np.floating], rate: int) -> None:
 
 
 def find(folder: Path) -> list[Path]:
-    """All audio files below a folder, by name.
+    """All audio files below a folder, by name; what is hidden, or lies in a hidden folder, is left out.
 
     Raises:
         UserError: no such folder, or no audio file in it.
@@ -140,8 +169,8 @@ def find(folder: Path) -> list[Path]:
         raise UserError(f"{folder} does not exist", fix="give a folder of audio files")
     if not folder.is_dir():
         raise UserError(f"{folder} is a file", fix="give the folder that holds the audio files")
-    visible = (path for path in folder.rglob("*") if not path.name.startswith("."))
-    found = sorted(path for path in visible if path.suffix.lower() in EXTENSIONS and path.is_file())
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    found = sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
     if not found:
         raise UserError(f"{folder} holds no audio files ({', '.join(EXTENSIONS)})")
     return found

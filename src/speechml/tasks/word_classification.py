@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol, cast
 
 import torch
@@ -9,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.config.instantiate import build
-from speechml.contracts import ClipBatch, Config, DataModule, ItemKind
+from speechml.contracts import ClipBatch, Config, DataModule, ItemKind, Stretch
 from speechml.errors import UserError
 from speechml.signal.augmentation import Augmentation, partner_seed
 from speechml.signal.front_ends import FrontEnd
@@ -80,6 +82,12 @@ class Classifier(Classification[ClipBatch]):
 
     def network_input(self, batch: ClipBatch) -> Tensor:
         return batch.waveform
+
+    def stretches(self, file: Path) -> Iterator[Stretch]:
+        """Windows as long as the clips of training, along a recording."""
+        from speechml.tasks.word_windows import read_windows
+
+        return read_windows(file, self.sample_rate)
 
     def forward(self, waveform: Tensor) -> Tensor:
         if waveform.dim() != 3 or waveform.shape[1] != 1:
