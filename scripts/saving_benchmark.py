@@ -11,7 +11,6 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-import speechml.config.resolvers  # noqa: F401 (registers them)
 from speechml.config.compose import conf_dir
 from speechml.engine.saving import Best, Saving
 from speechml.engine.train import launch

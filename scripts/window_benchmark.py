@@ -72,7 +72,6 @@ def _window_times(model: str, frames: int, repeats: int) -> dict[str, Times]:
 def _composed(group: str, option: str) -> Any:
     from hydra import compose, initialize_config_dir
 
-    import speechml.config.resolvers  # noqa: F401
     from speechml.config.compose import conf_dir
 
     with initialize_config_dir(conf_dir(), version_base="1.3"):

@@ -80,7 +80,6 @@ def composed(config_name: str, *overrides: str):
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import open_dict
 
-    import speechml.config.resolvers  # noqa: F401
     from speechml.config.compose import conf_dir
 
     with initialize_config_dir(conf_dir(), version_base="1.3"):

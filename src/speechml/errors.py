@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 # What is imported of the extras of pyproject.toml, by package. PESQ and STOI are left out where they are not installed.
@@ -54,6 +55,17 @@ class UnknownScore(UserError):
 
 class Pruned(Exception):
     """A run was stopped because other trials of its search did better at the same epoch."""
+
+
+def closest(word: str, words: Iterable[str]) -> str:
+    """The most similar of some words, or nothing where none is similar."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), "")
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """`; did you mean ...?` for the most similar of some words, or nothing where none is similar."""
+    near = closest(word, words)
+    return f"; did you mean {near}?" if near else ""
 
 
 @contextmanager

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-import speechml.config.resolvers  # noqa: F401 (registers them)
 from speechml.cli.hydra_app import run_app, run_job
 from speechml.config.compose import conf_dir, resolve_config
-from speechml.config.train_config import EvaluateConfig
+from speechml.config.train_config import EvaluateConfig, check_config
 
 
 @hydra.main(config_path=conf_dir(), config_name="evaluate", version_base="1.3")
@@ -18,7 +17,7 @@ def app(cfg: DictConfig) -> None:
 
 def score(cfg: DictConfig) -> None:
     """Check the config, then load torch and lightning and score the run."""
-    EvaluateConfig.from_config(resolve_config(cfg))
+    check_config(resolve_config(cfg), EvaluateConfig)
     from speechml.engine.evaluate import evaluate
 
     evaluate(cfg)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-import speechml.config.resolvers  # noqa: F401 (registers them)
 from speechml.cli.hydra_app import run_app, run_job
 from speechml.config.compose import conf_dir, resolve_config
-from speechml.config.train_config import TrainConfig
+from speechml.config.train_config import check_config
 from speechml.engine.rank_info import rank_info
 from speechml.errors import UserError
 
@@ -22,7 +21,7 @@ def train(cfg: DictConfig) -> float | None:
     """Check the config, then load torch and lightning and train."""
     rank = rank_info()
     try:
-        TrainConfig.from_config(resolve_config(cfg))
+        check_config(resolve_config(cfg))
     except UserError:
         if rank and rank.rank > 0:  # rank 0 is refused alike, and says so
             return None

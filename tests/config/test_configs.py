@@ -8,7 +8,7 @@ import yaml
 
 from conftest import TINY, command, composed, make_features, make_pairs, succeed
 from speechml.config.compose import conf_dir, resolve_config
-from speechml.config.train_config import TrainConfig
+from speechml.config.train_config import check_config
 from speechml.errors import UserError
 from stress_resume import differences
 
@@ -68,12 +68,12 @@ def test_every_option_of_every_group_is_read_whole(group: str, option: str) -> N
     of_genres = group == "model" and option == "mlp"
     own = ("experiment=words_tuned", "data.root=x") if of_words else ()
     own = ("experiment=genre_mlp", "data.root=x") if of_genres else own
-    TrainConfig.from_config(resolve_config(composed("train", *own, f"{group}={option}")))
+    check_config(resolve_config(composed("train", *own, f"{group}={option}")))
 
 
 @pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "trainer").glob("*.yaml")))
 def test_every_trainer_is_read_whole(option: str) -> None:
-    TrainConfig.from_config(resolve_config(composed("train", f"trainer={option}")))
+    check_config(resolve_config(composed("train", f"trainer={option}")))
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_every_experiment_takes_other_data_of_its_kind_with_one_override(experim
     words = [["data=spoken_words"], ["data=speech_commands", "data.root=mine"]]
     genre = [["data=genre_features", "data.root=mine"]]
     for data in {"words": words, "genre": genre, "pairs": pairs}[kind_of(experiment)]:
-        TrainConfig.from_config(resolve_config(composed("train", f"experiment={experiment}", *data)))
+        check_config(resolve_config(composed("train", f"experiment={experiment}", *data)))
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,12 @@ def test_every_experiment_takes_other_data_of_its_kind_with_one_override(experim
 )
 def test_an_added_key_that_nothing_reads_is_refused_with_the_nearest(override: str, words: str) -> None:
     with pytest.raises(UserError) as refused:
-        TrainConfig.from_config(resolve_config(composed("train", override)))
+        check_config(resolve_config(composed("train", override)))
     assert words in str(refused.value)
 
 
 def test_an_added_key_that_is_read_is_accepted() -> None:
-    TrainConfig.from_config(
-        resolve_config(composed("train", "+trainer.limit_train_batches=3", "+optimizer.momentum=0.9"))
-    )
+    check_config(resolve_config(composed("train", "+trainer.limit_train_batches=3", "+optimizer.momentum=0.9")))
 
 
 @pytest.mark.parametrize(

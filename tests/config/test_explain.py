@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from conftest import speechml
-from speechml.config.compose import WHOLE, conf_dir, dotted_keys
-from speechml.config.explain import app_help, explain, explain_key, find_key, heading, pick
+from speechml.config.compose import WHOLE, conf_dir
+from speechml.config.explain import app_help, dotted_keys, explain, explain_key, find_key, heading, pick
 from speechml.config.hydra_compat import Composition, compose_with_sources
 from speechml.errors import UserError
 

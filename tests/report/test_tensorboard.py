@@ -24,8 +24,8 @@ from speechml.engine.checkpoint import read_checkpoint
 from speechml.engine.train import launch
 from speechml.errors import UserError
 from speechml.report import tensorboard
-from speechml.runs.identity import run_id
-from speechml.runs.labels import label_runs, parse_overrides, shorten_keys
+from speechml.runs.identity import overridden_keys, run_id
+from speechml.runs.labels import label_runs, shorten_keys
 
 RATES, SEEDS = (0.02, 0.5), (0, 1)  # the second is too high: its best epoch is not its last
 NAMES = [f"lr={rate} seed={seed}" for rate in RATES for seed in SEEDS]
@@ -264,7 +264,7 @@ def test_names_say_what_differs_and_nothing_else(place: Path, finished_runs: Pat
 
 def test_overrides_that_change_no_number_are_in_no_name() -> None:
     words = ["experiment=x", "+data.count=4", "paths.runs=a", "callbacks.figures=null", "model=cnn", "redo=true", "~a"]
-    assert parse_overrides(words) == {"data.count": "4", "model": "cnn"}
+    assert overridden_keys({}, words) == {"data.count": "4", "model": "cnn"}
     assert shorten_keys(["optimizer.lr", "model.net.taps", "data.net.taps"]) == {
         "optimizer.lr": "lr", "model.net.taps": "model.net.taps", "data.net.taps": "data.net.taps",
     }  # fmt: skip

@@ -16,8 +16,8 @@ import pytest
 from conftest import command, edit_card, read_card, run_of, speechml, write_card
 from speechml.errors import FolderBusy, UserError
 from speechml.inference.verify import verify_run
-from speechml.runs.catalogue import checksums, format_list, make_entry, remove, runs_below
-from speechml.runs.folder import lock
+from speechml.runs.catalogue import format_list, make_entry, remove, runs_below
+from speechml.runs.folder import checksums, lock
 
 
 def test_every_run_is_listed_with_its_score_and_hidden_folders_are_not(runs: Path) -> None:

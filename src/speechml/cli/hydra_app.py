@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from omegaconf import DictConfig
 
-from speechml.config.compose import adapt_overrides, hydra_sentence
+from speechml.config.compose import adapt_overrides
 from speechml.engine.signals import interruptible
 from speechml.errors import UserError, explain_missing_extras
 
@@ -46,6 +46,8 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if wanted == "1":
             raise
+        from speechml.config.refusals import hydra_sentence
+
         print(f"error: {hydra_sentence(error, sys.argv[1:])}", file=sys.stderr)
         sys.exit(HYDRA_REFUSED)
 

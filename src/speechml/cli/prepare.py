@@ -9,7 +9,7 @@ from omegaconf import DictConfig, open_dict
 
 from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
-from speechml.config.train_config import TrainConfig, make_paths_absolute
+from speechml.config.train_config import check_config, make_paths_absolute
 from speechml.contracts import SPLITS
 from speechml.engine.process_setup import prepare as prepare_process
 from speechml.runs.catalogue import file_sizes
@@ -55,7 +55,7 @@ def open_data(cfg: DictConfig) -> BaseDataModule[Any]:
     """
     with open_dict(cfg):
         cfg.pop("model", None)
-    config = make_paths_absolute(TrainConfig.from_config(resolve_config(cfg), absent=("model",)).raw)
+    config = make_paths_absolute(check_config(resolve_config(cfg), absent=("model",)))
     prepare_process(config)
     data: BaseDataModule[Any] = build(config["data"], where="data")
     return data

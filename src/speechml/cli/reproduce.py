@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from speechml.config.compose import translate_hydra_errors
+from speechml.config.refusals import translate_hydra_errors
 from speechml.errors import UserError
 from speechml.report.published import (
     LABS,

@@ -21,7 +21,8 @@ def plan(
     ] = None,
 ) -> None:
     """Show what a sweep would compute: its runs, their ids, and what is done already."""
-    from speechml.config.compose import adapt_overrides, translate_hydra_errors
+    from speechml.config.compose import adapt_overrides
+    from speechml.config.refusals import translate_hydra_errors
     from speechml.sweep.grid_plan import plan_report
 
     with translate_hydra_errors():

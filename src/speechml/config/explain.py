@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from speechml.config.compose import (
-    adapt_overrides,
-    as_command,
-    conf_dir,
-    dotted_keys,
-    flatten,
-    translate_hydra_errors,
-)
-from speechml.config.hydra_compat import ABSENT, Composition, compose_with_sources, find_sweep
-from speechml.config.schema import REQUIRED, Key, Schema, did_you_mean, keys_of, schema_of, shown
+from speechml.config.compose import adapt_overrides, as_command, conf_dir, flatten
+from speechml.config.hydra_compat import ABSENT, MUST_BE_GIVEN, Composition, compose_with_sources
+from speechml.config.refusals import translate_hydra_errors
+from speechml.config.schema import REQUIRED, Key, Schema, keys_of, schema_of
 from speechml.config.third_party import Trainer
 from speechml.config.train_config import EvaluateConfig, TrainConfig
-from speechml.errors import UserError
+from speechml.config.words import allowed_text, format_value, type_text
+from speechml.errors import UserError, did_you_mean
 
-MUST_BE_GIVEN = "???"
 TARGET = Key("what is built of this section: the other keys here are its arguments",
              allowed="a class of speechml, torch, torchmetrics or lightning; others are refused")  # fmt: skip
 OF_HYDRA = Key("a key of Hydra itself: see hydra.cc", kind=object)
@@ -44,9 +39,7 @@ def explain(key: str, overrides: list[str]) -> str:
         raise UserError("the key is empty; give one, as in speechml explain optimizer.lr")
     app = "evaluate" if key == "run" or any(word.startswith("run=") for word in overrides) else "train"
     words = adapt_overrides(overrides, app)
-    with as_command(words), translate_hydra_errors(words):
-        if several := find_sweep(words):
-            raise UserError(f"{several} describes several configs", fix="give one value")
+    with as_command(words), translate_hydra_errors(words, is_single=True):
         return explain_key(compose_with_sources(conf_dir(), app, words), key)
 
 
@@ -56,8 +49,10 @@ def explain_key(made: Composition, key: str) -> str:
     key = key.replace("/", ".") if group else key
     known, value = find_key(made.raw, key), pick(made.raw, key)
     if group or isinstance(value, dict):
-        return _section(made, key, group, known)
-    return _leaf(made, key, known or OF_HYDRA, value) if value is not ABSENT else _absent(made, key, known)
+        return _explain_section(made, key, group, known)
+    return (
+        _explain_leaf(made, key, known or OF_HYDRA, value) if value is not ABSENT else _explain_absent(made, key, known)
+    )
 
 
 def find_key(config: object, key: str, schema: type[Schema] | None = None) -> Key | None:
@@ -65,11 +60,11 @@ def find_key(config: object, key: str, schema: type[Schema] | None = None) -> Ke
     schema = schema or (EvaluateConfig if isinstance(config, dict) and "run" in config else TrainConfig)
     word, _, rest = key.partition(".")
     node = config.get(word) if isinstance(config, dict) else None
-    known = keys_of(schema).get(word) if schema else None
+    known = keys_of(schema).get(word)
     if word == "_target_":
         return TARGET
     if not rest:
-        return OF_CLASS if schema and word in schema.FURTHER else known
+        return OF_CLASS if word in schema.FURTHER else known
     inner = known.section if known else None
     if isinstance(node, dict) and "_target_" in node:
         inner = schema_of(node["_target_"])
@@ -88,57 +83,55 @@ def pick(node: object, key: str) -> object:
         return ABSENT
     if key in node:
         return node[key]
-    for name, value in node.items():
-        if key.startswith(f"{name}.") and (found := pick(value, key.removeprefix(f"{name}."))) is not ABSENT:
-            return found
-    return ABSENT
+    inner = (pick(value, key.removeprefix(f"{name}.")) for name, value in node.items() if key.startswith(f"{name}."))
+    return next((value for value in inner if value is not ABSENT), ABSENT)
 
 
-def _leaf(made: Composition, key: str, known: Key, value: object) -> str:
+def _explain_leaf(made: Composition, key: str, known: Key, value: object) -> str:
     """Of a key that has a value."""
     given = [(pick(source.config, key), source) for source in made.sources]
     steps = [(step, source) for step, source in given if step is not ABSENT]
-    defaults = [(step, source) for step, source in steps if source.is_default]
-    if defaults:
-        default = f"{_brief(defaults[-1][0])} ({defaults[-1][1].name})"
-    else:
-        default = "none" if known.default is REQUIRED else f"{shown(known.default)}, where no config sets it"
-    before = ", ".join(f"{shown(step)} by {source.name}" for step, source in steps[-2::-1] if step != MUST_BE_GIVEN)
+    default = _default(known) + ", where no config sets it" * (known.default is not REQUIRED)
+    for step, source in steps:
+        if source.is_default:
+            default = f"{_brief(step)} ({source.name})"
+    before = ", ".join(
+        f"{format_value(step)} by {source.name}" for step, source in steps[-2::-1] if step != MUST_BE_GIVEN
+    )
     origin = steps[-1][1].name + f" (before: {before})" * bool(before) if steps else "the config of Hydra"
     rows = [*_facts(known, default), ("from", origin)]
-    rows += [("taken from", text) for text in [_taken_from(made, value)] if text]
-    searched = pick(made.raw, f"hydra.sweeper.params.{key}")
-    rows += [("searched", f"{searched}, with -m")] * (searched is not ABSENT)
+    names = re.findall(r"\$\{([a-z]\w*(?:\.\w+)*)\}", str(value))
+    sources = [f"${name}" for name in re.findall(r"\$\{oc\.env:(\w+)", str(value))]
+    if sources := [*sources, *(f"{name} = {_brief(made.value(name))}" for name in names)]:
+        rows.append(("taken from", ", ".join(sources)))
+    if (searched := pick(made.raw, f"hydra.sweeper.params.{key}")) is not ABSENT:
+        rows.append(("searched", f"{searched}, with -m"))
     final = made.value(key)
     if value != MUST_BE_GIVEN and known.kind is not object and "${" not in str(final) and not known.accepts(final):
-        rows.append(("", f"{shown(final)} is not allowed"))
-    return _aligned(f"{key} must be given" if value == MUST_BE_GIVEN else f"{key} = {shown(final)}", rows)
+        rows.append(("", f"{format_value(final)} is not allowed"))
+    return _aligned(f"{key} must be given" if value == MUST_BE_GIVEN else f"{key} = {format_value(final)}", rows)
 
 
 def _facts(known: Key, default: str) -> Rows:
     if known.kind is object:
         return [("why", known.why)]
-    return [("type", known.type), ("unit", known.unit or "none"), ("default", default), ("allowed", known.range),
-            ("why", known.why)]  # fmt: skip
+    return [("type", type_text(known.kind)), ("unit", known.unit or "none"), ("default", default),
+            ("allowed", allowed_text(known)), ("why", known.why)]  # fmt: skip
 
 
-def _taken_from(made: Composition, text: object) -> str:
-    """What an interpolation is taken from."""
-    names = re.findall(r"\$\{([a-z]\w*(?:\.\w+)*)\}", str(text))
-    variables = [f"${name}" for name in re.findall(r"\$\{oc\.env:(\w+)", str(text))]
-    return ", ".join([*variables, *(f"{name} = {_brief(made.value(name))}" for name in names)])
+def _default(known: Key) -> str:
+    return "none" if known.default is REQUIRED else format_value(known.default)
 
 
-def _section(made: Composition, key: str, group: str, known: Key | None) -> str:
+def _explain_section(made: Composition, key: str, group: str, known: Key | None) -> str:
     """Of a section: the choices that there are for it, and its keys."""
-    title = f"{group} = {shown(made.choices[group])}" if group else key
+    title = f"{group} = {format_value(made.choices[group])}" if group else key
     rows: Rows = [("why", known.why)] if known else []
-    lines = []
-    for name in made.options(group) if group else ():
-        mark = " (chosen)" * (name == made.choices[group])
-        lines.append((f"{group}={name}{mark}", heading(made.file_of(f"{group}/{name}"))))
-    rows += _columns("options", lines)
-    return _aligned(title, [*rows, *_columns("keys", list(key_lines(made, key)))])
+    options = [
+        (f"{group}={name}{' (chosen)' * (name == made.choices[group])}", heading(made.file_of(f"{group}/{name}")))
+        for name in (made.options(group) if group else ())
+    ]
+    return _aligned(title, [*rows, *_columns("options", options), *_columns("keys", key_lines(made, key))])
 
 
 def key_lines(made: Composition, key: str) -> Rows:
@@ -155,38 +148,40 @@ def app_help(config_name: str, words: list[str]) -> str:
     """What --help prints: the groups with their choices, then all keys, each with its value and what it is for."""
     with translate_hydra_errors(words):
         made = compose_with_sources(conf_dir(), config_name, words)
-    schema = EvaluateConfig if config_name == "evaluate" else TrainConfig
-    shown_groups = [
-        name for name in reversed(made.choices) if "/" not in name or name in ("hydra/launcher", "hydra/sweeper")
-    ]
-    groups = [(group, ", ".join(made.options(group))) for group in shown_groups if group != "hydra"]
-    plain = {name: known for name, known in keys_of(schema).items() if not known.is_section}
-    rows = [(f"{name} = {_brief(made.value(name))}", known.why) for name, known in plain.items()]
-    for name, known in keys_of(schema).items():
-        if name not in plain:
+    groups = [name for name in reversed(made.choices) if "/" not in name or name in ("hydra/launcher", "hydra/sweeper")]
+    options = [(group, ", ".join(made.options(group))) for group in groups if group != "hydra"]
+    keys = keys_of(EvaluateConfig if config_name == "evaluate" else TrainConfig)
+    rows = [(f"{name} = {_brief(made.value(name))}", known.why) for name, known in keys.items() if not known.is_section]
+    for name, known in keys.items():
+        if known.is_section:
             rows += [("", ""), (f"# {name}", known.why), *key_lines(made, name)]
     usage = (
         f"speechml-{config_name} [KEY=VALUE or GROUP=CHOICE]...\n\n"
         "-m: every combination of key=1,2 ..., or a search; --cfg job: print the config; --hydra-help: further options.\n"
         "speechml explain KEY tells more of a key or a group."
     )
-    texts = (text for part in (groups, rows) for _, text in [("", ""), *_columns("", part)])
+    texts = (text for part in (options, rows) for _, text in [("", ""), *_columns("", part)])
     return "\n".join([usage, *texts])
 
 
-def _absent(made: Composition, key: str, known: Key | None) -> str:
+def _explain_absent(made: Composition, key: str, known: Key | None) -> str:
     """Of a key that this config has not: what could have it."""
     group, _, rest = key.partition(".")
-    options = made.options(group) if rest and group in made.choices else []
-    having = [name for name in options if pick(made.of_option(group, name), key) is not ABSENT]
+    contents = {
+        name: made.content(group, name) for name in (made.options(group) if rest and group in made.choices else ())
+    }
+    having = [name for name, content in contents.items() if pick(content, key) is not ABSENT]
     how = _how_to_set(made, key)
     if known is None and having:
-        known = find_key(made.of_option(group, having[0]), key)
+        known = find_key(contents[having[0]], key)
         how = f"{group}={made.choices[group]} has no such key"
     if known is None:
-        raise _no_such_key(made, key)
-    default = "none" if known.default is REQUIRED else shown(known.default)
-    rows = [*_facts(known, default), *_columns("has it", [(f"{group}={name}", "") for name in having])]
+        names = [name for name in (*dotted_keys(made.raw), *made.choices) if name != key]
+        ends = [name for name in names if name.endswith(f".{key}")]
+        further = [f"trainer.{name}" for name in (*keys_of(Trainer), *Trainer.FURTHER)]
+        near = f"; did you mean {' or '.join(ends[:3])}?" if ends else did_you_mean(key, [*names, *further])
+        raise UserError(f"there is no key {key}{near}")
+    rows = [*_facts(known, _default(known)), *_columns("has it", [(f"{group}={name}", "") for name in having])]
     return _aligned(f"{key} is not set here: {how}", rows)
 
 
@@ -198,12 +193,11 @@ def _how_to_set(made: Composition, key: str) -> str:
     return f"{'' if above == 'trainer' else '+'}{key}=VALUE sets it"
 
 
-def _no_such_key(made: Composition, key: str) -> UserError:
-    names = [name for name in (*dotted_keys(made.raw), *made.choices) if name != key]
-    ends = [name for name in names if name.endswith(f".{key}")]
-    known = [f"trainer.{name}" for name in (*keys_of(Trainer), *Trainer.FURTHER)]
-    near = f"; did you mean {' or '.join(ends[:3])}?" if ends else did_you_mean(key, [*names, *known])
-    return UserError(f"there is no key {key}{near}")
+def dotted_keys(node: object, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all keys in a plain config, sections before what they hold."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield f"{prefix}{key}"
+        yield from dotted_keys(value, f"{prefix}{key}.")
 
 
 def heading(file: Path | None) -> str:
@@ -217,7 +211,7 @@ def heading(file: Path | None) -> str:
 
 
 def _brief(value: object) -> str:
-    return "must be given" if value == MUST_BE_GIVEN else shown(value)
+    return "must be given" if value == MUST_BE_GIVEN else format_value(value)
 
 
 def _columns(label: str, lines: Rows) -> Rows:

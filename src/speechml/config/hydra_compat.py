@@ -10,7 +10,6 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.default_element import ConfigDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,9 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from speechml.contracts import Config
 
-COMMAND_LINE = "the command line"
 ABSENT: object = object()  # no such key, or taken away
-MISSING = "???"  # OmegaConf's mark of a value that must be given
+MUST_BE_GIVEN = "???"  # OmegaConf's mark of a value that must be given
 
 
 @dataclass(frozen=True)
@@ -55,18 +53,15 @@ class Composition:
     @cached_property
     def sources(self) -> list[Source]:
         """What has a part in the config, in the order in which it has its say."""
-        found = self.loader.compute_defaults_list(self.config_name, self.words, RunMode.RUN)
+        defaults = self.loader.compute_defaults_list(self.config_name, self.words, RunMode.RUN)
         sources = []
-        for default in found.defaults:
-            name, content = (
-                _name(self.file_of(default.config_path), self.folder),
-                plain(self._load(default.config_path).config),
-            )
-            is_default = bool(default.primary) or bool(default.package)
-            sources.append(Source(name, nested(default.package or "", content), is_default))
-        for override in found.overrides.config_overrides:
+        for default in defaults.defaults:
+            content = nest(default.package or "", plain(self._load(default.config_path).config))
+            is_default = bool(default.primary or default.package)
+            sources.append(Source(self._name(default.config_path), content, is_default))
+        for override in defaults.overrides.config_overrides:
             value = ABSENT if override.is_delete() else override.value()
-            sources.append(Source(COMMAND_LINE, nested(override.key_or_group, value), False))
+            sources.append(Source("the command line", nest(override.key_or_group, value), False))
         return sources
 
     @cached_property
@@ -83,14 +78,18 @@ class Composition:
         """The value of a key, interpolations resolved as far as they can be; ABSENT for no such key."""
         HydraConfig.instance().set_config(self.cfg)  # what `${hydra:...}` means
         try:
-            found = OmegaConf.select(self.cfg, key, default=ABSENT, throw_on_missing=True)
-            return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+            value = OmegaConf.select(self.cfg, key, default=ABSENT, throw_on_missing=True)
+            return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         except OmegaConfBaseException:
-            return MISSING
+            return MUST_BE_GIVEN
 
     def options(self, group: str) -> list[str]:
         """The choices of a group."""
         return [str(option) for option in self.loader.get_group_options(group)]
+
+    def content(self, group: str, option: str) -> Config:
+        """What the file of a choice sets, at its place in the config."""
+        return nest(group.replace("/", "."), plain(self._load(f"{group}/{option}").config))
 
     def file_of(self, config_path: str) -> Path | None:
         """A config file, as optimizer/sgd; None of what Hydra or a plugin ships."""
@@ -98,39 +97,26 @@ class Composition:
         return file if file.is_file() else None
 
     def _load(self, config_path: str) -> ConfigResult:
-        found: ConfigResult = self.loader.repository.load_config(config_path)  # type: ignore[attr-defined] # ConfigLoaderImpl
-        return found
+        result: ConfigResult = self.loader.repository.load_config(config_path)  # type: ignore[attr-defined] # ConfigLoaderImpl
+        return result
 
-    def of_option(self, group: str, option: str) -> Config:
-        """What the file of a choice and those that it builds on set, at their place in the config."""
-        source = self._load(f"{group}/{option}")
-        found: Config = {}
-        for default in source.defaults_list or []:
-            if isinstance(default, ConfigDefault) and default.path != "_self_":
-                found = merge(found, self.of_option(group, str(default.path)))
-        whole = "_global_" in ((source.header or {}).get("package") or "")
-        return merge(found, plain(source.config) if whole else nested(group.replace("/", "."), plain(source.config)))
-
-
-def parse_overrides(words: Iterable[str]) -> list[Override]:
-    """Overrides as Hydra understands them."""
-    return OverridesParser.create().parse_overrides(list(words))
+    def _name(self, config_path: str) -> str:
+        file = self.file_of(config_path)
+        if file is None:
+            return "Hydra's own defaults"
+        if file.is_relative_to(self.folder):
+            return f"conf/{file.relative_to(self.folder)}"
+        return os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
 
 
 def find_sweep(words: Iterable[str]) -> str:
     """The first override that describes several runs, or nothing."""
-    overrides = parse_overrides(word for word in words if not word.startswith("-"))
+    overrides = OverridesParser.create().parse_overrides([word for word in words if not word.startswith("-")])
     return next((str(override.input_line) for override in overrides if override.is_sweep_override()), "")
 
 
-def compose_config(folder: str, config_name: str, words: list[str]) -> DictConfig:
-    """The config of an app, with `hydra` in it. Needs no Hydra app, and leaves one that runs alone."""
-    with initialize_config_dir(folder, version_base="1.3"):
-        return compose(config_name, overrides=words, return_hydra_config=True)
-
-
 def compose_with_sources(folder: str, config_name: str, words: list[str]) -> Composition:
-    """As `compose_config`, with what the config was made of."""
+    """The config of an app, with `hydra` in it. Needs no Hydra app, and leaves one that runs alone."""
     with initialize_config_dir(folder, version_base="1.3"):
         cfg = compose(config_name, overrides=words, return_hydra_config=True)
         hydra = GlobalHydra.instance().hydra
@@ -138,36 +124,19 @@ def compose_with_sources(folder: str, config_name: str, words: list[str]) -> Com
         return Composition(cfg, hydra.config_loader, folder, config_name, words)
 
 
-def _name(file: Path | None, folder: str) -> str:
-    if file is None:
-        return "Hydra's own defaults"
-    if file.is_relative_to(folder):
-        return f"conf/{file.relative_to(folder)}"
-    return os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
-
-
 def plain(node: object) -> Config:
     """A config as plain containers, interpolations as they are written."""
-    found = OmegaConf.to_container(node, resolve=False)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
+    content = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
-def nested(place: str, value: object) -> Config:
+def nest(place: str, value: object) -> Config:
     """A mapping that has a value at a dotted place."""
     for word in reversed(place.split(".") if place else []):
         value = {word: value}
     assert isinstance(value, dict)
     return value
-
-
-def merge(one: Config, other: Config) -> Config:
-    """Two nested mappings as one; the second has the last word."""
-    found = dict(one)
-    for key, value in other.items():
-        both = isinstance(value, dict) and isinstance(found.get(key), dict)
-        found[key] = merge(found[key], value) if both else value
-    return found
 
 
 def override_text(value: object) -> str:

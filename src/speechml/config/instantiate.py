@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import inspect
 import os
+import pydoc
 import sys
 from pathlib import Path
 from typing import Any
 
+from speechml.contracts import Config
 from speechml.errors import UserError
 
 PACKAGES = ("speechml", "torch", "torchmetrics", "lightning")
@@ -19,17 +20,17 @@ PACKAGES = ("speechml", "torch", "torchmetrics", "lightning")
 def user_modules() -> dict[str, Path]:
     """The user's own modules by name: Python files in the folders of $SPEECHML_CONF, which no config can set."""
     folders = [Path(folder).absolute() for folder in os.environ.get("SPEECHML_CONF", "").split(os.pathsep) if folder]
-    found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.py")) if path.is_file()}
-    return {name: path for name, path in found.items() if name.isidentifier() and name not in PACKAGES}
+    files = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.py")) if path.is_file()}
+    return {name: path for name, path in files.items() if name.isidentifier() and name not in PACKAGES}
 
 
 def user_code() -> dict[str, str]:
     """A short checksum of each of the user's own modules."""
-    found = {}
+    sums = {}
     for name, path in user_modules().items():
         with contextlib.suppress(OSError):  # what cannot be read cannot be used either, and then says so
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return found
+            sums[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return sums
 
 
 def buildable_types() -> tuple[type, ...]:
@@ -46,7 +47,7 @@ def buildable_types() -> tuple[type, ...]:
     )  # fmt: skip
 
 
-def import_class(name: Any, where: str = "") -> type:
+def import_class(name: object, where: str = "") -> type:
     """The class that a `_target_` names.
 
     Judged by what the name resolves to, not by how it is written: a class of PACKAGES, or of a module of the user's own,
@@ -59,41 +60,36 @@ def import_class(name: Any, where: str = "") -> type:
     Raises:
         UserError: the name resolves to nothing, or to something that configs may not build.
     """
-    words = name.split(".") if isinstance(name, str) and len(name) <= 200 and name.isascii() else [""]
-    where = f"{where.rstrip('.')}." if where else ""
-    refusal = (
-        f"{where}_target_={name} is refused: a config may only build modules, optimisers, schedules, metrics, data modules, "
+    package = name.partition(".")[0] if isinstance(name, str) and len(name) <= 200 and name.isascii() else ""
+    target = f"{where.rstrip('.')}._target_={name}" if where else f"_target_={name}"
+    refusal = UserError(
+        f"{target} is refused: a config may only build modules, optimisers, schedules, metrics, data modules, "
         f"callbacks, loggers, trainers and strategies of {', '.join(PACKAGES)}; is it your own, "
         "set SPEECHML_CONF to the folder of its file"
     )
     own = user_modules()
     packages = (*PACKAGES, *own)
-    if words[0] not in packages:
-        raise UserError(refusal)
-    if words[0] in own and (folder := str(own[words[0]].parent)) not in sys.path:
+    if package not in packages:
+        raise refusal
+    if package in own and (folder := str(own[package].parent)) not in sys.path:
         sys.path.append(folder)  # after all else: a file of theirs stands for nothing that others import
-    found, failed = None, ""
-    for split in range(len(words), 0, -1):
-        try:
-            found = importlib.import_module(".".join(words[:split]))
-        except Exception as error:  # whatever it is that a module says at its import
-            failed = f" ({type(error).__name__}: {' '.join(str(error).split())})" if words[0] in own else ""
-            continue
-        for word in words[split:]:
-            found = getattr(found, word, None)
-        break
-    if found is None:
-        raise UserError(f"{where}_target_={name} names nothing that can be imported{failed}")
+    try:
+        cls = pydoc.locate(str(name))
+    except pydoc.ErrorDuringImport as error:
+        why = f"{type(error.value).__name__}: {' '.join(str(error.value).split())}"
+        raise UserError(f"{target} names nothing that can be imported", why) from error
+    if cls is None:
+        raise UserError(f"{target} names nothing that can be imported")
     if (
-        not isinstance(found, type)
-        or not issubclass(found, buildable_types())
-        or found.__module__.split(".")[0] not in packages
+        not isinstance(cls, type)
+        or not issubclass(cls, buildable_types())
+        or cls.__module__.partition(".")[0] not in packages
     ):
-        raise UserError(refusal)
-    return found
+        raise refusal
+    return cls
 
 
-def build(node: dict[str, Any], *args: Any, where: str = "", **extra: Any) -> Any:
+def build(node: Config, *args: object, where: str = "", **extra: object) -> Any:
     """The object a config node describes: `_target_(*args, **rest of the node, **extra)`.
 
     Args:
@@ -118,20 +114,12 @@ def parameters(cls: type) -> set[str]:
 
     Where an `__init__` passes its further keywords on, those of the next class in line count as well.
     """
-    found: set[str] = set()
-    for base in cls.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        kinds = {
-            name: p.kind for name, p in inspect.signature(vars(base)["__init__"]).parameters.items() if name != "self"
-        }
-        found |= {
-            n
-            for n, kind in kinds.items()
-            if kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        }
-        if inspect.Parameter.VAR_KEYWORD not in kinds.values():
-            return found
-        if base.__module__.split(".")[0] != "speechml":
-            return found | {"**"}
-    return found
+    names: set[str] = set()
+    for base in (base for base in cls.__mro__ if "__init__" in vars(base)):
+        own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        names |= {one.name for one in own if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        if not any(one.kind is one.VAR_KEYWORD for one in own):
+            return names
+        if base.__module__.partition(".")[0] != "speechml":
+            return names | {"**"}
+    return names

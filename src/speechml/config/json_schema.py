@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import NoneType
 from typing import Literal, get_args, get_origin
 
 import yaml
 
 from speechml.config.compose import WHOLE, conf_dir
 from speechml.config.schema import REQUIRED, Key, Schema, arms, keys_of, room_targets, schema_of
-from speechml.config.train_config import Callbacks, Checkpoint, EvaluateConfig, Logger, Metrics, Paths, TrainConfig
+from speechml.config.train_config import EvaluateConfig, TrainConfig
 from speechml.contracts import Config
 from speechml.storage.files import make_folder, write_text
 
@@ -23,44 +24,39 @@ TYPES = {
     str: "string",
     Path: "string",
     dict: "object",
-    type(None): "null",
+    NoneType: "null",
 }
-OF_GROUP: dict[str, type[Schema]] = {
-    "callbacks": Callbacks, "checkpoint": Checkpoint, "logger": Logger, "metrics": Metrics, "paths": Paths
-}  # fmt: skip
 
 
 def write_schemas(folder: Path) -> list[Path]:
     """Write one JSON schema for each config group, and one for each app's own file."""
     make_folder(folder)
-    written = []
-    for name, schema in json_schemas().items():
-        written.append(folder / f"{name}.json")
-        write_text(
-            written[-1],
-            json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **schema}, indent=2, default=str) + "\n",
-        )
-    return written
+    schemas = {folder / f"{name}.json": schema for name, schema in json_schemas().items()}
+    for path, schema in schemas.items():
+        content = {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
+        write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+    return list(schemas)
 
 
 def json_schemas() -> dict[str, Config]:
     """The schema of each group by its name, as optimizer or hydra_launcher."""
-    groups = sorted({path.parent for path in Path(conf_dir()).glob("*/**/*.yaml")} - {Path(conf_dir())})
-    names = [str(group.relative_to(conf_dir())) for group in groups]
-    found = {name.replace("/", "_"): _group(name) for name in names if name not in WHOLE}
-    sections = {name: found[name] for name in found if name in keys_of(TrainConfig)}
+    conf = Path(conf_dir())
+    names = sorted({str(path.parent.relative_to(conf)) for path in conf.glob("*/**/*.yaml")} - set(WHOLE))
+    groups = {name.replace("/", "_"): _group(name) for name in names}
+    sections = {name: groups[name] for name in groups if name in keys_of(TrainConfig)}
     whole = _section(TrainConfig, {**sections, "hydra": {}})
-    return found | dict.fromkeys(WHOLE, whole) | {"train": whole, "evaluate": _section(EvaluateConfig, {"hydra": {}})}
+    return groups | dict.fromkeys((*WHOLE, "train"), whole) | {"evaluate": _section(EvaluateConfig, {"hydra": {}})}
 
 
 def _group(name: str) -> Config:
     """Of the files of a group."""
+    known = keys_of(TrainConfig).get(name)
     if name == "hydra":
         return {"type": "object"}
-    if name == "callbacks":
-        return _section(Callbacks) | {"additionalProperties": _any_of(room_targets("callbacks"))}
-    if name in OF_GROUP:
-        return _section(OF_GROUP[name])
+    if name == "callbacks" and known and known.section:
+        return _section(known.section) | {"additionalProperties": _any_of(room_targets(name))}
+    if known and known.section:
+        return _section(known.section)
     files = sorted((Path(conf_dir()) / name).glob("*.yaml"))
     return _any_of([target for file in files if (target := yaml.safe_load(file.read_text()).get("_target_"))])
 
@@ -74,10 +70,10 @@ def _any_of(targets: Iterable[str]) -> Config:
 
 def _built(target: str) -> Config:
     """Of a section that builds a class."""
+    more: dict[str, Config] = {"_target_": {"const": target}}
     schema = schema_of(target)
     if schema is None:
-        return {"type": "object", "properties": {"_target_": {"const": target}}}
-    more: dict[str, Config] = {"_target_": {"const": target}}
+        return {"type": "object", "properties": more}
     if "net" in keys_of(schema):
         more["net"] = _any_of(room_targets("models"))
     return _section(schema, more)
@@ -88,28 +84,22 @@ def _section(schema: type[Schema], more: dict[str, Config] | None = None) -> Con
     own = {name: _value(known) for name, known in keys_of(schema).items()}
     for name, content in (more or {}).items():
         own[name] = content | {"description": own[name]["description"] if name in own else ""}
-    properties = {"defaults": {}, **own, **{name: {} for name in schema.FURTHER}}
-    text = " ".join((schema.__doc__ or "").split())
     return {
-        "type": "object",
-        "description": text,
-        "properties": properties,
+        "type": "object", "description": " ".join((schema.__doc__ or "").split()),
+        "properties": {"defaults": {}, **own, **{name: {} for name in schema.FURTHER}},
         "additionalProperties": schema.OPEN is not None,
-    }
+    }  # fmt: skip
 
 
 def _value(known: Key) -> Config:
     """Of a value."""
-    if known.section:
-        types: list[Config] = [
-            _section(known.section),
-            *({"type": "null"} for arm in arms(known.kind) if arm is type(None)),
-        ]
-    else:
-        types = [_type(arm, known) for arm in arms(known.kind)]
+    kinds = [
+        _section(known.section) if known.section and kind is known.section else _type(kind, known)
+        for kind in arms(known.kind)
+    ]
     unit = f" ({known.unit})" if known.unit else ""
     default = {} if known.default is REQUIRED else {"default": known.default}
-    return {"description": known.why + unit, "anyOf": [*types, LATER], **default}
+    return {"description": known.why + unit, "anyOf": [*kinds, LATER], **default}
 
 
 def _type(kind: object, known: Key) -> Config:
@@ -119,12 +109,7 @@ def _type(kind: object, known: Key) -> Config:
     if origin is list:
         return {"type": "array", "items": {"anyOf": [_type(inner[0], known), LATER]}}
     bounds = {
-        "minimum": known.least,
-        "exclusiveMinimum": known.above,
-        "maximum": known.most,
-        "exclusiveMaximum": known.below,
-    }
-    name = next(name for plain, name in TYPES.items() if plain in (kind, origin))
-    return {"type": name} | {
-        bound: value for bound, value in bounds.items() if kind in (int, float) and value is not None
-    }
+        "minimum": known.least, "exclusiveMinimum": known.above, "maximum": known.most, "exclusiveMaximum": known.below,
+    }  # fmt: skip
+    own = {bound: value for bound, value in bounds.items() if kind in (int, float) and value is not None}
+    return {"type": TYPES[origin or kind], **own}  # type: ignore[index] # a type that keys have

@@ -7,43 +7,41 @@ JSON schemas, the identity of a run and the keys that are paths all come from th
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from speechml.contracts import Config
-from speechml.errors import UserError
+from speechml.errors import UserError, closest
 
 REQUIRED: object = object()  # default of a key that has to be given
 ROOMS = ("callbacks", "data", "models", "tasks")  # packages whose classes configs name
-NAMES = {int: "int", float: "float", bool: "bool", str: "text", Path: "path", type(None): "null", dict: "mapping"}
-PHRASES = {"int": "a whole number", "float": "a number", "bool": "true or false", "text": "text", "path": "a path",
-           "mapping": "a mapping", "section": "a section"}  # fmt: skip
-ITEMS = {"int": "whole numbers", "float": "numbers", "text": "words"}
+THIRD_PARTY = ("torch.optim", "torch.optim.lr_scheduler", "lightning.pytorch", "lightning")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Key:
     """What is known of a key.
 
     Attributes:
         why: what it is for, and what more or less of it does, one line.
+        default: what holds where no config sets it.
         unit: of its numbers.
         above, least, below, most: bounds of a number, or of each in a list.
         allowed: what type and bounds do not say, in words.
         effect: whether it can change a result; what cannot is no part of a run's id.
         later: whether it came when there were runs already: with its default it is no part of a run's id.
-        default: what holds where no config sets it.
-        kind: its type.
+        kind: its type, as it is written in the Schema.
         section: what is known of the keys within, where it is a section of known keys.
     """
 
     why: str
+    default: object = REQUIRED
+    _: KW_ONLY
     unit: str = ""
     above: float | None = None
     least: float | None = None
@@ -52,14 +50,8 @@ class Key:
     allowed: str = ""
     effect: bool = True
     later: bool = False
-    default: object = REQUIRED
     kind: object = str
     section: type[Schema] | None = None
-
-    @property
-    def type(self) -> str:
-        """Its type in words, as `int or null`."""
-        return " or ".join(dict.fromkeys(_type_name(arm) for arm in arms(self.kind)))
 
     @property
     def choices(self) -> list[object]:
@@ -68,25 +60,13 @@ class Key:
 
     @property
     def is_section(self) -> bool:
-        return self.section is not None or "mapping" in self.type
+        """Whether its value is a mapping."""
+        return self.section is not None or any(get_origin(arm) is dict for arm in arms(self.kind))
 
     @property
-    def range(self) -> str:
-        """The allowed values in words, as `a whole number of at least 1, or null`."""
-        if self.choices:
-            words = list(dict.fromkeys(map(shown, self.choices)))
-            words += [name for name in self.type.split(" or ") if name == "null"]
-            return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
-        names = [name for name in self.type.split(" or ") if name != "null"]
-        names = [name for name in names if name != "int" or "float" not in names]
-        text = " or ".join(map(_phrase, names)) + self._bounds()
-        return text + ", or null" * self.type.endswith("null") + f" ({self.allowed})" * bool(self.allowed)
-
-    def _bounds(self) -> str:
-        if self.least is not None and self.most is not None:
-            return f" from {self.least} to {self.most}"
-        bounds = {" of at least ": self.least, " above ": self.above, " below ": self.below, " of at most ": self.most}
-        return " and".join(f"{word}{bound}" for word, bound in bounds.items() if bound is not None)
+    def is_path(self) -> bool:
+        """Whether its value is a file or folder."""
+        return Path in arms(self.kind)
 
     def accepts(self, value: object) -> bool:
         """Whether a value is of the type and within the bounds."""
@@ -101,86 +81,83 @@ class Key:
         )  # fmt: skip
 
 
-def key(
-    why: str, default: Any = REQUIRED, *, unit: str = "", above: float | None = None, least: float | None = None,
-    below: float | None = None, most: float | None = None, allowed: str = "", effect: bool = True, later: bool = False,
-) -> Any:  # fmt: skip
-    """A field of a Schema; see Key."""
-    known = Key(why, unit, above, least, below, most, allowed, effect, later, default)
-    if default is REQUIRED:
-        return dataclasses.field(metadata={"key": known})
-    if isinstance(default, (list, dict)):
-        return dataclasses.field(default_factory=lambda: type(default)(default), metadata={"key": known})
-    return dataclasses.field(default=default, metadata={"key": known})
+key: Callable[..., Any] = Key  # a field of a Schema; to type checkers of whatever type the field is
 
 
-@dataclass_transform(eq_default=False, kw_only_default=True, field_specifiers=(key, dataclasses.field))
 class Schema:
-    """The keys of a section; its docstring says what the section is for."""
+    """The keys of a section, as fields `name: type = key(...)`; its docstring says what the section is for."""
 
     OPEN: ClassVar[object] = None  # the type of further keys, where the section takes such
-    FURTHER: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # arguments of the class that need no word of ours; the class checks them
-
-    def __init_subclass__(cls) -> None:
-        dataclasses.dataclass(kw_only=True, eq=False)(cls)
+    FURTHER: ClassVar[frozenset[str]] = frozenset()  # arguments of the class that it checks itself
 
     @classmethod
-    def check(cls, node: Mapping[str, Any], where: str) -> None:
+    def check(cls, node: Config, where: str) -> None:
         """Refuse what is wrong with values that are right by themselves; `where` is the key of the section and a dot."""
 
 
-_KEYS: dict[type[Schema], dict[str, Key]] = {}  # what keys_of has found
+_KEYS: dict[type[Schema], dict[str, Key]] = {}  # of the sections that were asked for
 
 
 def keys_of(schema: type[Schema]) -> dict[str, Key]:
     """The keys of a section by their names."""
     if schema not in _KEYS:
-        _KEYS[schema] = _read_keys(schema)
+        kinds = get_type_hints(schema)
+        own = {name: value for name in kinds if isinstance(value := getattr(schema, name, None), Key)}
+        _KEYS[schema] = {
+            name: replace(known, kind=kinds[name], section=section_of(kinds[name])) for name, known in own.items()
+        }
     return _KEYS[schema]
 
 
-def _read_keys(schema: type[Schema]) -> dict[str, Key]:
-    hints, found = get_type_hints(schema, include_extras=True), {}
-    for field in dataclasses.fields(schema):  # type: ignore[arg-type] # __init_subclass__ makes it a dataclass
-        if "key" in field.metadata:
-            kind, *schemas = (
-                get_args(hints[field.name]) if get_origin(hints[field.name]) is Annotated else [hints[field.name]]
-            )
-            section = next(iter(schemas), section_of(kind))
-            found[field.name] = dataclasses.replace(field.metadata["key"], kind=kind, section=section)
-    return found
+def walk(schema: type[Schema], prefix: str = "") -> Iterator[tuple[str, Key]]:
+    """All keys of a section and of the sections within it, by their dotted names."""
+    for name, known in keys_of(schema).items():
+        yield f"{prefix}{name}", known
+        if known.section:
+            yield from walk(known.section, f"{prefix}{name}.")
 
 
 @cache
 def schema_of(target: object) -> type[Schema] | None:
     """The schema of the class that a `_target_` names, or None where there is none."""
-    from speechml.config.third_party import SCHEMAS
-
     package, _, name = str(target).rpartition(".")
-    if package.startswith("hydra_plugins."):
-        package = "speechml.sweep"
-    words = package.split(".")
-    if words[0] != "speechml" or len(words) < 2:
-        return SCHEMAS.get(str(target))
-    if words[1] in ROOMS and len(words) == 2:  # a door: the class may lie in another room
-        words = vars(import_module(package))["PLACES"].get(name, package).split(".")
+    words = package.replace("hydra_plugins", "speechml.sweep").split(".")
+    if package in THIRD_PARTY:
+        place = "speechml.config.third_party"
+    elif words[0] != "speechml" or len(words) < 2:
+        return None
+    else:
+        if words[1] in ROOMS and len(words) == 2:  # a door: the class may lie in another room
+            words = _places(words[1]).get(name, package).split(".")
+        place = f"speechml.{words[1]}.schema"
     try:
-        found = vars(import_module(f"speechml.{words[1]}.schema")).get(name)
+        found = vars(import_module(place)).get(name)
     except ModuleNotFoundError:
         return None
     return found if isinstance(found, type) and issubclass(found, Schema) else None
 
 
+def _places(room: str) -> dict[str, str]:
+    places: dict[str, str] = vars(import_module(f"speechml.{room}"))["PLACES"]
+    return places
+
+
 def room_targets(room: str) -> list[str]:
     """The classes that configs name by a package: data, models ..."""
-    return [f"speechml.{room}.{name}" for name in vars(import_module(f"speechml.{room}"))["PLACES"]]
+    return [f"speechml.{room}.{name}" for name in _places(room)]
 
 
 def room_schemas(room: str) -> list[type[Schema]]:
     """The schemas of these classes."""
     return [schema for target in room_targets(room) if (schema := schema_of(target))]
+
+
+@cache
+def data_keys(target: object) -> dict[str, Key]:
+    """The keys of a data module's class; where it is the user's own, those of all of ours."""
+    schema = schema_of(target)
+    schemas = [schema] if schema else room_schemas("data")
+    return {name: known for schema in schemas for name, known in keys_of(schema).items()}
 
 
 def arms(kind: object) -> tuple[object, ...]:
@@ -214,52 +191,6 @@ def _leaves(value: object) -> list[object]:
     return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, list) else [value]
 
 
-def _type_name(kind: object) -> str:
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return " or ".join(dict.fromkeys(NAMES[type(choice)] for choice in inner))
-    if origin is list:
-        return f"list of {_type_name(inner[0])}"
-    return "section" if section_of(kind) else NAMES[origin or kind]  # type: ignore[index] # a type that keys have
-
-
-def _phrase(name: str) -> str:
-    head, _, item = name.rpartition("list of ")
-    if not head and not name.startswith("list"):
-        return PHRASES[name]
-    return f"a list of {'lists of ' * (name.count('list') - 1)}{ITEMS[item]}"
-
-
-def shown(value: object) -> str:
-    """A value as one writes it on the command line."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(shown, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{name}: {shown(item)}' for name, item in value.items())}}}"
-    return str(value)
-
-
-def closest(word: str, words: Iterable[str]) -> str:
-    """The most similar of some words, or nothing where none is similar."""
-    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), "")
-
-
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """`; did you mean ...?` for the most similar of some words, or nothing where none is similar."""
-    near = closest(word, words)
-    return f"; did you mean {near}?" if near else ""
-
-
-def empty_none(config: Config) -> Config:
-    """A config in which a section that builds nothing (`_target_: null`) is empty, whatever else was set of it."""
-    return {
-        name: {} if isinstance(node, dict) and node.get("_target_", "") is None else node
-        for name, node in config.items()
-    }
-
-
 def check_section(node: object, schema: type[Schema], where: str = "", absent: Iterable[str] = ()) -> None:
     """Refuse keys of a section that nothing reads, and values that they cannot have; sections within it as well.
 
@@ -272,8 +203,8 @@ def check_section(node: object, schema: type[Schema], where: str = "", absent: I
     Raises:
         UserError: for the first such key.
     """
-    if not isinstance(node, Mapping):
-        raise UserError(f"{where.rstrip('.')} is {shown(node)}", fix="it must be a section")
+    if not isinstance(node, dict):
+        raise refuse_value(where.rstrip("."), node, "it must be a section")
     known = keys_of(schema)
     for name, value in node.items():
         if name in known:
@@ -281,9 +212,9 @@ def check_section(node: object, schema: type[Schema], where: str = "", absent: I
         elif schema.OPEN is not None and fits(value, schema.OPEN):
             check_node(value, f"{where}{name}.")
         elif schema.OPEN is not None:
-            raise UserError(f"{where}{name} is {shown(value)}", fix="it must be a section that names a class: _target_")
+            raise refuse_value(f"{where}{name}", value, "it must be a section that names a class: _target_")
         elif name not in ("_target_", *schema.FURTHER):
-            refuse_unknown(f"{where}{name}", [f"{where}{other}" for other in (*known, *schema.FURTHER)])
+            raise refuse_unknown(where, name, {*known, *schema.FURTHER})
     for name, known_key in known.items():
         if name not in node and known_key.default is REQUIRED and name not in absent:
             raise UserError(f"{where}{name} must be given", fix=f"add {where}{name}=VALUE to the command")
@@ -292,43 +223,44 @@ def check_section(node: object, schema: type[Schema], where: str = "", absent: I
 
 def _check_value(value: object, known: Key, where: str) -> None:
     if not known.accepts(value):
+        from speechml.config.words import allowed_text
+
         verb = "can" if known.choices or known.kind is bool else "must"
-        raise UserError(f"{where} is {shown(value)}", fix=f"it {verb} be {known.range}")
+        raise refuse_value(where, value, f"it {verb} be {allowed_text(known)}")
     if known.section and value is not None:
         check_section(value, known.section, f"{where}.")
     else:
         check_node(value, f"{where}.")
 
 
-def refuse_unknown(name: str, known: list[str]) -> None:
-    """Say that there is no key of a name, and which ones there are."""
-    near = closest(name, known)
-    fix = f"did you mean {near}?" if near else f"there are {', '.join(sorted(known))}" if known else "leave it out"
-    raise UserError(f"there is no key {name}", fix=fix)
+def refuse_value(name: str, value: object, fix: str) -> UserError:
+    """The refusal of a key's value."""
+    from speechml.config.words import format_value
+
+    return UserError(f"{name} is {format_value(value)}", fix=fix)
+
+
+def refuse_unknown(where: str, name: str, known: set[str]) -> UserError:
+    """The refusal of a key that nothing reads, with the nearest of those that there are."""
+    names = sorted(f"{where}{other}" for other in known)
+    near = closest(f"{where}{name}", names)
+    fix = f"did you mean {near}?" if near else f"there are {', '.join(names)}" if names else "leave it out"
+    return UserError(f"there is no key {where}{name}", fix=fix)
 
 
 def check_node(node: object, where: str) -> None:
     """Check the keys of every mapping with a `_target_`: by its schema, else by the signature of the class, which loads it."""
     if not isinstance(node, dict):
         return
-    if "_target_" not in node:
-        for name, value in node.items():
-            check_node(value, f"{where}{name}.")
-    elif schema := schema_of(node["_target_"]):
+    if schema := schema_of(node.get("_target_")):
         check_section(node, schema, where)
-    else:
+        return
+    known = {"**"}
+    if "_target_" in node:
         from speechml.config.instantiate import import_class, parameters
 
-        known = parameters(import_class(node["_target_"], where))
-        for name, value in node.items():
-            if name != "_target_" and "**" not in known and name not in known:
-                refuse_unknown(f"{where}{name}", [f"{where}{other}" for other in known])
-            check_node(value, f"{where}{name}.")
-
-
-def walk(schema: type[Schema], prefix: str = "") -> Iterator[tuple[str, Key]]:
-    """All keys of a section and of the sections within it, by their dotted names."""
-    for name, known in keys_of(schema).items():
-        yield f"{prefix}{name}", known
-        if known.section:
-            yield from walk(known.section, f"{prefix}{name}.")
+        known = parameters(import_class(node["_target_"], where)) | {"_target_"}
+    for name, value in node.items():
+        if "**" not in known and name not in known:
+            raise refuse_unknown(where, name, known - {"_target_"})
+        check_node(value, f"{where}{name}.")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from speechml.config.schema import Schema, key
-from speechml.errors import UserError
+from speechml.config.schema import Schema, key, refuse_value
+from speechml.contracts import Config
 
 # Those in which windows, filter banks and scores stay in float32; the other names of Lightning round them as well.
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16]
@@ -111,7 +110,8 @@ class Trainer(Schema):
     precision: Precision = key("digits of the computation: bf16-mixed is faster where the processor has it; scores are taken "
                                "in float32", "32-true")  # fmt: skip
     max_epochs: int = key("how often the training part is gone through; too few leave the network untrained, too many learn "
-                          "by heart", 20, unit="epochs", least=1)  # fmt: skip
+                          "by heart", 20, unit="epochs", least=-1,
+                          allowed="1 or more; -1 sets no limit, where trainer.max_steps does")  # fmt: skip
     max_steps: int = key("training stops after the epoch in which this many are reached; -1: max_epochs alone decides", -1,
                          unit="batches", least=-1)  # fmt: skip
     deterministic: Literal[True, False, "warn"] | None = key("true makes equal configs give equal numbers; on a GPU that "
@@ -143,17 +143,11 @@ class Trainer(Schema):
     logger: bool | None = key("false leaves out all loggers; see logger", None)
 
     @classmethod
-    def check(cls, node: Mapping[str, Any], where: str) -> None:
+    def check(cls, node: Config, where: str) -> None:
+        epochs = node.get("max_epochs", 1)
+        if epochs == 0 or (epochs == -1 and node.get("max_steps", -1) < 1):
+            raise refuse_value(f"{where}max_epochs", epochs, f"it must be at least 1, or {where}max_steps be given")
         for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches"):
             value = node.get(name)
             if isinstance(value, float) and value > 1:
-                raise UserError(
-                    f"{where}{name} is {value}", fix="it can be a share up to 1.0, or a whole number of batches"
-                )
-
-
-SCHEMAS: dict[str, type[Schema]] = {
-    "torch.optim.SGD": SGD, "torch.optim.Adam": Adam, "torch.optim.AdamW": AdamW, "torch.optim.LBFGS": LBFGS,
-    "torch.optim.lr_scheduler.CosineAnnealingLR": CosineAnnealingLR, "torch.optim.lr_scheduler.OneCycleLR": OneCycleLR,
-    "lightning.pytorch.Trainer": Trainer, "lightning.Trainer": Trainer,
-}  # fmt: skip
+                raise refuse_value(f"{where}{name}", value, "it can be a share up to 1.0, or a whole number of batches")

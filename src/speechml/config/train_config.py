@@ -1,14 +1,12 @@
-"""The whole config of an app, typed: its own keys, and the sections that the other rooms' schemas describe."""
+"""The whole config of an app: its own keys, and the sections that the other rooms' schemas describe."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import field
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Literal
 
-from speechml.config.schema import REQUIRED, Key, Schema, check_section, empty_none, key, keys_of, room_schemas
+from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, key, keys_of
 from speechml.contracts import Config
 from speechml.errors import UserError
 
@@ -74,41 +72,20 @@ class Metrics(Schema):
     OPEN = Config
 
     @classmethod
-    def check(cls, node: Mapping[str, Any], where: str) -> None:
+    def check(cls, node: Config, where: str) -> None:
         for name, metric in node.items():
             if "_target_" not in metric:
                 raise UserError(f"{where}{name} names no class", fix="add _target_: torchmetrics.NAME")
 
 
 class AppConfig(Schema):
-    """What the apps have in common.
-
-    Attributes:
-        raw: the plain config, as it is frozen into a run and hashed.
-    """
+    """What the apps have in common."""
 
     seed: int = key("first weights, order of clips, augmentation: several seeds show what is chance; the test set stays", 0,
                     least=-SEED, most=SEED)  # fmt: skip
     threads: int | None = key("CPU threads that compute; null: all cores; bit-for-bit equal results need an equal number", None,
                               least=1)  # fmt: skip
     paths: Paths = key("where runs and packed recordings lie; they change no number", effect=False)
-    raw: Config = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def from_config(cls, config: Config, absent: Iterable[str] = ()) -> Self:
-        """Check a plain config, and give its values typed.
-
-        Args:
-            config: composed, every interpolation resolved.
-            absent: sections that may be missing although nothing can be built without them.
-
-        Raises:
-            UserError: a key that nothing reads, or a value that it cannot have.
-        """
-        config = fill_groups(config, cls)
-        check_section(config, cls, absent=absent)
-        values = {name: _typed(config.get(name, {}), known) for name, known in keys_of(cls).items()}
-        return cls(**values, raw=config)
 
 
 class TrainConfig(AppConfig):
@@ -132,15 +109,16 @@ class TrainConfig(AppConfig):
     scheduler: Config = key("how the learning rate changes from batch to batch, over the whole training", {})
     trainer: Config = key("where, how long and how exactly is computed: Lightning's Trainer")
     checkpoint: Checkpoint = key("which weights are kept and tested, and what a power cut may cost")
-    callbacks: Annotated[dict[str, Config | None], Callbacks] = key("what watches a run: progress, figures, recordings to "
-        "listen to; callbacks.NAME=null leaves one out", {})  # fmt: skip
+    callbacks: Callbacks = key("what watches a run: progress, figures, recordings to listen to; callbacks.NAME=null leaves "
+                               "one out", {})  # fmt: skip
     logger: Logger = key("what is written of every epoch", {"tensorboard": False, "csv": False}, effect=False)
-    metrics: Annotated[dict[str, Config], Metrics] = key("further scores: classes of torchmetrics by names of yours; they "
-                                                         "change no training", {}, later=True)  # fmt: skip
+    metrics: Metrics = key(
+        "further scores: classes of torchmetrics by names of yours; they change no training", {}, later=True
+    )
     published: Published = key("figures of the paper or lab, for the table at the end", {}, effect=False)
 
     @classmethod
-    def check(cls, node: Mapping[str, Any], where: str) -> None:  # noqa: ARG003 (of the whole config)
+    def check(cls, node: Config, where: str) -> None:  # noqa: ARG003 (of the whole config)
         for group in ("data", "model", "optimizer", "scheduler", "trainer"):
             section = node.get(group, {})
             if "_target_" not in section and (section or group not in ("model", "scheduler")):
@@ -156,39 +134,40 @@ class EvaluateConfig(AppConfig):
     data: Config = key("other data to score the run on; null: the run's own", {})
 
 
-def fill_groups(config: Config, schema: type[Schema] = TrainConfig) -> Config:
-    """A copy of a config with the groups that `GROUP=null` has left out, as far as there can be none of it.
+def check_config(config: Config, schema: type[AppConfig] = TrainConfig, absent: Iterable[str] = ()) -> Config:
+    """The config of an app, when it is checked, with the groups filled in that `GROUP=null` has left out.
+
+    Args:
+        config: composed, plain, every interpolation resolved.
+        schema: of the app.
+        absent: sections that may be missing although nothing can be built without them.
 
     Raises:
-        UserError: a group without which there is nothing to do.
+        UserError: a key that nothing reads, or a value that it cannot have.
     """
-    sections = {name: known for name, known in keys_of(schema).items() if known.is_section}
-    there = {name: value for name, value in empty_none(config).items() if value is not None or name not in sections}
-    return {name: known.default for name, known in sections.items() if known.default is not REQUIRED} | there
+    config = fill_groups(config, schema)
+    check_section(config, schema, absent=absent)
+    return config
 
 
-def _typed(value: Any, known: Key) -> Any:
-    """A value that is checked already, as its key's type says."""
-    if known.kind is Path or (known.kind == Path | None and value is not None):
-        return Path(value)
-    if known.section is known.kind and known.section:
-        return known.section(
-            **{name: _typed(value[name], inner) for name, inner in keys_of(known.section).items() if name in value}
-        )
-    return value
+def fill_groups(config: Config, schema: type[AppConfig] = TrainConfig) -> Config:
+    """A copy of a config with the groups that `GROUP=null` has left out, as far as there can be none of it.
 
-
-@cache
-def path_keys() -> frozenset[str]:
-    """Keys of data that the user gives as files or folders: kept as typed in the identity, absolute in the frozen config."""
-    keys = [pair for schema in room_schemas("data") for pair in keys_of(schema).items()]
-    return frozenset(name for name, known in keys if "path" in known.type)
+    A section that builds nothing (`_target_: null`) is empty, whatever else was set of it.
+    """
+    sections = {name: known.default for name, known in keys_of(schema).items() if known.is_section}
+    left_out = {name: value for name, value in sections.items() if value is not REQUIRED and config.get(name) is None}
+    there = {name: node for name, node in config.items() if node is not None or name not in sections}
+    empty: Config = {
+        name: {} for name, node in there.items() if isinstance(node, dict) and node.get("_target_", "") is None
+    }
+    return there | empty | left_out
 
 
 def make_paths_absolute(config: Config) -> Config:
     """A copy of `config` whose data folders and files are absolute, so that a run can be scored from any folder."""
     data = dict(config["data"])
-    for name in path_keys() & data.keys():
-        if isinstance(data[name], str):
+    for name, known in data_keys(data.get("_target_")).items():
+        if known.is_path and isinstance(data.get(name), str):
             data[name] = str(Path(data[name]).expanduser().absolute())
     return {**config, "data": data}

@@ -7,12 +7,11 @@ from typing import NamedTuple, Unpack
 import torch
 from torch import Tensor
 
-from speechml.config.schema import did_you_mean
 from speechml.contracts import SPLITS, ClipBatch, IndexBatch, ItemKind
 from speechml.data.background import Background
 from speechml.data.base import BaseDataModule, DataOptions, fits, random_split
 from speechml.data.provenance import Provenance, is_constant, samples_of
-from speechml.errors import UserError
+from speechml.errors import UserError, did_you_mean
 from speechml.signal.augmentation import noise_chances, partner_places, partner_seed
 from speechml.storage.pack import Pack
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-import speechml.config.resolvers  # noqa: F401 (registers them)
+import speechml.config.compose  # noqa: F401 (registers the functions of configs)
 from speechml.contracts import Config
 from speechml.engine.distributed import is_lost_connection, leave_group
 from speechml.engine.fit import fit_and_test

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
-from speechml.config.train_config import EvaluateConfig
+from speechml.config.train_config import EvaluateConfig, check_config
 from speechml.engine.checkpoint import find_checkpoint, load_task
 from speechml.engine.process_setup import prepare, set_seed
 from speechml.errors import UserError
@@ -28,7 +28,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises:
         UserError: no such run, unusable data, or data at another sample rate than the run's.
     """
-    config = EvaluateConfig.from_config(resolve_config(cfg)).raw
+    config = check_config(resolve_config(cfg), EvaluateConfig)
     prepare(config)
     run = Path(str(config["run"]))
     checkpoint = find_checkpoint(run).resolve()
@@ -70,6 +70,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     known = data.count_seen(record["heard"])
     audit = audit_other_data(data, known) if is_foreign else audit_data(data)
     content = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit.to_json(), "scores": scores}
-    write_json(out / f"{name}.json", content | describe_session() | {"code": code_version().to_json()})
+    write_json(out / f"{name}.json", {**content, **describe_session(), "code": code_version().to_json()})
     print(evaluation_text(own, card, scores, audit, known, out / name))
     return scores

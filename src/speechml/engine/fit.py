@@ -15,7 +15,7 @@ from speechml.engine.checkpoint import check_weights, read_checkpoint
 from speechml.engine.parts import Parts, watched_score
 from speechml.engine.resume import EVENTS
 from speechml.errors import UserError
-from speechml.runs.labels import run_settings
+from speechml.runs.identity import run_settings
 from speechml.runs.predictions import tested_items, write_predictions
 
 

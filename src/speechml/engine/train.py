@@ -12,8 +12,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.config.compose import resolve_config
-from speechml.config.train_config import TrainConfig, make_paths_absolute
+from speechml.config.compose import resolve_config, simplify_overrides
+from speechml.config.train_config import check_config, make_paths_absolute
 from speechml.contracts import Config, Trial
 from speechml.engine.checkpoint import find_latest
 from speechml.engine.distributed import describe_lost_ranks, leave_group, processes
@@ -27,12 +27,12 @@ from speechml.errors import Pruned, UnknownScore, UserError
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
 from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card, save_card
-from speechml.runs.catalogue import checksums
 from speechml.runs.folder import (
     LAST,
     PREVIOUS,
     LogFile,
     archive,
+    checksums,
     code_version,
     describe_session,
     lock,
@@ -59,7 +59,7 @@ def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         UserError: an unknown key, unusable data, a run that another process is training.
         Pruned: the search that the run belongs to can do without it.
     """
-    config = TrainConfig.from_config(resolve_config(cfg)).raw
+    config = check_config(resolve_config(cfg))
     identity = run_id(cfg)
     config = make_paths_absolute(config)
     folder = Path(config["paths"]["runs"]) / config["name"] / identity
@@ -109,10 +109,10 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
 
 
 def overrides() -> list[str]:
-    """What the command line, or the sweep, set."""
+    """What the command line, or the sweep, set, as it is typed."""
     from hydra.core.hydra_config import HydraConfig
 
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return simplify_overrides(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def in_sweep() -> bool:

@@ -22,7 +22,6 @@ from speechml.engine.rank_info import rank_info
 from speechml.engine.saving import Best, Saving
 from speechml.engine.signals import Stop
 from speechml.engine.tensorboard_logger import Events
-from speechml.errors import UserError
 
 
 def build_trainer(
@@ -46,11 +45,9 @@ def build_trainer(
         "enable_progress_bar": False, "enable_model_summary": False, "plugins": [AtomicIO(), LightningEnvironment()],
     }  # fmt: skip
     node = {**fixed, **config["trainer"]}
-    if node["max_epochs"] == -1 and config["scheduler"]:
-        raise UserError("trainer.max_epochs is -1, without an end, and a schedule needs one", fix="add scheduler=null")
     if node["max_steps"] > 0:  # rounded up to whole epochs, so that each ends with a validation and a checkpoint
-        batches = len(data.train_dataloader())
-        node |= {"max_epochs": min(node["max_epochs"], -(-node["max_steps"] // batches)), "max_steps": -1}
+        epochs = math.ceil(node["max_steps"] / len(data.train_dataloader()))
+        node |= {"max_epochs": epochs if node["max_epochs"] == -1 else min(epochs, node["max_epochs"]), "max_steps": -1}
     # The last epoch has to end with a validation and a checkpoint, so their period divides the number of epochs.
     node["check_val_every_n_epoch"] = largest_divisor(node["max_epochs"] or -1, node["check_val_every_n_epoch"] or 1)
     several = processes(node) > 1 and node.get("strategy", "auto") == "auto"

@@ -20,8 +20,8 @@ from speechml.engine.checkpoint import build_task, check_weights, nonfinite_name
 from speechml.errors import UserError
 from speechml.metrics.classification import class_scores
 from speechml.runs.card import RunCard, load_card
-from speechml.runs.catalogue import checksums, runs_below, state_of
-from speechml.runs.folder import LAST, PREVIOUS
+from speechml.runs.catalogue import runs_below, state_of
+from speechml.runs.folder import LAST, PREVIOUS, checksums
 from speechml.runs.labels import load_config
 from speechml.runs.tables import printable
 from speechml.storage.progress import progress

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, FeatureBatch, ItemKind, Stretch
-from speechml.errors import UserError
+from speechml.errors import UserError, did_you_mean
 from speechml.music.features import COLUMNS
 from speechml.music.recordings import BLOCK_S, read_rows
 from speechml.signal.standardise import Standardise
@@ -86,8 +86,6 @@ def column_numbers(names: list[str], where: str) -> list[int]:
     Raises:
         ValueError: there is no such column, or one is named twice.
     """
-    from speechml.config.schema import did_you_mean
-
     if unknown := [name for name in names if name not in COLUMNS]:
         near = did_you_mean(str(unknown[0]), COLUMNS) or f" (there are: {', '.join(COLUMNS)})"
         raise ValueError(f"{where} names {unknown[0]}, which is no feature{near}")

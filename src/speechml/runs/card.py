@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
@@ -27,11 +27,10 @@ Record = dict[str, Any]  # what a card passes on without looking into it
 class _Part:
     """A dataclass that is read from JSON and written as it was read.
 
-    Values of another kind are refused, keys that it does not know are kept in `more`, and a key that was absent or null
-    stays so until it gets a value.
+    Values of another kind are refused, keys that it does not know are kept, and a key that was absent or null stays so
+    until it gets a value.
     """
 
-    more: Record = field(default_factory=dict)
     as_read: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
     NULLS: ClassVar[tuple[str, ...]] = ()  # keys that are written even where there is no value
 
@@ -40,40 +39,38 @@ class _Part:
         """Raises ValueError, naming the place, where `content` is not what `to_json` writes."""
         if not isinstance(content, Mapping):
             raise ValueError(f"{where} is {type(content).__name__}, not a mapping")
-        known = _shape(cls)
+        keys = _keys(cls)
         values = {key: _checked(content[key], kind, f"{where}.{key}")
-                  for key, (_, kind) in known.items() if content.get(key) is not None}  # fmt: skip
-        if missing := [key for key, (own, _) in known.items() if key not in values and _default(own) is MISSING]:
+                  for key, (kind, _) in keys.items() if content.get(key) is not None}  # fmt: skip
+        if missing := [key for key, (_, default) in keys.items() if key not in values and default is MISSING]:
             raise ValueError(f"{where}.{missing[0]} is missing")
-        return cls(**values, more={str(k): v for k, v in content.items() if k not in known}, as_read=content)
+        return cls(**values, as_read=content)
 
     def to_json(self) -> Record:
         """The mapping that `from_json` reads."""
-        found: Record = {}
-        for key, (own, _) in _shape(type(self)).items():
+        keys, then = _keys(type(self)), self.as_read
+        content: Record = {}
+        for key, (_, default) in keys.items():
             value = getattr(self, key)
-            if self.as_read is not None and self.as_read.get(key) is None and value == _default(own):
-                if key in self.as_read:
-                    found[key] = None
-            elif value is not None or key in self.NULLS or (self.as_read is not None and key in self.as_read):
-                found[key] = value.to_json() if isinstance(value, _Part) else value
-        return found | self.more
+            is_unset = value is None if then is None else then.get(key) is None and value == default
+            if not is_unset:
+                content[key] = value.to_json() if isinstance(value, _Part) else value
+            elif key in (self.NULLS if then is None else then):
+                content[key] = None
+        return content | {str(key): value for key, value in (then or {}).items() if key not in keys}
 
 
-def _shape(part: type[_Part]) -> dict[str, tuple[Field[Any], object]]:
-    """The fields of a part by their keys, each with its type."""
-    if part.__name__ not in SHAPES:
+_KEYS: dict[type[_Part], dict[str, tuple[object, object]]] = {}  # made once each: a list of runs reads a thousand cards
+
+
+def _keys(part: type[_Part]) -> dict[str, tuple[object, object]]:
+    """The type and the default of each key of a part."""
+    if part not in _KEYS:
         kinds = get_type_hints(part)
-        own = (one for one in fields(part) if one.name not in ("more", "as_read"))
-        SHAPES[part.__name__] = {one.name: (one, kinds[one.name]) for one in own}
-    return SHAPES[part.__name__]
-
-
-SHAPES: dict[str, dict[str, tuple[Field[Any], object]]] = {}  # made once each: a list of runs reads a thousand cards
-
-
-def _default(own: Field[Any]) -> object:
-    return own.default if own.default_factory is MISSING else own.default_factory()
+        own = [one for one in fields(part) if one.name != "as_read"]
+        defaults = [one.default if one.default_factory is MISSING else one.default_factory() for one in own]
+        _KEYS[part] = {one.name: (kinds[one.name], default) for one, default in zip(own, defaults, strict=True)}
+    return _KEYS[part]
 
 
 def _checked(value: object, kind: object, where: str) -> Any:
@@ -216,9 +213,7 @@ def load_card(folder: Path) -> RunCard | None:
     """
     path = folder / CARD
     try:
-        content = json.loads(
-            path.read_text(), parse_constant=lambda _: None
-        )  # NaN and infinities are null, as they are written
+        content = json.loads(path.read_text(), parse_constant=lambda _: None)  # NaN is null, as it is written
         card = RunCard.from_json(content, "card")
         if card.state not in STATES:
             raise ValueError(f"card.state is {card.state[:20]!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -14,22 +13,11 @@ from typing import NamedTuple
 
 from speechml.errors import UserError
 from speechml.runs.card import CARD, RunCard, load_card
-from speechml.runs.folder import LOCK, PREVIOUS, lock
+from speechml.runs.folder import LOCK, lock
 from speechml.runs.tables import check_choice, csv_text, format_score, printable, table
 
 STATES = ("done", "stopped", "failed", "running", "cut off", "damaged")
 FORMATS = ("table", "csv", "json")
-KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt")  # what a card keeps checksums of
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of what a run cannot do without, by its name relative to the run's folder."""
-    paths = sorted(path for pattern in KEPT for path in folder.glob(pattern) if path.name != PREVIOUS)
-    found = {}
-    for path in paths:
-        with path.open("rb") as file:
-            found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
 
 
 def is_run(folder: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import logging
 import os
 import platform
@@ -19,7 +20,9 @@ from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypedDict
 
+from speechml.config.compose import simplify_overrides
 from speechml.config.instantiate import user_code
 from speechml.errors import FolderBusy, UserError
 from speechml.runs.card import CARD, CodeCard, Record, load_card, save_card
@@ -28,6 +31,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk or it
 BLOCK = 4096  # bytes: with less, a file system is full
 LOCK = ".lock"  # holds the name of the process that has the folder
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # where a run goes on from, and the one before should it be damaged
+KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt")  # what a card keeps checksums of
+PACKAGES = ("speechml", "torch", "torchaudio", "lightning", "hydra-core", "torchmetrics", "numpy")  # versions in a card
 
 
 @contextmanager
@@ -41,13 +46,10 @@ def lock(folder: Path) -> Iterator[None]:
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except FileExistsError:  # moved aside within this line: pathlib looks after the system said that it is there
+            file = (folder / LOCK).open("a+")
+        except (FileExistsError, FileNotFoundError):  # moved aside within these lines
             if folder.is_file() or folder.is_symlink():
                 raise
-            continue
-        try:
-            file = (folder / LOCK).open("a+")
-        except FileNotFoundError:  # moved aside between the two lines
             continue
         with file:
             try:
@@ -76,6 +78,18 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
+@contextmanager
+def remove_if_empty(folder: Path) -> Iterator[None]:
+    """Leave nothing behind where no card was written: a folder without a card is no run."""
+    try:
+        yield
+    finally:
+        if not (folder / CARD).exists():
+            (folder / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
+
+
 def archive(folder: Path) -> Path:
     """Move what a folder holds into `runs/.old/`, so that a run can be trained again without losing the old one.
 
@@ -94,6 +108,15 @@ def archive(folder: Path) -> Path:
             shutil.move(item, old / item.name)
     (folder / CARD).unlink()
     return old
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of what a run cannot do without, by its name relative to the run's folder."""
+    sums = {}
+    for path in sorted(path for pattern in KEPT for path in folder.glob(pattern) if path.name != PREVIOUS):
+        with path.open("rb") as file:
+            sums[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
 
 
 class LogFile(logging.FileHandler):
@@ -133,30 +156,25 @@ def _no_room(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
-@contextmanager
-def remove_if_empty(folder: Path) -> Iterator[None]:
-    """Leave nothing behind where no card was written: a folder without a card is no run."""
-    try:
-        yield
-    finally:
-        if not (folder / CARD).exists():
-            (folder / LOCK).unlink(missing_ok=True)
-            with suppress(OSError):
-                folder.rmdir()
+class Session(TypedDict):
+    """What a card says of the process that computed a run."""
+
+    command: str
+    code: CodeCard
+    versions: dict[str, str]
+    hardware: Record
+    started: str
 
 
-def describe_session() -> Record:
+def describe_session() -> Session:
     """What a card says of the command, the code, the packages and the machine."""
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([Path(sys.argv[0]).name, *simplify_overrides(sys.argv[1:])]),
         "code": code_version(),
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
         "hardware": hardware(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-
-
-PACKAGES = ("speechml", "torch", "torchaudio", "lightning", "hydra-core", "torchmetrics", "numpy")
 
 
 def _version(package: str) -> str:

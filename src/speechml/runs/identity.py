@@ -1,29 +1,20 @@
-"""The name of a run: a hash of everything in its config that can change the result, and of nothing else."""
+"""What of a config makes a run this one and no other: its id, a hash of all that can change the result, and its settings."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from speechml.config.schema import keys_of, room_schemas, schema_of, walk
+from speechml.config.schema import data_keys, keys_of, schema_of, walk
 from speechml.config.third_party import Trainer
 from speechml.config.train_config import TrainConfig, fill_groups
 from speechml.contracts import Config
-
-
-@cache
-def keys_without_effect() -> tuple[str, ...]:
-    """Dotted keys that cannot change a number: where things lie, what is shown, what is said of others' results."""
-    keys = [("hydra", False), *((name, known.effect) for name, known in walk(TrainConfig))]
-    keys += [(f"trainer.{name}", known.effect) for name, known in keys_of(Trainer).items()]
-    keys += [
-        (f"data.{name}", known.effect) for schema in room_schemas("data") for name, known in keys_of(schema).items()
-    ]
-    return tuple(dict.fromkeys(name for name, effect in keys if not effect))
 
 
 def run_id(cfg: DictConfig) -> str:
@@ -49,10 +40,39 @@ def with_paths_as_text(cfg: DictConfig) -> DictConfig:
 def digest(config: Config) -> str:
     """The id of a resolved config, whose keys without effect do not count."""
     counted = without_later_keys(fill_groups(config))
-    for key in keys_without_effect():
+    for key in keys_without_effect(config):
         _leave_out(counted, key.split("."))
     text = json.dumps(counted, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _leave_out(node: Config, words: list[str]) -> None:
+    """Take a key out of a mapping whose sections are not to be changed."""
+    if len(words) == 1:
+        node.pop(words[0], None)
+    elif isinstance(node.get(words[0]), dict):
+        node[words[0]] = dict(node[words[0]])
+        _leave_out(node[words[0]], words[1:])
+
+
+def keys_without_effect(config: Config) -> tuple[str, ...]:
+    """Dotted keys that cannot change a number: where things lie, what is shown, what is said of others' results."""
+    return _keys_without_effect(_data_class(config))
+
+
+@cache
+def _keys_without_effect(data_class: str) -> tuple[str, ...]:
+    sections = [
+        ("", walk(TrainConfig)),
+        ("trainer.", keys_of(Trainer).items()),
+        ("data.", data_keys(data_class).items()),
+    ]
+    return ("hydra", *(prefix + name for prefix, keys in sections for name, known in keys if not known.effect))
+
+
+def _data_class(config: Config) -> str:
+    data = config.get("data")
+    return str(data.get("_target_")) if isinstance(data, dict) else ""
 
 
 def without_later_keys(config: Config) -> Config:
@@ -77,10 +97,29 @@ def _later_keys(target: str | None) -> dict[str, object]:
     return {name: known.default for name, known in keys_of(schema).items() if known.later} if schema else {}
 
 
-def _leave_out(node: Config, words: list[str]) -> None:
-    """Take a key out of a mapping whose sections are not to be changed."""
-    if len(words) == 1:
-        node.pop(words[0], None)
-    elif isinstance(node.get(words[0]), dict):
-        node[words[0]] = dict(node[words[0]])
-        _leave_out(node[words[0]], words[1:])
+def run_settings(config: Config, overrides: Sequence[str]) -> Config:
+    """What TensorBoard is told of a run by itself: what its command set, and what every run has."""
+    given = {"optimizer.lr": None, **overridden_keys(config, overrides), "seed": None}
+    values = {key: setting_value(config, key, text) for key, text in given.items()}
+    return {"experiment": config["name"], **{key: value for key, value in values.items() if value is not None}}
+
+
+def overridden_keys(config: Config, overrides: Sequence[str]) -> dict[str, str]:
+    """The keys that a command set and that may change a number, with their text; choices of a group among them."""
+    without_effect = tuple(f"{name}." for name in (*keys_without_effect(config), "experiment"))
+    words = (word.lstrip("+").partition("=") for word in overrides)
+    return {key: text for key, equals, text in words
+            if equals and "@" not in key and not f"{key}.".startswith(without_effect)}  # fmt: skip
+
+
+def setting_value(config: Config, key: str, text: str | None) -> bool | float | str | None:
+    """What a key has come to in a config: a number, a truth value or text; of a group, what was chosen (`text`)."""
+    node: object = config
+    for word in key.split("."):
+        node = node.get(word) if isinstance(node, dict) else None
+    if node is None or isinstance(node, dict):
+        return text
+    known = data_keys(_data_class(config)).get(key.removeprefix("data."))
+    if known and known.is_path:
+        return Path(str(node)).name
+    return node if isinstance(node, (bool, int, float, str)) else str(node).replace(" ", "")

@@ -6,22 +6,20 @@ import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
 from speechml.config.compose import flatten
-from speechml.config.train_config import path_keys
 from speechml.contracts import Config
 from speechml.errors import UserError
 from speechml.runs.card import DAMAGE, RunCard, load_card
-from speechml.runs.identity import keys_without_effect, without_later_keys
+from speechml.runs.identity import keys_without_effect, overridden_keys, setting_value, without_later_keys
 from speechml.runs.tables import printable
 
 LONGEST = 120  # letters of a name
 LARGEST = 1_000_000  # letters of a config, and
 DEEPEST = 2_000  # brackets in it: libyaml falls over a hundred thousand
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_config(folder: Path) -> Config:
@@ -35,7 +33,7 @@ def load_config(folder: Path) -> Config:
         text = path.read_text()
         if len(text) > LARGEST or text.count("[") + text.count("{") > DEEPEST:
             raise ValueError("it is no config of a run")
-        return {str(key): value for key, value in dict(yaml.load(text, Loader)).items()}
+        return {str(key): value for key, value in dict(yaml.load(text, yaml.CSafeLoader)).items()}
     except (OSError, yaml.YAMLError, *DAMAGE) as error:
         why = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read", why, "train the run again") from error
@@ -43,9 +41,11 @@ def load_config(folder: Path) -> Config:
 
 def result_settings(config: Config) -> Config:
     """The dotted keys of a config that can change a result, without the seed."""
-    without = tuple(f"{key}." for key in (*keys_without_effect(), "seed", "data.seed", "model.seed", "data.cache"))
-    found = flatten(without_later_keys(config))
-    return {key: value for key, value in found.items() if not f"{key}.".startswith(without)}
+    without = tuple(
+        f"{key}." for key in (*keys_without_effect(config), "seed", "data.seed", "model.seed", "data.cache")
+    )
+    settings = flatten(without_later_keys(config))
+    return {key: value for key, value in settings.items() if not f"{key}.".startswith(without)}
 
 
 class LabelledRun(NamedTuple):
@@ -60,41 +60,11 @@ class _Run(NamedTuple):
     folder: Path
     card: RunCard
     config: Config
-    typed: dict[str, str]
+    overrides: dict[str, str]
 
     def values(self, keys: Iterable[str]) -> Config:
-        found = {key: setting_value(self.config, key, self.typed.get(key)) for key in keys}
-        return {key: value for key, value in found.items() if value is not None}
-
-
-def parse_overrides(overrides: Sequence[str]) -> dict[str, str]:
-    """The keys that a command set and that may change a number, with their text; choices of a group among them."""
-    found = {}
-    for word in overrides:
-        key, equals, text = word.lstrip("+").partition("=")
-        idle = any(key == name or key.startswith(f"{name}.") for name in keys_without_effect())
-        if equals and key != "experiment" and not idle and "@" not in key:
-            found[key] = text
-    return found
-
-
-def setting_value(config: Config, key: str, text: str | None) -> bool | float | str | None:
-    """What a key has come to in a config: a number, a truth value or text; of a group, what was chosen (`text`)."""
-    node: object = config
-    for word in key.split("."):
-        node = node.get(word) if isinstance(node, dict) else None
-    if node is None or isinstance(node, dict):
-        return text
-    if key.rpartition(".")[2] in path_keys():
-        return Path(str(node)).name
-    return node if isinstance(node, (bool, int, float, str)) else str(node).replace(" ", "")
-
-
-def run_settings(config: Config, overrides: Sequence[str]) -> Config:
-    """What TensorBoard is told of a run by itself: what its command set, and what every run has."""
-    given = {"optimizer.lr": None, **parse_overrides(overrides), "seed": None}
-    values = {key: setting_value(config, key, text) for key, text in given.items()}
-    return {"experiment": config["name"], **{key: value for key, value in values.items() if value is not None}}
+        values = {key: setting_value(self.config, key, self.overrides.get(key)) for key in keys}
+        return {key: value for key, value in values.items() if value is not None}
 
 
 def label_runs(folders: Iterable[Path]) -> dict[str, LabelledRun]:
@@ -103,34 +73,30 @@ def label_runs(folders: Iterable[Path]) -> dict[str, LabelledRun]:
     Where there are several experiments, theirs stands before it, as `lab2a_fir/lr=0.2 seed=1`. Runs that cannot be read
     are left out.
     """
-    groups = _by_experiment(folders)
-    differing = {experiment: _differing(runs) for experiment, runs in groups.items()}
-    columns = dict.fromkeys(key for keys in differing.values() for key in keys if key != "seed")
-    found: dict[str, LabelledRun] = {}
-    for experiment, runs in groups.items():
-        own = [settings_name(run.values(differing[experiment])) for run in runs]
-        often = Counter(own)
-        for run, name in zip(runs, own, strict=True):
-            label = name if often[name] == 1 else f"{name} {run.folder.name}".strip()
-            whole = label if label and len(groups) == 1 else f"{experiment}/{label}" if label else experiment
-            first = {"experiment": experiment} if len(groups) > 1 else {}
-            found[whole] = LabelledRun(run.folder, {**first, **run.values([*columns, "seed"])}, run.card)
-    return found
-
-
-def _by_experiment(folders: Iterable[Path]) -> dict[str, list[_Run]]:
     groups: dict[str, list[_Run]] = defaultdict(list)
     for folder in folders:
         with contextlib.suppress(UserError):
             if card := load_card(folder):
+                config = load_config(folder)
                 name = printable(card.experiment).replace("/", "_").lstrip(".")  # of a folder, never of one elsewhere
-                groups[name].append(_Run(folder, card, load_config(folder), parse_overrides(card.overrides)))
-    return groups
+                groups[name].append(_Run(folder, card, config, overridden_keys(config, card.overrides)))
+    differing = {experiment: _differing_keys(runs) for experiment, runs in groups.items()}
+    columns = dict.fromkeys(key for keys in differing.values() for key in keys if key != "seed")
+    labelled: dict[str, LabelledRun] = {}
+    for experiment, runs in groups.items():
+        names = [settings_name(run.values(differing[experiment])) for run in runs]
+        often = Counter(names)
+        for run, name in zip(runs, names, strict=True):
+            label = name if often[name] == 1 else f"{name} {run.folder.name}".strip()
+            whole = label if label and len(groups) == 1 else f"{experiment}/{label}" if label else experiment
+            first = {"experiment": experiment} if len(groups) > 1 else {}
+            labelled[whole] = LabelledRun(run.folder, {**first, **run.values([*columns, "seed"])}, run.card)
+    return labelled
 
 
-def _differing(runs: list[_Run]) -> list[str]:
+def _differing_keys(runs: list[_Run]) -> list[str]:
     """The keys of which the runs have several values; the seed last."""
-    keys = dict.fromkeys(key for run in runs for key in run.typed if key != "seed")
+    keys = dict.fromkeys(key for run in runs for key in run.overrides if key != "seed")
     return [key for key in (*keys, "seed") if len({str(run.values([key])) for run in runs}) > 1]
 
 
@@ -147,27 +113,25 @@ def name_differences(config: Config, others: Sequence[Config]) -> str:
     Where another class is built, keys that one of the classes does not have say nothing more.
     """
     absent = object()
-    every = [config, *others]
-    differing = [key for key in sorted({key for one in every for key in one})
-                 if any(one.get(key, absent) != config.get(key, absent) for one in others)]  # fmt: skip
-    sections = [key.removesuffix("_target_") for key in differing if key.endswith("_target_")]
+    keys = sorted({key for one in (config, *others) for key in one})
+    differing = [key for key in keys if any(one.get(key, absent) != config.get(key, absent) for one in others)]
+    sections = tuple(key.removesuffix("_target_") for key in differing if key.endswith("_target_"))
     values = {}
     for key in differing:
+        value = config.get(key, "-")
         if key.endswith("_target_"):
             values[key.removesuffix("._target_")] = str(config.get(key)).rpartition(".")[2]
-        elif not (key.startswith(tuple(sections)) and any(key not in one for one in every)):
-            value = config.get(key, "-")
+        elif not key.startswith(sections) or all(key in one for one in (config, *others)):
             values[key] = str(value).lower() if isinstance(value, bool) else "null" if value is None else value
     return settings_name(values)
 
 
 def shorten_keys(keys: list[str]) -> dict[str, str]:
     """Each key's last word, or as much of its end as tells it from the others."""
-    found = {}
+    short = {}
     for key in keys:
         words = key.split(".")
-        tails = (".".join(words[-n:]) for n in range(1, len(words) + 1))
-        found[key] = next(
-            tail for tail in tails if tail == key or sum(k == tail or k.endswith(f".{tail}") for k in keys) == 1
-        )
-    return found
+        tails = [".".join(words[-n:]) for n in range(1, len(words) + 1)]
+        alone = (tail for tail in tails if sum(f".{other}".endswith(f".{tail}") for other in keys) == 1)
+        short[key] = next(alone, key)
+    return short

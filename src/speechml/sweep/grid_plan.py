@@ -70,8 +70,6 @@ def plan_sweep(arguments: list[str]) -> tuple[list[PlannedRun], int]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    import speechml.config.resolvers  # noqa: F401 (registers them)
-
     hydra = [word for word in arguments if word.lstrip("+~").startswith(("hydra.", "hydra/"))]
     task = [word for word in arguments if word not in hydra]
     with initialize_config_dir(conf_dir(), version_base="1.3"):

@@ -48,7 +48,7 @@ def load_job(job: Job) -> DictConfig:
     from hydra.conf import HydraConf
     from hydra.core.utils import setup_globals
 
-    import speechml.config.resolvers  # noqa: F401 (registers them)
+    import speechml.config.compose  # noqa: F401 (registers the functions of configs)
 
     sys.argv = list(job.config["command"])
     setup_globals()  # what `${hydra:...}` means

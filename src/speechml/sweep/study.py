@@ -24,9 +24,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from speechml.config.schema import did_you_mean
 from speechml.contracts import Config
-from speechml.errors import UserError
+from speechml.errors import UserError, did_you_mean
 from speechml.sweep.optuna_compat import resume_trial
 from speechml.sweep.space import Space, grid
 

@@ -1,0 +1,79 @@
+"""What Hydra and OmegaConf refuse of a config, in one sentence with a remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from speechml.config.compose import WHOLE, conf_dir, flatten
+from speechml.config.hydra_compat import find_sweep
+from speechml.errors import UserError, did_you_mean
+
+
+@contextmanager
+def translate_hydra_errors(words: Sequence[str] = (), is_single: bool = False) -> Iterator[None]:
+    """Inside, what Hydra refuses of a config that is made with some overrides becomes one sentence.
+
+    Args:
+        words: the overrides.
+        is_single: whether they are to describe one config.
+
+    Raises:
+        UserError: that sentence.
+    """
+    try:
+        if is_single and (several := find_sweep(words)):
+            raise UserError(f"{several} describes several configs", fix="give one value")
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(hydra_sentence(error, words)) from error
+
+
+def hydra_sentence(error: Exception, words: Sequence[str]) -> str:
+    """What Hydra refuses of a config, with the nearest valid key where it speaks of an unknown one."""
+    if isinstance(error, OverrideParseException):
+        sweeps = "sweeps key=choice(a, b), key=range(1, 4) or key=interval(0, 1)"
+        return f"{error.override!r} is not understood; overrides are written key=value, {sweeps} (see --help)"
+    if isinstance(error, MissingConfigException) and error.options:
+        name = str(error.missing_cfg_file)
+        near = did_you_mean(name.rpartition("/")[2], error.options)
+        return f"there is no {name}{near} (there are: {', '.join(error.options)})"
+    if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)) and error.__cause__.full_key:
+        return _unknown_key(str(error.__cause__.full_key), error.__cause__.parent_node)
+    if isinstance(error, HydraException) and not {"-m", "--multirun"} & set(words) and (several := find_sweep(words)):
+        return f"{several} describes several runs; add -m, or write a list as key=[a,b]"
+    lines = (line.strip() for line in str(error).splitlines())
+    return " ".join(line for line in lines if line and not line.startswith(("full_key", "object_type")))
+
+
+def _unknown_key(name: str, section: object) -> str:
+    """What to say of a key that a section does not have; other choices of its group may."""
+    group, _, rest = name.partition(".")
+    files = sorted((Path(conf_dir()) / group).glob("*.yaml"))
+    having = [
+        f"{group}={file.stem}" for file in files if rest in set(OmegaConf.load(file))
+    ]  # `in` alone passes over ???
+    if rest and having:
+        return f"there is no key {name} in this {group}; it belongs to {' or '.join(having)}"
+    names = map(str, section) if isinstance(section, DictConfig) else ()
+    known = [f"{name.removesuffix(name.rpartition('.')[2])}{key}" for key in names]
+    return f"there is no key {name}{did_you_mean(name, known if rest else [*known, *WHOLE])}"
+
+
+def unresolved(name: str, cfg: DictConfig) -> UserError:
+    """The refusal of a value that is taken from another key which is not there."""
+    text = str(flatten(OmegaConf.to_container(cfg, resolve=False)).get(name, ""))
+    for wanted in re.findall(r"\$\{([a-z]\w*(?:\.\w+)*)\}", text):
+        group = wanted.partition(".")[0]
+        if group not in cfg:
+            return UserError(f"there is no {group}, from which {name} is taken", fix=f"choose {group}=NAME")
+        if OmegaConf.select(cfg, wanted) is None:
+            what = f"{name} is taken from {wanted}, which this {group} does not have"
+            return UserError(what, fix=f"choose {group}=... of another kind")
+    return UserError(f"{name} must be given", why=f"it is taken from {text}", fix=f"add {name}=VALUE to the command")
