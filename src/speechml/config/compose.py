@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
 
-from speechml.config.schema import keys_of
+from speechml.config.schema import empty_none, keys_of
 from speechml.config.third_party import Trainer
 from speechml.contracts import Config
 from speechml.errors import UserError
@@ -110,7 +110,9 @@ def compose_app(config_name: str, overrides: list[str]) -> DictConfig:
     with as_command(words), translate_hydra_errors(words, is_single=True):
         cfg = compose_with_sources(conf_dir(), config_name, words).cfg
     HydraConfig.instance().set_config(cfg)
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
 
 
 @contextmanager
@@ -129,16 +131,16 @@ def resolve_config(cfg: DictConfig) -> Config:
     Raises:
         UserError: a mandatory value (`???`) is missing, or a key that another is taken from; the message names it.
     """
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
-        raise UserError(f"{missing[0]} must be given", fix=f"add {missing[0]}=VALUE to the command")
     try:
+        if missing := sorted(OmegaConf.missing_keys(cfg)):
+            raise UserError(f"{missing[0]} must be given", fix=f"add {missing[0]}=VALUE to the command")
         config = OmegaConf.to_container(cfg, resolve=True)
     except InterpolationResolutionError as error:
         from speechml.config.refusals import unresolved
 
         raise unresolved(str(error.full_key), cfg) from error
     assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}
+    return empty_none({str(key): value for key, value in config.items()})
 
 
 def flatten(node: object, prefix: str = "") -> Config:

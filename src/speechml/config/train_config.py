@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, key, keys_of
+from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, empty_none, key, keys_of
 from speechml.contracts import Config
 from speechml.errors import UserError
 
@@ -151,17 +151,10 @@ def check_config(config: Config, schema: type[AppConfig] = TrainConfig, absent: 
 
 
 def fill_groups(config: Config, schema: type[AppConfig] = TrainConfig) -> Config:
-    """A copy of a config with the groups that `GROUP=null` has left out, as far as there can be none of it.
-
-    A section that builds nothing (`_target_: null`) is empty, whatever else was set of it.
-    """
+    """A copy of a config with the groups that `GROUP=null` has left out, as far as there can be none of it."""
     sections = {name: known.default for name, known in keys_of(schema).items() if known.is_section}
-    left_out = {name: value for name, value in sections.items() if value is not REQUIRED and config.get(name) is None}
-    there = {name: node for name, node in config.items() if node is not None or name not in sections}
-    empty: Config = {
-        name: {} for name, node in there.items() if isinstance(node, dict) and node.get("_target_", "") is None
-    }
-    return there | empty | left_out
+    there = {name: node for name, node in empty_none(config).items() if node is not None or name not in sections}
+    return {name: default for name, default in sections.items() if default is not REQUIRED} | there
 
 
 def make_paths_absolute(config: Config) -> Config:
