@@ -9,7 +9,8 @@ import torch
 from conftest import edit_card, read_card, run_of, speechml, write_card
 from speechml.engine.checkpoint import AtomicIO
 from speechml.inference.verify import verify_run
-from speechml.runs.catalogue import checksums, runs_below
+from speechml.runs.catalogue import runs_below
+from speechml.runs.folder import checksums
 
 
 def test_runs_that_are_whole_are_ok(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
