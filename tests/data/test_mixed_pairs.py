@@ -12,7 +12,7 @@ from conftest import SHARED, mixed_folders, needs_shared
 from speechml.contracts import IndexBatch
 from speechml.data import MixedPairs
 from speechml.data.splits import speakers_of, split_by_speaker
-from speechml.metrics.waveform import snr_db
+from speechml.metrics.waveform import waveform_scores
 
 
 def test_mixtures_have_the_snr_that_was_asked_for(tmp_path: Path, common: dict[str, Any]) -> None:
@@ -20,7 +20,10 @@ def test_mixtures_have_the_snr_that_was_asked_for(tmp_path: Path, common: dict[s
     for part in ("train", "test"):
         for batch in data.batches(part):
             torch.testing.assert_close(
-                snr_db(batch.noisy, batch.clean), torch.full((len(batch.indices),), 3.0).double(), atol=1e-3, rtol=0
+                waveform_scores(batch.noisy, batch.clean)["snr_db"],
+                torch.full((len(batch.indices),), 3.0).double(),
+                atol=1e-3,
+                rtol=0,
             )
 
 

@@ -12,7 +12,7 @@ from conftest import SHARED, needs_shared
 from data.test_recording_pair import course_folder
 from speechml.contracts import PairBatch
 from speechml.data import RecordingPair
-from speechml.metrics.waveform import snr_db
+from speechml.metrics.waveform import waveform_scores
 from speechml.storage import audio
 from speechml.tasks import MagnitudeDenoiser
 
@@ -85,7 +85,7 @@ def test_the_oracles_are_those_known_of_the_homeworks_recording() -> None:
     noisy, clean = (audio.load(root / f"train_{side}_male.wav") / np.float32(32768) for side in ("dirty", "clean"))
     batch = PairBatch(*(torch.from_numpy(w)[None, None] for w in (noisy, clean)), torch.tensor([0]))
     found, _ = task(NET_1D).denoise_batch(batch, testing=True)
-    scores = {what: float(snr_db(estimate, batch.clean)) for what, estimate in found.items()}
+    scores = {what: float(waveform_scores(estimate, batch.clean)["snr_db"]) for what, estimate in found.items()}
     assert scores["_input"] == pytest.approx(6.51, abs=0.005)
     assert scores["_clean_magnitude"] == pytest.approx(20.43, abs=0.01)
     assert scores["_binary_mask"] == pytest.approx(19.97, abs=0.02)

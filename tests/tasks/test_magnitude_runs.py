@@ -13,7 +13,7 @@ from conftest import composed, make_pairs, read_card, tone
 from data.test_recording_pair import course_folder
 from speechml.engine.checkpoint import AtomicIO, read_checkpoint
 from speechml.errors import UserError
-from speechml.metrics.waveform import snr_db
+from speechml.metrics.waveform import waveform_scores
 from speechml.storage import audio
 from speechml.tasks import MagnitudeDenoiser
 
@@ -170,7 +170,7 @@ def test_a_foreign_pair_is_scored_whole_and_as_a_test(train: Callable[..., Path]
     scores = evaluate(composed("evaluate", f"run={folder}", "data=recording_pair", *files, "data.heldout=0"))
     waves = [torch.from_numpy(audio.load(workplace / "pairs" / side / "item0.wav") / np.float32(32768))[None, None]
              for side in ("noisy", "clean")]  # fmt: skip
-    assert scores["test/snr_input_db"] == pytest.approx(float(snr_db(*waves)))
+    assert scores["test/snr_input_db"] == pytest.approx(float(waveform_scores(*waves)["snr_db"]))
     assert not [name for name in scores if not name.startswith("test/")]
 
 

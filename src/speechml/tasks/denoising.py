@@ -11,7 +11,7 @@ from torch import Tensor
 
 from speechml.contracts import Config, DataModule, ItemKind, PairBatch, TrainingItems
 from speechml.metrics.perceptual import perceptual_scores
-from speechml.metrics.waveform import WAVEFORM_SCORES
+from speechml.metrics.waveform import WAVEFORM_SCORES, waveform_scores
 from speechml.tasks.base import Batch, Row, Task, TrainBatch
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
         columns: dict[str, Tensor] = {}
         for what, estimate in estimates.items():
             waves = estimate.float().to(where), batch.clean.to(where)
-            found = {score: function(*waves) for score, function in WAVEFORM_SCORES.items()}
+            found = waveform_scores(*waves)
             if what in perceived:
                 found |= perceptual_scores(*waves, self.sample_rate)
             columns |= {named(score, what): value for score, value in found.items()}
