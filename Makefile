@@ -37,13 +37,9 @@ tensorboard: .venv/installed  ## show all runs in a browser, on this machine onl
 	$(BIN)/speechml tensorboard
 
 bench: .venv/installed  ## time the library against what people use now
-	$(BIN)/python scripts/benchmark.py convolution
-	$(BIN)/python scripts/benchmark.py windows
-	$(BIN)/python scripts/benchmark.py words
-	$(BIN)/python scripts/benchmark.py features
-	$(BIN)/python scripts/benchmark.py saving
-	$(BIN)/python scripts/benchmark.py sweeps
-	$(BIN)/python scripts/benchmark.py reports
+	for name in convolution windows words features saving sweeps reports; do \
+		$(BIN)/python scripts/benchmark.py $$name || exit 1; \
+	done
 
 .PHONY: help install train test test-slow test-slurm lint tensorboard bench
 .DEFAULT_GOAL := help

@@ -20,7 +20,7 @@ RUNS = 8
 TINY = ["experiment=genre_mlp", "data.root=features.npz", "callbacks.early_stopping=null", f"seed=range({RUNS})"]
 
 
-def sweeps(quick: bool) -> None:
+def run(quick: bool) -> None:
     """Print the figures."""
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)

@@ -18,11 +18,12 @@ from side_by_side import Times, agree, interleave, ratio
 from speechml.storage import audio
 
 
-def run(quick: bool, threads: int) -> None:
+def run(quick: bool) -> None:
     """Print a table of both networks, then the real-time factors."""
     frames = 2459  # of homework 2's recording
     print(
-        f"{frames} windows of 20 x 513 in batches of 128, float32, {threads} threads; medians of neighbouring ratios."
+        f"{frames} windows of 20 x 513 in batches of 128, float32, {torch.get_num_threads()} threads; "
+        "medians of neighbouring ratios."
     )
     print(f"{'model':16}{'':10}{'per window':>12}{'at once':>10}{'ratio':>7}")
     for model in ("stft_cnn2d", "stft_cnn2d_mask"):

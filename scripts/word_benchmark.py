@@ -45,13 +45,13 @@ class ClipDataset(torch.utils.data.Dataset):
         return spectrum, WORDS.index(self.files[index].parent.name)
 
 
-def run(quick: bool, threads: int) -> None:
+def run(quick: bool) -> None:
     """Print the three parts of the comparison."""
-    torch.set_num_threads(threads)
     torch.manual_seed(0)
     keep_memory()  # as every run of speechml does; all contenders gain by it
     print(
-        f"Clips of 1 s at 16 kHz, batches of {BATCH}, complex spectrograms, {threads} threads; medians of rounds side by side."
+        f"Clips of 1 s at 16 kHz, batches of {BATCH}, complex spectrograms, {torch.get_num_threads()} threads; "
+        "medians of rounds side by side."
     )
     with tempfile.TemporaryDirectory() as folder:
         root = made(Path(folder) / "words", 1280 if quick else 2560)

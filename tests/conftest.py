@@ -230,6 +230,26 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path
     return place / "runs"
 
 
+@pytest.fixture(scope="session")
+def trained(finished_runs: Path) -> dict[str, Path]:
+    """Runs of a denoiser and of classifiers of features and of words, not to be changed; the words' clips lie in `words`."""
+    from speechml.engine.train import launch
+
+    place = finished_runs.with_name("of_words")
+    words = (
+        f"data.root={make_words(place / 'words')}",
+        "model.net.width=8",
+        "trainer.precision=32",
+        "data.batch_size=16",
+    )
+    fast = (f"paths.runs={place}", "callbacks.figures=null", "trainer.max_epochs=2", "trainer.max_steps=-1")
+    launch(composed("train", "experiment=words_tuned", *fast, *words))
+    return {
+        "lab2a_fir": run_of(finished_runs), "genre_mlp": run_of(finished_runs, "genre_mlp"),
+        "words_tuned": run_of(place, "words_tuned"), "words": place / "words",
+    }  # fmt: skip
+
+
 @pytest.fixture
 def runs(finished_runs: Path, workplace: Path) -> Path:
     """A copy of `finished_runs`, to be spoilt; its cards have no checksums, so that each other check is seen by itself."""

@@ -13,7 +13,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from conftest import add_background, make_features, make_pairs, make_words, mixed_folders, read_card, tone
-from speechml.cli.data import data as app
+from speechml.cli.main import data as app
 from speechml.cli.prepare import prepare
 from speechml.config.compose import compose_app
 from speechml.contracts import SPLITS
@@ -74,11 +74,17 @@ def own(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return workplace / "cache"
 
 
-@pytest.mark.slow
+def prepare_again(words: tuple[str, ...], own: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is told of data that are prepared: nothing is built, as on a file system that is for reading only."""
+    before = contents(own)
+    monkeypatch.setattr(files, "lock_file", lambda *_: pytest.fail("something is to be built"))
+    told = prepare(compose_app("train", [*words]))
+    assert contents(own) == before
+    return told
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_of_prepared_data_builds_nothing(
-    kind: str, own: Path, train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prepared_data_are_not_built_again(kind: str, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words, count = KINDS[kind][0](own.parent), KINDS[kind][1]
     told = prepare(compose_app("train", [*words]))
     assert not (own.parent / "runs").exists()
@@ -86,10 +92,15 @@ def test_a_run_of_prepared_data_builds_nothing(
     assert len(packs) == count
     assert all(str(pack) in told for pack in packs)
     assert "was there already" not in told
-    assert prepare(compose_app("train", [*words])).count("was there already") == count
-    before = contents(own)
-    # As on a file system that is for reading only, which means nothing to root.
-    monkeypatch.setattr(files, "lock_file", lambda *_: pytest.fail("something is to be built"))
+    assert prepare_again(words, own, monkeypatch).count("was there already") == count
+
+
+def test_a_run_of_prepared_data_builds_nothing(
+    own: Path, train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = KINDS["wav_pairs"][0](own.parent)
+    prepare(compose_app("train", [*words]))
+    told, before = prepare_again(words, own, monkeypatch), contents(own)
     card = read_card(train(*SHORT, *words))
     assert contents(own) == before
     assert f"fingerprint  {card['data']['fingerprint']}" in told
@@ -134,16 +145,15 @@ def test_what_is_wrong_is_told_in_a_sentence(words: list[str], said: str, own: P
     assert not list(own.iterdir())
 
 
-TRAINER = textwrap.dedent(
+READER = textwrap.dedent(
     """
     import json, os, re, sys, time
     from pathlib import Path
-    import speechml.engine.fit as fit
-    import speechml.engine.train as engine
-    from speechml.contracts import SPLITS, IndexBatch
+    from speechml.cli.prepare import open_data
     from speechml.config.compose import compose_app
+    from speechml.contracts import SPLITS, IndexBatch
 
-    place, overrides = Path(sys.argv[1]), sys.argv[2:]
+    place, data = Path(sys.argv[1]), open_data(compose_app("train", sys.argv[2:]))
 
     def memory(file):  # in kB
         found, inside = {}, False
@@ -160,51 +170,32 @@ TRAINER = textwrap.dedent(
         while len(list(place.glob(f"{what}.*"))) < 2:
             time.sleep(0.02)
 
-    def gathered(data):  # all recordings, as a run does, but for what the network takes; the growth in kB
-        for part in SPLITS:  # the first of each: what is made once and kept
-            data.load_batch(IndexBatch(part, 0, next(iter(data._scoring_groups(data.splits[part])))[:1]))
-        before = memory("")["Anonymous"]
-        for batch in (*data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()):
-            data.on_after_batch_transfer(batch, 0)
-        return memory("")["Anonymous"] - before
-
-    def test(parts, folder):
-        found = whole(parts, folder)
-        grown = gathered(parts.data)
-        meet("trained")
-        (place / f"memory.{os.getpid()}.json").write_text(json.dumps({**memory(".i16"), "grown": grown}))
-        meet("measured")
-        return found
-
-    whole, fit.test = fit.test, test
-    engine.launch(compose_app("train", overrides))
+    for part in SPLITS:  # the first of each: what is made once and kept
+        data.load_batch(IndexBatch(part, 0, next(iter(data._scoring_groups(data.splits[part])))[:1]))
+    before = memory("")["Anonymous"]
+    for batch in (*data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()):
+        data.on_after_batch_transfer(batch, 0)
+    grown = memory("")["Anonymous"] - before
+    meet("read")
+    (place / f"memory.{os.getpid()}.json").write_text(json.dumps({**memory(".i16"), "grown": grown}))
+    meet("measured")
     """
 )
 LARGE = 8_000  # kB; what a batch takes is far less
 
 
-def large_pairs(root: Path) -> tuple[str, ...]:
-    """Noise of about LARGE, noisy and clean together."""
+@pytest.mark.slow
+def test_two_processes_share_one_copy_in_memory(own: Path) -> None:
     random = np.random.default_rng(0)
-    for side in ("noisy", "clean"):
-        (root / side).mkdir(parents=True)
+    for side in ("noisy", "clean"):  # of LARGE together
+        (own.parent / "large" / side).mkdir(parents=True)
         for i in range(10):
             noise = (1000 * random.standard_normal(LARGE * 1000 // 40)).astype(np.int16)
-            soundfile.write(root / side / f"{i}.wav", noise, 16000)
-    return ("experiment=lab2a_fir", "model.net.taps=4", "data=wav_pairs", f"data.root={root}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("make", [large_pairs])
-def test_two_runs_share_one_copy_in_memory(make: Callable[[Path], tuple[str, ...]], own: Path) -> None:
-    words = (*SHORT, "trainer=cpu", "test=false", *make(own.parent / "large"))
+            soundfile.write(own.parent / "large" / side / f"{i}.wav", noise, 16000)
+    words = ("experiment=lab2a_fir", "data=wav_pairs", f"data.root={own.parent / 'large'}", "threads=1")
     prepare(compose_app("train", [*words]))
-    begun = [
-        subprocess.Popen(
-            [sys.executable, "-c", TRAINER, str(own.parent), *words, f"seed={seed}"], stderr=subprocess.PIPE, text=True
-        )
-        for seed in (0, 1)
-    ]
+    program = [sys.executable, "-c", READER, str(own.parent), *words]
+    begun = [subprocess.Popen(program, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in begun:
         said = process.communicate(timeout=120)[1]
         assert process.returncode == 0, said

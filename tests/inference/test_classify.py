@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import TINY, command, make_words, tone
+from conftest import speechml, tone
 from speechml.errors import UserError
 from speechml.inference.classify import classify_files
 from speechml.inference.denoise import denoise_files
@@ -40,23 +40,18 @@ def test_windows_of_a_second_cover_a_recording(
             assert not w.inputs[0, 0, len(here) :].any()
 
 
-@pytest.fixture
-def run(train: Callable[..., Path], workplace: Path) -> Path:
-    """A trained classifier of three words."""
-    make_words(workplace / "words")
-    return train(
-        "experiment=words_tuned", "data.root=words", "model.net.width=8", "trainer.max_epochs=2", "data.batch_size=16"
-    )
+def told(capsys: pytest.CaptureFixture[str], run: Path, recordings: list[Path], form: str) -> str:
+    """What is printed of recordings."""
+    classify_files(run, recordings, form)
+    return capsys.readouterr().out
 
 
-def test_the_likeliest_words_are_told_in_three_formats(run: Path, workplace: Path) -> None:
+def test_the_likeliest_words_are_told_in_three_formats(
+    trained: dict[str, Path], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     soundfile.write(workplace / "long.wav", np.stack([tone(2.1, 44100)] * 2, 1), 44100)
-    done = {
-        form: command("speechml", "classify", str(run), "words/low", "long.wav", "--format", form)
-        for form in ("csv", "json", "table")
-    }
-    assert not any(d.returncode for d in done.values()), done
-    rows = list(csv.DictReader(io.StringIO(done["csv"].stdout)))
+    given = [trained["words"] / "low", workplace / "long.wav"]
+    rows = list(csv.DictReader(io.StringIO(told(capsys, trained["words_tuned"], given, "csv"))))
     assert len(rows) == 30 + 6
     assert [row["start_s"] for row in rows[30:]] == ["0.000", "0.250", "0.500", "0.750", "1.000", "1.250"]
     for row in rows:
@@ -64,48 +59,40 @@ def test_the_likeliest_words_are_told_in_three_formats(run: Path, workplace: Pat
         assert shares == sorted(shares, reverse=True)
         assert abs(sum(shares) - 1) < 1e-3
         assert {row[f"word{i}"] for i in (1, 2, 3)} == {"high", "low", "middle"}
-    told = json.loads(done["json"].stdout)
-    assert [t["words"][0]["word"] for t in told] == [row["word1"] for row in rows]
-    assert len(done["table"].stdout.splitlines()) == len(rows) + 2
+    objects = json.loads(told(capsys, trained["words_tuned"], given, "json"))
+    assert [answer["words"][0]["word"] for answer in objects] == [row["word1"] for row in rows]
+    assert len(told(capsys, trained["words_tuned"], given, "table").splitlines()) == len(rows) + 2
 
 
-def test_what_cannot_be_classified_is_one_sentence(run: Path, workplace: Path) -> None:
-    (workplace / "bad.wav").write_bytes(b"junk")
+def test_what_cannot_be_classified_is_one_sentence(trained: dict[str, Path], workplace: Path) -> None:
     (workplace / "none").mkdir()
-    for given, name, form, says in (
-        (run, "nowhere.wav", "csv", "does not exist"),
-        (run, "none", "csv", "holds no audio files"),
-        (run, "words", "xml", "it can be table, csv, json"),
-        (Path("runs/none"), "words", "csv", "does not exist"),
+    for run, name, form, says in (
+        ("words_tuned", "nowhere.wav", "csv", "does not exist"),
+        ("words_tuned", "none", "csv", "holds no audio files"),
+        ("words_tuned", "words", "xml", "it can be table, csv, json"),
+        ("words", "words", "csv", "is no run"),
+        ("lab2a_fir", "words", "csv", "is no classifier"),
     ):
         with pytest.raises(UserError, match=says):
-            classify_files(given, [Path(name)], form)
-    done = command("speechml", "classify", str(run), "bad.wav")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "cannot be read as audio" in done.stderr
-
-
-def test_a_bad_recording_keeps_no_other_from_being_named(run: Path, workplace: Path) -> None:
-    mixed = workplace / "mixed"
-    mixed.mkdir()
-    for name in ("a", "c"):
-        soundfile.write(mixed / f"{name}.wav", tone(1.0, 16000, 300.0), 16000)
-    (mixed / "b.wav").write_bytes(b"junk")
-    (mixed / "d.wav").write_bytes(b"")
-    done = command("speechml", "classify", str(run), "mixed", "--format", "csv")
-    assert done.returncode == 2
-    assert [row["file"] for row in csv.DictReader(done.stdout.splitlines())] == ["mixed/a.wav", "mixed/c.wav"]
-    assert done.stderr.count("\n") == 1
-    assert "b.wav cannot be read as audio" in done.stderr
-    assert "and 1 more of 4 files" in done.stderr
-
-
-def test_each_command_refuses_the_others_runs(run: Path, train: Callable[..., Path]) -> None:
-    denoiser = train(*TINY, "experiment=lab2a_fir", "model.net.taps=8", "trainer.max_epochs=1")
-    with pytest.raises(UserError, match="is no classifier"):
-        classify_files(denoiser, [Path("words")], "csv")
+            classify_files(trained[run], [Path(name)], form)
     with pytest.raises(UserError, match="no denoiser"):
-        denoise_files(run, [Path("words")], Path("out"))
+        denoise_files(trained["words_tuned"], [Path("words")], Path("out"))
+
+
+def test_a_bad_recording_keeps_no_other_from_being_named(
+    trained: dict[str, Path], workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "mixed").mkdir()
+    for name in ("a", "c"):
+        soundfile.write(workplace / "mixed" / f"{name}.wav", tone(1.0, 16000, 300.0), 16000)
+    (workplace / "mixed" / "b.wav").write_bytes(b"junk")
+    (workplace / "mixed" / "d.wav").write_bytes(b"")
+    assert speechml(monkeypatch, "classify", str(trained["words_tuned"]), "mixed", "--format", "csv") == 2
+    out, err = capsys.readouterr()
+    assert [row["file"] for row in csv.DictReader(out.splitlines())] == ["mixed/a.wav", "mixed/c.wav"]
+    assert err.count("\n") == 1
+    assert "b.wav cannot be read as audio" in err
+    assert "and 1 more of 4 files" in err
 
 
 def test_a_recording_of_one_sample_is_one_window(tmp_path: Path) -> None:
@@ -113,18 +100,25 @@ def test_a_recording_of_one_sample_is_one_window(tmp_path: Path) -> None:
     assert len(list(read_windows(tmp_path / "a.wav", 16000))) == 1
 
 
-def test_a_classifier_of_genres_names_whole_files(train: Callable[..., Path], workplace: Path) -> None:
+def test_a_classifier_of_genres_names_whole_files(
+    train: Callable[..., Path], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     music = workplace / "music"
     music.mkdir()
     for genre in range(3):
         noise = np.random.default_rng(genre).standard_normal(60 * 8000) * 0.01
         soundfile.write(music / f"song_{genre}.wav", noise + tone(60, 8000, 100 * 5**genre, 0.1 + 0.2 * genre), 8000)
-    run = train("experiment=genre_mlp", "data.root=music", "trainer.max_epochs=20", "data.batch_size=8")
-    done = command("speechml", "classify", str(run), "music", "--format", "json")
-    answers = json.loads(done.stdout)
+    run = train(
+        "experiment=genre_mlp",
+        "data.root=music",
+        "trainer.max_epochs=20",
+        "data.batch_size=8",
+        "callbacks.figures=null",
+    )
+    capsys.readouterr()
+    answers = json.loads(told(capsys, run, [music], "json"))
     assert [answer["words"][0]["word"] for answer in answers] == ["metal", "EDM", "classical"]
     assert all(answer["end_s"] == 60 for answer in answers)
     soundfile.write(workplace / "short.wav", np.zeros(1000), 8000)
-    refused = command("speechml", "classify", str(run), "short.wav")
-    assert refused.returncode == 2
-    assert "short.wav cannot be classified (silent, or shorter than 0.5 s)" in refused.stderr
+    with pytest.raises(UserError, match=r"short.wav cannot be classified \(silent, or shorter than 0.5 s\)"):
+        classify_files(run, [workplace / "short.wav"], "csv")

@@ -13,34 +13,13 @@ import soundfile
 import torch
 
 import speechml
-from conftest import TINY, composed, make_features, make_words, tone
 from conftest import speechml as app
+from conftest import tone
 from speechml.engine.checkpoint import AtomicIO
 from speechml.errors import UserError
-from speechml.inference.export import export, import_model
+from speechml.inference.export import export
 
 INPUTS = {"lab2a_fir": (2, 1, 4000), "genre_mlp": (5, 12), "words_tuned": (2, 1, 16000)}
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Path]:  # noqa: ARG001
-    """Runs of a denoiser and of classifiers of features and of words."""
-    from speechml.engine.train import launch
-
-    place = tmp_path_factory.mktemp("made")
-    own = {
-        "lab2a_fir": [*TINY, "model.net.taps=8"],
-        "genre_mlp": [f"data.root={make_features(place / 'features.npz')}"],
-        "words_tuned": [
-            f"data.root={make_words(place / 'words')}", "model.net.width=8", "trainer.precision=32", "data.batch_size=16",
-        ],
-    }  # fmt: skip
-    found = {}
-    for experiment, words in own.items():
-        fast = (f"paths.runs={place}", "callbacks.figures=null", "trainer.max_epochs=1", "trainer.max_steps=-1")
-        launch(composed("train", f"experiment={experiment}", *fast, *words))
-        found[experiment] = next(card.parent for card in (place / experiment).glob("*/card.json"))
-    return found
 
 
 @pytest.fixture
@@ -192,7 +171,7 @@ def test_a_json_that_describes_no_model_of_ours_is_refused_and_nothing_is_run(
 ) -> None:
     rewrite(exported, model=model)
     with pytest.raises(UserError):
-        import_model(exported)
+        speechml.load(exported)
     assert not Path("canary").exists()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, make_features, run_of, speechml
-from speechml.cli.reproduce import source_of
+from speechml.cli.reproduce import data_overrides
 from speechml.report.published import LABS, figure_rows, judge, missing_row, public_card, readme_table
 from speechml.runs.card import RunCard, load_card
 
@@ -81,14 +81,14 @@ def test_the_labs_own_data_are_found_in_a_folder(workplace: Path) -> None:
     (workplace / "all" / "data_lab_2B.pt").touch()
     make_features(workplace / "all" / "features.npz")
     place = workplace / "all"
-    assert source_of("lab2b_cnn", place).overrides == ["data=lab_pairs", f"data.root={place}/data_lab_2B.pt"]
-    assert source_of("lab2a_fir", place).overrides == []  # the stand-in: there is no data_lab_2A.pt
-    assert source_of("hw2_cnn1d", place).overrides == [f"data.root={place}/course"]
-    assert source_of("genre_mlp", place).overrides == [f"data.root={place}/features.npz"]
-    assert source_of("words_mel", place).overrides[0] == f"data.root={place}/commands"
-    assert source_of("words_mel", None).overrides == ["data=spoken_words", "data.split=random"]
-    assert source_of("genre_mlp", None).missing
-    assert source_of("words_tuned", None).overrides == []  # ours, and divided by speaker
+    assert data_overrides("lab2b_cnn", place) == ["data=lab_pairs", f"data.root={place}/data_lab_2B.pt"]
+    assert data_overrides("lab2a_fir", place) == []  # the stand-in: there is no data_lab_2A.pt
+    assert data_overrides("hw2_cnn1d", place) == [f"data.root={place}/course"]
+    assert data_overrides("genre_mlp", place) == [f"data.root={place}/features.npz"]
+    assert data_overrides("words_mel", place)[0] == f"data.root={place}/commands"
+    assert data_overrides("words_mel", None) == ["data=spoken_words", "data.split=random"]
+    assert data_overrides("genre_mlp", None) is None
+    assert data_overrides("words_tuned", None) == []  # ours, and divided by speaker
 
 
 def test_bad_input_is_one_sentence(workplace: Path, monkeypatch, capsys) -> None:

@@ -1,8 +1,28 @@
 """What people type: `speechml` and its commands, and what the Hydra apps share."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from speechml.errors import UserError, explain_missing_extras
+
+REFUSED = 2  # exit code, where speechml refuses what it is given
+
 
 def app() -> None:
     """Entry point of `speechml`."""
-    from speechml.cli.main import app as run  # Typer, which the Hydra apps do without
+    from speechml.cli.main import commands  # Typer, which the Hydra apps do without
 
-    run()
+    with explain_refusals():
+        commands()
+
+
+@contextmanager
+def explain_refusals() -> Iterator[None]:
+    """Inside, errors that are the user's to mend end the process with one sentence and without a traceback."""
+    try:
+        with explain_missing_extras():
+            yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(REFUSED)

@@ -9,13 +9,14 @@ from typing import TypeVar
 
 from omegaconf import DictConfig
 
+from speechml.cli import explain_refusals
 from speechml.config.compose import adapt_overrides
 from speechml.engine.signals import interruptible
-from speechml.errors import UserError, explain_missing_extras
+from speechml.errors import explain_missing_extras
 
 Result = TypeVar("Result")
 
-HYDRA_REFUSED, REFUSED = 1, 2  # exit codes: who refused
+HYDRA_REFUSED = 1  # exit code
 
 
 def run_app(app: Callable[[], None], config_name: str) -> None:
@@ -30,17 +31,14 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing, so that the words can be ours
     try:
-        sys.argv[1:] = adapt_overrides(sys.argv[1:], config_name)
-        if {"--help", "-h"} & set(sys.argv[1:]):
-            from speechml.config.explain import app_help
+        with explain_refusals(), interruptible():
+            sys.argv[1:] = adapt_overrides(sys.argv[1:], config_name)
+            if {"--help", "-h"} & set(sys.argv[1:]):
+                from speechml.config.explain import app_help
 
-            print(app_help(config_name, [word for word in sys.argv[1:] if not word.startswith("-")]))
-            return
-        with interruptible(), explain_missing_extras():
-            app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(REFUSED)
+                print(app_help(config_name, [word for word in sys.argv[1:] if not word.startswith("-")]))
+            else:
+                app()
     except BrokenPipeError:  # the reader of our output has gone, as in `speechml-train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (HydraException, OmegaConfBaseException) as error:
@@ -60,11 +58,6 @@ def run_job(function: Callable[[DictConfig], Result], cfg: DictConfig) -> Result
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    try:
-        with explain_missing_extras():
-            return function(cfg)
-    except UserError as error:
-        if HydraConfig.get().mode != RunMode.RUN:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(REFUSED)
+    is_single = HydraConfig.get().mode == RunMode.RUN
+    with explain_refusals() if is_single else explain_missing_extras():
+        return function(cfg)

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from speechml import __version__
-from speechml.cli.data import OfData, data
+from speechml.cli import app
 from speechml.cli.runs import runs
 from speechml.cli.sweep import sweep
-from speechml.errors import UserError, explain_missing_extras
 
 commands = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
     help="Everything beside training (speechml-train) and scoring (speechml-evaluate): use models, look at runs, compare them.",
 )  # fmt: skip
+data = typer.Typer(no_args_is_help=True, help="Pack data sets ahead of their runs.")
 commands.add_typer(data, name="data")
 commands.add_typer(runs, name="runs")
 commands.add_typer(sweep, name="sweep")
 Model = Annotated[Path, typer.Argument(help="Folder of a run or an exported model, or a checkpoint file.")]
 Recordings = Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")]
+OfData = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="As for speechml-train: data=wav_pairs data.root=FOLDER, or experiment=words_tuned ...; "
+        "without any, the data of its default experiment.",
+        metavar="OVERRIDE",
+    ),
+]
 
 
 @commands.callback()
@@ -58,6 +65,23 @@ def classify(
     from speechml.inference.classify import classify_files
 
     classify_files(run, recordings, form)
+
+
+@data.callback()
+def group() -> None:
+    """Without this, the one command would be `speechml data` itself."""
+
+
+@data.command()
+def prepare(overrides: OfData = None) -> None:
+    """Read, resample and pack the data that a run with these overrides would need; nothing is trained.
+
+    Runs then begin at once, and those on one machine share one copy in memory.
+    """
+    from speechml.cli.prepare import prepare
+    from speechml.config.compose import compose_app
+
+    print(prepare(compose_app("train", overrides or [])))
 
 
 @commands.command()
@@ -178,16 +202,6 @@ def tensorboard(
     from speechml.report.tensorboard import serve
 
     serve(folders or [Path(os.environ.get("SPEECHML_RUNS", "runs"))], port)
-
-
-def app() -> None:
-    """Entry point of `speechml`: errors that are the user's to mend are one sentence and exit code 2."""
-    try:
-        with explain_missing_extras():
-            commands()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -23,14 +23,19 @@ AGAIN = "export the run again"
 
 
 def load_model(run: Path) -> pl.LightningModule:
-    """The trained task of a run, a checkpoint file or an exported folder, in evaluation mode.
+    """The trained task of a run, a checkpoint file or an exported folder, in evaluation mode. Nothing in it is executed.
 
     Raises:
-        UserError: none of them, or damaged, or of another model.
+        UserError: none of them, or damaged, or of another format or model.
     """
-    if (run / MODEL).is_file():
-        return import_model(run)[0]
-    return load_task(find_checkpoint(run))[0]
+    if not (run / MODEL).is_file():
+        return load_task(find_checkpoint(run))[0]
+    about = _read_about(run / MODEL)
+    weights = _read_weights(run / WEIGHTS, about)
+    task = _build_task(about, run / MODEL)
+    check_weights(task, weights, run / WEIGHTS)
+    task.load_state_dict(weights)
+    return task.eval().requires_grad_(False)
 
 
 def export(run: Path, folder: Path, overwrite: bool = False) -> None:
@@ -51,48 +56,27 @@ def export(run: Path, folder: Path, overwrite: bool = False) -> None:
     weights = {name: weight.contiguous().clone() for name, weight in task.state_dict().items()}
     check_finite(weights, checkpoint)
     content = safetensors.torch.save(weights)
-    about = as_json(record, task, content, checkpoint)
+    about = {
+        "format": FORMAT, "version": __version__, "model": record["config"]["model"],
+        "sample_rate": getattr(task, "sample_rate", None), "classes": getattr(task, "classes", None),
+        "data": record.get("data"), "heard": record.get("heard", []), "weights_sha256": hashlib.sha256(content).hexdigest(),
+    }  # fmt: skip
+    try:
+        text = json.dumps(about, indent=1, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        what = f"{checkpoint} describes a model that JSON cannot hold"
+        raise UserError(what, str(error), "use the run itself") from error
     make_folder(folder)
     try:
         (folder / MODEL).unlink(missing_ok=True)
         write_bytes(folder / WEIGHTS, content)
-        write_text(folder / MODEL, about)
+        write_text(folder / MODEL, text)
     except OSError as error:
         raise UserError(f"{folder} cannot be written to", str(error.strerror), "give another folder") from error
 
 
-def as_json(record: Config, task: pl.LightningModule, weights: bytes, source: Path) -> str:
-    """What model.json says: the network, its sample rate and classes, and the data that it was trained on."""
-    about = {
-        "format": FORMAT, "version": __version__, "model": record["config"]["model"],
-        "sample_rate": getattr(task, "sample_rate", None), "classes": getattr(task, "classes", None),
-        "data": record.get("data"), "heard": record.get("heard", []), "weights_sha256": hashlib.sha256(weights).hexdigest(),
-    }  # fmt: skip
-    try:
-        return json.dumps(about, indent=1, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{source} describes a model that JSON cannot hold", str(error), "use the run itself"
-        ) from error
-
-
-def import_model(folder: Path) -> tuple[pl.LightningModule, Config]:
-    """The task of an exported folder in evaluation mode, and what model.json says of it. Nothing in it is executed.
-
-    Raises:
-        UserError: damaged, of another format, or weights that are not those of the network described beside them.
-    """
-    about = _read_about(folder / MODEL)
-    path = folder / WEIGHTS
-    weights = _read_weights(path, about)
-    check_finite(weights, path)
-    task = _build_task(about, folder / MODEL)
-    check_weights(task, weights, path)
-    task.load_state_dict(weights)
-    return task.eval().requires_grad_(False), about
-
-
 def _read_about(path: Path) -> Config:
+    """What model.json says, in a format that is known."""
     try:
         about = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
@@ -106,16 +90,18 @@ def _read_about(path: Path) -> Config:
 
 
 def _read_weights(path: Path, about: Config) -> dict[str, torch.Tensor]:
+    """The weights that belong to model.json, whole and finite."""
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read", str(error.strerror), AGAIN) from error
-    if hashlib.sha256(content).hexdigest() != about.get("weights_sha256"):
-        raise UserError(f"{path} is damaged", f"its checksum is not the one in {MODEL}", AGAIN)
-    try:
-        return safetensors.torch.load(content)
+        if hashlib.sha256(content).hexdigest() != about.get("weights_sha256"):
+            raise UserError(f"{path} is damaged", f"its checksum is not the one in {MODEL}", AGAIN)
+        weights = safetensors.torch.load(content)
+    except UserError:
+        raise
     except Exception as error:  # readers of hostile bytes raise whatever comes up: the refusal is the same
         raise UserError(f"{path} cannot be read as safetensors", type(error).__name__, AGAIN) from error
+    check_finite(weights, path)
+    return weights
 
 
 def _build_task(about: Config, path: Path) -> pl.LightningModule:
@@ -134,10 +120,6 @@ def _build_task(about: Config, path: Path) -> pl.LightningModule:
 
 
 def check_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Refuse weights that are NaN or infinite.
-
-    Raises:
-        UserError: naming the first of them.
-    """
+    """Raises UserError, naming the first, where weights are NaN or infinite."""
     for name in nonfinite_names(weights)[:1]:
         raise UserError(f"{path} holds weights that are NaN or infinite", name, "train again with a lower optimizer.lr")
