@@ -106,12 +106,11 @@ def test_the_choices_are_those_that_the_code_knows() -> None:
     from speechml.signal.front_ends import KINDS
     from speechml.tasks import schema as tasks
     from speechml.tasks import stft_denoising, waveform_denoising
-    from speechml.tasks.stft_windows import TARGETS
+    from speechml.tasks.stft_windows import SAMPLINGS, TARGETS
 
     assert choices(tasks.WaveformDenoiser, "loss") == set(waveform_denoising.LOSSES)
     assert choices(tasks.MagnitudeDenoiser, "loss") == set(stft_denoising.LOSSES)
-    assert choices(tasks.MagnitudeDenoiser, "sampling") == set(stft_denoising.SAMPLINGS)
-    assert choices(tasks.MagnitudeDenoiser, "padding") == set(stft_denoising.PADDINGS)
+    assert choices(tasks.MagnitudeDenoiser, "sampling") == set(SAMPLINGS)
     assert choices(tasks.MagnitudeDenoiser, "target") == set(TARGETS)
     assert choices(tasks.FrontEnd, "kind") == set(KINDS)
     assert choices(models.STFTCNN1d, "activation") == set(stft_cnn.ACTIVATIONS)

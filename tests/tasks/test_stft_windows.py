@@ -17,7 +17,7 @@ from speechml.errors import UserError
 from speechml.signal.random import uniform
 from speechml.signal.stft import STFT, num_frames
 from speechml.tasks import stft_windows
-from speechml.tasks.stft_windows import Augment, FrameBatch, Framing, cut_frames, target_of
+from speechml.tasks.stft_windows import TARGETS, Augment, FrameBatch, Framing, cut_frames
 
 FRAMES, N_FFT, HOP = 5, 256, 128
 BINS = N_FFT // 2 + 1
@@ -26,7 +26,7 @@ SILENCE = 1e-5 * uniform(1, torch.arange(FRAMES - 1), BINS)
 
 def framing(sampling: str = "windows", run: int = 1, padding: bool = True, **augment: float) -> Framing:
     silence = SILENCE if padding else None
-    return Framing(STFT(N_FFT, HOP), FRAMES, sampling, run, 1, silence, "magnitude", Augment(**augment))
+    return Framing(STFT(N_FFT, HOP), FRAMES, sampling, run, 1, silence, TARGETS["magnitude"], Augment(**augment))
 
 
 def pairs(root: Path, seconds: float = 0.5, count: int = 6, **common: Any) -> PairDataModule:
@@ -204,8 +204,8 @@ def test_the_best_magnitude_for_the_noisy_phase_is_the_phase_sensitive_one() -> 
     steps = torch.linspace(0, 4, 4001, dtype=torch.float64)
     errors = (steps[:, None] * torch.sgn(noisy) - clean).abs()
     best = steps[errors.argmin(0)]
-    torch.testing.assert_close(target_of(noisy, clean, "phase_sensitive"), best, atol=1e-3, rtol=0)
-    assert torch.equal(target_of(noisy, clean, "magnitude"), clean.abs())
+    torch.testing.assert_close(TARGETS["phase_sensitive"](noisy, clean), best, atol=1e-3, rtol=0)
+    assert torch.equal(TARGETS["magnitude"](noisy, clean), clean.abs())
 
 
 @pytest.mark.parametrize("sampling", ["windows", "runs"])

@@ -6,22 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from speechml.models.cnn import CNN as CNN
-    from speechml.models.cnn import MIMOCNN as MIMOCNN
-    from speechml.models.fcnn import FCNN as FCNN
-    from speechml.models.fir import FIR as FIR
     from speechml.models.mlp import MLP as MLP
     from speechml.models.spectrogram_cnn import SpectrogramCNN as SpectrogramCNN
     from speechml.models.spectrogram_cnn import SpectrogramResNet as SpectrogramResNet
     from speechml.models.stft_cnn import STFTCNN1d as STFTCNN1d
     from speechml.models.stft_cnn import STFTCNN2d as STFTCNN2d
+    from speechml.models.waveform import CNN as CNN
+    from speechml.models.waveform import FCNN as FCNN
+    from speechml.models.waveform import FIR as FIR
+    from speechml.models.waveform import MIMOCNN as MIMOCNN
 
 # The names that configs build, and where each lies.
 PLACES = {
-    "CNN": "speechml.models.cnn",
-    "FCNN": "speechml.models.fcnn",
-    "FIR": "speechml.models.fir",
-    "MIMOCNN": "speechml.models.cnn",
+    "CNN": "speechml.models.waveform",
+    "FCNN": "speechml.models.waveform",
+    "FIR": "speechml.models.waveform",
+    "MIMOCNN": "speechml.models.waveform",
     "MLP": "speechml.models.mlp",
     "STFTCNN1d": "speechml.models.stft_cnn",
     "STFTCNN2d": "speechml.models.stft_cnn",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +18,23 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
 }
 INPUTS = ("magnitude", "log")
-OUTPUTS = ("relu", "softplus", "mask")
+# From the linear layer and the last noisy frame to magnitudes.
+OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "relu": lambda x, _: F.relu(x),
+    "softplus": lambda x, _: F.softplus(x),
+    "mask": lambda x, last: torch.sigmoid(x) * last,
+}
 LOG_FLOOR = 1e-4  # added before the logarithm: about the magnitude of 16 bits' rounding (1.7e-4 for n_fft 1024)
 
 Pair = tuple[int, int]  # along time (frames), along frequency (bins)
+
+
+class Layer(NamedTuple):
+    """A convolution and the max pooling after it."""
+
+    kernel: Pair
+    stride: Pair
+    pool: Pair
 
 
 class STFTCNN2d(nn.Module):
@@ -54,27 +67,23 @@ class STFTCNN2d(nn.Module):
         inputs: str = "magnitude", batch_norm: bool = False, dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
-        for name, value, known in (
-            ("activation", activation, tuple(ACTIVATIONS)), ("output", output, OUTPUTS), ("inputs", inputs, INPUTS),
-        ):  # fmt: skip
-            if value not in known:
-                raise ValueError(f"{name} is {value!r}; it can be {', '.join(known)}")
-        if any(int(c) < 1 for c in channels):
-            raise ValueError(f"channels is {list(channels)}; every layer needs at least 1")
         for name, given in (("kernels", kernels), ("strides", strides), ("pooling", pooling)):
             if len(given) != len(channels):
                 raise ValueError(
                     f"channels names {len(channels)} layers and {name} {len(given)}; give an entry for every layer"
                 )
-        self.bins, self.frames, self.output, self.inputs = bins, frames, output, inputs
-        self.strides, self.pooling = [_pair(s, "strides") for s in strides], [_pair(p, "pooling") for p in pooling]
-        self.kernels = [_pair(k, "kernels") for k in kernels]
-        self.activation = ACTIVATIONS[activation]
+            if any(len(pair) != 2 for pair in given):
+                raise ValueError(f"{name} is {given}; each layer's must be [frames, bins]")
+        self.bins, self.frames, self.inputs = bins, frames, inputs
+        self.activation, self.output = ACTIVATIONS[activation], OUTPUTS[output]
+        self.layers = [
+            Layer((k[0], k[1]), (s[0], s[1]), (p[0], p[1])) for k, s, p in zip(kernels, strides, pooling, strict=True)
+        ]
         self.skipped: list[Pair] = []  # rows left out before each convolution and before its pooling
         heights, widths = self._sizes()
-        inputs_of = [1, *channels[:-1]]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(i, o, k) for i, o, k in zip(inputs_of, channels, self.kernels, strict=True)
+            nn.Conv2d(before, after, layer.kernel)
+            for before, after, layer in zip([1, *channels[:-1]], channels, self.layers, strict=True)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) if batch_norm else nn.Identity() for c in channels)
         self.map = (channels[-1] if channels else 1, heights, widths)
@@ -92,8 +101,7 @@ class STFTCNN2d(nn.Module):
             ValueError: some map has no row or no column left; the layer is named.
         """
         height, width = self.frames, self.bins
-        layers = list(zip(self.kernels, self.strides, self.pooling, strict=True))
-        for number, (kernel, stride, pool) in enumerate(layers, 1):
+        for number, (kernel, stride, pool) in enumerate(self.layers, 1):
             before = (height, width)
             height, oldest = _steps(height, kernel[0], stride[0])
             width, _ = _steps(width, kernel[1], stride[1])
@@ -101,7 +109,7 @@ class STFTCNN2d(nn.Module):
             width, _ = _steps(width, pool[1], pool[1])
             if min(height, width) < 1:
                 raise ValueError(
-                    f"layer {number} of {len(layers)} (kernel {_of(kernel)}, stride {_of(stride)}, pooling {_of(pool)}) "
+                    f"layer {number} of {len(self.layers)} (kernel {_of(kernel)}, stride {_of(stride)}, pooling {_of(pool)}) "
                     f"leaves nothing of its {_of(before)} map (frames x bins); use smaller strides or fewer layers"
                 )
             self.skipped.append((oldest, oldest_pooled))
@@ -111,7 +119,7 @@ class STFTCNN2d(nn.Module):
     def receptive_field(self) -> Pair:
         """Frames and bins behind one element of the last map."""
         field, step = [1, 1], [1, 1]
-        for kernel, stride, pool in zip(self.kernels, self.strides, self.pooling, strict=True):
+        for kernel, stride, pool in self.layers:
             for axis in (0, 1):
                 field[axis] += (kernel[axis] - 1 + (pool[axis] - 1) * stride[axis]) * step[axis]
                 step[axis] *= stride[axis] * pool[axis]
@@ -136,14 +144,14 @@ class STFTCNN2d(nn.Module):
         if magnitudes.dim() != 4 or tuple(magnitudes.shape[1:]) != (1, self.frames, self.bins):
             raise ValueError(f"windows must be (batch, 1, {self.frames}, {self.bins}), not {tuple(magnitudes.shape)}")
         x = self._scaled(magnitudes)
-        for convolution, norm, stride, pool, skip in self._layers():
-            x = F.conv2d(x[:, :, skip[0] :], convolution.weight, convolution.bias, stride)
-            x = F.max_pool2d(self.activation(norm(x))[:, :, skip[1] :], pool)
-        return self._out(self.linear(self.dropout(x.flatten(1))), magnitudes[:, 0, -1])
+        for convolution, norm, layer, skip in self._layers():
+            x = F.conv2d(x[:, :, skip[0] :], convolution.weight, convolution.bias, layer.stride)
+            x = F.max_pool2d(self.activation(norm(x))[:, :, skip[1] :], layer.pool)
+        # The mask is not rounded to the run's precision.
+        return self.output(self.linear(self.dropout(x.flatten(1))).float(), magnitudes[:, 0, -1])
 
-    def _layers(self) -> Iterator[tuple[nn.Conv2d, nn.Module, Pair, Pair, Pair]]:
-        convolutions = cast("Iterator[nn.Conv2d]", self.convolutions)
-        return zip(convolutions, self.norms, self.strides, self.pooling, self.skipped, strict=True)
+    def _layers(self) -> Iterator[tuple[nn.Conv2d, nn.Module, Layer, Pair]]:
+        return zip(cast("Iterator[nn.Conv2d]", self.convolutions), self.norms, self.layers, self.skipped, strict=True)
 
     def all_windows(self, spectrogram: Tensor) -> Tensor:
         """What `forward` gives for every window of consecutive frames, each layer computed once for all of them.
@@ -159,7 +167,7 @@ class STFTCNN2d(nn.Module):
             )
         x = self._scaled(spectrogram)[:, None]
         step = 1  # frames between neighbouring rows of a window's map
-        for convolution, norm, stride, pool, skip in self._layers():
+        for convolution, norm, (_, stride, pool), skip in self._layers():
             x = x[:, :, skip[0] * step :]
             x = F.conv2d(x, convolution.weight, convolution.bias, (1, stride[1]), dilation=(step, 1))
             step *= stride[0]
@@ -167,7 +175,8 @@ class STFTCNN2d(nn.Module):
             if pool != (1, 1):
                 x = F.max_pool2d(x, pool, (1, pool[1]), dilation=(step, 1))
             step *= pool[0]
-        return self._out(self._linear_everywhere(x, step, spectrogram.shape[1]), spectrogram[:, self.frames - 1 :])
+        x = self._linear_everywhere(x, step, spectrogram.shape[1])
+        return self.output(x.float(), spectrogram[:, self.frames - 1 :])
 
     def _linear_everywhere(self, x: Tensor, step: int, time: int) -> Tensor:
         """The linear layer on every window's map, row by row of it.
@@ -185,12 +194,6 @@ class STFTCNN2d(nn.Module):
 
     def _scaled(self, magnitudes: Tensor) -> Tensor:
         return ((magnitudes + LOG_FLOOR).log() - self.mean) / self.std if self.inputs == "log" else magnitudes
-
-    def _out(self, x: Tensor, last: Tensor) -> Tensor:
-        x = x.float()  # the mask is not rounded to the run's precision
-        if self.output == "mask":
-            return torch.sigmoid(x) * last
-        return F.relu(x) if self.output == "relu" else F.softplus(x)
 
 
 class STFTCNN1d(STFTCNN2d):
@@ -218,12 +221,6 @@ class STFTCNN1d(STFTCNN2d):
         if magnitudes.dim() != 3 or tuple(magnitudes.shape[1:]) != (1, self.bins):
             raise ValueError(f"frames must be (batch, 1, {self.bins}), not {tuple(magnitudes.shape)}")
         return super().forward(magnitudes[:, :, None])
-
-
-def _pair(given: Sequence[int], name: str) -> Pair:
-    if not isinstance(given, Sequence) or len(given) != 2 or any(int(n) < 1 for n in given):
-        raise ValueError(f"{name} holds {given}; each layer's must be [frames, bins], both at least 1")
-    return int(given[0]), int(given[1])
 
 
 def _steps(size: int, kernel: int, stride: int) -> Pair:

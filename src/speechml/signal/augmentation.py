@@ -31,16 +31,6 @@ class Augmentation(NamedTuple):
     frequency_mask: int = 10
     mix: float = 0.0
 
-    def check(self) -> None:
-        """Raises ValueError for figures that mean nothing."""
-        low, high = self.snr_db
-        others = [value for name, value in self._asdict().items() if name != "snr_db"]
-        if min(others) < 0 or max(self.noise, self.mix) > 1 or not 0 <= self.speed < 1 or low > high:
-            raise ValueError(
-                f"augment is {self._asdict()}: all must be at least 0, noise and mix shares up to 1, speed below 1, "
-                "snr_db [lowest, highest]"
-            )
-
     def waveforms(
         self, clips: Tensor, sample_rate: int, seed: int, epoch: int, numbers: Tensor, noise: Tensor | None
     ) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 # Values worked on at a time, 32 MB in float32. More would be memory that the allocator takes anew from the system at
 # every call, which costs more than the arithmetic; less would be more calls.
@@ -20,8 +20,8 @@ def causal_convolution(x: Tensor, h: Tensor) -> Tensor:
     """Filter `x` (batch, features in, time) by `h` (taps, features out, features in): y(n) = Σ_k h_k x(n − k).
 
     The record is silent before its first sample; the result is (batch, features out, time). Float32 and float64 agree
-    with the definition to rounding, relative to the largest value of a record, and are differentiable twice. A value
-    that is not finite may spoil its whole record. Raises ValueError when the shapes do not fit.
+    with the definition to rounding, relative to the largest value of a record. A value that is not finite may spoil its
+    whole record. Raises ValueError when the shapes do not fit.
     """
     _check(x, h)
     batch, features_in, length = x.shape
@@ -87,51 +87,34 @@ def _fourier(x: Tensor, h: Tensor) -> Tensor:
 
 
 def _blocks(x: Tensor, h: Tensor) -> Tensor:
-    return _Filter.apply(x, h, False)
+    return _Blocks.apply(x, h)
 
 
 class _Context(FunctionCtx):
     """What autograd keeps from the forward for the backward pass."""
 
     saved_tensors: tuple[Tensor, Tensor]
-    needs_input_grad: tuple[bool, ...]
-    ahead: bool
+    needs_input_grad: tuple[bool, bool]
 
 
-class _Filter(torch.autograd.Function):
-    """y(n) = Σ_k h_k x(n − k), or x(n + k) when `ahead`; both gradients are again products of this kind."""
+class _Blocks(torch.autograd.Function):
+    """The convolution by products of matrices; its gradients are products of the same kind."""
 
     @staticmethod
-    def forward(ctx: _Context, x: Tensor, h: Tensor, ahead: bool) -> Tensor:
+    def forward(ctx: _Context, x: Tensor, h: Tensor) -> Tensor:
         ctx.save_for_backward(x, h)
-        ctx.ahead = ahead
-        return _filter(x, h, ahead)
+        return _filter(x, h, ahead=False)
 
     @staticmethod
-    def backward(ctx: _Context, dy: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: _Context, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, h = ctx.saved_tensors
-        dx = _Filter.apply(dy, h.transpose(1, 2), not ctx.ahead) if ctx.needs_input_grad[0] else None
-        dh = _Correlate.apply(x, dy, h.shape[0], ctx.ahead) if ctx.needs_input_grad[1] else None
-        return dx, dh, None
-
-
-class _Correlate(torch.autograd.Function):
-    """h_k = Σ_n y(n) x(n − k)ᵀ, or x(n + k) when `ahead`."""
-
-    @staticmethod
-    def forward(ctx: _Context, x: Tensor, y: Tensor, taps: int, ahead: bool) -> Tensor:
-        ctx.save_for_backward(x, y)
-        ctx.ahead = ahead
-        if x.shape[1] <= y.shape[1]:  # the side with fewer channels is the one whose windows are copied
-            return _correlate(x, y, taps, ahead)
-        return _correlate(y, x, taps, not ahead).transpose(1, 2)
-
-    @staticmethod
-    def backward(ctx: _Context, dh: Tensor) -> tuple[Tensor | None, ...]:
-        x, y = ctx.saved_tensors
-        dx = _Filter.apply(y, dh.transpose(1, 2), not ctx.ahead) if ctx.needs_input_grad[0] else None
-        dy = _Filter.apply(x, dh, ctx.ahead) if ctx.needs_input_grad[1] else None
-        return dx, dy, None, None
+        dx = _filter(dy, h.transpose(1, 2), ahead=True) if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[1]:
+            return dx, None
+        if x.shape[1] <= dy.shape[1]:  # the side with fewer channels is the one whose windows are copied
+            return dx, _correlate(x, dy, h.shape[0], ahead=False)
+        return dx, _correlate(dy, x, h.shape[0], ahead=True).transpose(1, 2)
 
 
 # In blocks of P samples a filter is a short filter between blocks, whose taps are P × P Toeplitz matrices: a product
@@ -162,6 +145,7 @@ def _in_blocks(x: Tensor, block: int, before: int, after: int) -> Tensor:
 
 
 def _filter(x: Tensor, h: Tensor, ahead: bool) -> Tensor:
+    """y(n) = Σ_k h_k x(n − k), or x(n + k) when `ahead`."""
     (batch, inputs, length), (taps, outputs, _) = x.shape, h.shape
     block = _block_length(inputs, outputs)
     reach = _reach(taps, block)
@@ -182,6 +166,7 @@ def _filter(x: Tensor, h: Tensor, ahead: bool) -> Tensor:
 
 
 def _correlate(x: Tensor, y: Tensor, taps: int, ahead: bool) -> Tensor:
+    """h_k = Σ_n y(n) x(n − k)ᵀ, or x(n + k) when `ahead`."""
     inputs, length, outputs = x.shape[1], x.shape[2], y.shape[1]
     block = _block_length(inputs, outputs)
     reach = _reach(taps, block)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import lightning.pytorch as pl
@@ -9,14 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechml.config.instantiate import build, import_class
 from speechml.contracts import Config, DataModule, DataSpec, ItemKind
 from speechml.errors import UserError
 from speechml.signal.random import key
-from speechml.tasks.optimizer import build_optimization
 
 if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
+
     from speechml.metrics.custom import CustomMetrics
-    from speechml.tasks.optimizer import Optimization
+
+    Optimization = OptimizerConfig | OptimizerLRSchedulerConfig  # what Lightning's `configure_optimizers` returns
 
 
 class Batch(Protocol):
@@ -120,14 +124,28 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         """Give metrics the items of a split, where they have not been given them batch by batch."""
 
     def build_optimization(self, steps: int) -> Optimization:
-        """Build optimiser and schedule of a training of so many optimiser steps, and keep them until it begins.
+        """Build optimiser and schedule, which moves on after every step, and keep them until the training begins.
+
+        Args:
+            steps: optimiser steps of the whole training, for schedules that take `total_steps` or `T_max` and have none.
 
         Raises:
             UserError: no such class, or one that refuses its arguments.
         """
-        built = build_optimization(self.parameters(), self.optimizer_node, self.scheduler_node, steps)
-        self._optimization = built
-        return built
+        optimizer = build(self.optimizer_node, self.parameters(), where="optimizer")
+        self._optimization = {"optimizer": optimizer}
+        if self.scheduler_node:
+            arguments = dict(self.scheduler_node)
+            known = inspect.signature(import_class(arguments["_target_"], "scheduler.")).parameters
+            if "pct_start" in known and arguments.get("pct_start") is not None:
+                steps = max(3, steps)  # two steps up, one down at least
+                arguments["pct_start"] = max(float(arguments["pct_start"]), 2 / steps)
+            for name in ("total_steps", "T_max"):
+                if name in known and arguments.get(name) is None:
+                    arguments[name] = steps
+            schedule = build(arguments, optimizer, where="scheduler")
+            self._optimization = {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return self._optimization
 
     def configure_optimizers(self) -> Optimization:
         built = self._optimization or self.build_optimization(int(self.trainer.estimated_stepping_batches))
@@ -211,6 +229,12 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
             self.update_metrics(split, rows)
             scores = self.metrics.compute(split) | scores
         return scores
+
+
+def check_waveforms(waveforms: Tensor) -> None:
+    """Raises ValueError for what is no batch of waveforms."""
+    if waveforms.dim() != 3 or waveforms.shape[1] != 1:
+        raise ValueError(f"waveforms must be (batch, 1, time), not {tuple(waveforms.shape)}")
 
 
 def gather_from_ranks(items: dict[int, Row]) -> dict[int, Row]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from speechml.contracts import ClipBatch, Config, DataModule, FeatureBatch
 from speechml.errors import UserError
-from speechml.metrics.classification import class_scores, softmax
+from speechml.metrics.classification import class_scores
 from speechml.tasks.base import Row, Task
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ class Classification(Task[LabelledBatch, LabelledBatch]):
         scheduler: Config | None = None,
     ) -> None:  # fmt: skip
         super().__init__(optimizer, scheduler)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing is {label_smoothing}; it is a share, at least 0 and below 1")
         self.label_smoothing = label_smoothing
         self.classes = list(classes or ("", ""))
         self.outputs: Tensor  # numbers of the outputs that the classes of the data are
@@ -84,10 +82,9 @@ class Classification(Task[LabelledBatch, LabelledBatch]):
         return CustomMetrics(nodes, known, (probabilities, labels), gathered=True)
 
     def update_metrics(self, split: str, rows: list[Row]) -> None:
-        logits, labels = _columns(rows)
         if self.metrics is not None:
-            probabilities = torch.from_numpy(softmax(logits.numpy())).float()
-            self.metrics.update(split, probabilities.to(self.device), labels.to(self.device))
+            logits, labels = _columns(rows)
+            self.metrics.update(split, logits.softmax(1).to(self.device), labels.to(self.device))
 
     def prediction_columns(self) -> dict[str, np.ndarray]:
         return {"classes": np.array(self.classes, dtype=str)}

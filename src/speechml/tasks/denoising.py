@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -21,9 +21,19 @@ if TYPE_CHECKING:
 PERCEPTUAL = ("pesq", "stoi")
 PERCEIVED_IN_VALIDATION = 4  # recordings, about: both scores take more time than the network
 
-
 # The items of an epoch, from the length in samples of each training recording by its number, and the seed of their order.
 MakeItems = Callable[[dict[int, int], int], TrainingItems]
+
+
+class Reach(NamedTuple):
+    """The samples of input that a sample of output depends on, beside the record or frame that it lies in.
+
+    before, after: samples. step: length of a record, or distance of frames, in samples.
+    """
+
+    before: int
+    after: int
+    step: int
 
 
 class PairData(DataModule, Protocol):
@@ -65,9 +75,15 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
         """Every training item of epoch 0, on the CPU."""
         return cast("Iterator[TrainBatch]", cast("PairData", data).batches("train"))
 
+    def reach(self) -> Reach:
+        """The samples of input that a sample of output depends on."""
+        raise NotImplementedError
+
     def stream(self, channels: int) -> Stream:
         """The model as something that is fed a signal piece by piece."""
-        raise NotImplementedError
+        from speechml.tasks.streaming import Stream
+
+        return Stream(self, channels, self.reach())
 
     def denoise_batch(self, batch: PairBatch, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         """Waveforms to score (`` the output, `_input` the noisy one, references in a test), and the loss of each recording.

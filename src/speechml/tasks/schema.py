@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from speechml.config.schema import Schema, key
 from speechml.contracts import Config
+from speechml.errors import UserError
 
 
 class Task(Schema):
@@ -105,6 +107,12 @@ class Augmentation(Schema):
     mix: float = key(
         "clips that are mixed with another, labels and all (mixup)", 0.0, unit="share of clips", least=0, most=1
     )
+
+    @classmethod
+    def check(cls, node: Mapping[str, Any], where: str) -> None:
+        low, *others = node.get("snr_db") or [0.0, 20.0]
+        if len(others) != 1 or low > others[0]:
+            raise UserError(f"{where}snr_db is {node['snr_db']}", fix="give two numbers, lowest, highest")
 
 
 class Classifier(Classification):

@@ -11,15 +11,13 @@ from torch import Tensor
 
 from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
-from speechml.models import STFTCNN2d
+from speechml.models.stft_cnn import STFTCNN2d
 from speechml.signal.random import key, uniform
-from speechml.signal.stft import ISTFT, STFT, phase, valid_length
-from speechml.tasks.denoising import DenoisingTask
-from speechml.tasks.stft_windows import TARGETS, Augment, FrameBatch, Framing, cut_frames, target_of
-from speechml.tasks.streaming import FrameStream, Stream
+from speechml.signal.stft import STFT, phase, valid_length
+from speechml.tasks.base import check_waveforms
+from speechml.tasks.denoising import DenoisingTask, Reach
+from speechml.tasks.stft_windows import TARGETS, Augment, FrameBatch, Framing, cut_frames
 
-SAMPLINGS = ("windows", "runs")
-PADDINGS = ("silent", "none")
 SILENCE = 1e-5  # largest magnitude of a silent frame: well below the rounding of 16 bits (1.7e-4 for n_fft 1024)
 BLOCK_FRAMES = 4096  # computed together, of one recording: 131 s at hop 512, 16 kHz
 SAMPLED_FRAMES = 20_000  # of the training part, for the mean and deviation of the inputs
@@ -35,7 +33,7 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
         sample_rate: Hz the network works at.
         n_fft, hop: of the STFT, in samples.
         loss: `mse` or `l1`, of magnitudes in units of the RMS of the clean training magnitudes.
-        target: `magnitude` of the clean frame, or `phase_sensitive` (see `tasks.stft_windows.Framing`).
+        target: `magnitude` of the clean frame, or `phase_sensitive` (see `tasks.stft_windows.TARGETS`).
         sampling: `windows`, single and shuffled, or `runs` of consecutive ones, computed together.
         run: windows of a run.
         passes: how often an epoch goes over the recordings, with other runs each time.
@@ -58,22 +56,10 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
         scheduler: Config | None = None,
     ) -> None:  # fmt: skip
         super().__init__(sample_rate, optimizer, scheduler)
-        for name, value, known in (
-            ("loss", loss, tuple(LOSSES)), ("target", target, TARGETS), ("sampling", sampling, SAMPLINGS),
-            ("padding", padding, PADDINGS),
-        ):  # fmt: skip
-            if value not in known:
-                raise ValueError(f"{name} is {value!r}; it can be {', '.join(known)}")
-        if run < 1 or passes < 1:
-            raise ValueError(f"run is {run} and passes {passes}; both must be at least 1")
         variation = Augment(**{name: float(value) for name, value in (augment or {}).items()})
-        if not 0 <= variation.remix <= 1 or min(variation) < 0:
-            raise ValueError(
-                f"augment is {dict(augment or {})}; remix is a share from 0 to 1, noise_db and gain_db at least 0"
-            )
         if sampling == "windows" and any(variation):
             raise ValueError("augment varies runs; give sampling=runs, or leave it out")
-        self.stft, self.istft = STFT(n_fft, hop), ISTFT(n_fft, hop)
+        self.stft = STFT(n_fft, hop)
         self.net = build(net, where="model.net")
         if not isinstance(self.net, STFTCNN2d):
             raise ValueError(f"{type(self.net).__name__} takes no STFT frames; give STFTCNN1d or STFTCNN2d as net")
@@ -81,16 +67,17 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
             raise ValueError(
                 f"the network has {self.net.bins} bins and n_fft {n_fft} gives {self.stft.bins}; set net.bins"
             )
-        self.loss_name, self.target, self.context = loss, target, self.net.frames - 1
+        self.loss_name, self.criterion, self.target_of = loss, LOSSES[loss], TARGETS[target]
+        self.context = self.net.frames - 1
         self.silence: Tensor
         draws = uniform(key("silence", seed), torch.arange(self.context), self.stft.bins)
         self.register_buffer("silence", SILENCE * draws)
-        self.padding = padding
+        self.opening = {"silent": self.context, "none": 0}[padding]  # silent frames before a recording
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the training targets
         self.framing = Framing(  # with a transform of its own, which goes where the recordings are
             STFT(n_fft, hop), self.net.frames, sampling, 1 if sampling == "windows" else run, passes,
-            self.silence if padding == "silent" else None, target, variation,
+            self.silence if self.opening == self.context else None, self.target_of, variation,
         )  # fmt: skip
         self.make_items = partial(cut_frames, framing=self.framing, sample_rate=sample_rate)
 
@@ -98,37 +85,27 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
         return self.net.describe()
 
     def forward(self, noisy: Tensor) -> Tensor:
-        if noisy.dim() != 3 or noisy.shape[1] != 1:
-            raise ValueError(f"waveforms must be (batch, 1, time), not {tuple(noisy.shape)}")
-        return self._waveform(self._cleaned_whole(self._spectrum(noisy)), noisy.shape[-1])
+        check_waveforms(noisy)
+        return self._waveform(self._cleaned(self._spectrum(noisy)), noisy.shape[-1])
 
-    def stream(self, channels: int) -> Stream:
-        return FrameStream(self, channels)
+    def reach(self) -> Reach:
+        # The frames over a sample, those before them in their windows, and what these are transforms of.
+        return Reach(self.stft.n_fft + self.context * self.stft.hop, self.stft.n_fft, self.stft.hop)
 
-    def opening(self, batch: int) -> Tensor:
-        """The silent frames before a recording, none where `padding` is. Shape: (batch, context or 0, bins), complex."""
-        frames = self.silence if self.padding == "silent" else self.silence[:0]
-        return frames.to(torch.complex64).expand(batch, -1, -1)
-
-    def cleaned(self, spectrum: Tensor) -> Tensor:
-        """Clean magnitudes on the noisy phase; the first `context` frames stay as they are.
+    def _cleaned(self, spectrum: Tensor) -> Tensor:
+        """Clean magnitudes on the noisy phase, of whole recordings.
 
         Shape: (batch, time, bins), complex -> the same.
         """
-        if spectrum.shape[1] <= self.context:
-            return spectrum
+        opening = self.silence[: self.opening].to(torch.complex64).expand(len(spectrum), -1, -1)
+        spectrum = torch.cat([opening, spectrum], 1)
         parts = [spectrum[:, : self.context]]
         # What is scored or heard is not rounded to the training's precision, and no recording is too long for memory.
         with torch.autocast(spectrum.device.type, enabled=False):
             for begin in range(self.context, spectrum.shape[1], BLOCK_FRAMES):
                 block = spectrum[:, begin - self.context : begin + BLOCK_FRAMES]
                 parts.append(self.net.all_windows(block.abs()) * phase(block[:, self.context :]))
-        return torch.cat(parts, 1)
-
-    def _cleaned_whole(self, spectrum: Tensor) -> Tensor:
-        """As `cleaned`, of whole recordings without their silent frames."""
-        opening = self.opening(len(spectrum))
-        return self.cleaned(torch.cat([opening, spectrum], 1))[:, opening.shape[1] :]
+        return torch.cat(parts, 1)[:, self.opening :]
 
     def _spectrum(self, waveform: Tensor) -> Tensor:
         """Shape: (batch, 1, time) -> (batch, frames, bins), complex."""
@@ -138,18 +115,16 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
 
     def _waveform(self, spectrum: Tensor, time: int) -> Tensor:
         """Shape: (batch, frames, bins), complex -> (batch, 1, time)."""
-        out: Tensor = self.istft(spectrum)[:, None, :time]
-        return out
+        return self.stft.inverse(spectrum)[:, None, :time]
 
     def prepare(self, data: DataModule) -> None:
-        magnitudes, targets, seen = [], [], 0
+        magnitudes, targets, count = [], [], 0
         for batch in self.training_items(data):
-            magnitudes.append(
-                batch.noisy[:, self.context :].flatten(0, 1).clone()
-            )  # a view would keep all of the batch
+            # Copied: a view would keep all of the batch.
+            magnitudes.append(batch.noisy[:, self.context :].flatten(0, 1).clone())
             targets.append(batch.target.flatten(0, 1))
-            seen += len(targets[-1])
-            if seen >= SAMPLED_FRAMES:
+            count += len(targets[-1])
+            if count >= SAMPLED_FRAMES:
                 break
         self.net.fit_inputs(torch.cat(magnitudes).to(self.device))
         self.level.fill_(float(torch.cat(targets).double().square().mean().sqrt()) or 1.0)
@@ -160,16 +135,15 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
             estimate = self.net(window[:, None])[:, None]
         else:
             estimate = self.net.all_windows(batch.noisy)
-        return LOSSES[self.loss_name](estimate / self.level, batch.target / self.level), {}
+        return self.criterion(estimate / self.level, batch.target / self.level), {}
 
     def denoise_batch(self, batch: PairBatch, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         time = batch.noisy.shape[-1]
         noisy, clean = self._spectrum(batch.noisy), self._spectrum(batch.clean)
-        cleaned = self._cleaned_whole(noisy)
-        found = {"": self._waveform(cleaned, time), "_input": batch.noisy}
+        cleaned = self._cleaned(noisy)
+        waveforms = {"": self._waveform(cleaned, time), "_input": batch.noisy}
         if testing:
-            found["_clean_magnitude"] = self._waveform(clean.abs() * phase(noisy), time)
-            found["_binary_mask"] = self._waveform(noisy * (clean.abs() > (noisy - clean).abs()), time)
-        loss = LOSSES[self.loss_name]
-        pairs = zip(cleaned.abs() / self.level, target_of(noisy, clean, self.target) / self.level, strict=True)
-        return found, torch.stack([loss(*pair) for pair in pairs])
+            waveforms["_clean_magnitude"] = self._waveform(clean.abs() * phase(noisy), time)
+            waveforms["_binary_mask"] = self._waveform(noisy * (clean.abs() > (noisy - clean).abs()), time)
+        pairs = zip(cleaned.abs() / self.level, self.target_of(noisy, clean) / self.level, strict=True)
+        return waveforms, torch.stack([self.criterion(*pair) for pair in pairs])

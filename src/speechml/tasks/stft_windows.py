@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -13,10 +14,21 @@ from speechml.errors import UserError
 from speechml.signal.random import key, permutation, uniform
 from speechml.signal.stft import STFT, num_frames
 
-BLOCK_FRAMES = (
-    1 << 17
-)  # frames whose spectrograms are held at a time: 0.5 GB for 513 bins, 70 minutes at hop 512, 16 kHz
-TARGETS = ("magnitude", "phase_sensitive")
+BLOCK_FRAMES = 1 << 17  # whose spectrograms are held at a time: 0.5 GB for 513 bins, 70 minutes at hop 512, 16 kHz
+STEP = 4096  # frames transformed at a time
+
+
+def phase_sensitive(noisy: Tensor, clean: Tensor) -> Tensor:
+    """|S| cos(angle between S and X), at least 0, the best magnitude to go with the noisy phase.
+
+    Erdogan et al., "Phase-sensitive and recognition-boosted speech separation" (ICASSP 2015). Shape: complex, equal.
+    """
+    return (clean * torch.sgn(noisy).conj()).real.clamp(min=0)
+
+
+Target = Callable[[Tensor, Tensor], Tensor]
+# The magnitudes that a network is to give, from noisy and clean spectra.
+TARGETS: dict[str, Target] = {"magnitude": lambda _, clean: clean.abs(), "phase_sensitive": phase_sensitive}
 
 
 class Augment(NamedTuple):
@@ -37,8 +49,7 @@ class Framing(NamedTuple):
 
     stft: the transform. frames: of a window. sampling: `windows` or `runs`. run: consecutive windows of an item. passes:
     how often an epoch goes over the recordings, runs only. silence: (frames - 1, bins) magnitudes in front of each
-    recording, or None where only whole windows count. target: `magnitude` |S|, or
-    `phase_sensitive` |S| cos(angle between S and X), at least 0, which is the best magnitude to go with the noisy phase.
+    recording, or None where only whole windows count. target: one of TARGETS.
     """
 
     stft: STFT
@@ -47,8 +58,18 @@ class Framing(NamedTuple):
     run: int
     passes: int
     silence: Tensor | None
-    target: str
+    target: Target
     augment: Augment
+
+    @property
+    def context(self) -> int:
+        """Frames of a window before its last."""
+        return self.frames - 1
+
+    @property
+    def skipped(self) -> int:
+        """Frames at the begin of a recording that are the last of no window."""
+        return self.context if self.silence is None else 0
 
 
 class FrameBatch(NamedTuple):
@@ -71,7 +92,7 @@ def cut_frames(lengths: dict[int, int], seed: int, framing: Framing, sample_rate
     Raises:
         UserError: the recordings are shorter than one window.
     """
-    items = (Windows if framing.sampling == "windows" else Runs)(lengths, framing, seed)
+    items = SAMPLINGS[framing.sampling](lengths, framing, seed)
     if len(items) == 0:
         window = ((framing.frames - 1) * framing.stft.hop + framing.stft.n_fft) / sample_rate
         longest = max(lengths.values()) / sample_rate
@@ -83,14 +104,6 @@ def cut_frames(lengths: dict[int, int], seed: int, framing: Framing, sample_rate
     return items
 
 
-def target_of(noisy: Tensor, clean: Tensor, kind: str) -> Tensor:
-    """The magnitudes a network is to give, from complex spectra of one shape; see `Framing`."""
-    if kind == "magnitude":
-        return clean.abs()
-    # Erdogan et al., "Phase-sensitive and recognition-boosted speech separation" (ICASSP 2015).
-    return (clean * torch.sgn(noisy).conj()).real.clamp(min=0)
-
-
 class Windows:
     """Single windows in random order, out of spectrograms that are held on the device.
 
@@ -100,15 +113,13 @@ class Windows:
     """
 
     def __init__(self, lengths: dict[int, int], framing: Framing, seed: int) -> None:
-        self.framing, self.seed = framing, seed
-        self.context = framing.frames - 1
-        skipped = 0 if framing.silence is not None else self.context
+        self.framing, self.seed, self.context = framing, seed, framing.context
         self.recordings = list(lengths)
         self.counts = torch.tensor([num_frames(n, framing.stft.hop) for n in lengths.values()])
         self.first = self.counts.cumsum(0) - self.counts  # number of each recording's frame 0
         numbers = torch.arange(int(self.counts.sum()))
         self.row = torch.repeat_interleave(torch.arange(len(self.counts)), self.counts)
-        self.numbers = numbers[numbers - self.first[self.row] >= skipped]
+        self.numbers = numbers[numbers - self.first[self.row] >= framing.skipped]
         self._block: tuple[object, Tensor, Tensor, Tensor] | None = None
         self._plan: tuple[int, list[list[int]]] | None = None
 
@@ -189,10 +200,7 @@ class Windows:
             cut = slice(begin * stft.hop, (end - 1) * stft.hop + stft.n_fft)
             spectra = [stft.transform(w[cut]) for w in padded]
             noisy[begin:end] = spectra[0].abs()
-            target[begin:end] = target_of(spectra[0], spectra[1], self.framing.target)
-
-
-STEP = 4096  # frames transformed at a time
+            target[begin:end] = self.framing.target(*spectra)
 
 
 class Runs:
@@ -203,10 +211,8 @@ class Runs:
     """
 
     def __init__(self, lengths: dict[int, int], framing: Framing, seed: int) -> None:
-        self.framing, self.seed = framing, seed
-        self.context = framing.frames - 1
-        hop = framing.stft.hop
-        skipped = 0 if framing.silence is not None else self.context
+        self.framing, self.seed, self.context = framing, seed, framing.context
+        hop, skipped = framing.stft.hop, framing.skipped
         recordings, begins, rooms = [], [], []
         for recording, samples in lengths.items():
             windows = num_frames(samples, hop) - skipped
@@ -244,7 +250,7 @@ class Runs:
         gain = decibels(augment.gain_db * (2 * draws[:, 5] - 1))[:, None]
         stft = self.framing.stft.to(device)
         spectrum, clean_spectrum = stft.transform(noisy * gain), stft.transform(clean * gain)[:, self.context :]
-        target = target_of(spectrum[:, self.context :], clean_spectrum, self.framing.target)
+        target = self.framing.target(spectrum[:, self.context :], clean_spectrum)
         return FrameBatch(self._silenced(spectrum.abs(), begin), target, numbers)
 
     def _begins(self, numbers: Tensor, draw: Tensor) -> Tensor:
@@ -269,9 +275,8 @@ class Runs:
             return magnitudes
         hop = self.framing.stft.hop
         step = torch.arange(-context, 0, device=begin.device)
-        middle = torch.div(
-            begin[:, None] + step * hop, hop, rounding_mode="floor"
-        )  # in frames, negative before the start
+        # In frames, negative before the start.
+        middle = torch.div(begin[:, None] + step * hop, hop, rounding_mode="floor")
         silent = silence.to(magnitudes)[(context + middle).clamp(0, context - 1)]
         magnitudes = magnitudes.clone()
         magnitudes[:, :context] = torch.where((middle < 0)[..., None], silent, magnitudes[:, :context])
@@ -281,3 +286,6 @@ class Runs:
 def decibels(level: Tensor) -> Tensor:
     """A level in dB as a factor of amplitude."""
     return 10 ** (level / 20)
+
+
+SAMPLINGS: dict[str, type[Windows | Runs]] = {"windows": Windows, "runs": Runs}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +12,8 @@ from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
 from speechml.signal.convolution import causal_convolution
 from speechml.signal.wiener import Wiener
-from speechml.tasks.denoising import DenoisingTask
-from speechml.tasks.streaming import SampleStream, Stream
+from speechml.tasks.base import check_waveforms
+from speechml.tasks.denoising import DenoisingTask, Reach
 
 # Compared with the Wiener filter of this many taps where the network has no receptive field of its own: lab 2A's FIR.
 LAB_TAPS = 81
@@ -36,25 +35,12 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-@runtime_checkable
-class CausalNetwork(Protocol):
-    """A network of which one sample of output depends on the `receptive_field` samples of input up to it."""
-
-    receptive_field: int
-
-
-@runtime_checkable
-class RecordNetwork(Protocol):
-    """A network that takes records of one length, in samples."""
-
-    samples: int
-
-
 class WaveformDenoiser(DenoisingTask[PairBatch]):
     """A waveform denoiser: network, loss, scores beside those of the noisy input and of the Wiener filter.
 
     Args:
-        net: config node of the network, (batch, 1, time) -> (batch, 1, time).
+        net: config node of the network, (batch, 1, time) -> (batch, 1, time). It has `receptive_field`, where a sample of
+            output depends on that many samples of input up to it, or `samples`, the one length that it takes.
         sample_rate: Hz the network works at.
         loss: `l1`, `mse` (both mean per sample), `mse_sum` (sum over the batch), `snr` (minus the mean SNR in dB).
         normalize: divide by the RMS of the noisy training waveforms before the network and the loss, so that the
@@ -69,27 +55,22 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
         scheduler: Config | None = None,
     ) -> None:  # fmt: skip
         super().__init__(sample_rate, optimizer, scheduler)
-        if loss not in LOSSES:
-            raise ValueError(f"loss is {loss!r}; it can be {', '.join(LOSSES)}")
         self.net = build(net, where="model.net")
-        self.receptive_field = self.net.receptive_field if isinstance(self.net, CausalNetwork) else None
-        causal = self.receptive_field is not None
-        self.record = self.net.samples if isinstance(self.net, RecordNetwork) and not causal else None
+        self.receptive_field: int | None = getattr(self.net, "receptive_field", None)
+        self.record: int | None = None if self.receptive_field else getattr(self.net, "samples", None)
         if self.receptive_field is None and self.record is None:
             raise ValueError(
                 f"{type(self.net).__name__} says neither receptive_field (samples of input behind one of output) nor samples "
                 "(the one length that it takes)"
             )
-        self.loss_name, self.normalize = loss, normalize
+        self.loss_name, self.criterion, self.normalize = loss, LOSSES[loss], normalize
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the noisy training waveforms
         self.wiener: Tensor | None = None  # (taps,)
 
     def forward(self, noisy: Tensor) -> Tensor:
-        if noisy.dim() != 3 or noisy.shape[1] != 1:
-            raise ValueError(f"waveforms must be (batch, 1, time), not {tuple(noisy.shape)}")
-        out: Tensor = self._by_records(noisy / self.level) * self.level
-        return out
+        check_waveforms(noisy)
+        return self._by_records(noisy / self.level) * self.level
 
     def _by_records(self, noisy: Tensor) -> Tensor:
         """The network, in records of its own length where it has one; the last is padded with zeros and cut back."""
@@ -99,22 +80,18 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
         out: Tensor = self.net(noisy)
         return out if self.record is None else out.reshape(batch, channel, -1)[..., :time]
 
-    def stream(self, channels: int) -> Stream:
-        return SampleStream(self, channels, before=(self.receptive_field or 1) - 1, record=self.record or 1)
+    def reach(self) -> Reach:
+        return Reach((self.receptive_field or 1) - 1, 0, self.record or 1)
 
     def prepare(self, data: DataModule) -> None:
         if self.normalize:
             powers = [batch.noisy.double().square().mean() for batch in self.training_items(data)]
             self.level.fill_(float(torch.stack(powers).mean().sqrt()) or 1.0)
 
-    def loss(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, at the network's own level, and the estimate at the recordings'."""
-        estimate = self._by_records(noisy / self.level)
-        return LOSSES[self.loss_name](estimate, clean / self.level), estimate * self.level
-
     def training_loss(self, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, estimate = self.loss(batch.noisy, batch.clean)
-        return loss, {"mse": F.mse_loss(estimate.detach(), batch.clean)}
+        estimate = self._by_records(batch.noisy / self.level)  # the loss is taken at the network's own level
+        loss = self.criterion(estimate, batch.clean / self.level)
+        return loss, {"mse": F.mse_loss(estimate.detach() * self.level, batch.clean)}
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
@@ -129,12 +106,12 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
         self.wiener = wiener.solve()
 
     def denoise_batch(self, batch: PairBatch, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
-        found = {"": self(batch.noisy), "_input": batch.noisy}
+        waveforms = {"": self(batch.noisy), "_input": batch.noisy}
         if testing and self.wiener is not None:
             taps = self.wiener.to(batch.noisy)[:, None, None]
             # A reference is not rounded to the run's precision.
             with torch.autocast(batch.noisy.device.type, enabled=False):
-                found["_wiener"] = causal_convolution(batch.noisy, taps)
-        loss = LOSSES[self.loss_name](found[""] / self.level, batch.clean / self.level)
+                waveforms["_wiener"] = causal_convolution(batch.noisy, taps)
+        loss = self.criterion(waveforms[""] / self.level, batch.clean / self.level)
         share = len(batch.indices) if self.loss_name == "mse_sum" else 1  # a sum is reported per recording
-        return found, (loss / share).expand(len(batch.indices))
+        return waveforms, (loss / share).expand(len(batch.indices))

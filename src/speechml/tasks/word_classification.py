@@ -15,6 +15,7 @@ from speechml.contracts import ClipBatch, Config, DataModule, ItemKind, Stretch
 from speechml.errors import UserError
 from speechml.signal.augmentation import Augmentation, partner_seed
 from speechml.signal.front_ends import FrontEnd
+from speechml.tasks.base import check_waveforms
 from speechml.tasks.classification import Classification
 
 
@@ -57,7 +58,6 @@ class Classifier(Classification[ClipBatch]):
         self.sample_rate, self.seed = sample_rate, seed
         figures: Config = {k: tuple(v) if k == "snr_db" else v for k, v in (augment or {}).items()}
         self.augmentation = Augmentation(**figures)
-        self.augmentation.check()
         self._probe()
 
     def _probe(self) -> None:
@@ -90,8 +90,7 @@ class Classifier(Classification[ClipBatch]):
         return read_windows(file, self.sample_rate)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        if waveform.dim() != 3 or waveform.shape[1] != 1:
-            raise ValueError(f"waveforms must be (batch, 1, time), not {tuple(waveform.shape)}")
+        check_waveforms(waveform)
         out: Tensor = self.net(self._spectrograms(waveform).contiguous(memory_format=torch.channels_last))
         return out
 

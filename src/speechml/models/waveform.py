@@ -1,4 +1,4 @@
-"""Time-domain convolutional denoisers of lab 2B: causal filters with a tanh between them."""
+"""Denoisers of waveforms: the filter and the fully connected network of lab 2A, the convolutional networks of lab 2B."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,43 @@ import torch
 from torch import Tensor, nn
 
 from speechml.signal.convolution import causal_convolution
+
+
+class FIR(nn.Module):
+    """y(n) = sum_k h(k) x(n - k) over `taps` learned taps, zero before the record; taps start at 1 (lab 2A).
+
+    Shape: (batch, 1, time) -> (batch, 1, time).
+    """
+
+    def __init__(self, taps: int = 81) -> None:
+        super().__init__()
+        self.receptive_field = taps  # samples of input that one sample of output depends on
+        self.taps = nn.Parameter(torch.ones(taps, 1, 1))  # (tap, feature out, feature in)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return causal_convolution(waveform, self.taps)
+
+
+class FCNN(nn.Module):
+    """`samples` -> `hidden` -> `samples`, ReLU after both layers, all parameters uniform in [-0.5, 0.5] (lab 2A).
+
+    It has far more parameters than there are recordings, and the lesson is that it fails.
+
+    Shape: (batch, 1, samples) -> (batch, 1, samples). Another length is a ValueError.
+    """
+
+    def __init__(self, samples: int = 32000, hidden: int = 100) -> None:
+        super().__init__()
+        self.samples = samples
+        self.layers = nn.Sequential(nn.Linear(samples, hidden), nn.ReLU(), nn.Linear(hidden, samples), nn.ReLU())
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -0.5, 0.5)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        if waveform.shape[-1] != self.samples:
+            raise ValueError(f"this network takes records of {self.samples} samples, not {waveform.shape[-1]}")
+        out: Tensor = self.layers(waveform)
+        return out
 
 
 class MIMOCNN(nn.Module):
@@ -26,19 +63,13 @@ class MIMOCNN(nn.Module):
                 f"taps {taps} describe {len(taps)} layers, so features needs {len(taps) + 1} numbers "
                 f"(in, between the layers, out), but is {features}"
             )
-        if min(taps) < 1 or min(features) < 1:
-            raise ValueError(f"taps {taps} and features {features} must all be at least 1")
         if features[0] != 1 or features[-1] != 1:
             raise ValueError(f"features {features} must begin and end with 1: one waveform in, one out")
+        self.receptive_field = sum(taps) - len(taps) + 1  # samples of input that one sample of output depends on
         self.filters = nn.ParameterList(
             nn.init.xavier_normal_(torch.empty(k, out, into))
             for k, into, out in zip(taps, features[:-1], features[1:], strict=True)
         )
-
-    @property
-    def receptive_field(self) -> int:
-        """Samples of input that one sample of output depends on."""
-        return sum(h.shape[0] - 1 for h in self.filters) + 1
 
     def forward(self, waveform: Tensor) -> Tensor:
         for h in list(self.filters)[:-1]:
@@ -56,6 +87,6 @@ class CNN(MIMOCNN):
     """
 
     def __init__(self, taps: Sequence[int] = (40, 40)) -> None:
-        super().__init__(taps, [1] * (len(list(taps)) + 1))
+        super().__init__(taps, [1] * (len(taps) + 1))
         for h in self.filters:
             nn.init.ones_(h)
