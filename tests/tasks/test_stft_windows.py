@@ -16,7 +16,6 @@ from speechml.data.pairs import PairDataModule
 from speechml.errors import UserError
 from speechml.signal.random import uniform
 from speechml.signal.stft import STFT, num_frames
-from speechml.tasks import stft_windows
 from speechml.tasks.stft_windows import TARGETS, Augment, FrameBatch, Framing, cut_frames
 
 FRAMES, N_FFT, HOP = 5, 256, 128
@@ -90,23 +89,9 @@ def test_windows_hold_one_spectrogram_and_not_one_a_window(tmp_path: Path) -> No
     cut(data, framing())
     epoch(data)
     assert data.training_items is not None
-    held = sum(t.nbytes for t in data.training_items._block[1:3])  # type: ignore[union-attr,index]
+    held = sum(t.nbytes for t in data.training_items._spectra[1:])  # type: ignore[union-attr,index]
     total = sum(num_frames(data.corpus.lengths[i], HOP) for i in data.splits["train"])
     assert held <= 1.3 * total * BINS * 4 * 2  # noisy and clean, float32
-
-
-def test_blocks_give_the_same_windows_when_not_all_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = pairs(tmp_path)
-    cut(data, framing())
-    whole = {int(n): w for batch in epoch(data) for n, w in zip(batch.indices, batch.noisy, strict=True)}
-    monkeypatch.setattr(stft_windows, "BLOCK_FRAMES", 130)
-    monkeypatch.setattr(stft_windows, "STEP", 10)
-    cut(data, framing())
-    found = {int(n): w for batch in epoch(data, 1) for n, w in zip(batch.indices, batch.noisy, strict=True)}
-    assert len(data.training_items.blocks(1)) > 1  # type: ignore[union-attr]
-    assert found.keys() == whole.keys()
-    for number, window in found.items():
-        torch.testing.assert_close(window, whole[number])
 
 
 @pytest.mark.parametrize("run", [1, 3, 8])
