@@ -76,14 +76,13 @@ def train(workplace: Path) -> Callable[..., Path]:
 
 def composed(config_name: str, *overrides: str):
     """The config of an app as Hydra hands it over, fully resolved."""
-    from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import open_dict
 
     from speechml.config.compose import conf_dir
+    from speechml.config.hydra_compat import compose_with_sources
 
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        cfg = compose(config_name, overrides=list(overrides), return_hydra_config=True)
+    cfg = compose_with_sources(conf_dir(), config_name, list(overrides)).cfg
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
         del cfg["hydra"]

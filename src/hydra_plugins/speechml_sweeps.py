@@ -5,12 +5,16 @@ No `from __future__ import annotations` and nothing heavy here: Hydra imports ev
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from speechml.sweep.launchers import OpenLauncher
 
 
 class OurLauncher(Launcher):
@@ -18,17 +22,17 @@ class OurLauncher(Launcher):
 
     config: DictConfig
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: object) -> None:
         self.options = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in options.items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:  # noqa: ARG002
         self.config = config
 
-    def opener(self) -> Any:
-        """What gives a sweeper the launcher of its runs (speechml.sweep.launchers.OpenLauncher)."""
+    def opener(self) -> "OpenLauncher":
+        """What gives a sweeper the launcher of its runs."""
         raise NotImplementedError
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:  # noqa: ARG002
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:  # noqa: ARG002
         from speechml.errors import UserError
 
         raise UserError(
@@ -39,7 +43,7 @@ class OurLauncher(Launcher):
 class LocalLauncher(OurLauncher):
     """Processes of this machine; configured in conf/hydra/launcher/local.yaml."""
 
-    def opener(self) -> Any:
+    def opener(self) -> "OpenLauncher":
         from speechml.sweep.launchers import open_local
 
         return partial(open_local, self.options, self.config)
@@ -48,7 +52,7 @@ class LocalLauncher(OurLauncher):
 class SlurmLauncher(OurLauncher):
     """Jobs of a Slurm cluster; configured in conf/hydra/launcher/slurm.yaml."""
 
-    def opener(self) -> Any:
+    def opener(self) -> "OpenLauncher":
         from speechml.sweep.launchers import open_slurm
 
         return partial(open_slurm, self.options)
@@ -59,18 +63,24 @@ class OurSweeper(Sweeper):
 
     config: DictConfig
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: object) -> None:
         self.options = options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
 
+        from speechml.errors import UserError
+
+        for key in ("env_set", "chdir"):  # what computes the runs is not Hydra's
+            if config.hydra.job[key]:
+                fix = "set variables in the shell" if key == "env_set" else "leave it out"
+                raise UserError(f"hydra.job.{key} does not act in a sweep", fix=fix)
         self.config, self.loader = config, hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def opener(self) -> Any:
+    def opener(self) -> "OpenLauncher":
         """What gives the launcher of the runs, as hydra/launcher chooses it.
 
         Raises:
@@ -89,7 +99,7 @@ class OurSweeper(Sweeper):
 class GridSweeper(OurSweeper):
     """Computes every combination that is not done; configured in conf/hydra/sweeper/grid.yaml."""
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> None:
         from speechml.sweep.grid import run_grid
 
-        return run_grid(self.options, self.config, self.loader, self.opener(), arguments)
+        run_grid(self.options, self.config, self.loader, self.opener(), arguments)

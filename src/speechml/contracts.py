@@ -1,13 +1,13 @@
-"""The contracts that everything else is built on: what data say of themselves, what batches hold, what a task and a
-data module do, and how runs are handed to whoever computes them. Nothing heavy is imported."""
+"""The contracts that everything else is built on: what data say of themselves, what batches hold, what a task, a data module
+and the trial of a search do. Nothing heavy is imported."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from lightning.pytorch import Callback
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
     from torch import Tensor
 
     from speechml.data.provenance import Provenance
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 Config = dict[str, Any]  # a composed config, or a section of it, as plain containers
+TrainBatch = TypeVar("TrainBatch", contravariant=True)
+EvalBatch = TypeVar("EvalBatch", contravariant=True)
 
 
 class ItemKind(StrEnum):
@@ -178,13 +181,13 @@ class DataModule(Protocol):
         """The items of an IndexBatch on the device of its `indices`: a PairBatch, ClipBatch, FeatureBatch or a task's own."""
 
 
-class Task(Protocol):
+class Task(Protocol[TrainBatch, EvalBatch]):
     """What speechml asks of a LightningModule beyond Lightning's own methods."""
 
     headline_scores: tuple[str, ...]  # names without their split, by which runs are compared
     loss_name: str  # on the axis of the loss curve
     scores: dict[str, float]  # what the last test gave
-    items: dict[int, dict[str, Any]]  # columns of each item that was scored last, by its number
+    items: Mapping[int, Mapping[str, object]]  # columns of each item that was scored last, by its number
 
     def check_data(self, spec: DataSpec) -> None:
         """Raises UserError where the task cannot learn from such data."""
@@ -195,13 +198,13 @@ class Task(Protocol):
     def prepare(self, data: DataModule) -> None:
         """Fit what is not learned (level, mean and deviation) to the training part, before the first step."""
 
-    def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def training_loss(self, batch: TrainBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a training batch, a scalar, and further scalars to log by their names."""
 
-    def evaluate_batch(self, batch: Any, testing: bool) -> dict[str, Tensor]:
+    def evaluate_batch(self, batch: EvalBatch, testing: bool) -> dict[str, Tensor]:
         """What is kept of each item that is scored, as columns by name, (batch, ...) each; they become `items`."""
 
-    def build_optimization(self, steps: int) -> Any:
+    def build_optimization(self, steps: int) -> OptimizerLRScheduler:
         """Build optimiser and schedule of a training of so many optimiser steps, for `configure_optimizers` to give.
 
         Raises UserError where a constructor refuses its arguments."""
@@ -266,67 +269,3 @@ def missing_members(module: object, contract: type) -> list[str]:
     members = {*vars(contract), *([] if inspect.isclass(module) else contract.__annotations__)}
     absent = object()
     return sorted(name for name in members if name[0] != "_" and inspect.getattr_static(module, name, absent) is absent)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run that somebody is to compute; JSON holds it as it is.
-
-    Attributes:
-        number: of the run in its sweep.
-        config: its composed config and Hydra's part of it, as plain values (`sweep.jobs`).
-        label: what tells it from the others, as "optimizer.lr=0.1 seed=2".
-        folder: of the run, absolute.
-    """
-
-    number: int
-    config: Config
-    label: str
-    folder: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one run: its value, or why there is none.
-
-    Attributes:
-        value: of the objective.
-        run: folder of the run.
-        error: why there is no value, one line.
-        may_retry: whether trying again may help.
-        is_busy: whether another process is computing the run.
-        is_pruned: whether the search stopped it early.
-        affects_all: "data" or "objective", where it would be so for every run that does not change them.
-        stopped_by: the signal that stopped it.
-        is_scoreless: whether it came to its end, but has no score to choose by.
-    """
-
-    value: float | None = None
-    run: str = ""
-    error: str = ""
-    may_retry: bool = False
-    is_busy: bool = False
-    is_pruned: bool = False
-    affects_all: str = ""
-    stopped_by: str = ""
-    is_scoreless: bool = False
-
-
-class Launcher(Protocol):
-    """Whoever computes runs: this process, or processes of this machine or jobs of a cluster, which start
-    `python -m speechml.worker`.
-
-    Attributes:
-        capacity: runs that are computed at a time.
-    """
-
-    capacity: int
-
-    def submit(self, jobs: Sequence[Job]) -> None:
-        """Have runs computed as soon as there is room. Raises UserError where none can be."""
-
-    def outcomes(self) -> Iterator[tuple[Job, Outcome]]:
-        """Give each submitted run with what became of it, as they end, until all have; meanwhile others may be submitted."""
-
-    def close(self) -> None:
-        """End the processes that compute here, which save their runs first; jobs of a cluster go on."""

@@ -41,14 +41,13 @@ def _serve(results: int) -> int:
     import signal
     from dataclasses import asdict
 
-    from speechml.contracts import Job
     from speechml.engine.signals import SIGNALS, interruptible
 
     jobs = os.fdopen(os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # whatever a run reads, it is no job
     with interruptible(), os.fdopen(results, "w") as answers:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `engine.process_setup.start_worker`
-        from speechml.sweep.jobs import compute_when_free
+        from speechml.sweep.jobs import Job, compute_when_free
 
         for line in iter(jobs.readline, ""):
             outcome = compute_when_free(Job(**json.loads(line)))

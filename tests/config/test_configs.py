@@ -1,6 +1,7 @@
 """Every shipped config is run, and a key that nothing reads is refused."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
 KINDS = {"words": ("speech_commands", "speech_commands_random", "spoken_words"), "genre": ("genre_features",)}
 OPTIONS = {
     group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
-    for group in ("model", "optimizer", "scheduler", "callbacks", "checkpoint", "logger")
+    for group in ("model", "optimizer", "scheduler", "callbacks", "checkpoint", "logger", "trainer")
 }
 
 
@@ -43,23 +44,26 @@ def few_of(experiment: str, workplace: Path) -> tuple[str, ...]:
     return TINY if spoken else ()
 
 
-QUICK = ("genre_mlp", "genre_mlp_tuned", "lab2a_fir", "lab2a_fir_tuned", "lab2b_cnn", "lab2b_mimo_cnn")
+QUICK = ("genre_mlp", "lab2a_fir", "lab2b_mimo_cnn")
 
 
 @pytest.mark.parametrize(
     "experiment", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in EXPERIMENTS]
 )
 def test_every_experiment_trains_and_scores(experiment: str, train: Callable[..., Path], workplace: Path) -> None:
-    few = few_of(experiment, workplace)
-    words = (f"experiment={experiment}", "debug=limit", "trainer.max_epochs=1", *few)
+    words = (f"experiment={experiment}", "debug=limit", "trainer.max_epochs=1", *few_of(experiment, workplace))
     folder = train(*words)
     assert (folder / "predictions.npz").is_file()
-    # Once more, differently watched, logged and placed: equal in every bit.
-    train(
-        *words, "callbacks.progress=null", "logger.tensorboard=false", "paths.runs=again", "checkpoint.every_n_steps=1"
-    )
-    again = workplace / "again" / folder.parent.name / folder.name
-    assert [d for d in differences(folder, again) if not d.startswith("events")] == []
+    if experiment in QUICK:  # once more, differently watched, logged and placed: equal in every bit
+        other = (
+            "callbacks.progress=null",
+            "logger.tensorboard=false",
+            "paths.runs=again",
+            "checkpoint.every_n_steps=1",
+        )
+        train(*words, *other)
+        again = workplace / "again" / folder.parent.name / folder.name
+        assert [d for d in differences(folder, again) if not d.startswith("events")] == []
 
 
 @pytest.mark.parametrize(("group", "option"), [(g, o) for g, options in OPTIONS.items() for o in options])
@@ -69,11 +73,6 @@ def test_every_option_of_every_group_is_read_whole(group: str, option: str) -> N
     own = ("experiment=words_tuned", "data.root=x") if of_words else ()
     own = ("experiment=genre_mlp", "data.root=x") if of_genres else own
     check_config(resolve_config(composed("train", *own, f"{group}={option}")))
-
-
-@pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "trainer").glob("*.yaml")))
-def test_every_trainer_is_read_whole(option: str) -> None:
-    check_config(resolve_config(composed("train", f"trainer={option}")))
 
 
 @pytest.mark.slow
@@ -90,9 +89,9 @@ def test_every_search_runs(search: str, experiment: str, workplace: Path) -> Non
     assert {p.stem for p in (CONF / "hparams_search").glob("*.yaml")} == {"genre", "genre_tuned", "mimo_cnn", "words"}
     done = succeed(
         "speechml-train", "-m", f"experiment={experiment}", f"hparams_search={search}", *few_of(experiment, workplace),
-        "debug=limit", "trainer.max_epochs=1", "hydra.sweeper.n_trials=2",
+        "debug=limit", "trainer.max_epochs=1", "hydra.sweeper.n_trials=1",
     )  # fmt: skip
-    assert "Trials: 2 done" in done.stdout
+    assert "Trials: 1 done" in done.stdout
 
 
 @pytest.mark.slow
@@ -137,49 +136,37 @@ def test_every_experiment_takes_other_data_of_its_kind_with_one_override(experim
         ("+sed=3", "there is no key sed; did you mean seed?"),
         ("+callbacks.listening.recording=3", "did you mean callbacks.listening.recordings?"),
         ("+zzz.yyy=3", "there is no key zzz"),
+        ("+optimizer.momentum=0.9", ""),
     ],
 )
 def test_an_added_key_that_nothing_reads_is_refused_with_the_nearest(override: str, words: str) -> None:
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(UserError) if words else nullcontext() as refused:
         check_config(resolve_config(composed("train", override)))
-    assert words in str(refused.value)
-
-
-def test_an_added_key_that_is_read_is_accepted() -> None:
-    check_config(resolve_config(composed("train", "+trainer.limit_train_batches=3", "+optimizer.momentum=0.9")))
+    assert not words or words in str(refused.value)
 
 
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
         (["optimizer.lrr=1"], 1, "there is no key optimizer.lrr; did you mean optimizer.lr?"),
-        (["model.net.tapz=[1]"], 1, "there is no key model.net.tapz; did you mean model.net.taps?"),
         (
             ["data.root=mine"],
             1,
             "no key data.root in this data; it belongs to data=genre_features or data=lab_pairs or",
         ),
         (["experiment=lab2b_mimo"], 1, "did you mean lab2b_mimo_cnn?"),
-        (["trainer=cpuu"], 1, "did you mean cpu?"),
-        (["+trainer.limit_train_batch=3"], 2, "did you mean trainer.limit_train_batches?"),
         (["data=wav_pairs"], 2, "data.root must be given"),
         (["data=wav_pairs", "data.root=nowhere"], 2, "nowhere is no folder"),
         (["model.net.taps=[40]"], 2, "features needs 2 numbers"),
         (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "optimizer=lbfgs"], 2, "LBFGS searches along"),
         (["checkpoint.test_weights=bset"], 2, "checkpoint.test_weights is bset; it can be best or last"),
-        (["optimizer.lr=-1"], 2, "optimizer.lr is -1; it must be a number of at least 0"),
         (["-m", "hparams_search=mimo"], 1, "did you mean mimo_cnn?"),
-        (["debug=limt"], 1, "did you mean limit?"),
         (["experimnt=lab2a_fir"], 1, "did you mean experiment?"),
         (["-m", "optimizer.lr=interval(0.1,1)"], 2, "add hydra/sweeper=optuna to search it"),
         (["optimizer.lr=0.1,0.2"], 1, "optimizer.lr=0.1,0.2 describes several runs; add -m"),
         (["runs/a/b"], 1, "'runs/a/b' is not understood; overrides are written key=value"),
         (["paths.runs=/proc/nowhere"], 2, "cannot be written to"),
-        (["model.loss=l3"], 2, "model.loss is l3; it can be l1, mse, mse_sum or snr"),
         (["model._target_=os.system"], 2, "is refused"),
-        (["seed=a"], 2, "seed is a; it must be a whole number"),
-        (["threads=0.5"], 2, "threads is 0.5; it must be a whole number"),
-        (["report=maybe"], 2, "report is maybe; it can be true or false"),
     ],
 )
 def test_a_wrong_command_is_one_sentence_and_leaves_nothing(
@@ -190,5 +177,4 @@ def test_a_wrong_command_is_one_sentence_and_leaves_nothing(
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr + done.stdout
-    runs = workplace / "runs"
-    assert not runs.exists() or not list(runs.rglob("*/*/*"))
+    assert not list(workplace.glob("runs/*/*/*"))

@@ -72,6 +72,7 @@ def test_what_nothing_reads_and_what_makes_no_difference_is_refused_before_anyth
         (["seed=0,1", "hydra.sweeper.max_retries=-1"], "hydra.sweeper.max_retries is -1"),
         (["seed=0,1", "hydra.sweeper.params=5"], "hydra.sweeper.params is 5"),
         (["seed=range(1,1)"], "the sweep has no runs"),
+        (["seed=0,1", "+hydra.job.env_set.A=1"], "hydra.job.env_set does not act in a sweep"),
         (["seed=0,1", "paths.runs=null"], "paths.runs is empty"),
         (["seed=0,1", "hydra/launcher=local", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs is 0"),
         (

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from conftest import TINY, command, read_card
-from speechml.contracts import Job, Outcome
 from speechml.sweep import local
+from speechml.sweep.jobs import Job, Outcome
 from speechml.sweep.local import Pool
 from speechml.sweep.progress import Progress
 from stress_resume import differences

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from speechml.contracts import Job, Outcome
 from speechml.errors import FolderBusy, Pruned, UnknownScore, UserError
 from speechml.sweep import jobs
+from speechml.sweep.jobs import Job, Outcome
 from speechml.sweep.local import InProcess
 from speechml.sweep.pruning import Pruning
 from speechml.sweep.search import Plan, search

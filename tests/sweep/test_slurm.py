@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from conftest import TINY, command, composed, read_card, speechml, succeed
-from speechml.contracts import Job
 from speechml.errors import UserError
 from speechml.runs.identity import run_id
-from speechml.sweep.jobs import dump_job, load_job
+from speechml.sweep.jobs import Job, dump_job, load_job
 from speechml.sweep.slurm_script import job_script, resources
 from speechml.sweep.slurm_task import requeue_task
 from speechml.sweep.trial import current_trial

@@ -211,9 +211,10 @@ def load_card(folder: Path) -> RunCard | None:
     Raises:
         UserError: there is a card, but it is damaged.
     """
-    path = folder / CARD
     try:
-        content = json.loads(path.read_text(), parse_constant=lambda _: None)  # NaN is null, as it is written
+        content = json.loads(
+            (folder / CARD).read_text(), parse_constant=lambda _: None
+        )  # NaN is null, as it is written
         card = RunCard.from_json(content, "card")
         if card.state not in STATES:
             raise ValueError(f"card.state is {card.state[:20]!r}")
@@ -221,7 +222,7 @@ def load_card(folder: Path) -> RunCard | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged", why=str(error), fix=f"move {folder} away and train again") from error
+        raise _damaged(folder, str(error)) from error
 
 
 def save_card(folder: Path, card: RunCard) -> None:
@@ -239,5 +240,8 @@ def explain_damage(folder: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        why = f"{type(error).__name__}: {error}"
-        raise UserError(f"{folder / CARD} is damaged", why=why, fix=f"move {folder} away and train again") from error
+        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
+
+
+def _damaged(folder: Path, why: str) -> UserError:
+    return UserError(f"{folder / CARD} is damaged", why, f"move {folder} away and train again")

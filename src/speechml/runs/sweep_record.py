@@ -10,10 +10,12 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from speechml.config.compose import simplify_overrides
 from speechml.errors import UserError
+from speechml.runs.card import DAMAGE
 from speechml.runs.catalogue import runs_below
 from speechml.storage.files import write_json
 
@@ -52,7 +54,7 @@ class SweepRecord:
     command: str = ""
     process: int | None = None
     host: str = ""
-    runs: tuple[SweepRun, ...] = field(default=())
+    runs: tuple[SweepRun, ...] = ()
 
 
 def is_sweep(folder: Path) -> bool:
@@ -83,9 +85,9 @@ def load_sweep(folder: Path) -> SweepRecord:
         texts = {key: str(content.get(key) or "") for key in ("state", "experiment", "command", "host")}
         process = content.get("process")
         return SweepRecord(**texts, process=None if process is None else int(process), runs=tuple(runs))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (OSError, *DAMAGE) as error:
         raise UserError(
-            f"{path} cannot be read", why=str(error), fix="launch the sweep again to have it written anew"
+            f"{path} cannot be read", str(error), "launch the sweep again to have it written anew"
         ) from error
 
 
@@ -114,7 +116,7 @@ def list_runs(folder: Path) -> list[SweepRun]:
     found = [SweepRun(run) for run in runs_below(folder)]
     if not found:
         raise UserError(
-            f"there is no run in {folder}; give the folder of a sweep (runs/.sweeps/EXPERIMENT/ID) or of runs"
+            f"there is no run in {folder}", fix="give a folder of runs, or of a sweep (runs/.sweeps/EXPERIMENT/ID)"
         )
     return found
 
@@ -122,6 +124,6 @@ def list_runs(folder: Path) -> list[SweepRun]:
 def describe_client() -> dict[str, object]:
     """What sweep.json keeps of the command and process that compute a sweep."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "user": getpass.getuser(),
+        "command": shlex.join([Path(sys.argv[0]).name, *simplify_overrides(sys.argv[1:])]), "user": getpass.getuser(),
         "host": socket.gethostname(), "process": os.getpid(), "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }  # fmt: skip

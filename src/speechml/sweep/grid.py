@@ -9,13 +9,14 @@ from pathlib import Path
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.contracts import Config, Launcher, Outcome
+from speechml.contracts import Config
 from speechml.engine.signals import Stopped
 from speechml.errors import UserError
 from speechml.runs.folder import translate_disk_errors
 from speechml.runs.sweep_record import SweepRun, describe_client, save_sweep
 from speechml.storage.files import make_folder
 from speechml.sweep.grid_plan import PlannedRun, action, combinations, grid_options, plan_runs, summarize
+from speechml.sweep.jobs import Launcher, Outcome
 from speechml.sweep.launchers import OpenLauncher
 from speechml.sweep.lock import hold
 from speechml.sweep.progress import Progress

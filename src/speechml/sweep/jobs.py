@@ -6,14 +6,15 @@ import math
 import sys
 import time
 import traceback
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from speechml.contracts import Job, Outcome
+from speechml.contracts import Config
 from speechml.errors import FolderBusy, Pruned, UnknownScore, UnusableData, UserError, explain_missing_extras
 
 # What a job knows of Hydra's own config.
@@ -21,6 +22,70 @@ KEPT = (
     "mode", "sweep.dir", "job.name", "job.num", "job.config_name", "overrides.task", "runtime.choices", "runtime.cwd", "sweeper",
 )  # fmt: skip
 BUSY_S = 1.0  # between two tries at a run that another process is computing
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that somebody is to compute; JSON holds it as it is.
+
+    Attributes:
+        number: of the run in its sweep.
+        config: its composed config and Hydra's part of it, as plain values (`dump_job`).
+        label: what tells it from the others, as "optimizer.lr=0.1 seed=2".
+        folder: of the run, absolute.
+    """
+
+    number: int
+    config: Config
+    label: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run: its value, or why there is none.
+
+    Attributes:
+        value: of the objective.
+        run: folder of the run.
+        error: why there is no value, one line.
+        may_retry: whether trying again may help.
+        is_busy: whether another process is computing the run.
+        is_pruned: whether the search stopped it early.
+        affects_all: "data" or "objective", where it would be so for every run that does not change them.
+        stopped_by: the signal that stopped it.
+        is_scoreless: whether it came to its end, but has no score to choose by.
+    """
+
+    value: float | None = None
+    run: str = ""
+    error: str = ""
+    may_retry: bool = False
+    is_busy: bool = False
+    is_pruned: bool = False
+    affects_all: str = ""
+    stopped_by: str = ""
+    is_scoreless: bool = False
+
+
+class Launcher(Protocol):
+    """Whoever computes runs: this process, or processes of this machine or jobs of a cluster, which start
+    `python -m speechml.worker`.
+
+    Attributes:
+        capacity: runs that are computed at a time.
+    """
+
+    capacity: int
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Have runs computed as soon as there is room. Raises UserError where none can be."""
+
+    def outcomes(self) -> Iterator[tuple[Job, Outcome]]:
+        """Give each submitted run with what became of it, as they end, until all have; meanwhile others may be submitted."""
+
+    def close(self) -> None:
+        """End the processes that compute here, which save their runs first; jobs of a cluster go on."""
 
 
 def dump_job(cfg: DictConfig, number: int, label: str, folder: Path) -> Job:

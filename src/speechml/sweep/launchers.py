@@ -7,7 +7,8 @@ from typing import Protocol
 
 from omegaconf import DictConfig
 
-from speechml.contracts import Config, Launcher
+from speechml.contracts import Config
+from speechml.sweep.jobs import Launcher
 from speechml.sweep.local import InProcess, Pool, pool_size, visible_gpus
 from speechml.sweep.progress import Progress
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from speechml.contracts import Config, Job, Outcome
+from speechml.contracts import Config
 from speechml.engine.process_setup import start_worker
 from speechml.engine.signals import RESUMABLE, ignore_signals
 from speechml.errors import UserError
-from speechml.sweep.jobs import compute_when_free
+from speechml.sweep.jobs import Job, Outcome, compute_when_free
 from speechml.sweep.progress import Progress
 
 REFRESH_S = 0.5  # between two looks at what is running

@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from speechml.contracts import Job
 from speechml.runs.catalogue import count_epochs
 from speechml.runs.sweep_record import SweepRun
 from speechml.runs.tables import format_duration, printable
+from speechml.sweep.jobs import Job
 from speechml.sweep.status import UNENDED, row_of
 
 

@@ -13,9 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.contracts import Job
 from speechml.runs.identity import digest, with_paths_as_text
-from speechml.sweep.jobs import dump_job
+from speechml.sweep.jobs import Job, dump_job
 
 Value = str | int | float | bool | None
 Compose = Callable[[list[str]], DictConfig]  # the config of a run by its overrides, with Hydra's own config in it

@@ -15,8 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.samplers import BaseSampler
 from optuna.trial import Trial, TrialState
 
-from speechml.contracts import Config, Job, Launcher, Outcome
+from speechml.contracts import Config
 from speechml.errors import UserError
+from speechml.sweep.jobs import Job, Launcher, Outcome
 from speechml.sweep.search_report import SearchReport, from_here, trial_line
 from speechml.sweep.space import Space, as_overrides, grid
 from speechml.sweep.study import archive, ask, finished, new_sampler, open_study, replaced, try_again, unfinished

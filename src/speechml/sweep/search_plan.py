@@ -15,10 +15,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from speechml.config.compose import flatten, resolve_config
 from speechml.config.hydra_compat import override_text
-from speechml.contracts import Config, Job, Launcher
+from speechml.contracts import Config
 from speechml.engine.signals import RESUMABLE
 from speechml.errors import UserError, did_you_mean
 from speechml.storage.files import make_folder
+from speechml.sweep.jobs import Job, Launcher
 from speechml.sweep.launchers import OpenLauncher
 from speechml.sweep.lock import hold
 from speechml.sweep.run_configs import Compose, Composer

@@ -12,12 +12,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from speechml.contracts import Config, Job, Outcome
+from speechml.contracts import Config
 from speechml.engine.signals import Stopped
 from speechml.errors import UserError
 from speechml.storage.files import make_folder, write_json, write_text
 from speechml.sweep import slurm_queue
 from speechml.sweep.grid_plan import condition
+from speechml.sweep.jobs import Job, Outcome
 from speechml.sweep.progress import Progress
 from speechml.sweep.slurm_script import submit_script
 from speechml.sweep.slurm_task import outcome_file

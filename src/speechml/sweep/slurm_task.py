@@ -8,8 +8,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from speechml.contracts import Job, Outcome
 from speechml.storage.files import write_json, write_text
+from speechml.sweep.jobs import Job, Outcome, compute
 from speechml.sweep.slurm_queue import requeue
 
 
@@ -62,8 +62,6 @@ def is_failure(outcome: Outcome) -> bool:
 
 
 def _compute(job: Job) -> Outcome:
-    from speechml.sweep.jobs import compute
-
     print(f"run {job.folder}  {job.label}", file=sys.stderr, flush=True)
     outcome = compute(job)
     if is_failure(outcome):
