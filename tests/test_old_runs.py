@@ -47,25 +47,16 @@ def launched_again(run: Path) -> str:
     return done.stdout
 
 
-def test_they_are_listed_with_their_states(old: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_they_are_listed_shown_and_verified(old: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     assert speechml(monkeypatch, "runs", "list", "--format", "json") == 0
     states = {run["id"]: run["state"] for run in json.loads(capsys.readouterr().out)}
     assert set(states) == {card.parent.name for card in old.glob("[!.]*/*/card.json")}
     assert [states[name[-10:]] for name in (*DONE, STOPPED, KILLED)] == [*["done"] * 5, "stopped", "cut off"]
-
-
-@pytest.mark.parametrize("name", [*DONE, STOPPED, KILLED])
-def test_they_are_shown(name: str, old: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    assert speechml(monkeypatch, "runs", "show", str(old / name)) == 0
-    assert read_card(old / name)["command"] in capsys.readouterr().out
-
-
-def test_the_finished_ones_verify(old: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    for name in (*DONE, STOPPED, KILLED):
+        assert speechml(monkeypatch, "runs", "show", str(old / name)) == 0
+        assert read_card(old / name)["command"] in capsys.readouterr().out
     assert speechml(monkeypatch, "runs", "verify", *(str(old / name) for name in DONE)) == 0
     assert "5 runs: 5 ok" in capsys.readouterr().out
-
-
-def test_damage_is_found_in_them(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = old / GENRE / "checkpoints" / "best.ckpt"
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -107,22 +106,12 @@ def compose_app(config_name: str, overrides: list[str]) -> DictConfig:
     from speechml.config.refusals import translate_hydra_errors
 
     words = adapt_overrides(overrides, config_name)
-    with as_command(words), translate_hydra_errors(words, is_single=True):
+    with translate_hydra_errors(words, is_single=True):
         cfg = compose_with_sources(conf_dir(), config_name, words).cfg
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg
-
-
-@contextmanager
-def as_command(words: list[str]) -> Iterator[None]:
-    """Inside, the command line is as if an app had been given these words: sweeps are named by it."""
-    before, sys.argv = sys.argv, [sys.argv[0], *words]
-    try:
-        yield
-    finally:
-        sys.argv = before
 
 
 def resolve_config(cfg: DictConfig) -> Config:
@@ -134,13 +123,18 @@ def resolve_config(cfg: DictConfig) -> Config:
     try:
         if missing := sorted(OmegaConf.missing_keys(cfg)):
             raise UserError(f"{missing[0]} must be given", fix=f"add {missing[0]}=VALUE to the command")
-        config = OmegaConf.to_container(cfg, resolve=True)
+        return empty_none(plain(cfg, resolve=True))
     except InterpolationResolutionError as error:
         from speechml.config.refusals import unresolved
 
         raise unresolved(str(error.full_key), cfg) from error
-    assert isinstance(config, dict)
-    return empty_none({str(key): value for key, value in config.items()})
+
+
+def plain(cfg: object, resolve: bool = False) -> Config:
+    """A config as plain containers, interpolations as they are written, or resolved."""
+    content = OmegaConf.to_container(cfg, resolve=resolve)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def flatten(node: object, prefix: str = "") -> Config:

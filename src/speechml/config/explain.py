@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from speechml.config.compose import adapt_overrides, as_command, conf_dir, flatten
+from speechml.config.compose import adapt_overrides, conf_dir, flatten
 from speechml.config.hydra_compat import ABSENT, MUST_BE_GIVEN, Composition, compose_with_sources
 from speechml.config.refusals import translate_hydra_errors
 from speechml.config.schema import REQUIRED, Key, Schema, keys_of, schema_of
@@ -39,8 +40,12 @@ def explain(key: str, overrides: list[str]) -> str:
         raise UserError("the key is empty; give one, as in speechml explain optimizer.lr")
     app = "evaluate" if key == "run" or any(word.startswith("run=") for word in overrides) else "train"
     words = adapt_overrides(overrides, app)
-    with as_command(words), translate_hydra_errors(words, is_single=True):
-        return explain_key(compose_with_sources(conf_dir(), app, words), key)
+    before, sys.argv = sys.argv, [sys.argv[0], *words]  # by which sweeps are named
+    try:
+        with translate_hydra_errors(words, is_single=True):
+            return explain_key(compose_with_sources(conf_dir(), app, words), key)
+    finally:
+        sys.argv = before
 
 
 def explain_key(made: Composition, key: str) -> str:

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from speechml.config.compose import plain
 from speechml.contracts import Config
 
 ABSENT: object = object()  # no such key, or taken away
@@ -122,13 +123,6 @@ def compose_with_sources(folder: str, config_name: str, words: list[str]) -> Com
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         return Composition(cfg, hydra.config_loader, folder, config_name, words)
-
-
-def plain(node: object) -> Config:
-    """A config as plain containers, interpolations as they are written."""
-    content = OmegaConf.to_container(node, resolve=False)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
 
 
 def nest(place: str, value: object) -> Config:

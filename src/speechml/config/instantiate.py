@@ -33,25 +33,11 @@ def user_code() -> dict[str, str]:
     return sums
 
 
-def buildable_types() -> tuple[type, ...]:
-    """The base classes of everything a config may build."""
-    import lightning.pytorch as pl
-    import torch
-    import torchmetrics
-    from lightning.pytorch.loggers import Logger
-    from lightning.pytorch.strategies import Strategy
-
-    return (
-        torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, torchmetrics.Metric,
-        pl.LightningDataModule, pl.Callback, Logger, pl.Trainer, Strategy,
-    )  # fmt: skip
-
-
 def import_class(name: object, where: str = "") -> type:
     """The class that a `_target_` names.
 
     Judged by what the name resolves to, not by how it is written: a class of PACKAGES, or of a module of the user's own,
-    that is one of `buildable_types()`.
+    of one of the kinds that experiments need.
 
     Args:
         name: dotted name.
@@ -80,13 +66,22 @@ def import_class(name: object, where: str = "") -> type:
         raise UserError(f"{target} names nothing that can be imported", why) from error
     if cls is None:
         raise UserError(f"{target} names nothing that can be imported")
-    if (
-        not isinstance(cls, type)
-        or not issubclass(cls, buildable_types())
-        or cls.__module__.partition(".")[0] not in packages
-    ):
+    if not isinstance(cls, type) or cls.__module__.partition(".")[0] not in packages or not _is_buildable(cls):
         raise refusal
     return cls
+
+
+def _is_buildable(cls: type) -> bool:
+    import lightning.pytorch as pl
+    import torch
+    import torchmetrics
+    from lightning.pytorch.loggers import Logger
+    from lightning.pytorch.strategies import Strategy
+
+    return issubclass(cls, (
+        torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, torchmetrics.Metric,
+        pl.LightningDataModule, pl.Callback, Logger, pl.Trainer, Strategy,
+    ))  # fmt: skip
 
 
 def build(node: Config, *args: object, where: str = "", **extra: object) -> Any:

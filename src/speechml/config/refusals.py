@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from speechml.config.compose import WHOLE, conf_dir, flatten
+from speechml.config.compose import WHOLE, conf_dir, flatten, plain
 from speechml.config.hydra_compat import find_sweep
 from speechml.errors import UserError, did_you_mean
 
@@ -68,7 +68,7 @@ def _unknown_key(name: str, section: object) -> str:
 
 def unresolved(name: str, cfg: DictConfig) -> UserError:
     """The refusal of a value that is taken from another key which is not there."""
-    text = str(flatten(OmegaConf.to_container(cfg, resolve=False)).get(name, ""))
+    text = str(flatten(plain(cfg)).get(name, ""))
     for wanted in re.findall(r"\$\{([a-z]\w*(?:\.\w+)*)\}", text):
         group = wanted.partition(".")[0]
         if group not in cfg:

@@ -10,6 +10,9 @@ from speechml.contracts import Config
 # Those in which windows, filter banks and scores stay in float32; the other names of Lightning round them as well.
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16]
 
+BATCHES = "batches, or a share up to 1.0"
+LIMIT = "how much of the {} part an epoch takes; for trying out (debug=limit); null: all"
+
 
 class Optimizer(Schema):
     """How weights follow their gradients."""
@@ -122,17 +125,14 @@ class Trainer(Schema):
     check_val_every_n_epoch: int | None = key("validation and its checkpoint come this often; lowered to what divides "
                                               "max_epochs, so the last epoch has one", 1, unit="epochs", least=1)  # fmt: skip
     val_check_interval: int | float | None = key("validation within an epoch, after this many batches; null: after each epoch",
-                                                 None, unit="batches, or a share up to 1.0", above=0)  # fmt: skip
+                                                 None, unit=BATCHES, above=0)  # fmt: skip
     fast_dev_run: bool | int = key("true: one batch of each part to see whether it runs; no weights are kept (debug=fdr)",
                                    False, unit="batches", least=0)  # fmt: skip
-    limit_train_batches: int | float | None = key("how much of the training part an epoch takes; for trying out "
-        "(debug=limit); null: all", None, unit="batches, or a share up to 1.0", least=0)  # fmt: skip
-    limit_val_batches: int | float | None = key("how much of the validation part is scored; for trying out "
-        "(debug=limit); null: all", None, unit="batches, or a share up to 1.0", least=0)  # fmt: skip
-    limit_test_batches: int | float | None = key("how much of the test part is scored; for trying out "
-        "(debug=limit); null: all", None, unit="batches, or a share up to 1.0", least=0)  # fmt: skip
+    limit_train_batches: int | float | None = key(LIMIT.format("training"), None, unit=BATCHES, least=0)
+    limit_val_batches: int | float | None = key(LIMIT.format("validation"), None, unit=BATCHES, least=0)
+    limit_test_batches: int | float | None = key(LIMIT.format("test"), None, unit=BATCHES, least=0)
     overfit_batches: int | float = key("trains on so few again and again, to see whether the network can learn at all "
-        "(debug=overfit); 0: off", 0.0, unit="batches, or a share up to 1.0", least=0)  # fmt: skip
+        "(debug=overfit); 0: off", 0.0, unit=BATCHES, least=0)  # fmt: skip
     profiler: Literal["simple", "advanced", "pytorch", "xla"] | None = key(
         "tells where the time goes when training is done (debug=profiler); null: it does not", None, effect=False)  # fmt: skip
     enable_progress_bar: bool | None = key("whether Lightning's own bar is shown beside ours", None, effect=False)

@@ -17,7 +17,7 @@ from speechml.report.audit import audit_data, audit_other_data
 from speechml.report.summary import evaluation_text
 from speechml.runs.card import load_card
 from speechml.runs.folder import code_version, describe_session
-from speechml.runs.predictions import tested_items, write_predictions
+from speechml.runs.predictions import write_predictions
 from speechml.storage.files import write_json
 from speechml.tasks.classification import Classification
 
@@ -65,7 +65,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
     write_predictions(
-        out / f"{name}.npz", tested_items(task.items, data.scored_items()), data.item_names, **task.prediction_columns()
+        out / f"{name}.npz", task.items, data.scored_items(), data.item_names, **task.prediction_columns()
     )
     known = data.count_seen(record["heard"])
     audit = audit_other_data(data, known) if is_foreign else audit_data(data)

@@ -16,7 +16,7 @@ from speechml.engine.parts import Parts, watched_score
 from speechml.engine.resume import EVENTS
 from speechml.errors import UserError
 from speechml.runs.identity import run_settings
-from speechml.runs.predictions import tested_items, write_predictions
+from speechml.runs.predictions import write_predictions
 
 
 @dataclass
@@ -112,8 +112,8 @@ def test(parts: Parts, folder: Path) -> tuple[dict[str, float | None], int | Non
         scores |= beginning_with(("",), task.scores)
         scored = len(set(task.items) & set(data.splits["test"]))
         if trainer.is_global_zero:
-            items = tested_items(task.items, data.scored_items())
-            write_predictions(folder / "predictions.npz", items, data.item_names, **task.prediction_columns())
+            path, about = folder / "predictions.npz", task.prediction_columns()
+            write_predictions(path, task.items, data.scored_items(), data.item_names, **about)
     monitor, goal = config["checkpoint"]["monitor"], watched_score(config)
     # A run that is resumed when all its epochs are done knows no score of its training; others know the last epoch's.
     missing = goal not in scores or (goal != monitor and goal not in (task.scores if config["test"] else {}))

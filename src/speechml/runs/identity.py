@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
+from speechml.config.compose import plain
 from speechml.config.schema import data_keys, keys_of, schema_of, walk
 from speechml.config.third_party import Trainer
 from speechml.config.train_config import TrainConfig, fill_groups
@@ -23,9 +24,7 @@ def run_id(cfg: DictConfig) -> str:
     Interpolations of `${paths...}` stay text, so the machine's own folders do not count, and everything else is
     resolved, so a data folder given by hand does.
     """
-    config = OmegaConf.to_container(with_paths_as_text(cfg), resolve=True)
-    assert isinstance(config, dict)
-    return digest({str(key): value for key, value in config.items()})
+    return digest(plain(with_paths_as_text(cfg), resolve=True))
 
 
 def with_paths_as_text(cfg: DictConfig) -> DictConfig:

@@ -10,8 +10,8 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from speechml.config.compose import simplify_overrides
 from speechml.errors import UserError
@@ -22,39 +22,21 @@ from speechml.storage.files import write_json
 RECORD = "sweep.json"
 
 
-@dataclass(frozen=True)
-class SweepRun:
-    """A run that a sweep has named, whether or not it has begun.
-
-    Attributes:
-        overrides: that it was launched with.
-        label: what tells it from the others of its sweep.
-        error: why it has not begun.
-    """
+class SweepRun(NamedTuple):
+    """A run that a sweep has named, whether or not it has begun."""
 
     folder: Path
-    overrides: tuple[str, ...] = ()
-    label: str = ""
-    error: str = ""
+    overrides: tuple[str, ...] = ()  # that it was launched with
+    label: str = ""  # what tells it from the others of its sweep
+    error: str = ""  # why it has not begun
 
 
-@dataclass(frozen=True)
-class SweepRecord:
-    """What a sweep says of itself.
+class SweepRecord(NamedTuple):
+    """What a sweep says of itself: the command that goes on with it, the process that computes it, and its runs in order."""
 
-    Attributes:
-        state: running, submitted, stopped or done.
-        command: that goes on with it.
-        process, host: who computes or submitted it; None where that was not written.
-        runs: in their order.
-    """
-
-    state: str = ""
-    experiment: str = ""
-    command: str = ""
-    process: int | None = None
-    host: str = ""
-    runs: tuple[SweepRun, ...] = ()
+    command: str
+    process: int | None
+    runs: list[SweepRun]
 
 
 def is_sweep(folder: Path) -> bool:
@@ -82,9 +64,8 @@ def load_sweep(folder: Path) -> SweepRecord:
             runs = [_read_run(run) for run in content["runs"]]
         else:  # of a search
             runs = [SweepRun(Path(run)) for trial in content["trials"] for run in trial.get("runs", [])]
-        texts = {key: str(content.get(key) or "") for key in ("state", "experiment", "command", "host")}
         process = content.get("process")
-        return SweepRecord(**texts, process=None if process is None else int(process), runs=tuple(runs))
+        return SweepRecord(str(content.get("command") or ""), None if process is None else int(process), runs)
     except (OSError, *DAMAGE) as error:
         raise UserError(
             f"{path} cannot be read", str(error), "launch the sweep again to have it written anew"
@@ -112,7 +93,7 @@ def list_runs(folder: Path) -> list[SweepRun]:
         UserError: no such folder, or nothing in it.
     """
     if is_sweep(folder):
-        return list(load_sweep(folder).runs)
+        return load_sweep(folder).runs
     found = [SweepRun(run) for run in runs_below(folder)]
     if not found:
         raise UserError(

@@ -9,11 +9,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from speechml.config.compose import plain
 from speechml.contracts import Config
 from speechml.errors import FolderBusy, Pruned, UnknownScore, UnusableData, UserError, explain_missing_extras
 
@@ -97,12 +98,12 @@ def dump_job(cfg: DictConfig, number: int, label: str, folder: Path) -> Job:
         label: what tells it from the others.
         folder: of the run.
     """
-    hydra: dict[str, Any] = {}
+    hydra: Config = {}
     for key in KEPT:
         value = OmegaConf.select(cfg.hydra, key)
         hydra[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     hydra |= {"mode": "MULTIRUN", "job.num": number, "sweep.dir": str(Path(str(cfg.hydra.sweep.dir)).absolute())}
-    config: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+    config = plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
     # Where the runs are is decided here, where the cache is on the machine that computes: it may be a disk of its own.
     config["paths"]["runs"] = str(Path(str(cfg.paths.runs)).absolute())
     return Job(number, {"config": config, "hydra": hydra, "command": sys.argv}, label, str(folder.absolute()))
@@ -112,8 +113,6 @@ def load_job(job: Job) -> DictConfig:
     """The config of a job, with Hydra's part and the command made known to the process: a run's card has it."""
     from hydra.conf import HydraConf
     from hydra.core.utils import setup_globals
-
-    import speechml.config.compose  # noqa: F401 (registers the functions of configs)
 
     sys.argv = list(job.config["command"])
     setup_globals()  # what `${hydra:...}` means

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from speechml.config.compose import plain
 from speechml.runs.identity import digest, with_paths_as_text
 from speechml.sweep.jobs import Job, dump_job
 
@@ -105,8 +106,12 @@ class _Base:
             OmegaConf.update(self.counted, key, value, force_add=True)
 
     def run(self) -> ComposedRun:
-        config: Any = OmegaConf.to_container(self.counted, resolve=True)
-        return ComposedRun(str(self.cfg.name), digest(config), str(self.cfg.paths.runs), self.cfg.redo is True)
+        return ComposedRun(
+            str(self.cfg.name),
+            digest(plain(self.counted, resolve=True)),
+            str(self.cfg.paths.runs),
+            self.cfg.redo is True,
+        )
 
 
 def _plain_values(overrides: list[Override], is_group: Callable[[str], bool]) -> dict[str, Value]:
