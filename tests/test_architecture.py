@@ -175,12 +175,12 @@ def test_few_parameters_are_of_any_type() -> None:
         for argument in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
         if argument.annotation and ast.unparse(argument.annotation) == "Any"
     ]
-    assert len(found) <= 60, found
+    assert len(found) <= 6, found
 
 
 def test_functions_and_files_are_short() -> None:
     functions_ = [f"{m}.{f.name}" for m, f in functions() if (f.end_lineno or 0) - f.lineno >= 60]
-    files = [str(path) for path in SRC.rglob("*.py") if len(path.read_text().splitlines()) > 350]
+    files = [str(path) for path in SRC.rglob("*.py") if len(path.read_text().splitlines()) > 310]
     assert (functions_, files) == ([], [])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, open_dict
 
@@ -17,7 +17,7 @@ from speechml.runs.tables import format_size
 from speechml.storage.files import record_builds
 
 if TYPE_CHECKING:
-    from speechml.data.base import BaseDataModule
+    from speechml.data.base import BaseDataModule, Corpus
 
 
 def prepare(cfg: DictConfig) -> str:
@@ -44,7 +44,7 @@ def prepare(cfg: DictConfig) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in card.notes)])
 
 
-def open_data(cfg: DictConfig) -> BaseDataModule[Any]:
+def open_data(cfg: DictConfig) -> BaseDataModule[Corpus]:
     """The data module that a run of `cfg` would have.
 
     Args:
@@ -57,5 +57,5 @@ def open_data(cfg: DictConfig) -> BaseDataModule[Any]:
         cfg.pop("model", None)
     config = make_paths_absolute(check_config(resolve_config(cfg), absent=("model",)))
     prepare_process(config)
-    data: BaseDataModule[Any] = build(config["data"], where="data")
+    data: BaseDataModule[Corpus] = build(config["data"], where="data")
     return data

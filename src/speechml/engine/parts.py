@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 
 from speechml import contracts
 from speechml.config.instantiate import build, import_class
 from speechml.contracts import Config, Trial, missing_members
-from speechml.data.base import BaseDataModule
+from speechml.data.base import BaseDataModule, Corpus
 from speechml.engine.checkpoint import build_task
 from speechml.engine.distributed import FrozenDDP, processes
 from speechml.engine.process_setup import set_seed
@@ -34,7 +33,7 @@ class Parts:
     """
 
     config: Config
-    data: BaseDataModule[Any]
+    data: BaseDataModule[Corpus]
     task: Task
     trainer: pl.Trainer
     saving: Saving
@@ -48,14 +47,14 @@ class Parts:
             self.trainer.strategy.checkpoint = checkpoint.absolute() if checkpoint else None
 
 
-def build_data(config: Config) -> BaseDataModule[Any]:
+def build_data(config: Config) -> BaseDataModule[Corpus]:
     """The data module of a config, its recordings read: what is wrong with them is said here.
 
     Raises:
         UnusableData: they cannot be used.
     """
     try:
-        data: BaseDataModule[Any] = build(config["data"], where="data")
+        data: BaseDataModule[Corpus] = build(config["data"], where="data")
         if missing := missing_members(data, contracts.DataModule):
             name = type(data).__name__
             raise UserError(f"{name} lacks {', '.join(missing)}", fix="speechml.data.base.BaseDataModule has them")
@@ -66,7 +65,7 @@ def build_data(config: Config) -> BaseDataModule[Any]:
 
 
 def build_parts(
-    config: Config, data: BaseDataModule[Any], folder: Path, trial: Trial | None = None, stop: Stop | None = None
+    config: Config, data: BaseDataModule[Corpus], folder: Path, trial: Trial | None = None, stop: Stop | None = None
 ) -> Parts:
     """Build task and trainer of a run around its data.
 
@@ -99,14 +98,14 @@ def watched_score(config: Config) -> str:
     return str(config["objective"] or config["checkpoint"]["monitor"])
 
 
-def with_classes(config: Config, data: BaseDataModule[Any]) -> Config:
+def with_classes(config: Config, data: BaseDataModule[Corpus]) -> Config:
     """The config with the names of the data's classes, where the model has outputs for classes and names none."""
     if "classes" in config["model"] and config["model"]["classes"] is None:
         return {**config, "model": {**config["model"], "classes": list(data.spec.classes) or None}}
     return config
 
 
-def check_compatible(config: Config, data: BaseDataModule[Any]) -> None:
+def check_compatible(config: Config, data: BaseDataModule[Corpus]) -> None:
     """Refuse data that the task cannot learn from, or of which some process would get nothing; before anything is built.
 
     Raises:

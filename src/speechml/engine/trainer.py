@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -14,7 +13,7 @@ from speechml import __version__
 from speechml.callbacks.epoch_table import EpochTable
 from speechml.config.instantiate import build
 from speechml.contracts import Config
-from speechml.data.base import BaseDataModule
+from speechml.data.base import BaseDataModule, Corpus
 from speechml.engine.checkpoint import FORMAT, AtomicIO
 from speechml.engine.distributed import FrozenDDP, processes
 from speechml.engine.lightning_compat import LightningEnvironment
@@ -25,7 +24,7 @@ from speechml.engine.tensorboard_logger import Events
 
 
 def build_trainer(
-    config: Config, folder: Path, data: BaseDataModule[Any], more: Sequence[pl.Callback], stop: Stop
+    config: Config, folder: Path, data: BaseDataModule[Corpus], more: Sequence[pl.Callback], stop: Stop
 ) -> tuple[pl.Trainer, Saving, Best | None]:
     """The trainer of a run with its callbacks, and those of them that save it and keep its best."""
     keep = config["checkpoint"]
