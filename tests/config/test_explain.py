@@ -8,8 +8,8 @@ import pytest
 
 from conftest import speechml
 from speechml.config.compose import WHOLE, conf_dir
-from speechml.config.explain import app_help, dotted_keys, explain, explain_key, find_key, heading, pick
-from speechml.config.hydra_compat import Composition, compose_with_sources
+from speechml.config.explain import app_help, dotted_keys, explain, explain_key, find_key, heading
+from speechml.config.hydra_compat import Composition, compose_with_sources, pick
 
 CONF = Path(conf_dir())
 GROUPS = sorted({str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} - {".", "hydra"})
@@ -75,6 +75,8 @@ def test_every_key_of_a_config_can_be_asked_for(way: tuple[str, ...]) -> None:
         ("hydra.launcher.partition", ["hydra/launcher=slurm"], ["hydra.launcher.partition = null", "sinfo"]),
         ("hydra.sweeper.n_trials", ["hparams_search=genre"], ["= 50", "before: 20 by conf/hydra/sweeper/optuna.yaml"]),
         ("run", [], ["run must be given", "conf/evaluate.yaml"]),
+        ("hydra.sweeper.params.optimizer.lr", ["hparams_search=words"], ["params.optimizer.lr = tag(log, interval(0.001"]),
+        ("model.net.width", [], ["default    48", "has it     model=spectrogram_resnet"]),
         ("optimizer", [], ["optimizer = sgd", "optimizer=sgd (chosen)", "optimizer.lr = 0.5"]),
         ("hydra.launcher", [], ["hydra/launcher = basic", "hydra/launcher=slurm"]),
     ],

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from speechml.config.compose import adapt_overrides, conf_dir, flatten
-from speechml.config.hydra_compat import ABSENT, MUST_BE_GIVEN, Composition, compose_with_sources
+from speechml.config.hydra_compat import ABSENT, MUST_BE_GIVEN, Composition, compose_with_sources, pick
 from speechml.config.refusals import translate_hydra_errors
 from speechml.config.schema import REQUIRED, Key, Schema, keys_of, schema_of
 from speechml.config.third_party import Trainer
@@ -74,22 +74,12 @@ def find_key(config: object, key: str, schema: type[Schema] | None = None) -> Ke
     if isinstance(node, dict) and "_target_" in node:
         inner = schema_of(node["_target_"])
     if inner is None and known and known.is_section:
-        return known if isinstance(node, dict) else None  # an entry of a mapping
+        return find_key(node, rest, Schema) or known if isinstance(node, dict) else None  # an entry of a mapping
     if word == "hydra":
         section, _, rest = rest.partition(".")
         node = node.get(section) if isinstance(node, dict) else None
         inner = schema_of(node.get("_target_")) if isinstance(node, dict) else None
     return find_key(node, rest, inner) if inner and rest else None
-
-
-def pick(node: object, key: str) -> object:
-    """The value at a dotted place; the keys of a mapping may have dots themselves. ABSENT where there is none."""
-    if not isinstance(node, dict):
-        return ABSENT
-    if key in node:
-        return node[key]
-    inner = (pick(value, key.removeprefix(f"{name}.")) for name, value in node.items() if key.startswith(f"{name}."))
-    return next((value for value in inner if value is not ABSENT), ABSENT)
 
 
 def _explain_leaf(made: Composition, key: str, known: Key, value: object) -> str:
@@ -112,7 +102,8 @@ def _explain_leaf(made: Composition, key: str, known: Key, value: object) -> str
     if (searched := pick(made.raw, f"hydra.sweeper.params.{key}")) is not ABSENT:
         rows.append(("searched", f"{searched}, with -m"))
     final = made.value(key)
-    if value != MUST_BE_GIVEN and known.kind is not object and "${" not in str(final) and not known.accepts(final):
+    is_open = known.kind is object or known.is_section or "${" in str(final)  # anything may be right
+    if value != MUST_BE_GIVEN and not is_open and not known.accepts(final):
         rows.append(("", f"{format_value(final)} is not allowed"))
     return _aligned(f"{key} must be given" if value == MUST_BE_GIVEN else f"{key} = {format_value(final)}", rows)
 

@@ -79,7 +79,7 @@ class Composition:
         """The value of a key, interpolations resolved as far as they can be; ABSENT for no such key."""
         HydraConfig.instance().set_config(self.cfg)  # what `${hydra:...}` means
         try:
-            value = OmegaConf.select(self.cfg, key, default=ABSENT, throw_on_missing=True)
+            value = OmegaConf.select(self.cfg, key, default=pick(self.raw, key), throw_on_missing=True)
             return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         except OmegaConfBaseException:
             return MUST_BE_GIVEN
@@ -123,6 +123,16 @@ def compose_with_sources(folder: str, config_name: str, words: list[str]) -> Com
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         return Composition(cfg, hydra.config_loader, folder, config_name, words)
+
+
+def pick(node: object, key: str) -> object:
+    """The value at a dotted place; the keys of a mapping may have dots themselves. ABSENT where there is none."""
+    if not isinstance(node, dict):
+        return ABSENT
+    if key in node:
+        return node[key]
+    inner = (pick(value, key.removeprefix(f"{name}.")) for name, value in node.items() if key.startswith(f"{name}."))
+    return next((value for value in inner if value is not ABSENT), ABSENT)
 
 
 def nest(place: str, value: object) -> Config:

@@ -11,7 +11,7 @@ from speechml.contracts import Config
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16]
 
 BATCHES = "batches, or a share up to 1.0"
-LIMIT = "how much of the {} part an epoch takes; for trying out (debug=limit); null: all"
+LIMIT = "how much of the {} part is used; for trying out (debug=limit); null: all"
 
 
 class Optimizer(Schema):
