@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from conftest import composed
-from speechml.config.compose import adapt_overrides, conf_dir, resolve_config
+from speechml.config.compose import adapt_overrides, conf_dir, resolve_config, simplify_overrides
 from speechml.config.instantiate import import_class, parameters
 from speechml.config.json_schema import json_schemas
 from speechml.config.schema import REQUIRED, ROOMS, Key, Schema, keys_of, room_targets, schema_of, walk
@@ -206,10 +206,8 @@ def test_arguments_of_the_trainer_need_no_plus_and_count_as_with_it() -> None:
     assert len(ids) == 1
     assert ids != {run_id(before)}
     assert checked(*words)["trainer"]["val_check_interval"] == 0.5
-    assert adapt_overrides(["trainer.max_epochs=3", "-m"]) == [
-        "trainer.max_epochs=3",
-        "-m",
-    ]  # sweeps are named by their words
+    assert simplify_overrides(adapt_overrides(words)) == words  # as cards show them
+    assert adapt_overrides(["trainer.max_epochs=3", "-m"]) == ["trainer.max_epochs=3", "-m"]  # which name sweeps
 
 
 def test_further_metrics_are_named_in_the_config_and_count_only_where_there_are_some() -> None:
