@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from speechml.cli.reproduce import published_figures
-from speechml.report.published import LABS, PublishedFigure, figure_rows, missing_row, readme_table
+from speechml.report.published import LABS, PublishedFigure, figure_rows, readme_table
 from speechml.runs.card import Record, RunCard
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,13 +24,12 @@ BEGIN, END = "<!-- results: made by scripts/results_table.py -->", "<!-- end of 
 
 def results() -> str:
     """The table of all cards, in the order of the labs, as Markdown."""
-    found: list[PublishedFigure] = []
+    figures: list[PublishedFigure] = []
     for experiment in LABS:
         mine = [card for card in cards() if card.experiment == experiment]
-        found += (
-            figure_rows(experiment, published_figures(experiment), mine) if mine else missing_row(experiment, "no card")
-        )
-    return readme_table(found)
+        missing = [PublishedFigure(experiment, missing="no card")]
+        figures += figure_rows(experiment, published_figures(experiment), mine) if mine else missing
+    return readme_table(figures)
 
 
 def cards() -> list[RunCard]:

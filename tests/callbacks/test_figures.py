@@ -5,7 +5,8 @@ import pytest
 
 from speechml.callbacks.denoising_figures import draw_filters, gain_db, layers_of
 from speechml.models import CNN, FCNN, FIR, MIMOCNN
-from speechml.report.drawing import draw_confusion, literal, pixels, thin_out
+from speechml.report.class_drawing import draw_confusion
+from speechml.report.drawing import literal, pixels, thin_out
 
 
 def test_the_gain_of_a_filter_is_that_of_its_formula() -> None:

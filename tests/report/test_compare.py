@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +95,7 @@ def test_what_is_compared_is_what_all_have_scored(workplace: Path) -> None:
     whole = [make_run(workplace / "runs", seed=seed, snr=HARD + seed) for seed in (0, 1)]
     part = [make_run(workplace / "runs", seed=seed, snr=HARD[:40] + seed, names=names[:40], lr=0.2) for seed in (0, 1)]
     found = compare_runs([*whole, *part])
-    assert found.items == 40
+    assert len(found.first.names) == 40
     line = next(line for line in found.lines if line.score == "snr_db" and line.over_items)
     assert line.over_items.mean == pytest.approx(0)
     assert line.over_seeds.mean == pytest.approx(0)  # the cards' means are of other items
@@ -111,12 +110,6 @@ def test_items_on_which_a_score_is_not_defined_are_left_out_and_told(workplace: 
     assert line.over_items.units == 79
     assert line.over_items.mean == pytest.approx(1)
     assert any("SNR (dB): 1 recordings" in note for note in found.notes)
-
-
-def test_few_items_are_called_that(workplace: Path, monkeypatch, capsys) -> None:
-    runs = [str(make_run(workplace / "runs", snr=HARD[:4] + shift, lr=shift)) for shift in (0.1, 0.2)]
-    assert speechml(monkeypatch, "compare", *runs) == 0
-    assert "Student's t, as they are 4 only" in capsys.readouterr().out
 
 
 def test_other_networks_have_short_names(workplace: Path) -> None:
@@ -210,10 +203,3 @@ def test_every_format_says_the_same(workplace: Path, monkeypatch, capsys) -> Non
     assert "+1.00" in texts["table"]
     assert "+1.00" in texts["markdown"]
     assert len({line.count("|") for line in texts["markdown"].splitlines() if line.startswith("|")}) == 1
-
-
-def test_two_runs_of_thousands_of_items_are_compared_at_once(workplace: Path) -> None:
-    runs = [classifier(workplace / "runs", RANDOM.random(11000) < 0.9, lr=lr) for lr in (0.1, 0.2)]
-    begun = time.process_time()
-    compare_runs(runs)
-    assert time.process_time() - begun < 3  # s of a processor; other tests run beside this one

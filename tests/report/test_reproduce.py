@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, make_features, run_of, speechml
+<<<<<<< HEAD
 from speechml.cli.reproduce import data_overrides
 from speechml.report.published import LABS, figure_rows, judge, missing_row, public_card, readme_table
+=======
+from speechml.cli.reproduce import source_of
+from speechml.report.published import LABS, PublishedFigure, figure_rows, judge, public_card, readme_table
+>>>>>>> a2c861a (Comparisons align runs once, scores of a run stand in one table: published figures are facts below it)
 from speechml.runs.card import RunCard, load_card
 
 ROOT = Path(__file__).parents[2]
@@ -128,4 +133,4 @@ def test_every_lab_has_its_card() -> None:
     import results_table
 
     assert set(LABS) == {card.experiment for card in results_table.cards()}
-    assert "not run" in readme_table(missing_row("lab2a_fir", "no data"))
+    assert "not run" in readme_table([PublishedFigure("lab2a_fir", missing="no data")])

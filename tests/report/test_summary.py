@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from speechml.report.audit import Audit, Finding
-from speechml.report.summary import evaluation_text, is_published_data, run_facts, score_tables
+from speechml.report.evaluation import evaluation_text
+from speechml.report.summary import is_published_data, run_facts, score_tables
 from speechml.runs.card import DataCard, PublishedCard, RunCard
 
 WAVEFORM = {f"test/{name}": 1.0 for name in ("snr_db", "snr_input_db", "snr_gain_db", "loss", "undefined")}

@@ -17,7 +17,7 @@ from speechml.contracts import IndexBatch
 from speechml.data import SpeechCommands
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.errors import UserError
-from speechml.report.drawing import alluvial_pairs
+from speechml.report.class_drawing import alluvial_pairs
 from speechml.storage import audio
 from speechml.tasks import Classifier
 

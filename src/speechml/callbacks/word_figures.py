@@ -16,7 +16,8 @@ from speechml.callbacks.figure_callback import FigureCallback
 from speechml.callbacks.listening import tensorboard_writers, write_index
 from speechml.contracts import IndexBatch
 from speechml.metrics.classification import confusion
-from speechml.report.drawing import draw_alluvial, draw_confusion, literal, make_axes
+from speechml.report.class_drawing import draw_alluvial, draw_confusion
+from speechml.report.drawing import literal, make_axes
 from speechml.signal.front_ends import FrontEnd
 from speechml.storage import audio
 

@@ -92,7 +92,7 @@ def audit(overrides: OfData = None) -> None:
     """
     from speechml.cli.prepare import open_data
     from speechml.config.compose import compose_app
-    from speechml.report.audit import audit_report
+    from speechml.report.evaluation import audit_report
 
     text, is_flagged = audit_report(open_data(compose_app("train", overrides or [])))
     print(text)

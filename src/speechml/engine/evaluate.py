@@ -13,8 +13,8 @@ from speechml.config.train_config import EvaluateConfig, check_config
 from speechml.engine.checkpoint import find_checkpoint, load_task
 from speechml.engine.process_setup import prepare, set_seed
 from speechml.errors import UserError
-from speechml.report.audit import audit_data, audit_other_data
-from speechml.report.summary import evaluation_text
+from speechml.report.audit import audit_data
+from speechml.report.evaluation import audit_other_data, evaluation_text
 from speechml.runs.card import load_card
 from speechml.runs.folder import code_version, describe_session
 from speechml.runs.predictions import write_predictions

@@ -12,7 +12,8 @@ from speechml.callbacks.figure_callback import FigureCallback
 from speechml.callbacks.word_figures import scored_items
 from speechml.metrics.classification import confusion
 from speechml.music.features import COLUMNS
-from speechml.report.drawing import draw_confusion, literal, make_axes
+from speechml.report.class_drawing import draw_confusion
+from speechml.report.drawing import literal, make_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

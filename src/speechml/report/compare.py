@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class Setting:
     @property
     def seeds(self) -> list[int]:
         """One a run."""
-        return [run.seed for run in self.runs]
+        return [run.card.seed for run in self.runs]
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,26 @@ class Line:
     score: str
     setting: Setting
     mean: Difference
-    over_items: Difference | None
-    over_seeds: Difference | None
-    verdict: str
+    over_items: Difference | None = None
+    over_seeds: Difference | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What the intervals allow to say: both, where there are seeds, have to leave out 0 on the same side."""
+        if self.over_items is None:
+            return ""
+        known = [d for d in (self.over_items, self.over_seeds) if d is not None and not math.isnan(d.low)]
+        if not known:
+            return "not known"
+        certain = all(d.low > 0 for d in known) or all(d.high < 0 for d in known)
+        if certain and not any(d.p >= 1 - LEVEL for d in known):  # an exact test may be stricter than an interval
+            return "better" if (known[0].mean > 0) == HIGHER_IS_BETTER[self.score] else "worse"
+        return "no difference shown"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, on how many items, and a line for each score and setting.
+    """What was compared, and a line for each score and setting.
 
     Attributes:
         forced: why the runs do not compare, where it was asked for all the same.
@@ -69,7 +82,6 @@ class Comparison:
 
     settings: list[Setting]
     lines: list[Line]
-    items: int
     notes: list[str]
     forced: str
 
@@ -89,32 +101,24 @@ def compare_runs(folders: Sequence[Path], force: bool = False) -> Comparison:
     Raises:
         UserError: fewer than two runs, one twice, one that is not done or is none, or runs that do not compare.
     """
-    results = _load_results(folders)
+    if len(folders) < 2:
+        raise UserError("one run compares with nothing; give two or more, as in speechml compare runs/A/ID runs/B/ID")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UserError("a run is given twice; each compares with the others once")
+    results = [Result(folder) for folder in folders]
     forced = _incomparable(results)
     if forced and not force:
         raise UserError(forced, fix="--force compares all the same, as unpaired items")
+    if not forced:
+        common = reduce(np.intersect1d, [run.names for run in results])
+        if not len(common):
+            raise UserError("the runs have scored no test item in common; evaluate them on the same items")
+        for run in results:
+            run.align(common, results[0].classes)
     settings = group_settings(results)
-    common = None if forced else _common_items([run.names for run in results])
-    if common is not None and len(common) == 0:
-        raise UserError("the runs have scored no test item in common; evaluate them on the same items")
-    scores = [score for score in HIGHER_IS_BETTER if all(_has_score(run, score) for run in results)]
-    lines = [line for score in scores for line in _compare_score(score, settings, common)]
-    count = len(results[0].names if common is None else common)
-    return Comparison(settings, lines, count, _notes(results, settings, scores, common), forced)
-
-
-def _load_results(folders: Sequence[Path]) -> list[Result]:
-    if len(folders) < 2:
-        raise UserError("one run compares with nothing; give two or more, as in speechml compare runs/A/ID runs/B/ID")
-    places: set[Path] = set()
-    for folder in folders:
-        if folder.resolve() in places:
-            raise UserError(f"{folder} is given twice; each run compares with the others once")
-        places.add(folder.resolve())
-    results = [Result(folder) for folder in folders]
-    for run in results:
-        _ = run.predictions  # what is damaged or missing is said before anything is computed
-    return results
+    scores = [score for score in results[0].scores if all(score in run.scores for run in results)]
+    lines = [line for score in scores for line in _compare_score(score, settings, not forced)]
+    return Comparison(settings, lines, _notes(settings, lines, forced), forced)
 
 
 def _incomparable(results: Sequence[Result]) -> str:
@@ -143,162 +147,91 @@ def _incomparable(results: Sequence[Result]) -> str:
 
 def group_settings(results: Sequence[Result]) -> list[Setting]:
     """Group runs by what they differ in beside the seed, and name them by it; in the order in which they were given."""
-    alike: dict[tuple[object, ...], list[Result]] = {}
+    alike: dict[str, list[Result]] = {}
     for run in results:
-        key = (run.card.experiment, run.test_set, repr(sorted(run.config.items())))
-        alike.setdefault(key, []).append(run)
+        key = (run.card.experiment, run.data.test_fingerprint, run.data.protocol, sorted(run.config.items()))
+        alike.setdefault(repr(key), []).append(run)
     groups: list[list[Result]] = []
     for runs in alike.values():
-        distinct = len({run.seed for run in runs}) == len(runs)
+        distinct = len({run.card.seed for run in runs}) == len(runs)
         groups += [runs] if distinct else [[run] for run in runs]  # the same run twice, of two versions of the code
-    return [Setting(_label(group, groups), tuple(sorted(group, key=lambda run: run.seed))) for group in groups]
+    return [Setting(_label(group, groups), tuple(sorted(group, key=lambda run: run.card.seed))) for group in groups]
 
 
 def _label(group: list[Result], groups: list[list[Result]]) -> str:
     """Experiment, where they are several, and the keys in which a setting differs from others of its experiment."""
     own = group[0]
-    others = [g[0] for g in groups if g[0].card.experiment == own.card.experiment and g is not group]
-    several = len({g[0].card.experiment for g in groups}) > 1
-    keys = name_differences(own.config, [run.config for run in others])
-    same = any(run.config == own.config for run in others)
-    words = [*[own.card.experiment] * (several or not others), *[keys] * bool(keys), *[own.folder.name] * same]
-    return " ".join(words) or own.folder.name
+    others = [g[0].config for g in groups if g[0].card.experiment == own.card.experiment and g is not group]
+    several = not others or len({g[0].card.experiment for g in groups}) > 1
+    words = [
+        own.card.experiment * several,
+        name_differences(own.config, others),
+        own.folder.name * (own.config in others),
+    ]
+    return " ".join(filter(None, words)) or own.folder.name
 
 
-def _common_items(names: Sequence[np.ndarray]) -> np.ndarray:
-    """The items that all runs have scored: limits of batches may have left some out."""
-    common = names[0]
-    for more in names[1:]:
-        common = np.intersect1d(common, more)
-    return np.asarray(np.sort(common))
-
-
-def _has_score(run: Result, score: str) -> bool:
-    return run.values(score) is not None or (score == "macro_f1" and run.classes is not None)
-
-
-def _rows(run: Result, common: np.ndarray) -> np.ndarray:
-    """Where the common items are among those of a run, whose names are sorted; the first of equal names."""
-    return np.asarray(np.searchsorted(run.names, common)) if len(common) < len(run.names) else np.arange(len(common))
-
-
-def _compare_score(score: str, settings: Sequence[Setting], common: np.ndarray | None) -> list[Line]:
-    """A line for each setting.
-
-    Args:
-        common: names of the items that are compared; None: unpaired.
-    """
-    tables = [_table(score, setting, common) for setting in settings]
-    whole = common is None or all(len(run.names) == len(common) for setting in settings for run in setting.runs)
-    means = [_run_scores(score, setting, table, whole) for setting, table in zip(settings, tables, strict=True)]
-    macro = None
-    if score == "macro_f1" and common is not None:
-        macro = [_resampled_macro_f1(setting, settings[0].runs[0], common) for setting in settings]
-    lines = [Line(score, settings[0], seed_interval(means[0]), None, None, "")]
-    for number, setting in enumerate(settings[1:], 1):
-        items = None
-        if macro is not None and common is not None:
-            groups = settings[0].runs[0].groups
-            units = len(common) if groups is None else len(np.unique(groups))
-            items = resampled_difference(macro[0][1:], macro[number][1:], (macro[0][0], macro[number][0]), units)
-        elif score != "macro_f1":
-            items = _over_items(score, settings[0].runs[0], tables[0], tables[number], common)
-        seeds = _over_seeds(settings[0], setting, means[0], means[number])
-        verdict = _verdict(HIGHER_IS_BETTER[score], items, seeds)
-        lines.append(Line(score, setting, seed_interval(means[number]), items, seeds, verdict))
+def _compare_score(score: str, settings: Sequence[Setting], paired: bool) -> list[Line]:
+    """A line for each setting."""
+    seeds = [np.array([run.score(score) for run in setting.runs]) for setting in settings]
+    items = [_item_scores(score, setting.runs) for setting in settings]
+    lines = [Line(score, settings[0], seed_interval(seeds[0]))]
+    for setting, own_seeds, own_items in zip(settings[1:], seeds[1:], items[1:], strict=True):
+        groups = settings[0].runs[0].groups if paired else None
+        over_items, over_seeds = _item_difference(score, items[0], own_items, groups), None
+        if min(len(own_seeds), len(seeds[0])) > 1:
+            same = setting.seeds == settings[0].seeds
+            over_seeds = seed_interval(own_seeds - seeds[0]) if same else unpaired_difference(seeds[0], own_seeds)
+        lines.append(Line(score, setting, seed_interval(own_seeds), over_items, over_seeds))
     return lines
 
 
-def _table(score: str, setting: Setting, common: np.ndarray | None) -> np.ndarray:
-    """A score of each item in each run of a setting. Shape: (runs, items)."""
-    columns = [(run, run.values(score)) for run in setting.runs]
-    rows = [c if common is None else c[_rows(run, common)] for run, c in columns if c is not None]
-    return np.stack(rows) if rows else np.empty((len(columns), 0))  # the macro F1 is a score of no single item
-
-
-def _run_scores(score: str, setting: Setting, table: np.ndarray, whole: bool) -> np.ndarray:
-    """The score of each run of a setting on the items compared: its card's where those are all its items. Shape: (runs,)."""
-    found = [run.scores.get(f"{run.split}/{score}") if whole else None for run in setting.runs]
-    return np.array([_mean(row) if value is None else value for value, row in zip(found, table, strict=True)], float)
-
-
-def _mean(row: np.ndarray) -> float:
-    defined = row[np.isfinite(row)]
-    return float(defined.mean()) if len(defined) else math.nan
-
-
-def _over_items(score: str, run: Result, one: np.ndarray, other: np.ndarray, common: np.ndarray | None) -> Difference:
-    """The difference over test items, of the means over the runs of each setting."""
-    if common is None:
-        return unpaired_difference(*(x[np.isfinite(x)] for x in (one.mean(0), other.mean(0))))
-    groups = None if run.groups is None else run.groups[_rows(run, common)]
-    if score == "acc":
-        return share_difference(one.mean(0), other.mean(0), groups)
-    difference = other.mean(0) - one.mean(0)
-    defined = np.isfinite(difference)
-    return mean_difference(difference[defined], None if groups is None else groups[defined])
-
-
-def _resampled_macro_f1(setting: Setting, first: Result, common: np.ndarray) -> np.ndarray:
-    """Macro F1 on all items, then on resamples of them, the mean over the runs of a setting. Shape: (1 + draws,)."""
-    groups = np.arange(len(common)) if first.groups is None else first.groups[_rows(first, common)]
+def _item_scores(score: str, runs: Sequence[Result]) -> np.ndarray:
+    """A score of each item, the mean over the runs of a setting; of macro F1 that of all items, then of resamples."""
+    if score != "macro_f1":
+        return np.mean([run.values(score) for run in runs], axis=0)
+    groups = runs[0].groups
     drawn = resamples(int(groups.max()) + 1, RESAMPLES)[:RESAMPLES, groups]
-    weights = np.concatenate([np.ones((1, len(common)), np.float32), drawn])
-    scores = []
-    for run in setting.runs:
-        rows, columns = _rows(run, common), run.predictions
-        order = [(run.classes or []).index(name) for name in first.classes or []]
-        label = np.argsort(order)[columns["label"][rows]]
-        scores.append(macro_f1(columns["logits"][rows][:, order], label, weights))
-    return np.asarray(np.mean(scores, axis=0))
+    weights = np.concatenate([np.ones((1, len(groups)), np.float32), drawn])
+    return np.mean([macro_f1(run.columns["logits"], run.columns["label"], weights) for run in runs], axis=0)
 
 
-def _over_seeds(one: Setting, other: Setting, ones: np.ndarray, others: np.ndarray) -> Difference | None:
-    """The difference over seeds: paired where both settings have the same, else Welch's; None where either has one only."""
-    if min(len(ones), len(others)) < 2:
-        return None
-    if one.seeds != other.seeds:
-        return unpaired_difference(ones, others)
-    return seed_interval(others - ones)
+def _item_difference(score: str, one: np.ndarray, other: np.ndarray, groups: np.ndarray | None) -> Difference:
+    """The difference over test items, of the means over the runs of each setting; unpaired where there are no groups."""
+    if groups is None:
+        resampled = score == "macro_f1"  # whose resamples are no items
+        return Difference() if resampled else unpaired_difference(*(x[np.isfinite(x)] for x in (one, other)))
+    if score == "macro_f1":
+        return resampled_difference(one, other, int(groups.max()) + 1)
+    if score == "acc":
+        return share_difference(one, other, groups)
+    defined = np.isfinite(other - one)
+    return mean_difference((other - one)[defined], groups[defined])
 
 
-def _verdict(higher: bool, items: Difference | None, seeds: Difference | None) -> str:
-    """What the intervals allow to say: both, where there are seeds, have to leave out 0 on the same side."""
-    known = [d for d in (items, seeds) if d is not None and not math.isnan(d.low)]
-    if not known:
-        return "not known"
-    certain = all(d.low > 0 for d in known) or all(d.high < 0 for d in known)
-    if certain and not any(d.p >= 1 - LEVEL for d in known):  # an exact test may be stricter than an interval
-        return "better" if (known[0].mean > 0) == higher else "worse"
-    return "no difference shown"
-
-
-def _notes(
-    results: Sequence[Result], settings: Sequence[Setting], scores: Sequence[str], common: np.ndarray | None
-) -> list[str]:
-    notes = []
-    run = results[0]
-    item_name = run.data.called
-    if common is not None and any(len(r.names) > len(common) for r in results):
-        notes.append(f"only the {len(common)} test {item_name} that all runs have scored are compared")
-    if common is not None and len(common) < 2:
-        notes.append(f"the test is one recording ({run.split} set), so only seeds tell whether a difference is chance")
-    if common is not None and run.classes is None:
-        for score in scores:
-            columns = _table(score, Setting("", tuple(results)), common)
-            if undefined := int((~np.isfinite(columns).all(0)).sum()):
-                where = f"{undefined} {item_name} on which it is not defined for every run"
-                notes.append(f"{TITLES[score]}: {where} are left out")
-    if run.groups is not None:
+def _notes(settings: Sequence[Setting], lines: Sequence[Line], forced: str) -> list[str]:
+    """What a reader of the comparison should know."""
+    results = [run for setting in settings for run in setting.runs]
+    first, notes = results[0], []
+    count, item_name = len(first.names), first.data.called
+    if not all(run.is_whole for run in results):
+        notes.append(f"only the {count} test {item_name} that all runs have scored are compared")
+    if count < 2 and not forced:
+        notes.append(f"the test is one recording ({first.split} set): only seeds tell whether a difference is chance")
+    for score in dict.fromkeys(line.score for line in lines if first.classes is None and not forced):
+        if undefined := int((~np.isfinite([run.values(score) for run in results]).all(0)).sum()):
+            where = f"{undefined} {item_name} on which it is not defined for every run"
+            notes.append(f"{TITLES[score]}: {where} are left out")
+    if first.unit == "moments":
         notes.append("the two channels of a moment count as one; moments that follow one another are alike all the same, "
                      "so the intervals are somewhat narrow")  # fmt: skip
-    if max(len(s.runs) for s in settings) < 2:
+    if max(len(setting.runs) for setting in settings) < 2:
         notes.append("one seed each: the intervals are of the test items; what another seed would give is not in them")
-    if len(settings) > 2:
-        notes.append(f"each p is of its comparison alone; by chance one of {len(settings) - 1} falls below "
-                     f"{0.05 / (len(settings) - 1):.3g} in 5 % of cases (Bonferroni)")  # fmt: skip
-    if run.split == "train":
+    if (others := len(settings) - 1) > 1:
+        notes.append(f"each p is of its comparison alone; by chance one of {others} falls below {0.05 / others:.3g} in 5 % "
+                     "of cases (Bonferroni)")  # fmt: skip
+    if first.split == "train":
         notes.append("these are scores of the training set, no test")
-    if len({str(r.card.code.commit) for r in results}) > 1:
+    if len({run.card.code.commit for run in results}) > 1:
         notes.append("the runs are of different versions of the code")
     return notes

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
 
-from speechml.errors import UserError
 from speechml.report.compare import Comparison, Line
 from speechml.report.statistics import FEW_UNITS, Difference
 from speechml.report.summary import TITLES
-from speechml.runs.tables import format_score, printable, table
+from speechml.runs.tables import check_choice, csv_text, format_score, printable, table
 
 FORMATS = ("table", "markdown", "csv", "json")
 TEXT_COLUMNS = ("score", "setting", "verdict")
@@ -24,18 +21,18 @@ def format_comparison(comparison: Comparison, form: str) -> str:
     Raises:
         UserError: another format.
     """
-    if form not in FORMATS:
-        raise UserError(f"--format is {form}; it can be {', '.join(FORMATS)}")
+    check_choice("--format", form, FORMATS)
+    records, data = [_record(line, comparison) for line in comparison.lines], comparison.first.data
     if form == "json":
-        return json.dumps(_as_json(comparison), indent=1) + "\n"
+        about = {
+            "reference": comparison.settings[0].label, "data": data.data, "protocol": data.protocol,
+            "test_set": data.test_fingerprint, "items": len(comparison.first.names), "forced": comparison.forced,
+            "notes": comparison.notes, "rows": records,
+        }  # fmt: skip
+        return json.dumps(about, indent=1) + "\n"
     if form == "csv":
-        records = [_record(line, comparison) for line in comparison.lines]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, records[0], lineterminator="\n")
-        writer.writeheader()
-        for record in records:
-            writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in record.items()})
-        return text.getvalue()
+        cells = ((" ".join(map(str, v)) if isinstance(v, list) else v for v in record.values()) for record in records)
+        return csv_text(list(records[0]), map(list, cells))
     header, rows = comparison_rows(comparison)
     if form == "markdown":
         return "\n".join([markdown_table(header, rows), "", *comparison_sentences(comparison)]) + "\n"
@@ -60,11 +57,12 @@ def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]
     previous = ""
     for line in comparison.lines:
         db = line.score.endswith("_db")
+        items, seeds = line.over_items or Difference(), line.over_seeds or Difference()
         rows.append([
             TITLES[line.score] if line.score != previous else "", printable(line.setting.label),
             format_score(line.mean.mean, db), _interval(line.mean, db),
             "" if line.setting is comparison.settings[0] else _difference(line, db), line.verdict,
-            _interval(line.over_items, db), _p(line.over_items), _interval(line.over_seeds, db), _p(line.over_seeds),
+            _interval(items, db), _p(items), _interval(seeds, db), _p(seeds),
         ])  # fmt: skip
         previous = line.score
     kept = [number for number in range(len(columns)) if any(row[number] for row in rows)]
@@ -72,20 +70,18 @@ def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]
 
 
 def _difference(line: Line, db: bool) -> str:
-    difference = line.over_items or line.over_seeds
-    if difference is None or math.isnan(difference.mean):
-        return "-"
-    return ("+" if difference.mean > 0 else "") + format_score(difference.mean, db)
+    means = [d.mean for d in (line.over_items, line.over_seeds) if d is not None and not math.isnan(d.mean)]
+    return "+" * (means[0] > 0) + format_score(means[0], db) if means else "-"
 
 
-def _interval(difference: Difference | None, db: bool) -> str:
-    if difference is None or math.isnan(difference.low):
+def _interval(difference: Difference, db: bool) -> str:
+    if math.isnan(difference.low):
         return ""
     return f"{format_score(difference.low, db)} to {format_score(difference.high, db)}"
 
 
-def _p(difference: Difference | None) -> str:
-    if difference is None or math.isnan(difference.p):
+def _p(difference: Difference) -> str:
+    if math.isnan(difference.p):
         return ""
     return "<0.001" if difference.p < 0.001 else f"{difference.p:.3f}"
 
@@ -106,7 +102,7 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
     if comparison.forced:
         lines = [f"FORCED: {comparison.forced}; the items are treated as unpaired."]
     else:
-        what = f"{comparison.items} {data.called} of {data.data}, {run.split} set"
+        what = f"{len(run.names)} {data.called} of {data.data}, {run.split} set"
         lines = [f"On the same {what}, split protocol {data.protocol}, test set {data.test_fingerprint}."]
     if len(comparison.settings) > 1:
         lines.append(f"Differences are to {comparison.settings[0].label}.")
@@ -118,15 +114,13 @@ def _methods(comparison: Comparison) -> str:
     """How the intervals and p-values were computed."""
     if comparison.forced:
         return "Welch's t"
-    seeds = "; over seeds: Student's t"
+    if comparison.first.classes is not None:
+        single = all(len(setting.runs) == 1 for setting in comparison.settings)
+        p = "p of accuracy: " + ("McNemar's exact test" if single else "of the same resamples")
+        return f"paired bootstrap (of macro F1 somewhat narrow); {p}; over seeds: Student's t"
     units = max([line.over_items.units for line in comparison.lines if line.over_items], default=0)
-    if comparison.first.classes is None:
-        return (
-            f"Student's t, as they are {units} only" if units < FEW_UNITS else "paired bootstrap, studentised"
-        ) + seeds
-    single = all(len(setting.runs) == 1 for setting in comparison.settings)
-    p = "p of accuracy: McNemar's exact test" if single else "p of accuracy: of the same resamples"
-    return f"paired bootstrap (of macro F1 somewhat narrow); {p}{seeds}"
+    how = f"Student's t, as they are {units} only" if units < FEW_UNITS else "paired bootstrap, studentised"
+    return f"{how}; over seeds: Student's t"
 
 
 def _record(line: Line, comparison: Comparison) -> dict[str, object]:
@@ -137,17 +131,7 @@ def _record(line: Line, comparison: Comparison) -> dict[str, object]:
         "mean_high": line.mean.high,
     }  # fmt: skip
     for over, difference in (("items", line.over_items), ("seeds", line.over_seeds)):
-        values = difference or Difference(math.nan, math.nan, math.nan, math.nan, 0)
         keys = ("difference", "low", "high", "p", "units")
-        record |= {f"{key}_over_{over}": value for key, value in zip(keys, values, strict=True)}
+        record |= {f"{key}_over_{over}": value for key, value in zip(keys, difference or Difference(), strict=True)}
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
     return finite | {"verdict": line.verdict}
-
-
-def _as_json(comparison: Comparison) -> dict[str, object]:
-    data = comparison.first.data
-    return {
-        "reference": comparison.settings[0].label, "data": data.data, "protocol": data.protocol,
-        "test_set": data.test_fingerprint, "items": comparison.items, "forced": comparison.forced,
-        "notes": comparison.notes, "rows": [_record(line, comparison) for line in comparison.lines],
-    }  # fmt: skip

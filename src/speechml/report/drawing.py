@@ -1,4 +1,4 @@
-"""The figures of a run, each drawn by one function: for its folder, its page and TensorBoard alike."""
+"""Figures, each drawn by one function for the folder of a run, its page and TensorBoard: curves, and those of waveforms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ SIZE = (9.0, 4.0)  # inches
 CURVES_SIZE = (6.0, 3.4)  # two side by side in a page
 DPI = 110
 COLUMNS = 1000  # about as many pixels as a figure is wide
-MIN_SHARE = 1 / 1000  # pairs rarer than this share of all items are not drawn, as in the R torch book, chapter 22
 MAX_VALUE = 1e100  # beyond, and NaN, is no value of a curve
 RANGE_DB = 80.0  # of a spectrogram
 N_FFT = 1024  # samples of a spectrogram's frame
@@ -37,11 +36,9 @@ def make_axes(
         size: width and height in inches.
         share_x: whether the axes have one x-axis.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size or (SIZE[0], SIZE[1] * (1 if rows == 1 else 1.4)), layout="constrained", dpi=DPI)
-    FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, sharex=share_x, squeeze=False).flat)
     for axis in axes:
         axis.grid(alpha=0.3)
@@ -52,26 +49,17 @@ def pixels(figure: Figure) -> np.ndarray:
     """Render a figure once, for the file and for TensorBoard. Shape: (height, width, 4), uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba())
 
 
-def png(picture: np.ndarray, colours: np.ndarray | None = None) -> bytes:
-    """Encode a picture as PNG.
+def png(picture: np.ndarray) -> bytes:
+    """Encode a picture, as `pixels` gives it, as PNG."""
+    from matplotlib.image import imsave
 
-    Args:
-        picture: (height, width, 4) as `pixels` gives it, or (height, width) numbers of `colours`, uint8.
-        colours: (256, 3), uint8.
-    """
-    from PIL import Image
-
-    image = Image.fromarray(picture)
-    if colours is not None:
-        image.putpalette(colours.tobytes())
     file = io.BytesIO()
-    image.save(file, "PNG", compress_level=6)
+    imsave(file, picture, format="png")
     return file.getvalue()
 
 
@@ -109,76 +97,6 @@ def draw_curves(curves: Mapping[str, Curve], label: str, colours: Sequence[int] 
     axis.set(xlabel="epoch", ylabel=literal(label), title=literal(f"{label} per epoch"))
     if colours is None and len(axis.lines) > 1:
         axis.legend()
-    return figure
-
-
-def draw_confusion(counts: np.ndarray, classes: Sequence[str], item_name: str = "clips") -> Figure:
-    """Draw a confusion matrix, rows the true classes, columns the predicted ones, in % of the row.
-
-    Args:
-        counts: (true class, predicted class).
-        classes: their names.
-        item_name: the items, in the plural.
-    """
-    size = max(5.0, 0.32 * len(classes) + 2)
-    figure, (axis,) = make_axes(size=(size + 1, size))
-    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    axis.grid(False)
-    names = [literal(name) for name in classes]
-    axis.set_xticks(range(len(names)), names, rotation=90)
-    axis.set_yticks(range(len(names)), names)
-    title = f"confusion matrix, {counts.sum()} test {item_name}, % of each row"
-    axis.set(xlabel="predicted class", ylabel="true class", title=title)
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if share[row, column] > 50 else "black"
-        axis.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=7, color=colour)
-    figure.colorbar(image, ax=axis, shrink=0.8)
-    return figure
-
-
-def alluvial_pairs(counts: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (true class, predicted class) that are drawn. Shape: counts (classes, classes)."""
-    drawn = counts >= max(1, MIN_SHARE * counts.sum())
-    return [(int(true), int(predicted)) for true, predicted in zip(*np.nonzero(drawn), strict=True)]
-
-
-def draw_alluvial(counts: np.ndarray, classes: Sequence[str], item_name: str = "clips") -> Figure:
-    """Draw a band from each true class on the left to each predicted one on the right; correct predictions are grey.
-
-    Bands are as wide as their number of items. Shape: counts (classes, classes).
-    """
-    from matplotlib import colormaps
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
-
-    figure, (axis,) = make_axes(size=(9, max(5.0, 0.35 * len(classes) + 1)))
-    axis.set_axis_off()
-    gap = 0.01 * counts.sum()
-    sides = [counts.sum(1), counts.sum(0)]
-    begins = [np.concatenate([[0.0], np.cumsum(sizes + gap)[:-1]]) for sizes in sides]
-    for side, (sizes, tops) in enumerate(zip(sides, begins, strict=True)):
-        for name, begin, size in zip(classes, tops, sizes, strict=True):
-            if size:
-                axis.plot([side, side], [-begin, -begin - size], color="black", linewidth=3, solid_capstyle="butt")
-                x, align = (1.02, "left") if side else (-0.02, "right")
-                axis.text(x, -begin - size / 2, literal(f"{name} {size}"), ha=align, va="center", fontsize=8)
-    palette = [colormaps["tab20"](i) for i in range(20) if i // 2 != 7]  # without its greys
-    curve = [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3]
-    used, drawn = [tops.copy() for tops in begins], set(alluvial_pairs(counts))
-    for true, predicted in np.ndindex(*counts.shape):
-        size = counts[true, predicted]
-        a, b = -used[0][true], -used[1][predicted]
-        used[0][true] += size
-        used[1][predicted] += size
-        if (true, predicted) not in drawn:
-            continue
-        corners = [(0, a), (0.5, a), (0.5, b), (1, b), (1, b - size), (0.5, b - size), (0.5, a - size), (0, a - size)]
-        colour, alpha = ("0.8", 0.4) if true == predicted else (palette[true % len(palette)], 0.8)
-        axis.add_patch(PathPatch(Path(corners, curve), facecolor=colour, alpha=alpha, linewidth=0))
-    title = f"true class (left) to predicted class (right; grey: correct), {counts.sum()} test {item_name}"
-    axis.set_title(f"{title}; pairs below {MIN_SHARE:.1%} are not drawn", fontsize=9)
-    axis.set_xlim(-0.25, 1.25)
     return figure
 
 

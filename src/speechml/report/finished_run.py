@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -12,9 +13,9 @@ import numpy as np
 
 from speechml.contracts import Config
 from speechml.errors import UserError
-from speechml.metrics.classification import cross_entropy
+from speechml.metrics.classification import cross_entropy, macro_f1
 from speechml.report.summary import score_name
-from speechml.runs.card import DAMAGE
+from speechml.runs.card import DAMAGE, RunCard
 from speechml.runs.catalogue import require_card, state_of
 from speechml.runs.labels import load_config, result_settings
 
@@ -26,8 +27,20 @@ LOSSES = ("train/loss", "val/loss")
 MOMENT = re.compile(r"(.*)/\d+/(\d+)", re.DOTALL)  # a row of music: song, channel, block
 
 
+def require_done(folder: Path) -> RunCard:
+    """The card of a run that is done.
+
+    Raises:
+        UserError: no run, one that is not done, or one whose card is damaged.
+    """
+    card = require_card(folder)
+    if (state := state_of(folder, card)) != "done":
+        raise UserError(f"{folder} is not done but {state}; only finished runs have a report and compare")
+    return card
+
+
 class Result:
-    """A run that is done.
+    """A run that is done, with its predictions.
 
     Args:
         folder: of the run.
@@ -37,97 +50,102 @@ class Result:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.card = folder, require_card(folder)
-        if (state := state_of(folder, self.card)) != "done":
-            raise UserError(f"{folder} is not done but {state}; only finished runs compare")
-        self.seed, self.data, self.scores = self.card.seed, self.card.data, self.card.scores
-        self.test_set = (self.data.test_fingerprint, self.data.protocol)
+        self.folder, self.card = folder, require_done(folder)
+        self.data, self.columns, self.is_whole = self.card.data, load_predictions(folder / "predictions.npz"), True
+        splits = ("heldout", "test", "train")
+        self.split = next((s for s in splits if any(name.startswith(f"{s}/") for name in self.card.scores)), "test")
 
     @cached_property
     def config(self) -> Config:
         """Dotted keys that can change a result, without the seed."""
         return result_settings(load_config(self.folder))
 
-    @cached_property
-    def predictions(self) -> dict[str, np.ndarray]:
-        """The columns of predictions.npz, rows in the order of their names."""
-        path = self.folder / "predictions.npz"
-        if not path.is_file():
-            why = "test=false trains without a test"
-            raise UserError(f"{self.folder} has no predictions.npz", why=why, fix="train it with a test to compare it")
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                columns = check_columns({name: file[name] for name in file.files})
-        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, *DAMAGE) as error:
-            raise UserError(f"{path} is damaged", why=str(error), fix="train the run again") from error
-        rows = np.argsort(columns["name"], kind="stable")
-        if "heldout" in columns["name"]:  # of a recording in stretches, the one that was not trained on
-            rows = rows[columns["name"][rows] == "heldout"]
-        if not len(rows):
-            raise UserError(f"{path} holds no test item; train the run again, with a test")
-        return {name: column if name == "classes" else column[rows] for name, column in columns.items()}
-
     @property
     def names(self) -> np.ndarray:
         """The test items, in order."""
-        return self.predictions["name"]
+        return self.columns["name"]
 
     @property
     def classes(self) -> list[str] | None:
         """The names of the classes; None of a denoiser."""
-        return [str(name) for name in self.predictions["classes"]] if "logits" in self.predictions else None
-
-    @property
-    def split(self) -> str:
-        """The split that its test items are of, as the names of scores begin."""
-        splits = ("heldout", "test", "train")
-        return next((split for split in splits if any(name.startswith(f"{split}/") for name in self.scores)), "test")
-
-    @property
-    def groups(self) -> np.ndarray | None:
-        """Group of each item: the two channels of a moment of music are one; None: every item by itself. Shape: (items,)."""
-        rows = [MOMENT.fullmatch(str(name)) for name in self.names] if self.data.called == "rows" else []
-        moments = [f"{row[1]}/{row[2]}" for row in rows if row]
-        return np.unique(moments, return_inverse=True)[1] if len(moments) == len(self.names) else None
+        return self.columns["classes"].tolist() if "logits" in self.columns else None
 
     @property
     def unit(self) -> str:
-        """What is independent of one another, in the plural."""
-        return self.data.called if self.groups is None else "moments"
+        """What is independent of one another, in the plural: test items, or moments of music, of two channels each."""
+        is_music = self.data.called == "rows" and all(map(MOMENT.fullmatch, self.names.tolist()))
+        return "moments" if is_music else self.data.called
 
-    def values(self, score: str) -> np.ndarray | None:
-        """A score of each test item, NaN where it is not defined; None where the score is none of single items."""
-        columns = self.predictions
-        if self.classes is not None:
-            if score == "acc":
-                return np.asarray(columns["logits"].argmax(1) == columns["label"], dtype=float)
-            return cross_entropy(columns["logits"], columns["label"]) if score == "loss" else None
-        if score not in columns or score == "loss":
-            return None
-        values = columns[score].astype(float)
+    @property
+    def groups(self) -> np.ndarray:
+        """Which unit each item belongs to, numbered from 0. Shape: (items,)."""
+        names = self.names.tolist()
+        units = [MOMENT.sub(r"\1/\2", name) for name in names] if self.unit == "moments" else names
+        return np.unique(units, return_inverse=True)[1]
+
+    @property
+    def scores(self) -> list[str]:
+        """Scores that the predictions give."""
+        known = ("acc", "macro_f1", "loss") if self.classes else self.columns.keys() - {"loss"}
+        return [score for score in HIGHER_IS_BETTER if score in known]
+
+    def align(self, names: np.ndarray, classes: Sequence[str] | None) -> None:
+        """Keep these items only, of equal names the first, and put the classes into this order."""
+        if len(names) < len(self.names):
+            rows, self.is_whole = np.searchsorted(self.names, names), False
+            self.columns = {key: column if key == "classes" else column[rows] for key, column in self.columns.items()}
+        if self.classes and classes:
+            order = [self.classes.index(name) for name in classes]
+            self.columns |= {
+                "classes": np.array(classes), "logits": self.columns["logits"][:, order],
+                "label": np.argsort(order)[self.columns["label"]],
+            }  # fmt: skip
+
+    def values(self, score: str) -> np.ndarray:
+        """One of `scores` of each test item, NaN where it is not defined; macro F1 is a score of no single item."""
+        columns = self.columns
+        if score == "acc":
+            return np.asarray(columns["logits"].argmax(1) == columns["label"], dtype=float)
+        if score == "loss":
+            return cross_entropy(columns["logits"], columns["label"])
         needed = [score_name(each, "_input") for each in (WAVEFORM if score in WAVEFORM else (score,))]
         inputs = [np.isfinite(columns[name]) for name in needed if name in columns]
-        return np.where(np.all(inputs, axis=0), values, np.nan) if inputs else values
+        return np.where(np.all(inputs, axis=0), columns[score].astype(float), np.nan)
+
+    def score(self, score: str) -> float:
+        """One of `scores` on all test items, NaN where it is not defined on any."""
+        if score == "macro_f1":
+            return float(macro_f1(self.columns["logits"], self.columns["label"], np.ones((1, len(self.names))))[0])
+        values = self.values(score)
+        return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else np.nan
 
 
-def check_columns(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Give columns of predictions back, if they are what a run writes.
+def load_predictions(path: Path) -> dict[str, np.ndarray]:
+    """The columns of predictions.npz, rows in the order of their names; of a recording in stretches, the held-out one.
 
     Raises:
-        ValueError: they are not.
+        UserError: there is no such file, or it is damaged or empty.
     """
-    if "name" not in columns or any(
-        len(column) != len(columns["name"]) for name, column in columns.items() if name != "classes"
-    ):
-        raise ValueError("columns of unequal length, or no names")
-    if "logits" in columns:
-        if not {"label", "classes"} <= columns.keys():
-            raise ValueError("logits without labels or classes")
-        count = len(columns["classes"])
-        if columns["logits"].shape != (len(columns["name"]), count):
-            raise ValueError("logits of another shape")
-        if columns["label"].dtype.kind not in "iu" or columns["logits"].dtype.kind != "f":
-            raise ValueError("labels or logits are no numbers")
-        if not 0 <= columns["label"].min(initial=0) <= columns["label"].max(initial=0) < count:
-            raise ValueError("labels of no class")
-    return columns
+    if not path.is_file():
+        why, fix = "test=false trains without a test", "train it with a test to compare it"
+        raise UserError(f"{path.parent} has no {path.name}", why, fix)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+        count = len(columns["name"])
+        if any(len(column) != count for name, column in columns.items() if name != "classes"):
+            raise ValueError("columns of unequal length")
+        if "logits" in columns:
+            label, logits, classes = columns["label"], columns["logits"], len(columns["classes"])
+            if label.dtype.kind not in "iu" or logits.dtype.kind != "f" or logits.shape != (count, classes):
+                raise ValueError("labels or logits of another kind or shape")
+            if not 0 <= label.min(initial=0) <= label.max(initial=0) < classes:
+                raise ValueError("labels of no class")
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, *DAMAGE) as error:
+        raise UserError(f"{path} is damaged", why=str(error), fix="train the run again") from error
+    rows = np.argsort(columns["name"], kind="stable")
+    if "heldout" in columns["name"]:
+        rows = rows[columns["name"][rows] == "heldout"]
+    if not len(rows):
+        raise UserError(f"{path} holds no test item; train the run again, with a test")
+    return {name: column if name == "classes" else column[rows] for name, column in columns.items()}

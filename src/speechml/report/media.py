@@ -1,4 +1,4 @@
-"""Sounds and pictures inside a page: recordings as FLAC, their spectrograms as PNG, all as data addresses."""
+"""Sounds and pictures inside a page: recordings as FLAC, their spectrograms as JPEG, all as data addresses."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import base64
 import io
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from speechml.report.drawing import RANGE_DB, envelope, png, spectrogram_db
+from speechml.report.drawing import RANGE_DB, envelope, spectrogram_db
 
 BUDGET = 6_500_000  # characters of sounds and their pictures in a page, which has to stay below 10 MB
-PICTURES = 250_000  # characters that the pictures of a recording take at most
-LONGEST = 4_800_000  # samples of a version, 5 min at 16 kHz: more is left beside the page, unread
+PICTURES = 80_000  # characters that the pictures of a version take at most
 VERSIONS = ("noisy", "denoised", "clean")
 COLUMNS, ROWS = 600, 128  # pixels of a spectrogram
 WIDTH, HEIGHT = 600, 80  # of a waveform's drawing
+
+Wave = tuple[np.ndarray, int]  # samples (time,) and their rate in Hz
 
 
 class AudioFile(NamedTuple):
@@ -47,23 +47,13 @@ class Recording(NamedTuple):
     nyquist_khz: float
     sounds: list[Sound]
 
-    @property
-    def size(self) -> int:
-        """Characters in the page."""
-        return sum(len(text) for sound in self.sounds for text in sound)
-
 
 class Media(NamedTuple):
-    """What there is to listen to in a page.
-
-    Attributes:
-        clips: addresses of clips, by the names of their items.
-        omitted: recordings that the page has no room for, as names with their files.
-    """
+    """What there is to listen to in a page."""
 
     recordings: list[Recording]
-    clips: dict[str, str]
-    omitted: list[str]
+    clips: dict[str, str]  # addresses by the names of their items
+    omitted: list[str]  # recordings that the page has no room for, as names with their files
 
 
 def list_audio(folder: Path) -> list[AudioFile]:
@@ -71,71 +61,58 @@ def list_audio(folder: Path) -> list[AudioFile]:
     audio = folder / "audio"
     try:
         rows = json.loads((audio / "index.json").read_text())
-        if not isinstance(rows, list):
-            raise ValueError("no list of recordings")
-    except (OSError, ValueError, RecursionError):  # runs of before the index
-        named = re.compile(rf"(.+)_({'|'.join(VERSIONS)})")
-        matches = [(path, named.fullmatch(path.stem)) for path in sorted(audio.glob("*.wav"))]
+        # Never outside the folder, whatever the index says.
+        return [AudioFile(audio / Path(str(row["file"])).name, str(row["name"]), str(row["version"])) for row in rows]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):  # damaged, or a run of before the index
+        matches = [
+            (path, re.fullmatch(rf"(.+)_({'|'.join(VERSIONS)})", path.stem)) for path in sorted(audio.glob("*.wav"))
+        ]
         return [AudioFile(path, match[1], match[2]) for path, match in matches if match]
-    rows = [row for row in rows if isinstance(row, dict) and {"file", "name", "version"} <= row.keys()]
-    # Never outside the folder, whatever the index says.
-    return [AudioFile(audio / Path(str(row["file"])).name, str(row["name"]), str(row["version"])) for row in rows]
 
 
 def embed_media(folder: Path) -> Media:
     """Embed what there is to listen to of a run, as far as a page has room; files that cannot be read are left out."""
-    room = BUDGET
-    media = Media([], {}, [])
-    versions: dict[str, list[AudioFile]] = {}
+    media, room = Media([], {}, []), BUDGET
+    items: dict[str, list[AudioFile]] = {}
     for file in list_audio(folder):
-        length = count_samples(file.path)
-        if length and file.version in VERSIONS:
-            versions.setdefault(file.name, []).append(file)
-        elif 0 < length <= LONGEST and len(source := flac(*read_mono(file.path))) <= room:
-            room -= len(source)
-            media.clips[file.name] = source
-    for name, files in versions.items():
-        files.sort(key=lambda file: VERSIONS.index(file.version))
-        short = max(count_samples(file.path) for file in files) <= LONGEST and room > PICTURES
-        recording = embed_recording(name, files) if short else None
-        if recording is None or recording.size > room:
+        if file.path.is_file():
+            items.setdefault(file.name, []).append(file)
+    for name, files in items.items():
+        if sum(file.path.stat().st_size * 4 // 3 + PICTURES for file in files) > room:  # base64 is a third longer
             media.omitted.append(f"{name} ({', '.join(file.path.name for file in files)})")
-        else:
-            room -= recording.size
-            media.recordings.append(recording)
+            continue
+        waves = {file.version: wave for file in files if (wave := read_mono(file.path))}
+        if versions := {version: waves[version] for version in VERSIONS if version in waves}:
+            media.recordings.append(embed_recording(name, versions))
+            room -= sum(len(text) for sound in media.recordings[-1].sounds for text in sound)
+        elif waves:
+            media.clips[name] = flac(*waves.popitem()[1])
+            room -= len(media.clips[name])
     return media
 
 
-def count_samples(path: Path) -> int:
-    """Length of a recording; 0 where there is none."""
+def embed_recording(name: str, versions: dict[str, Wave]) -> Recording:
+    """Embed a recording in its versions, whose pictures share one scale."""
+    rate = next(iter(versions.values()))[1]
+    levels = {version: pool_rows(spectrogram_db(wave, COLUMNS)) for version, (wave, _) in versions.items()}
+    top = max(float(level.max()) for level in levels.values())
+    peak = max(float(np.abs(wave).max()) for wave, _ in versions.values())
+    sounds = [
+        Sound(version, flac(wave, rate), waveform_path(wave, peak), spectrogram_picture(levels[version], top))
+        for version, (wave, _) in versions.items()
+    ]
+    return Recording(name, max(len(wave) for wave, _ in versions.values()) / rate, rate / 2000, sounds)
+
+
+def read_mono(path: Path) -> Wave | None:
+    """A recording, whose channels are averaged; None where there is none in the file."""
     import soundfile
 
     try:
-        return int(soundfile.info(path).frames)
+        wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, RuntimeError):  # libsndfile's errors are the latter
-        return 0
-
-
-def embed_recording(name: str, files: Sequence[AudioFile]) -> Recording:
-    """Embed a recording in its versions, whose pictures share one scale."""
-    waves = [read_mono(file.path) for file in files]
-    rate = waves[0][1]
-    levels = [pool_rows(spectrogram_db(wave, COLUMNS)) for wave, _ in waves]
-    top = max(float(level.max()) for level in levels)
-    peak = max(float(np.abs(wave).max()) for wave, _ in waves)
-    sounds = [
-        Sound(file.version, flac(wave, rate), waveform_path(wave, peak), spectrogram_picture(level, top))
-        for file, (wave, _), level in zip(files, waves, levels, strict=True)
-    ]
-    return Recording(name, max(len(wave) for wave, _ in waves) / rate, rate / 2000, sounds)
-
-
-def read_mono(path: Path) -> tuple[np.ndarray, int]:
-    """Samples (time,) and sample rate of a file; channels are averaged."""
-    import soundfile
-
-    wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return np.nan_to_num(wave.mean(1)), int(rate)
+        return None
+    return (np.nan_to_num(wave.mean(1)), int(rate)) if len(wave) else None
 
 
 def flac(wave: np.ndarray, rate: int) -> str:
@@ -148,9 +125,9 @@ def flac(wave: np.ndarray, rate: int) -> str:
 
 
 def pool_rows(level: np.ndarray) -> np.ndarray:
-    """Reduce a spectrogram in dB to ROWS bands of equal width, high ones first. Shape: (frequency, frame) -> (ROWS, frame)."""
+    """Reduce a spectrogram in dB to ROWS bands of equal width. Shape: (frequency, frame) -> (ROWS, frame)."""
     power = 10 ** (level[1:] / 10)  # without the constant part
-    return np.asarray(10 * np.log10(power.reshape(ROWS, -1, power.shape[1]).mean(1)))[::-1]
+    return np.asarray(10 * np.log10(power.reshape(ROWS, -1, power.shape[1]).mean(1)))
 
 
 def waveform_path(wave: np.ndarray, peak: float) -> str:
@@ -164,15 +141,11 @@ def waveform_path(wave: np.ndarray, peak: float) -> str:
 
 def spectrogram_picture(level: np.ndarray, top: float) -> str:
     """A picture of levels from `top` down to RANGE_DB below it, as a data address. Shape: (rows, columns) in dB."""
-    from matplotlib import colormaps
+    from matplotlib.image import imsave
 
-    numbers = np.round(255 * np.clip((level - top) / RANGE_DB + 1, 0, 1)).astype(np.uint8)
-    return png_address(png(numbers, (np.array(colormaps["magma"](range(256)))[:, :3] * 255).astype(np.uint8)))
-
-
-def png_address(content: bytes) -> str:
-    """A PNG file as a data address."""
-    return data_address("image/png", content)
+    file = io.BytesIO()
+    imsave(file, level, vmin=top - RANGE_DB, vmax=top, cmap="magma", format="jpeg", origin="lower")
+    return data_address("image/jpeg", file.getvalue())
 
 
 def data_address(kind: str, content: bytes) -> str:

@@ -30,7 +30,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     page = output or page_path(folder)
     if page.is_dir():
         raise UserError(f"{page} is a folder; give a file, as in --output report.html")
-    text = render_run(folder) if is_run(folder) else render_sweep(folder, page)
+    text = render(folder, page)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         write_text(page, text)
@@ -59,28 +59,18 @@ def page_path(folder: Path) -> Path:
     return Path(os.path.relpath(place)) if place.is_relative_to(Path.cwd()) else place
 
 
-def render_run(folder: Path) -> str:
-    """The page of a finished run."""
-    from speechml.report.run_page import run_context
-
-    return render("run.html", run_context(folder))
-
-
-def render_sweep(folder: Path, page: Path) -> str:
-    """The page of a sweep, or of a folder of runs, to be written to `page`."""
-    from speechml.report.sweep_page import sweep_context
-
-    return render("sweep.html", sweep_context(folder, page))
-
-
-def render(name: str, context: dict[str, object]) -> str:
-    """Fill a template: whatever runs say is escaped, our own style and script are not."""
+def render(folder: Path, page: Path) -> str:
+    """The text of a page: whatever runs say is escaped, our own style and script are not."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
+
+    from speechml.report.run_page import run_context
+    from speechml.report.sweep_page import sweep_context
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     own = {kind: Markup((TEMPLATES / f"page.{kind}").read_text()) for kind in ("css", "js")}
-    return environment.get_template(name).render({**context, **own, "version": __version__})
+    name, context = ("run", run_context(folder)) if is_run(folder) else ("sweep", sweep_context(folder, page))
+    return environment.get_template(f"{name}.html").render({**context, **own, "version": __version__})

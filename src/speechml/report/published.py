@@ -12,7 +12,7 @@ from speechml.report.audit import FLAGGED, Audit
 from speechml.report.comparison_table import markdown_table
 from speechml.report.finished_run import HIGHER_IS_BETTER
 from speechml.report.statistics import seed_interval
-from speechml.report.summary import SPLITS, TITLES, is_published_data
+from speechml.report.summary import SPLITS, TITLES, describe_machine, is_published_data
 from speechml.runs.card import PublishedCard, RunCard
 from speechml.runs.tables import format_duration, format_score, table
 
@@ -23,18 +23,8 @@ LABS = (
 )  # fmt: skip
 COLUMNS = ("experiment", "score", "published", "tolerance", "obtained", "verdict", "data", "split", "audit", "time")
 KEPT = (
-    "id",
-    "experiment",
-    "seed",
-    "scores",
-    "published",
-    "data",
-    "audit",
-    "versions",
-    "parameters",
-    "training_s",
-    "epochs",
-)
+    "id", "experiment", "seed", "scores", "published", "data", "audit", "versions", "parameters", "training_s", "epochs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,18 +54,13 @@ class PublishedFigure:
             return [self.experiment, "-", "-", "-", "-", self.verdict, self.missing, "-", "-", "-"]
         split, _, score = self.score.partition("/")
         db, card = score.endswith("_db"), self.cards[0]
-        audit = Audit.from_json(card.audit)
         seconds = [one.training_s for one in self.cards if one.training_s is not None]
         return [
             self.experiment, f"{TITLES.get(score, score)}, {SPLITS.get(split, split)}", format_score(self.published, db),
             format_score(self.tolerance, db), format_obtained(self.obtained, db), self.verdict, _data_of(card),
-            card.data.protocol, audit.verdict if audit else "-", format_duration(sum(seconds) / len(seconds)) if seconds else "-",
+            card.data.protocol, Audit.from_json(card.audit).verdict,
+            format_duration(sum(seconds) / len(seconds)) if seconds else "-",
         ]  # fmt: skip
-
-
-def missing_row(experiment: str, why: str) -> list[PublishedFigure]:
-    """The row of an experiment without a finished run."""
-    return [PublishedFigure(experiment, missing=why)]
 
 
 def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCard]) -> list[PublishedFigure]:
@@ -98,13 +83,10 @@ def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCa
 
 
 def judge(published: float | None, tolerance: float | None, obtained: Sequence[float], same: bool, higher: bool) -> str:
-    """The verdict on the mean of what was obtained.
+    """The verdict on the mean of what was `obtained` with one or more seeds, of the `same` data as what was published.
 
     Args:
-        published: the figure; None: none was.
-        tolerance: how far from it counts as reproduced.
-        obtained: one figure a seed.
-        same: whether it is of the data that the published figure is of.
+        tolerance: how far from the published figure counts as reproduced.
         higher: whether more is better.
     """
     if published is None:
@@ -116,11 +98,9 @@ def judge(published: float | None, tolerance: float | None, obtained: Sequence[f
     if tolerance is None:
         return "no tolerance stated"
     distance = sum(obtained) / len(obtained) - published
-    if not math.isfinite(distance):
-        return "missed"
     if abs(distance) <= tolerance * (1 + 1e-9):  # or rounding decides on the bound itself
         return "reproduced"
-    return "better" if (distance > 0) == higher else "missed"
+    return "better" if math.isfinite(distance) and (distance > 0) == higher else "missed"
 
 
 def format_obtained(values: Sequence[float], db: bool) -> str:
@@ -128,33 +108,30 @@ def format_obtained(values: Sequence[float], db: bool) -> str:
     if not values:
         return "-"
     interval = seed_interval(np.array(values))
-    if math.isnan(interval.low):
-        return format_score(interval.mean, db)
-    mean, low, high = (format_score(value, db) for value in (interval.mean, interval.low, interval.high))
-    return f"{mean} ({low} to {high}, {len(values)} seeds)"
+    mean, low, high = (format_score(value, db) for value in interval[:3])
+    return mean if math.isnan(interval.low) else f"{mean} ({low} to {high}, {len(values)} seeds)"
 
 
 def _data_of(card: RunCard) -> str:
     """The data, and how much there is of them."""
-    data = card.data
+    data, total = card.data, sum(card.data.recordings.values())
     several = max(data.recordings.values()) > 1
-    total = sum(data.recordings.values())
     return f"{data.data}, " + (f"{total:,} {data.called}" if several else f"{data.seconds['train']:.0f} s to train on")
 
 
 def text_table(figures: Sequence[PublishedFigure]) -> str:
     """The table for a terminal, with what stands below it."""
     left = [i for i, name in enumerate(COLUMNS) if name not in ("published", "tolerance", "time")]
-    return "\n".join([table(list(COLUMNS), [figure.row for figure in figures], left), "", *notes(figures)])
+    return "\n".join([table(COLUMNS, [figure.row for figure in figures], left), "", *_notes(figures)])
 
 
 def readme_table(figures: Sequence[PublishedFigure]) -> str:
     """The table for a README."""
     rows = [[f"`{figure.row[0]}`", *figure.row[1:]] for figure in figures]
-    return "\n".join([markdown_table(COLUMNS, rows), "", *(f"- {note}" for note in notes(figures))])
+    return "\n".join([markdown_table(COLUMNS, rows), "", *(f"- {note}" for note in _notes(figures))])
 
 
-def notes(figures: Sequence[PublishedFigure]) -> list[str]:
+def _notes(figures: Sequence[PublishedFigure]) -> list[str]:
     """What the figures are of: sources, machines, what was changed, what an audit flagged."""
     lines = [
         "Obtained: mean over seeds with its 95 % interval (Student's t), or one run. `reproduced`: within the tolerance.",
@@ -165,21 +142,13 @@ def notes(figures: Sequence[PublishedFigure]) -> list[str]:
         card = figure.cards[0]
         if figure.source:
             lines.append(f"{experiment}: {figure.source}")
-        audit = Audit.from_json(card.audit)
-        if flagged := audit.checks(FLAGGED) if audit else []:
+        if flagged := Audit.from_json(card.audit).checks(FLAGGED):
             lines.append(f"{experiment}: its audit flags {', '.join(flagged)}.")
         if changed := [word for word in card.overrides if not word.startswith(("experiment=", "seed=", "data"))]:
             lines.append(f"{experiment}, changed: {' '.join(changed)}.")
-    machines = sorted({_machine(card) for figure in finished.values() for card in figure.cards})
-    return [*lines, *(f"Machine: {text}." for text in machines)]
-
-
-def _machine(card: RunCard) -> str:
-    """Processor, threads, GPUs and the package that computes."""
-    hardware = card.hardware
-    gpus = map(str, hardware.get("gpus") or [])
-    parts = [str(hardware.get("processor")), f"{hardware.get('threads')} threads", *gpus]
-    return ", ".join([*parts, f"torch {card.versions.get('torch')}"])
+    cards = [card for figure in finished.values() for card in figure.cards]
+    machines = {f"Machine: {describe_machine(card)}, torch {card.versions.get('torch')}." for card in cards}
+    return lines + sorted(machines)
 
 
 def public_card(card: RunCard) -> dict[str, object]:

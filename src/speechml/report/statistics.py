@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 LEVEL = 0.95
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 DRAWS = 10_000  # resamples, fewer where items are many
 MAX_DRAWN = 15_000_000  # draws x items, which bounds memory and time
 FEW_UNITS = 10  # items: below, resamples repeat one another, and Student's t is used
@@ -20,11 +21,11 @@ class Difference(NamedTuple):
     NaN stands for what so few or so equal units do not tell.
     """
 
-    mean: float
-    low: float
-    high: float
-    p: float
-    units: int
+    mean: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+    units: int = 0
 
 
 def mean_difference(differences: np.ndarray, groups: np.ndarray | None = None) -> Difference:
@@ -38,34 +39,30 @@ def mean_difference(differences: np.ndarray, groups: np.ndarray | None = None) -
     """
     sums, counts = grouped(differences, groups)
     units, mean = len(sums), float(sums.sum() / counts.sum()) if len(sums) else math.nan
-    if units < FEW_UNITS:
-        return seed_interval(sums / counts)._replace(mean=mean)
+    by_t = seed_interval(sums / counts)._replace(mean=mean)
+    if units < FEW_UNITS or by_t.low == by_t.high:
+        return by_t
     centred = sums - counts * mean
     scale = math.sqrt(float((centred**2).sum()) / (units * (units - 1))) / float(counts.mean())
-    if _is_rounding(scale, sums):
-        return _without_spread(mean, units)
     ratios = _studentised(centred, counts)
-    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(ratios, TAILS)
     if not (math.isfinite(low) and math.isfinite(high)):  # few units have all of the spread
-        return seed_interval(sums / counts)._replace(mean=mean)
-    beyond = min(
-        (ratios >= mean / scale).sum(), (ratios <= mean / scale).sum()
-    )  # of the tail that the interval leaves out
-    p = min(1.0, 2 * (int(beyond) + 1) / (len(ratios) + 1))
+        return by_t
+    p = _p_value(ratios - mean / scale)
     return Difference(mean, float(mean - high * scale), float(mean - low * scale), p, units)
 
 
 def unpaired_difference(one: np.ndarray, other: np.ndarray) -> Difference:
     """`other` minus `one`, where the items are not the same: Welch's t (1947)."""
-    if min(len(one), len(other)) < 2:
-        mean = float(other.mean() - one.mean()) if len(one) and len(other) else math.nan
-        return Difference(mean, math.nan, math.nan, math.nan, min(len(one), len(other)))
-    variances = [float(np.var(x, ddof=1)) / len(x) for x in (one, other)]
-    mean, scale = float(other.mean() - one.mean()), math.sqrt(sum(variances))
-    if _is_rounding(scale, np.concatenate([one, other])):
-        return _without_spread(mean, min(len(one), len(other)))
-    freedom = sum(variances) ** 2 / sum(v**2 / (len(x) - 1) for v, x in zip(variances, (one, other), strict=True))
-    return _student(mean, scale, freedom, min(len(one), len(other)))
+    from scipy import stats
+
+    units = min(len(one), len(other))
+    mean = float(other.mean() - one.mean()) if units else math.nan
+    if units < 2 or (_is_constant(one) and _is_constant(other)):
+        return _without_spread(mean, units)
+    test = stats.ttest_ind(other, one, equal_var=False)
+    low, high = test.confidence_interval(LEVEL)
+    return Difference(mean, float(low), float(high), float(test.pvalue), units)
 
 
 def share_difference(one: np.ndarray, other: np.ndarray, groups: np.ndarray | None = None) -> Difference:
@@ -79,53 +76,45 @@ def share_difference(one: np.ndarray, other: np.ndarray, groups: np.ndarray | No
         one, other: (items,) share of the runs of each that named an item rightly.
         groups: as in `mean_difference`; McNemar's test then counts the groups that favour either.
     """
+    from scipy import stats
+
     differences = other.astype(float) - one.astype(float)
     sums, counts = grouped(differences, groups)
     if not len(sums):
-        return Difference(math.nan, math.nan, math.nan, math.nan, 0)
+        return Difference()
     kinds, each = np.unique(np.stack([sums, counts], axis=1), axis=0, return_counts=True)
     kinds = np.concatenate([kinds, [[1.0, 1.0], [-1.0, 1.0]]])
     each = np.concatenate([each, [0.5, 0.5]])
     drawn = np.random.default_rng(0).multinomial(len(sums) + 1, each / each.sum(), size=DRAWS)
     shares = (drawn @ kinds[:, 0]) / (drawn @ kinds[:, 1])
-    low, high = np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    if np.isin(differences, (-1, 0, 1)).all():
-        p = mcnemar(int((sums < 0).sum()), int((sums > 0).sum()))
-    else:
-        p = min(1.0, 2 * (int(min((shares <= 0).sum(), (shares >= 0).sum())) + 1) / (DRAWS + 1))
-    return Difference(float(sums.sum() / counts.sum()), float(low), float(high), p, len(sums))
+    difference = _percentile_interval(float(sums.sum() / counts.sum()), shares, len(sums))
+    if not np.isin(differences, (-1, 0, 1)).all():
+        return difference
+    better, worse = int((sums > 0).sum()), int((sums < 0).sum())
+    return difference._replace(p=stats.binomtest(better, better + worse).pvalue if better + worse else 1.0)
 
 
-def mcnemar(only_one: int, only_other: int) -> float:
-    """The exact two-sided p-value of McNemar's test: of the items that just one named rightly, either is as likely."""
-    from scipy.special import bdtr
-
-    total = only_one + only_other
-    return 1.0 if total == 0 else min(1.0, 2 * float(bdtr(min(only_one, only_other), total, 0.5)))
-
-
-def resampled_difference(one: np.ndarray, other: np.ndarray, whole: tuple[float, float], units: int) -> Difference:
+def resampled_difference(one: np.ndarray, other: np.ndarray, units: int) -> Difference:
     """The percentile bootstrap of a score that is no mean.
 
     Args:
-        one, other: (draws,) the score of each on the same resamples of the items.
-        whole: the score of each on all items.
+        one, other: (1 + draws,) the score of each on all items, then on the same resamples of them.
         units: how many items were drawn from.
     """
-    drawn = other - one
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    return Difference(whole[1] - whole[0], float(low), float(high), min(1.0, 2 * (tail + 1) / (len(drawn) + 1)), units)
+    differences = other - one
+    return _percentile_interval(float(differences[0]), differences[1:], units)
 
 
 def seed_interval(values: np.ndarray) -> Difference:
     """Mean of one figure a seed, or a paired difference a seed: Student's t. NaN without a second seed."""
-    count = len(values)
-    mean = float(values.mean()) if count else math.nan
-    if count < 2:
-        return Difference(mean, math.nan, math.nan, math.nan, count)
-    scale = float(np.std(values, ddof=1)) / math.sqrt(count)
-    return _without_spread(mean, count) if _is_rounding(scale, values) else _student(mean, scale, count - 1, count)
+    from scipy import stats
+
+    mean = float(values.mean()) if len(values) else math.nan
+    if len(values) < 2 or _is_constant(values):
+        return _without_spread(mean, len(values))
+    test = stats.ttest_1samp(values, 0)
+    low, high = test.confidence_interval(LEVEL)
+    return Difference(mean, float(low), float(high), float(test.pvalue), len(values))
 
 
 def grouped(values: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -164,18 +153,26 @@ def _studentised(centred: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.asarray(ratios[~np.isnan(ratios)])
 
 
-def _student(mean: float, scale: float, freedom: float, units: int) -> Difference:
-    from scipy.special import stdtr, stdtrit
-
-    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * scale
-    return Difference(mean, mean - half, mean + half, 2 * float(stdtr(freedom, -abs(mean) / scale)), units)
+def _percentile_interval(mean: float, drawn: np.ndarray, units: int) -> Difference:
+    low, high = np.quantile(drawn, TAILS)
+    return Difference(mean, float(low), float(high), _p_value(drawn), units)
 
 
-def _is_rounding(scale: float, values: np.ndarray) -> bool:
-    """Whether an error is none but that of rounding."""
-    return scale <= 1e-12 * float(np.abs(values).max())
+def _p_value(drawn: np.ndarray) -> float:
+    """Twice the share of resamples that lie on the rarer side of 0."""
+    beyond = int(min((drawn <= 0).sum(), (drawn >= 0).sum()))
+    return min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    """Whether values differ by rounding only."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
 def _without_spread(mean: float, units: int) -> Difference:
-    """Units that are all equal: no difference at all, or one whose error they do not tell."""
-    return Difference(mean, 0.0, 0.0, 1.0, units) if mean == 0 else Difference(mean, mean, mean, math.nan, units)
+    """Units that are all equal: no difference at all, or one whose error they do not tell; of one unit, its mean."""
+    return (
+        Difference(mean, mean, mean, 1.0 if mean == 0 else math.nan, units)
+        if units > 1
+        else Difference(mean, units=units)
+    )

@@ -93,16 +93,16 @@ if (confusions) {
   });
 }
 
-// Tables that sort by a click on a column's head; figures by their value, the rest by their text.
+// Tables that sort by a click on a column's head: figures as numbers, the rest as text.
 for (const table of all("table.sortable")) {
   all("th", table).forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const up = head.getAttribute("aria-sort") !== "ascending";
     for (const other of all("th", table)) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+    const key = row => row.cells[column].textContent.trim();
     const compare = (a, b) => {
       const [x, y] = [key(a), key(b)], [p, q] = [Number(x), Number(y)];
-      if (x === "" || y === "") return (x === "") - (y === "");  // what is not known comes last, either way
+      if (x === "-" || y === "-") return (x === "-") - (y === "-");  // what is not known comes last, either way
       const order = Number.isNaN(p) || Number.isNaN(q) ? x.localeCompare(y) : p - q;
       return up ? order : -order;
     };
@@ -110,9 +110,14 @@ for (const table of all("table.sortable")) {
   }));
 }
 
-// A sweep: any score against any key.
-const runs = data("runs");
+// A sweep: any column of its table against any other.
+const runs = document.querySelector("table.sortable");
 if (runs) {
+  const columns = all("th", runs).map(head => head.textContent.trim());
+  const value = (row, name) => {
+    const text = row.cells[columns.indexOf(name)].textContent.trim();
+    return text === "-" ? null : Number.isNaN(Number(text)) ? text : Number(text);
+  };
   const xAxis = document.getElementById("x-axis"), yAxis = document.getElementById("y-axis"), place = document.getElementById("scatter");
   const SVG = "http://www.w3.org/2000/svg", W = 440, H = 260, L = 62, R = 10, T = 10, B = 40;
   const node = (name, attributes, text) => {
@@ -148,10 +153,11 @@ if (runs) {
     return { at, ticks: ticks.map(value => [String(Number(value.toPrecision(digits))), at(value)]) };
   };
   const draw = () => {
-    const points = runs.rows.filter(row => row[xAxis.value] !== null && row[yAxis.value] !== null);
+    const points = all("tbody tr", runs).map(row => ({ x: value(row, xAxis.value), y: value(row, yAxis.value), row }))
+      .filter(point => point.row.dataset.colour && point.x !== null && point.y !== null);
     const svg = node("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${yAxis.value} against ${xAxis.value}` });
     if (points.length) {
-      const x = axis(points.map(row => row[xAxis.value]), L, W - R, true), y = axis(points.map(row => row[yAxis.value]), H - B, T, false);
+      const x = axis(points.map(point => point.x), L, W - R, true), y = axis(points.map(point => point.y), H - B, T, false);
       for (const [text, at] of y.ticks) {
         svg.append(node("line", { class: "grid", x1: L, x2: W - R, y1: at, y2: at }));
         svg.append(node("text", { x: L - 6, y: at + 4, "text-anchor": "end" }, text));
@@ -159,9 +165,9 @@ if (runs) {
       for (const [text, at] of x.ticks) svg.append(node("text", { x: at, y: H - B + 18, "text-anchor": "middle" }, text));
       svg.append(node("text", { x: (L + W) / 2, y: H - 6, "text-anchor": "middle" }, xAxis.value));
       svg.append(node("text", { transform: `translate(14 ${H / 2}) rotate(-90)`, "text-anchor": "middle" }, yAxis.value));
-      for (const row of points) {
-        const dot = node("circle", { class: `s${row.colour}`, cx: x.at(row[xAxis.value]), cy: y.at(row[yAxis.value]), r: 5 });
-        dot.append(node("title", {}, row.name));
+      for (const point of points) {
+        const dot = node("circle", { class: `s${point.row.dataset.colour}`, cx: x.at(point.x), cy: y.at(point.y), r: 5 });
+        dot.append(node("title", {}, point.row.cells[0].textContent.trim()));
         svg.append(dot);
       }
     }

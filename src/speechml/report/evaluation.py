@@ -1,0 +1,70 @@
+"""What is said of data apart from a training: by `speechml audit`, and where a run is scored again (`speechml-evaluate`)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechml.report.audit import FLAGGED, PASSES, SPLIT_NAMES, UNKNOWN, Audit, Finding, audit_data, audit_lines
+from speechml.report.summary import Scores, score_tables
+from speechml.runs.card import DataCard, RunCard
+from speechml.runs.tables import table
+
+if TYPE_CHECKING:
+    from speechml.data.base import BaseDataModule
+
+
+def audit_report(data: BaseDataModule) -> tuple[str, bool]:
+    """The audit of a data module as `speechml audit` prints it, and whether something was flagged."""
+    card, audit = data.card(), audit_data(data)
+    counts = ", ".join(f"{count:,} {SPLIT_NAMES[split]}" for split, count in card.recordings.items())
+    rows = [[finding.check, finding.state, finding.found] for finding in audit.findings]
+    flagged = ", ".join(audit.checks(FLAGGED))
+    return "\n".join([
+        f"{card.data}, split protocol {card.protocol}: {counts} {card.called}", "",
+        table(["check", "result", "found"], rows, left=(0, 1, 2)), "",
+        f"Verdict: {audit.verdict}" + f" ({flagged})" * bool(flagged),
+    ]), bool(flagged)  # fmt: skip
+
+
+def audit_other_data(data: BaseDataModule, seen: int) -> Audit:
+    """Audit a test on other data than a run's own, `seen` items of which the run was trained or validated on."""
+    count = len(data.splits["test"])
+    text = (
+        f"{seen or 'none'} of the {count:,} {data.spec.item_name} {'were' if seen else 'was'} used, at least in part, "
+    )
+    text += "to train or validate the run"
+    source = "song" if "song" in data.provenance().sources else "speaker"
+    return Audit((
+        Finding("identical audio", FLAGGED if seen else PASSES, text, seen, count),
+        Finding(f"{source}s", UNKNOWN, f"a run keeps no list of the {source}s that it was trained on"),
+    ))  # fmt: skip
+
+
+def evaluation_text(card: RunCard, data: DataCard, scores: Scores, audit: Audit, seen: int, output: Path) -> str:
+    """What `speechml-evaluate` prints: the scores, and how they relate to the run's own.
+
+    Args:
+        data, audit: that the run was scored on.
+        seen: number of their test items that the run was trained or validated on.
+        output: the files that were written, without their suffix.
+    """
+    test_count, total = data.recordings["test"], sum(data.recordings.values())
+    lines = ["", *map(str, score_tables(scores, data, output.with_name(f"{output.name}.npz"), test_count))]
+    own_data = card.data.fingerprint == data.fingerprint
+    lines += audit_lines(audit) if own_data or not seen else []  # what is known of other data is said below
+    protocol = f"split protocol {data.protocol}, test set {data.test_fingerprint}"
+    lines.append(f"Data: {data.data}, {test_count} test {data.called} of {total}, {protocol}.")
+    lines += [f"  note: {note}" for note in data.notes]
+    if seen:
+        used = f"{seen} of the {test_count} {data.called} were used, at least in part, to train or validate the run"
+        lines.append(f"Not a test: {used}.")
+    if card.state != "done":
+        lines.append(f"The run is not finished (its state is {card.state}).")
+    if card.data.test_fingerprint == data.test_fingerprint:
+        lines.append("This is the test set of the run itself.")
+    else:
+        lines.append("This is not the test set of the run: its own scores are not comparable with these.")
+    lines.append(f"Written: {output}.json and .npz, {time.strftime('%Y-%m-%d %H:%M')}")
+    return "\n".join(lines)
