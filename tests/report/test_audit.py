@@ -161,7 +161,7 @@ def test_the_exercises_split_is_flagged_with_its_shares_and_the_honest_one_apart
     again = [i for i in parts["test"] if any(features[i] == features[j] for j in parts["train"] + parts["val"])]
     assert counts(checks["identical audio"]) == (len(again), total)
     assert bool(again) == (not own)  # the published file repeats rows
-    data = GenreFeatures(str(file), "honest", **ROWS, cache=str(tmp_path))
+    data = GenreFeatures(str(file), protocol="honest", **ROWS, cache=str(tmp_path))
     assert states(data) == {"songs": "flagged", **dict.fromkeys(("moments", "identical audio", "statistics"), "passes")}
     assert "at other moments" in findings(data)["songs"].found
     assert counts(findings(data)["moments"]) == beside(data)
@@ -169,6 +169,6 @@ def test_the_exercises_split_is_flagged_with_its_shares_and_the_honest_one_apart
 
 def test_songs_that_are_in_one_part_only_pass(tmp_path: Path) -> None:
     file = make_features(tmp_path / "x.npz", blocks=(20, 22, 24, 26, 28, 30), genres=(0, 0, 0, 1, 1, 1))
-    data = GenreFeatures(str(file), "honest", **ROWS, cache=str(tmp_path))
+    data = GenreFeatures(str(file), protocol="honest", **ROWS, cache=str(tmp_path))
     assert data.card().protocol == "song"
     assert audit_data(data).verdict == "passes"

@@ -67,14 +67,6 @@ def test_validation_that_shares_a_speaker_with_training_is_told(tmp_path: Path, 
     assert "validation shares 1 of its 1 with training" in finding.found
 
 
-def test_speakers_that_neither_folders_nor_names_tell_apart_are_unknown(tmp_path: Path, common: dict[str, Any]) -> None:
-    folders = mixed_folders(tmp_path, speakers=1, each=5)
-    assert states(MixedPairs(**folders, **common))["speakers"] == "unknown"
-    for i, path in enumerate(sorted((tmp_path / "clean" / "speaker0").iterdir())):
-        path.rename(path.with_name(f"84-121123-000{i}.wav"))
-    assert counts(findings(MixedPairs(**folders, **common))["speakers"]) == (1, 1)
-
-
 def test_pairs_of_nobody_known_are_unknown_and_names_of_corpora_tell_more(
     tmp_path: Path, common: dict[str, Any]
 ) -> None:

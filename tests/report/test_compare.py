@@ -20,20 +20,20 @@ def test_a_small_difference_on_the_same_recordings_is_found(workplace: Path) -> 
     one = make_run(workplace / "runs", snr=HARD)
     other = make_run(workplace / "runs", snr=HARD + 0.5 + RANDOM.normal(0, 0.5, 80), lr=0.2)
     found = compare_runs([one, other])
-    line = next(line for line in found.lines if line.score == "snr_db" and line.over_items)
+    line = next(line for line in found.lines if line.score == "snr_db" and line.verdict)
     assert line.over_items.mean == pytest.approx(line.mean.mean - found.lines[0].mean.mean)
     assert line.over_items.low < 0.5 < line.over_items.high < 1
     assert line.over_items.p < 0.001
     assert line.verdict == "better"
     assert (
-        next(line for line in found.lines if line.score == "mse" and line.over_items).verdict == "worse"
+        next(line for line in found.lines if line.score == "mse" and line.verdict).verdict == "worse"
     )  # less is better
     assert [setting.label for setting in found.settings] == ["lr=0.1", "lr=0.2"]
 
 
 def test_chance_is_not_called_a_difference(workplace: Path) -> None:
     runs = [make_run(workplace / "runs", snr=HARD + RANDOM.normal(0, 0.5, 80), lr=lr) for lr in (0.1, 0.2)]
-    assert {line.verdict for line in compare_runs(runs).lines if line.over_items} == {"no difference shown"}
+    assert {line.verdict for line in compare_runs(runs).lines if line.verdict} == {"no difference shown"}
 
 
 def test_runs_that_differ_by_seed_only_are_one_setting_with_a_mean_and_its_interval(workplace: Path) -> None:
@@ -54,7 +54,7 @@ def test_two_seeds_that_disagree_keep_a_difference_from_being_called_one(workpla
     shifts = {0.1: (0.0, 0.0), 0.2: (3.0, 0.1)}
     runs = [make_run(workplace / "runs", seed=seed, snr=HARD + shift, lr=lr)
             for lr, values in shifts.items() for seed, shift in enumerate(values)]  # fmt: skip
-    line = next(line for line in compare_runs(runs).lines if line.over_items)
+    line = next(line for line in compare_runs(runs).lines if line.verdict)
     assert line.over_items.low > 0  # these very runs differ ...
     assert line.verdict == "no difference shown"  # ... but the next seeds may not
 
@@ -74,7 +74,7 @@ def test_classifiers_are_compared_by_mcnemars_test_whatever_the_order_of_their_c
     one, other = np.ones(100, bool), np.ones(100, bool)
     one[:20], other[15:25] = False, False  # 15 only the second names rightly, 5 only the first
     runs = [classifier(workplace / "runs", one), classifier(workplace / "runs", other, ("stop", "no", "yes"), lr=0.2)]
-    found = {line.score: line for line in compare_runs(runs).lines if line.over_items}
+    found = {line.score: line for line in compare_runs(runs).lines if line.verdict}
     assert found["acc"].over_items.mean == pytest.approx(0.1)
     assert found["acc"].over_items.p == pytest.approx(0.0413895)  # 2 * P(X <= 5), X binomial of 20 and 1/2
     assert found["acc"].over_items.low < 0.1 < found["acc"].over_items.high
@@ -85,7 +85,7 @@ def test_five_items_are_no_difference_though_all_five_favour_one(workplace: Path
     one = np.ones(100, bool)
     one[:5] = False
     runs = [classifier(workplace / "runs", one), classifier(workplace / "runs", np.ones(100, bool), lr=0.2)]
-    line = next(line for line in compare_runs(runs).lines if line.score == "acc" and line.over_items)
+    line = next(line for line in compare_runs(runs).lines if line.score == "acc" and line.verdict)
     assert line.over_items.p == pytest.approx(2 * 0.5**5)
     assert line.verdict == "no difference shown"
 
@@ -96,7 +96,7 @@ def test_what_is_compared_is_what_all_have_scored(workplace: Path) -> None:
     part = [make_run(workplace / "runs", seed=seed, snr=HARD[:40] + seed, names=names[:40], lr=0.2) for seed in (0, 1)]
     found = compare_runs([*whole, *part])
     assert len(found.first.names) == 40
-    line = next(line for line in found.lines if line.score == "snr_db" and line.over_items)
+    line = next(line for line in found.lines if line.score == "snr_db" and line.verdict)
     assert line.over_items.mean == pytest.approx(0)
     assert line.over_seeds.mean == pytest.approx(0)  # the cards' means are of other items
     assert any("only the 40 test recordings" in note for note in found.notes)
@@ -106,7 +106,7 @@ def test_items_on_which_a_score_is_not_defined_are_left_out_and_told(workplace: 
     silent = HARD.copy()
     silent[3] = np.nan
     found = compare_runs([make_run(workplace / "runs", snr=silent), make_run(workplace / "runs", snr=HARD + 1, lr=0.2)])
-    line = next(line for line in found.lines if line.score == "snr_db" and line.over_items)
+    line = next(line for line in found.lines if line.score == "snr_db" and line.verdict)
     assert line.over_items.units == 79
     assert line.over_items.mean == pytest.approx(1)
     assert any("SNR (dB): 1 recordings" in note for note in found.notes)
@@ -127,7 +127,7 @@ def test_both_channels_of_a_moment_count_once(workplace: Path) -> None:
     data = {"data": "GenreFeatures", "called": "rows"}
     runs = [classifier(workplace / "runs", right, names=names, data=data),
             classifier(workplace / "runs", np.ones(100, bool), names=names, data=data, lr=0.2)]  # fmt: skip
-    line = next(line for line in compare_runs(runs).lines if line.score == "acc" and line.over_items)
+    line = next(line for line in compare_runs(runs).lines if line.score == "acc" and line.verdict)
     assert line.over_items.units == 50
     assert line.over_items.p == pytest.approx(2 * 0.5**10)
 
@@ -186,7 +186,7 @@ def test_forced_runs_of_different_tests_are_compared_as_unpaired(workplace: Path
     told = capsys.readouterr().out
     assert "FORCED" in told
     assert "Welch" in told
-    line = next(line for line in compare_runs([one, other], force=True).lines if line.over_items)
+    line = next(line for line in compare_runs([one, other], force=True).lines if line.verdict)
     assert line.verdict == "no difference shown"  # as recordings differ more than the networks
 
 

@@ -1,5 +1,7 @@
 """Pages open offline in a real browser: nothing is asked of anybody, sounds play, a phone is wide enough."""
 
+import base64
+import io
 import json
 import re
 from collections.abc import Callable
@@ -73,21 +75,15 @@ def test_a_cell_of_the_confusions_lists_its_clips_and_plays_them(
     workplace: Path, train: Callable[..., Path], browser: Any
 ) -> None:
     words = make_words(workplace / "words", speakers=40)
-    run = train(
-        "experiment=words_tuned",
-        f"data.root={words}",
-        "trainer.max_steps=1",
-        "data.batch_size=8",
-        "callbacks.figures=null",
-    )
-    with np.load(run / "predictions.npz") as found:
-        label, named, classes = found["label"], found["logits"].argmax(1), [str(name) for name in found["classes"]]
+    keys = ("trainer.max_steps=1", "data.batch_size=8", "callbacks.figures=null")
+    run = train("experiment=words_tuned", f"data.root={words}", *keys)
+    with np.load(run / "predictions.npz") as file:
+        label, named, classes = file["label"], file["logits"].argmax(1), file["classes"].tolist()
         was = int(label[label != named][0])
         other = int(named[(label == was) & (label != named)][0])
-        behind = [str(name) for name in found["name"][(label == was) & (named == other)]]
-    soundfile.write(
-        run / "audio" / "mistake.wav" if (run / "audio").mkdir(exist_ok=True) is None else "", tone(), 16000
-    )
+        behind = file["name"][(label == was) & (named == other)].tolist()
+    (run / "audio").mkdir(exist_ok=True)
+    soundfile.write(run / "audio" / "mistake.wav", tone(), 16000)
     index = [{"file": "mistake.wav", "name": behind[0], "version": "clip"}]
     (run / "audio" / "index.json").write_text(json.dumps(index))
     with opened(browser, write_report(run), PHONE) as seen:
@@ -129,9 +125,8 @@ def test_names_from_a_stranger_stay_text(runs: Path, browser: Any) -> None:
     evil = "</script><script>document.title='taken'</script><img src=http://example.org/x onerror=alert(1)>"
     edit_card(run, overrides=[evil], command=evil, published={"source": evil, "scores": {}})
     index = [{"file": file.path.name, "name": evil, "version": file.version} for file in media.list_audio(run)]
-    (run / "audio" / "index.json").write_text(
-        json.dumps([*index, {"file": "../../card.json", "name": evil, "version": "clean"}])
-    )
+    index.append({"file": "../../card.json", "name": evil, "version": "clean"})
+    (run / "audio" / "index.json").write_text(json.dumps(index))
     (run / "metrics.csv").write_text(f'epoch,train/loss,"val/{evil}"\n0,1,2\n1,2,x\n')
     with opened(browser, write_report(run)) as seen:
         assert seen.page.title() == f"lab2a_fir {run.name}"
@@ -140,21 +135,18 @@ def test_names_from_a_stranger_stay_text(runs: Path, browser: Any) -> None:
         assert seen.elsewhere == []
 
 
-def test_sounds_are_kept_without_loss_and_long_ones_are_left_beside_the_page(
+def test_sounds_are_kept_without_loss_and_left_beside_the_page_where_room_ends(
     runs: Path, workplace: Path, monkeypatch
 ) -> None:
-    import base64
-    import io
-
     wave = (tone() * 32767).astype(np.int16)
     soundfile.write(workplace / "x.wav", wave, 16000)
     text = media.flac(*media.read_mono(workplace / "x.wav")).partition("base64,")[2]
     assert np.array_equal(soundfile.read(io.BytesIO(base64.b64decode(text)), dtype="int16")[0], wave)
     run = run_of(runs)
     monkeypatch.setattr(media, "BUDGET", 1000)
-    told = write_report(run).read_text()
-    assert "<audio" not in told
-    assert "No room in this page" in told
+    page = write_report(run).read_text()
+    assert "<audio" not in page
+    assert "No room in this page" in page
 
 
 def test_what_has_no_page_is_one_sentence(runs: Path, workplace: Path, monkeypatch, capsys) -> None:
@@ -197,18 +189,6 @@ def test_what_is_damaged_beside_the_card_is_left_out_of_the_page(runs: Path) -> 
     (run / "predictions.npz").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"predictions\.npz is damaged"):
         write_report(run)
-
-
-def test_many_recordings_do_not_make_a_page_too_large(runs: Path) -> None:
-    run = run_of(runs)
-    noise = np.random.default_rng(0).normal(0, 0.1, 5 * 16000)
-    rows = [{"file": f"{i}.wav", "name": f"recording {i}", "version": "noisy"} for i in range(60)]
-    for row in rows:
-        soundfile.write(run / "audio" / row["file"], noise, 16000)
-    (run / "audio" / "index.json").write_text(json.dumps(rows))
-    page = write_report(run)
-    assert page.stat().st_size < 10_000_000
-    assert "No room in this page for" in page.read_text()
 
 
 def test_links_of_a_sweep_lead_to_its_runs_whatever_they_are_called(workplace: Path, browser: Any) -> None:

@@ -12,28 +12,19 @@ REMEDY = (
 )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "compat.proto.event_pb2.Event",
-        "compat.proto.summary_pb2.Summary",
-        "plugins.hparams.api_pb2.Experiment",
-        "plugins.hparams.api_pb2.MetricName",
-        "plugins.hparams.api_pb2.STATUS_SUCCESS",
-        "plugins.hparams.api_pb2.DATA_TYPE_FLOAT64",
-        "plugins.hparams.api_pb2.DATA_TYPE_STRING",
-        "plugins.hparams.metadata.EXPERIMENT_TAG",
-        "plugins.hparams.metadata.SESSION_START_INFO_TAG",
-        "plugins.hparams.metadata.SESSION_END_INFO_TAG",
-        "plugins.hparams.metadata.PLUGIN_DATA_VERSION",
-        "plugins.hparams.metadata.NULL_TENSOR",
-        "plugins.hparams.metadata.create_summary_metadata",
-        "plugins.hparams.plugin_data_pb2.HParamsPluginData",
-        "plugins.hparams.plugin_data_pb2.SessionStartInfo",
-        "plugins.hparams.plugin_data_pb2.SessionEndInfo",
-        "summary.writer.record_writer.RecordWriter",
-    ],
-)
+NAMES = """
+    compat.proto.event_pb2.Event compat.proto.summary_pb2.Summary summary.writer.record_writer.RecordWriter
+    plugins.hparams.api_pb2.Experiment plugins.hparams.api_pb2.MetricName plugins.hparams.api_pb2.STATUS_SUCCESS
+    plugins.hparams.api_pb2.DATA_TYPE_FLOAT64 plugins.hparams.api_pb2.DATA_TYPE_STRING
+    plugins.hparams.metadata.EXPERIMENT_TAG plugins.hparams.metadata.SESSION_START_INFO_TAG
+    plugins.hparams.metadata.SESSION_END_INFO_TAG plugins.hparams.metadata.PLUGIN_DATA_VERSION
+    plugins.hparams.metadata.NULL_TENSOR plugins.hparams.metadata.create_summary_metadata
+    plugins.hparams.plugin_data_pb2.HParamsPluginData plugins.hparams.plugin_data_pb2.SessionStartInfo
+    plugins.hparams.plugin_data_pb2.SessionEndInfo
+"""
+
+
+@pytest.mark.parametrize("name", NAMES.split())
 def test_a_borrowed_name_is_there(name: str) -> None:
     module, _, attribute = name.rpartition(".")
     assert hasattr(importlib.import_module(f"tensorboard.{module}"), attribute), REMEDY.format(name=name)

@@ -15,6 +15,7 @@ from speechml.metrics.classification import macro_f1
 from speechml.report.finished_run import HIGHER_IS_BETTER, Result
 from speechml.report.statistics import (
     LEVEL,
+    UNKNOWN,
     Difference,
     mean_difference,
     resampled_difference,
@@ -44,28 +45,20 @@ class Setting:
 
 @dataclass(frozen=True)
 class Line:
-    """A score of a setting, and its difference to the first setting; None where it is the first.
-
-    Attributes:
-        mean: over the seeds, with its interval.
-        over_items: difference over the test items, of these runs.
-        over_seeds: difference over seeds.
-    """
+    """A score of a setting, the mean over its seeds, and its difference to the first setting over items and over seeds."""
 
     score: str
     setting: Setting
     mean: Difference
-    over_items: Difference | None = None
-    over_seeds: Difference | None = None
+    over_items: Difference = UNKNOWN
+    over_seeds: Difference = UNKNOWN
 
     @property
     def verdict(self) -> str:
         """What the intervals allow to say: both, where there are seeds, have to leave out 0 on the same side."""
-        if self.over_items is None:
-            return ""
-        known = [d for d in (self.over_items, self.over_seeds) if d is not None and not math.isnan(d.low)]
+        known = [d for d in (self.over_items, self.over_seeds) if not math.isnan(d.low)]
         if not known:
-            return "not known"
+            return "not known" if self.over_items.units else ""
         certain = all(d.low > 0 for d in known) or all(d.high < 0 for d in known)
         if certain and not any(d.p >= 1 - LEVEL for d in known):  # an exact test may be stricter than an interval
             return "better" if (known[0].mean > 0) == HIGHER_IS_BETTER[self.score] else "worse"
@@ -74,16 +67,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, and a line for each score and setting.
-
-    Attributes:
-        forced: why the runs do not compare, where it was asked for all the same.
-    """
+    """What was compared, and a line for each score and setting."""
 
     settings: list[Setting]
     lines: list[Line]
     notes: list[str]
-    forced: str
+    forced: str  # why the runs do not compare, where it was asked for all the same
 
     @property
     def first(self) -> Result:
@@ -178,7 +167,7 @@ def _compare_score(score: str, settings: Sequence[Setting], paired: bool) -> lis
     lines = [Line(score, settings[0], seed_interval(seeds[0]))]
     for setting, own_seeds, own_items in zip(settings[1:], seeds[1:], items[1:], strict=True):
         groups = settings[0].runs[0].groups if paired else None
-        over_items, over_seeds = _item_difference(score, items[0], own_items, groups), None
+        over_items, over_seeds = _item_difference(score, items[0], own_items, groups), UNKNOWN
         if min(len(own_seeds), len(seeds[0])) > 1:
             same = setting.seeds == settings[0].seeds
             over_seeds = seed_interval(own_seeds - seeds[0]) if same else unpaired_difference(seeds[0], own_seeds)
@@ -200,7 +189,7 @@ def _item_difference(score: str, one: np.ndarray, other: np.ndarray, groups: np.
     """The difference over test items, of the means over the runs of each setting; unpaired where there are no groups."""
     if groups is None:
         resampled = score == "macro_f1"  # whose resamples are no items
-        return Difference() if resampled else unpaired_difference(*(x[np.isfinite(x)] for x in (one, other)))
+        return UNKNOWN if resampled else unpaired_difference(*(x[np.isfinite(x)] for x in (one, other)))
     if score == "macro_f1":
         return resampled_difference(one, other, int(groups.max()) + 1)
     if score == "acc":

@@ -57,21 +57,18 @@ def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]
     previous = ""
     for line in comparison.lines:
         db = line.score.endswith("_db")
-        items, seeds = line.over_items or Difference(), line.over_seeds or Difference()
+        items, seeds = line.over_items, line.over_seeds
+        means = [d.mean for d in (items, seeds) if not math.isnan(d.mean)]
+        difference = "+" * (means[0] > 0) + format_score(means[0], db) if means else "-"
         rows.append([
             TITLES[line.score] if line.score != previous else "", printable(line.setting.label),
             format_score(line.mean.mean, db), _interval(line.mean, db),
-            "" if line.setting is comparison.settings[0] else _difference(line, db), line.verdict,
+            "" if line.setting is comparison.settings[0] else difference, line.verdict,
             _interval(items, db), _p(items), _interval(seeds, db), _p(seeds),
         ])  # fmt: skip
         previous = line.score
     kept = [number for number in range(len(columns)) if any(row[number] for row in rows)]
     return [columns[number] for number in kept], [[row[number] for number in kept] for row in rows]
-
-
-def _difference(line: Line, db: bool) -> str:
-    means = [d.mean for d in (line.over_items, line.over_seeds) if d is not None and not math.isnan(d.mean)]
-    return "+" * (means[0] > 0) + format_score(means[0], db) if means else "-"
 
 
 def _interval(difference: Difference, db: bool) -> str:
@@ -118,7 +115,7 @@ def _methods(comparison: Comparison) -> str:
         single = all(len(setting.runs) == 1 for setting in comparison.settings)
         p = "p of accuracy: " + ("McNemar's exact test" if single else "of the same resamples")
         return f"paired bootstrap (of macro F1 somewhat narrow); {p}; over seeds: Student's t"
-    units = max([line.over_items.units for line in comparison.lines if line.over_items], default=0)
+    units = max([line.over_items.units for line in comparison.lines], default=0)
     how = f"Student's t, as they are {units} only" if units < FEW_UNITS else "paired bootstrap, studentised"
     return f"{how}; over seeds: Student's t"
 
@@ -132,6 +129,6 @@ def _record(line: Line, comparison: Comparison) -> dict[str, object]:
     }  # fmt: skip
     for over, difference in (("items", line.over_items), ("seeds", line.over_seeds)):
         keys = ("difference", "low", "high", "p", "units")
-        record |= {f"{key}_over_{over}": value for key, value in zip(keys, difference or Difference(), strict=True)}
+        record |= {f"{key}_over_{over}": value for key, value in zip(keys, difference, strict=True)}
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
     return finite | {"verdict": line.verdict}

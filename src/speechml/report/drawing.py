@@ -29,13 +29,7 @@ Curve = Sequence[tuple[float, float]]  # (epoch, from 1; value)
 def make_axes(
     rows: int = 1, columns: int = 1, size: tuple[float, float] | None = None, share_x: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure and its axes, row by row, without pyplot: nothing global, nothing that needs a screen.
-
-    Args:
-        rows, columns: of axes.
-        size: width and height in inches.
-        share_x: whether the axes have one x-axis.
-    """
+    """Make a figure of a size in inches and its axes, row by row, without pyplot: nothing global, no need of a screen."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size or (SIZE[0], SIZE[1] * (1 if rows == 1 else 1.4)), layout="constrained", dpi=DPI)
@@ -72,12 +66,10 @@ def draw_curves(curves: Mapping[str, Curve], label: str, colours: Sequence[int] 
     """Draw scores against the epoch; logarithmic where all are positive and spread over more than a decade.
 
     Args:
-        curves: by name; values that are not finite are left out.
-        label: of the y-axis.
         colours: numbers in PALETTE, where something else tells the names; None: one each, with a legend.
 
     Returns:
-        None where no curve has a value.
+        None where no curve has a finite value.
     """
     finite = {name: [point for point in curve if abs(point[1]) < MAX_VALUE] for name, curve in curves.items()}
     values = [value for curve in finite.values() for _, value in curve]

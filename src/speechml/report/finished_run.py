@@ -28,11 +28,7 @@ MOMENT = re.compile(r"(.*)/\d+/(\d+)", re.DOTALL)  # a row of music: song, chann
 
 
 def require_done(folder: Path) -> RunCard:
-    """The card of a run that is done.
-
-    Raises:
-        UserError: no run, one that is not done, or one whose card is damaged.
-    """
+    """The card of a run that is done. Raises UserError where it is not, is none, or its card is damaged."""
     card = require_card(folder)
     if (state := state_of(folder, card)) != "done":
         raise UserError(f"{folder} is not done but {state}; only finished runs have a report and compare")
@@ -40,14 +36,7 @@ def require_done(folder: Path) -> RunCard:
 
 
 class Result:
-    """A run that is done, with its predictions.
-
-    Args:
-        folder: of the run.
-
-    Raises:
-        UserError: no run, one that is not done, or one without predictions.
-    """
+    """A run that is done, with its predictions. Raises UserError where there is none, or one without predictions."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.card = folder, require_done(folder)
@@ -123,8 +112,7 @@ class Result:
 def load_predictions(path: Path) -> dict[str, np.ndarray]:
     """The columns of predictions.npz, rows in the order of their names; of a recording in stretches, the held-out one.
 
-    Raises:
-        UserError: there is no such file, or it is damaged or empty.
+    Raises UserError where there is no such file, or it is damaged or empty.
     """
     if not path.is_file():
         why, fix = "test=false trains without a test", "train it with a test to compare it"

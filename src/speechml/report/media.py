@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,10 +63,8 @@ def list_audio(folder: Path) -> list[AudioFile]:
         # Never outside the folder, whatever the index says.
         return [AudioFile(audio / Path(str(row["file"])).name, str(row["name"]), str(row["version"])) for row in rows]
     except (OSError, ValueError, TypeError, LookupError, RecursionError):  # damaged, or a run of before the index
-        matches = [
-            (path, re.fullmatch(rf"(.+)_({'|'.join(VERSIONS)})", path.stem)) for path in sorted(audio.glob("*.wav"))
-        ]
-        return [AudioFile(path, match[1], match[2]) for path, match in matches if match]
+        paths = sorted(path for version in VERSIONS for path in audio.glob(f"*_{version}.wav"))
+        return [AudioFile(path, *path.stem.rsplit("_", 1)) for path in paths]
 
 
 def embed_media(folder: Path) -> Media:

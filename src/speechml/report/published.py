@@ -29,23 +29,17 @@ KEPT = (
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """A score of an experiment: as it was published, and as finished runs obtained it.
-
-    Attributes:
-        obtained: one a seed.
-        source: where it was published, with a note.
-        missing: why there is no run.
-    """
+    """A score of an experiment: as it was published, and as finished runs obtained it."""
 
     experiment: str
     score: str = ""
     published: float | None = None
     tolerance: float | None = None
-    obtained: tuple[float, ...] = ()
+    obtained: tuple[float, ...] = ()  # one a seed
     verdict: str = "not run"
     cards: tuple[RunCard, ...] = ()
-    source: str = ""
-    missing: str = ""
+    source: str = ""  # where it was published, with a note
+    missing: str = ""  # why there is no run
 
     @property
     def row(self) -> list[str]:
@@ -57,7 +51,7 @@ class PublishedFigure:
         seconds = [one.training_s for one in self.cards if one.training_s is not None]
         return [
             self.experiment, f"{TITLES.get(score, score)}, {SPLITS.get(split, split)}", format_score(self.published, db),
-            format_score(self.tolerance, db), format_obtained(self.obtained, db), self.verdict, _data_of(card),
+            format_score(self.tolerance, db), _format_obtained(self.obtained, db), self.verdict, _data_of(card),
             card.data.protocol, Audit.from_json(card.audit).verdict,
             format_duration(sum(seconds) / len(seconds)) if seconds else "-",
         ]  # fmt: skip
@@ -66,9 +60,7 @@ class PublishedFigure:
 def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCard]) -> list[PublishedFigure]:
     """The published scores of an experiment beside those of its finished runs, and the score that stands for a run.
 
-    Args:
-        published: what the config of the experiment says; a card has what it said when the run was launched.
-        cards: of finished runs, one a seed.
+    Of what was published counts what the config says now; a card has what it said when the run was launched.
     """
     same = all(is_published_data(published, card.data) for card in cards)
     source = f"{published.source}; {published.note or 'no note'}." if published.source else ""
@@ -103,7 +95,7 @@ def judge(published: float | None, tolerance: float | None, obtained: Sequence[f
     return "better" if math.isfinite(distance) and (distance > 0) == higher else "missed"
 
 
-def format_obtained(values: Sequence[float], db: bool) -> str:
+def _format_obtained(values: Sequence[float], db: bool) -> str:
     """The mean over seeds with its 95 % interval, or the one figure."""
     if not values:
         return "-"

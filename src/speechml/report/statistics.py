@@ -28,14 +28,14 @@ class Difference(NamedTuple):
     units: int = 0
 
 
+UNKNOWN = Difference()
+
+
 def mean_difference(differences: np.ndarray, groups: np.ndarray | None = None) -> Difference:
     """Paired differences: the studentised bootstrap (Efron and Tibshirani 1993, chapter 12), by group where items come in some.
 
-    Its intervals hold for skewed differences as well, where the plain (percentile) bootstrap is too narrow.
-
-    Args:
-        differences: (items,), one minus the other.
-        groups: (items,) whole numbers; items of a group are not independent, so whole groups are drawn. None: each its own.
+    Its intervals hold for skewed differences as well, where the plain (percentile) bootstrap is too narrow. Items of a group
+    are not independent, so whole groups are drawn. Shape: (items,) twice.
     """
     sums, counts = grouped(differences, groups)
     units, mean = len(sums), float(sums.sum() / counts.sum()) if len(sums) else math.nan
@@ -70,18 +70,16 @@ def share_difference(one: np.ndarray, other: np.ndarray, groups: np.ndarray | No
 
     Half an item that only one named rightly, and half one for the other (Bonett and Price 2012 add whole ones): else
     classifiers that seldom differ had intervals that are too narrow, or of width 0. The p-value of two single classifiers
-    is McNemar's (1947), exact; that of means over several is of the same resamples.
+    is McNemar's (1947), exact, of the groups that favour either; that of means over several is of the same resamples.
 
-    Args:
-        one, other: (items,) share of the runs of each that named an item rightly.
-        groups: as in `mean_difference`; McNemar's test then counts the groups that favour either.
+    Shape: (items,) three times: the share of the runs of each that named an item rightly, and groups as in `mean_difference`.
     """
     from scipy import stats
 
     differences = other.astype(float) - one.astype(float)
     sums, counts = grouped(differences, groups)
     if not len(sums):
-        return Difference()
+        return UNKNOWN
     kinds, each = np.unique(np.stack([sums, counts], axis=1), axis=0, return_counts=True)
     kinds = np.concatenate([kinds, [[1.0, 1.0], [-1.0, 1.0]]])
     each = np.concatenate([each, [0.5, 0.5]])
@@ -95,12 +93,7 @@ def share_difference(one: np.ndarray, other: np.ndarray, groups: np.ndarray | No
 
 
 def resampled_difference(one: np.ndarray, other: np.ndarray, units: int) -> Difference:
-    """The percentile bootstrap of a score that is no mean.
-
-    Args:
-        one, other: (1 + draws,) the score of each on all items, then on the same resamples of them.
-        units: how many items were drawn from.
-    """
+    """The percentile bootstrap of a score that is no mean: given on all items, then on the same resamples of `units` items."""
     differences = other - one
     return _percentile_interval(float(differences[0]), differences[1:], units)
 
@@ -139,9 +132,7 @@ def resamples(units: int, draws: int) -> np.ndarray:
 def _studentised(centred: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """How many of its own standard errors each resample lies from the mean of all. Shape: (groups,) twice -> (draws,).
 
-    Args:
-        centred: sums of the groups, less what the mean gives them.
-        counts: items of the groups.
+    Of each group are given its sum, less what the mean gives it, and its number of items.
     """
     units = len(centred)
     columns = np.stack([centred, counts, centred**2, centred * counts, counts**2], axis=1)

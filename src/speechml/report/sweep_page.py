@@ -7,6 +7,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -32,18 +33,13 @@ Value = float | str | None
 
 
 class Entry(NamedTuple):
-    """A run as the page shows it.
-
-    Attributes:
-        config: keys that can change a result, its experiment and its seed.
-        scores: and FACTS of its card.
-    """
+    """A run as the page shows it."""
 
     folder: Path
     state: str
     test_set: str
-    config: dict[str, Value]
-    scores: dict[str, Value]
+    config: dict[str, Value]  # keys that can change a result, its experiment and its seed
+    scores: dict[str, Value]  # and FACTS of its card
 
     def value(self, column: str) -> Value:
         """What stands in a column; None where that is not known."""
@@ -100,10 +96,16 @@ def sweep_context(folder: Path, page: Path) -> dict[str, object]:
     own = [colours.get(entry.setting(keys), "") for entry in entries]
     cells = [[_cell(entry.value(column)) for column in columns] for entry in entries]
     links = [_link(entry.folder, page.parent) for entry in entries]
+    title, command, path = f"runs in {folder.resolve().name}", "", folder.resolve()
+    if is_sweep(folder):
+        title = f"sweep {path.name} of {path.parent.name}"
+        with suppress(UserError):
+            command = load_sweep(folder).command
     return {
-        "title": _title(folder), "command": _command(folder), "columns": columns, "scores": scores,
-        "rows": list(zip(links, own, cells, strict=True)),
-        "states": ", ".join(f"{count} {state}" for state, count in states.most_common()), "notes": notes(done),
+        "title": title, "command": command, "columns": columns, "scores": scores,
+        "rows": list(zip(links, own, cells, strict=True)), "drawn": MAX_DRAWN, "done": len(done),
+        "states": ", ".join(f"{count} {state}" for state, count in states.most_common()),
+        "test_sets": len({entry.test_set for entry in done}),
         "settings": list(colours.items()) if 1 < len(colours) <= len(PALETTE) else [],  # where each has its own colour
         "comparison": compare_entries(done), "curves": draw_metrics(done, [colours[e.setting(keys)] for e in done]),
     }  # fmt: skip
@@ -125,11 +127,8 @@ def differing_keys(entries: Sequence[Entry]) -> list[str]:
 def list_scores(entries: Sequence[Entry]) -> list[str]:
     """Scores of the test and validation sets that some run has, the headline first, without references and recalls."""
     names = {name for entry in entries for name in entry.scores if name.startswith(("test/", "heldout/", "val/"))}
-    order = {name: place for place, name in enumerate(HEADLINES)}
-    return sorted(
-        (name for name in names if not any(part in name for part in REFERENCES)),
-        key=lambda name: (order.get(name, len(order)), name.startswith("val/"), name),
-    )
+    names = {name for name in names if not any(part in name for part in REFERENCES)}
+    return sorted(names, key=lambda name: (name not in HEADLINES, name.startswith("val/"), name))
 
 
 def _cell(value: Value) -> str:
@@ -169,25 +168,3 @@ def draw_metrics(entries: Sequence[Entry], colours: Sequence[int]) -> list[Pictu
         own = [(str(folder), table[name], colour) for folder, table, colour in drawn if name in table]
         pictures += draw_picture(name, {run: curve for run, curve, _ in own}, [colour for *_, colour in own])
     return pictures
-
-
-def notes(entries: Sequence[Entry]) -> list[str]:
-    """What a reader of the table should know."""
-    lines = []
-    if len({entry.test_set for entry in entries}) > 1:
-        lines.append("The runs were scored on different test sets, so not all of their scores compare.")
-    if len(entries) > MAX_DRAWN:
-        lines.append(f"Curves show the first {MAX_DRAWN} of the {len(entries)} runs that are done.")
-    return lines
-
-
-def _title(folder: Path) -> str:
-    path = folder.resolve()
-    return f"sweep {path.name} of {path.parent.name}" if is_sweep(folder) else f"runs in {path.name}"
-
-
-def _command(folder: Path) -> str:
-    try:
-        return load_sweep(folder).command if is_sweep(folder) else ""
-    except UserError:
-        return ""

@@ -34,13 +34,13 @@ def serve(folders: Sequence[Path], port: int | None) -> None:
         UserError: no run, or a port that is taken.
     """
     runs = begun_runs(folders)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # end as Ctrl-C does, but not where nohup asks to go on
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="speechml-tensorboard-") as place:
         links = RunLinks(Path(place))
         links.update(runs)
         address = _start_server(Path(place), port)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # which nohup asks for
+                signal.signal(number, signal.default_int_handler)
         count = f"{len(links.names)} run{'s' * (len(links.names) != 1)}"
         print(f"TensorBoard shows {count}: {address} (Ctrl-C ends it)", flush=True)
         while True:
@@ -56,12 +56,9 @@ def begun_runs(folders: Sequence[Path]) -> list[Path]:
 
 
 class RunLinks:
-    """A folder for each run, named by what differs, with its settings and links to its event files.
+    """A folder in `place` for each run, named by what differs, with its settings and links to its event files.
 
     A run keeps the name under which it was first shown.
-
-    Args:
-        place: folder for them.
     """
 
     def __init__(self, place: Path) -> None:

@@ -22,23 +22,19 @@ def session_start(settings: Mapping[str, Value]) -> Summary:
     for key, value in settings.items():
         kind = "bool_value" if isinstance(value, bool) else "string_value" if isinstance(value, str) else "number_value"
         setattr(start.hparams[key], kind, value)
-    content = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, session_start_info=start)
-    return _summary(metadata.SESSION_START_INFO_TAG, content)
+    return _summary(metadata.SESSION_START_INFO_TAG, session_start_info=start)
 
 
 def session_end() -> Summary:
     """The summary that says that a run is done."""
     end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS)
-    content = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, session_end_info=end)
-    return _summary(metadata.SESSION_END_INFO_TAG, content)
+    return _summary(metadata.SESSION_END_INFO_TAG, session_end_info=end)
 
 
 def experiment_columns(settings: Mapping[str, Sequence[Value]], scores: Sequence[str]) -> Summary:
-    """The summary that says which columns there are.
+    """The summary that says which columns there are: the values that occur, by key of a setting, and names of scores.
 
-    Args:
-        settings: the values that occur, by key; the first five keys are visible at first, others when they are ticked.
-        scores: names, likewise.
+    The first five are visible at first, others when they are ticked.
     """
     experiment = api_pb2.Experiment()
     for key, values in settings.items():
@@ -50,12 +46,12 @@ def experiment_columns(settings: Mapping[str, Sequence[Value]], scores: Sequence
             info.domain_discrete.extend(sorted(texts))
     for name in scores:
         experiment.metric_infos.add(name=api_pb2.MetricName(tag=FINAL + name), display_name=name)
-    content = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, experiment=experiment)
-    return _summary(metadata.EXPERIMENT_TAG, content)
+    return _summary(metadata.EXPERIMENT_TAG, experiment=experiment)
 
 
-def _summary(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summary:
-    about = metadata.create_summary_metadata(content)
+def _summary(tag: str, **content: object) -> Summary:
+    data = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **content)
+    about = metadata.create_summary_metadata(data)
     return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
 
 
