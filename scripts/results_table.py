@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from speechml.cli.reproduce import published_figures
-from speechml.report.published import LABS, PublishedFigure, figure_rows, readme_table
+from speechml.report.published import LABS, PublishedFigure, figure_rows, missing_row, readme_table
 from speechml.runs.card import Record, RunCard
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,7 +27,7 @@ def results() -> str:
     figures: list[PublishedFigure] = []
     for experiment in LABS:
         mine = [card for card in cards() if card.experiment == experiment]
-        missing = [PublishedFigure(experiment, missing="no card")]
+        missing = missing_row(experiment, "no card")
         figures += figure_rows(experiment, published_figures(experiment), mine) if mine else missing
     return readme_table(figures)
 

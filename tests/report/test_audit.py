@@ -65,7 +65,7 @@ def test_known_speakers_are_counted_as_by_hand(items: list[tuple[str, str | None
         assert (finding.state == "unknown") == any(speaker is None for _, speaker in items)
 
 
-def test_a_copy_under_another_name_and_label_is_findings(words, tmp_path: Path) -> None:
+def test_a_copy_under_another_name_and_label_is_found(words, tmp_path: Path) -> None:
     root = make_words(tmp_path / "words", words=("high", "low"), speakers=20)
     before = words(root).corpus
     of = {part: [before.names[i] for i in before.splits[part]] for part in SPLITS}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from audits import counts, findings, states
 from conftest import composed, make_pairs, mixed_folders, tone
 from speechml.contracts import SPLITS, IndexBatch
-from speechml.data import LabPairs, MixedPairs, RecordingPair, WavPairs, mixed_pairs
+from speechml.data import MixedPairs, RecordingPair, WavPairs, mixed_pairs
 from speechml.data.pairs import PairDataModule
 from speechml.report.audit import overlapping
 
@@ -84,7 +84,7 @@ def test_pairs_of_nobody_known_are_unknown_and_names_of_corpora_tell_more(
     assert findings(data)["speakers"].found.endswith("in the training set as well (2 of 2 test recordings)")
 
 
-def test_clean_speech_that_comes_back_under_other_noise_is_findings(tmp_path: Path, common: dict[str, Any]) -> None:
+def test_clean_speech_that_comes_back_under_other_noise_is_found(tmp_path: Path, common: dict[str, Any]) -> None:
     root = tmp_path / "pairs"
     for part, count in (("train", 4), ("val", 2), ("test", 3)):
         make_pairs(root / part, count)  # the clean tones are the same in every part, and so is the noise
@@ -98,7 +98,7 @@ def test_clean_speech_that_comes_back_under_other_noise_is_findings(tmp_path: Pa
     assert "noisy" not in finding.found
 
 
-def test_a_copy_of_half_the_level_is_findings(tmp_path: Path, common: dict[str, Any]) -> None:
+def test_a_copy_of_half_the_level_is_found(tmp_path: Path, common: dict[str, Any]) -> None:
     root = tmp_path / "pairs"
     for part, level in (("train", 1.0), ("val", 0.7), ("test", 0.5)):
         make_pairs(root / part, 2)
@@ -110,19 +110,6 @@ def test_a_copy_of_half_the_level_is_findings(tmp_path: Path, common: dict[str, 
     finding = findings(WavPairs(str(root), **common))["identical audio"]
     assert counts(finding) == (2, 2)
     assert "validation" not in finding.found
-
-
-def test_a_pair_that_a_lab_file_holds_twice_is_findings(tmp_path: Path, common: dict[str, Any]) -> None:
-    torch.manual_seed(0)
-    pairs = [(torch.randn(1, 8000), torch.randn(1, 8000)) for _ in range(10)]
-    torch.save(pairs, tmp_path / "lab.pt")
-    data = LabPairs(str(tmp_path / "lab.pt"), **common)
-    assert states(data)["identical audio"] == "passes"
-    parts = data.splits
-    pairs[parts["test"][0]] = pairs[parts["train"][0]]
-    torch.save(pairs, tmp_path / "lab.pt")
-    finding = findings(LabPairs(str(tmp_path / "lab.pt"), **common))["identical audio"]
-    assert counts(finding) == (1, 2)
 
 
 def test_a_recording_divided_in_time_is_told_apart_from_one_that_is_trained_on_whole(

@@ -10,24 +10,27 @@ import pytest
 
 from conftest import speechml
 from made_up import make_run
-from speechml.report.compare import compare_runs
+from speechml.report.compare import Comparison, Line, compare_runs
 
 RANDOM = np.random.default_rng(0)
 HARD = RANDOM.normal(10, 5, 80)  # recordings differ more among one another than networks do
+
+
+def line_of(comparison: Comparison, score: str = "snr_db") -> Line:
+    """The line of a score of the second setting."""
+    return next(line for line in comparison.lines if line.score == score and line.verdict)
 
 
 def test_a_small_difference_on_the_same_recordings_is_found(workplace: Path) -> None:
     one = make_run(workplace / "runs", snr=HARD)
     other = make_run(workplace / "runs", snr=HARD + 0.5 + RANDOM.normal(0, 0.5, 80), lr=0.2)
     found = compare_runs([one, other])
-    line = next(line for line in found.lines if line.score == "snr_db" and line.verdict)
+    line = line_of(found, "snr_db")
     assert line.over_items.mean == pytest.approx(line.mean.mean - found.lines[0].mean.mean)
     assert line.over_items.low < 0.5 < line.over_items.high < 1
     assert line.over_items.p < 0.001
     assert line.verdict == "better"
-    assert (
-        next(line for line in found.lines if line.score == "mse" and line.verdict).verdict == "worse"
-    )  # less is better
+    assert line_of(found, "mse").verdict == "worse"  # less is better
     assert [setting.label for setting in found.settings] == ["lr=0.1", "lr=0.2"]
 
 
@@ -54,7 +57,7 @@ def test_two_seeds_that_disagree_keep_a_difference_from_being_called_one(workpla
     shifts = {0.1: (0.0, 0.0), 0.2: (3.0, 0.1)}
     runs = [make_run(workplace / "runs", seed=seed, snr=HARD + shift, lr=lr)
             for lr, values in shifts.items() for seed, shift in enumerate(values)]  # fmt: skip
-    line = next(line for line in compare_runs(runs).lines if line.verdict)
+    line = line_of(compare_runs(runs))
     assert line.over_items.low > 0  # these very runs differ ...
     assert line.verdict == "no difference shown"  # ... but the next seeds may not
 
@@ -85,7 +88,7 @@ def test_five_items_are_no_difference_though_all_five_favour_one(workplace: Path
     one = np.ones(100, bool)
     one[:5] = False
     runs = [classifier(workplace / "runs", one), classifier(workplace / "runs", np.ones(100, bool), lr=0.2)]
-    line = next(line for line in compare_runs(runs).lines if line.score == "acc" and line.verdict)
+    line = line_of(compare_runs(runs), "acc")
     assert line.over_items.p == pytest.approx(2 * 0.5**5)
     assert line.verdict == "no difference shown"
 
@@ -96,7 +99,7 @@ def test_what_is_compared_is_what_all_have_scored(workplace: Path) -> None:
     part = [make_run(workplace / "runs", seed=seed, snr=HARD[:40] + seed, names=names[:40], lr=0.2) for seed in (0, 1)]
     found = compare_runs([*whole, *part])
     assert len(found.first.names) == 40
-    line = next(line for line in found.lines if line.score == "snr_db" and line.verdict)
+    line = line_of(found, "snr_db")
     assert line.over_items.mean == pytest.approx(0)
     assert line.over_seeds.mean == pytest.approx(0)  # the cards' means are of other items
     assert any("only the 40 test recordings" in note for note in found.notes)
@@ -106,7 +109,7 @@ def test_items_on_which_a_score_is_not_defined_are_left_out_and_told(workplace: 
     silent = HARD.copy()
     silent[3] = np.nan
     found = compare_runs([make_run(workplace / "runs", snr=silent), make_run(workplace / "runs", snr=HARD + 1, lr=0.2)])
-    line = next(line for line in found.lines if line.score == "snr_db" and line.verdict)
+    line = line_of(found, "snr_db")
     assert line.over_items.units == 79
     assert line.over_items.mean == pytest.approx(1)
     assert any("SNR (dB): 1 recordings" in note for note in found.notes)
@@ -127,7 +130,7 @@ def test_both_channels_of_a_moment_count_once(workplace: Path) -> None:
     data = {"data": "GenreFeatures", "called": "rows"}
     runs = [classifier(workplace / "runs", right, names=names, data=data),
             classifier(workplace / "runs", np.ones(100, bool), names=names, data=data, lr=0.2)]  # fmt: skip
-    line = next(line for line in compare_runs(runs).lines if line.score == "acc" and line.verdict)
+    line = line_of(compare_runs(runs), "acc")
     assert line.over_items.units == 50
     assert line.over_items.p == pytest.approx(2 * 0.5**10)
 
@@ -186,7 +189,7 @@ def test_forced_runs_of_different_tests_are_compared_as_unpaired(workplace: Path
     told = capsys.readouterr().out
     assert "FORCED" in told
     assert "Welch" in told
-    line = next(line for line in compare_runs([one, other], force=True).lines if line.verdict)
+    line = line_of(compare_runs([one, other], force=True))
     assert line.verdict == "no difference shown"  # as recordings differ more than the networks
 
 

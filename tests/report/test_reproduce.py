@@ -11,8 +11,12 @@ from speechml.cli.reproduce import data_overrides
 from speechml.report.published import LABS, figure_rows, judge, missing_row, public_card, readme_table
 =======
 from speechml.cli.reproduce import source_of
+<<<<<<< HEAD
 from speechml.report.published import LABS, PublishedFigure, figure_rows, judge, public_card, readme_table
 >>>>>>> a2c861a (Comparisons align runs once, scores of a run stand in one table: published figures are facts below it)
+=======
+from speechml.report.published import LABS, figure_rows, judge, missing_row, public_card, readme_table
+>>>>>>> 1c12f52 (A published figure is its row; Pillow is matplotlib's affair)
 from speechml.runs.card import RunCard, load_card
 
 
@@ -123,4 +127,4 @@ def test_every_lab_has_its_card_and_the_readme_shows_what_the_cards_say() -> Non
     assert set(LABS) == {card.experiment for card in results_table.cards()}
     readme = results_table.README.read_text()
     assert results_table.with_table(readme) == readme
-    assert "not run" in readme_table([PublishedFigure("lab2a_fir", missing="no data")])
+    assert "not run" in readme_table(missing_row("lab2a_fir", "no data"))

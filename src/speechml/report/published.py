@@ -29,32 +29,16 @@ KEPT = (
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """A score of an experiment: as it was published, and as finished runs obtained it."""
+    """A score of an experiment, as it was published and as finished runs obtained it: cells in the order of COLUMNS."""
 
-    experiment: str
-    score: str = ""
-    published: float | None = None
-    tolerance: float | None = None
-    obtained: tuple[float, ...] = ()  # one a seed
-    verdict: str = "not run"
-    cards: tuple[RunCard, ...] = ()
+    row: list[str]
     source: str = ""  # where it was published, with a note
-    missing: str = ""  # why there is no run
+    cards: tuple[RunCard, ...] = ()
 
-    @property
-    def row(self) -> list[str]:
-        """Its cells, in the order of COLUMNS."""
-        if self.missing:
-            return [self.experiment, "-", "-", "-", "-", self.verdict, self.missing, "-", "-", "-"]
-        split, _, score = self.score.partition("/")
-        db, card = score.endswith("_db"), self.cards[0]
-        seconds = [one.training_s for one in self.cards if one.training_s is not None]
-        return [
-            self.experiment, f"{TITLES.get(score, score)}, {SPLITS.get(split, split)}", format_score(self.published, db),
-            format_score(self.tolerance, db), _format_obtained(self.obtained, db), self.verdict, _data_of(card),
-            card.data.protocol, Audit.from_json(card.audit).verdict,
-            format_duration(sum(seconds) / len(seconds)) if seconds else "-",
-        ]  # fmt: skip
+
+def missing_row(experiment: str, why: str) -> list[PublishedFigure]:
+    """The row of an experiment without a finished run."""
+    return [PublishedFigure([experiment, "-", "-", "-", "-", "not run", why, "-", "-", "-"])]
 
 
 def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCard]) -> list[PublishedFigure]:
@@ -62,16 +46,23 @@ def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCa
 
     Of what was published counts what the config says now; a card has what it said when the run was launched.
     """
-    same = all(is_published_data(published, card.data) for card in cards)
+    same, card = all(is_published_data(published, card.data) for card in cards), cards[0]
     source = f"{published.source}; {published.note or 'no note'}." if published.source else ""
-    headline = cards[0].headline
-    rows = []
-    for name in dict.fromkeys([*published.scores, *([headline] if headline else [])]):
-        values = tuple(value for card in cards if (value := card.scores.get(name)) is not None)
+    seconds = [one.training_s for one in cards if one.training_s is not None]
+    time = format_duration(sum(seconds) / len(seconds)) if seconds else "-"
+    figures = []
+    for name in dict.fromkeys([*published.scores, *([card.headline] if card.headline else [])]):
+        split, _, score = name.partition("/")
+        values, db = [value for one in cards if (value := one.scores.get(name)) is not None], score.endswith("_db")
         figure, tolerance = published.scores.get(name), published.tolerance.get(name)
-        verdict = judge(figure, tolerance, values, same, HIGHER_IS_BETTER.get(name.partition("/")[2], True))
-        rows.append(PublishedFigure(experiment, name, figure, tolerance, values, verdict, tuple(cards), source))
-    return rows
+        row = [
+            experiment, f"{TITLES.get(score, score)}, {SPLITS.get(split, split)}", format_score(figure, db),
+            format_score(tolerance, db), _format_obtained(values, db),
+            judge(figure, tolerance, values, same, HIGHER_IS_BETTER.get(score, True)), _data_of(card), card.data.protocol,
+            Audit.from_json(card.audit).verdict, time,
+        ]  # fmt: skip
+        figures.append(PublishedFigure(row, source, tuple(cards)))
+    return figures
 
 
 def judge(published: float | None, tolerance: float | None, obtained: Sequence[float], same: bool, higher: bool) -> str:
@@ -129,7 +120,7 @@ def _notes(figures: Sequence[PublishedFigure]) -> list[str]:
         "Obtained: mean over seeds with its 95 % interval (Student's t), or one run. `reproduced`: within the tolerance.",
         "`other data`: the figure was published of data that were not at hand, so it cannot be reproduced here.",
     ]
-    finished = {figure.experiment: figure for figure in figures if figure.cards}
+    finished = {figure.row[0]: figure for figure in figures if figure.cards}
     for experiment, figure in finished.items():
         card = figure.cards[0]
         if figure.source:

@@ -31,18 +31,13 @@ class Picture(NamedTuple):
 
 
 class Confusions(NamedTuple):
-    """A confusion matrix, with the items of each cell.
-
-    Attributes:
-        counts: (true class, predicted class).
-        cells: by "row,column", the most confident items first: name, confidence, and whether there is a sound.
-        sounds: addresses by item.
-    """
+    """A confusion matrix, true classes by predicted ones, with the items of each cell."""
 
     classes: list[str]
     counts: list[list[int]]
+    # By "row,column", the most confident items first: name, confidence, and whether there is a sound.
     cells: dict[str, list[tuple[str, float | None, bool]]]
-    sounds: dict[str, str]
+    sounds: dict[str, str]  # addresses by item
     item_name: str
 
 
