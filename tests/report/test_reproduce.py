@@ -6,17 +6,8 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, make_features, run_of, speechml
-<<<<<<< HEAD
 from speechml.cli.reproduce import data_overrides
 from speechml.report.published import LABS, figure_rows, judge, missing_row, public_card, readme_table
-=======
-from speechml.cli.reproduce import source_of
-<<<<<<< HEAD
-from speechml.report.published import LABS, PublishedFigure, figure_rows, judge, public_card, readme_table
->>>>>>> a2c861a (Comparisons align runs once, scores of a run stand in one table: published figures are facts below it)
-=======
-from speechml.report.published import LABS, figure_rows, judge, missing_row, public_card, readme_table
->>>>>>> 1c12f52 (A published figure is its row; Pillow is matplotlib's affair)
 from speechml.runs.card import RunCard, load_card
 
 
