@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from speechml.config.compose import conf_dir
 from speechml.engine.saving import Best, Saving
-from speechml.engine.train import launch
+from speechml.engine.train import train
 from stress_resume import make_features
 
 QUIET = ("callbacks.progress=null", "callbacks.figures=null")
@@ -47,7 +47,7 @@ def _cost(words: tuple[str, ...]) -> tuple[list[float], float]:
         _timed(Saving, "save", spent), _timed(Best, "_save_checkpoint", spent),
         contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()),
     ):  # fmt: skip
-        launch(cfg)
+        train(cfg)
     card = max(Path("runs/cost").glob("*/card.json"), key=lambda path: path.stat().st_mtime)
     return spent, float(json.loads(card.read_text())["training_s"])
 

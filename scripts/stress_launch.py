@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from forked import LIMIT_S, run_forked
+from forked import run_forked
 from speechml.storage.progress import progress
 
 TINY = (
@@ -46,9 +44,7 @@ def launch(processes: int, configs: int, launches: int, seed: int = 0) -> int:
         place = Path(folder)
         for name in ("work", "said", "tmp"):
             (place / name).mkdir()
-        commands = [start(place, number, config) for number, config in enumerate(order[:processes])]
-        jobs = [(config, False) for config in order[processes:]]
-        ended = launched(place, jobs, processes, processes) + [finish(place, *command) for command in commands]
+        ended = launched(place, [(config, False) for config in order], processes, 0)
         faults = [*wrong_ends(ended), *wrong_runs(place, configs), *left_over(place)]
         before = {run.name: content(run) for run in runs(place)}
         again = launched(place, redone, processes, launches)
@@ -73,27 +69,6 @@ def environment(place: Path) -> dict[str, str]:
 def words_of(config: int, redo: bool) -> list[str]:
     """The command line of a launch."""
     return ["speechml-train", *TINY, f"model.net.taps={config + 3}", *["redo=true"] * redo]
-
-
-def start(place: Path, number: int, config: int) -> tuple[int, int, subprocess.Popen[bytes]]:
-    """Start the installed command."""
-    words = words_of(config, redo=False)
-    program = str(Path(sys.executable).with_name(words[0]))
-    with (place / "said" / f"{number}.txt").open("wb") as file:
-        process = subprocess.Popen(
-            [program, *words[1:]], cwd=place / "work", env=environment(place), stdout=file, stderr=subprocess.STDOUT
-        )
-    return number, config, process
-
-
-def finish(place: Path, number: int, config: int, process: subprocess.Popen[bytes]) -> Launch:
-    """Wait for the installed command."""
-    try:
-        code = process.wait(timeout=LIMIT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        code = process.wait()
-    return Launch(config, False, code, (place / "said" / f"{number}.txt").read_text())
 
 
 def launched(place: Path, jobs: list[tuple[int, bool]], processes: int, first: int) -> list[Launch]:
@@ -175,14 +150,6 @@ def content(run: Path) -> dict[str, str]:
     return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def weights(run: Path) -> str:
-    """The sum of the weights of a run."""
-    from speechml.engine.checkpoint import read_checkpoint
-
-    state = read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
-    return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()
-
-
 def wrong_redo(place: Path, configs: int, before: dict[str, dict[str, str]], again: list[Launch]) -> Iterator[str]:
     """What was lost or changed when one of the runs was redone by several processes at once."""
     yield from wrong_runs(place, configs, beside=(".old",))
@@ -197,5 +164,3 @@ def wrong_redo(place: Path, configs: int, before: dict[str, dict[str, str]], aga
             yield f"{run.name} changed although another run was redone"
         elif run.name in redone and before[run.name] not in [content(old) for old in kept]:
             yield f"{run.name} was redone and the run before is not kept whole"
-        elif run.name in redone and len({weights(place_of) for place_of in [run, *kept]}) != 1:
-            yield f"{run.name} was redone with other weights"

@@ -14,31 +14,25 @@ from typing import Any
 
 LIMIT_S, LIMIT_MB = 10, 2000  # of a refusal
 FORBIDDEN = (
-    "os.",
-    "subprocess.",
-    "socket.",
-    "urllib.",
-    "ctypes.",
-    "pickle.",
-    "shutil.",
-    "pty.",
-    "webbrowser.",
-    "ftplib.",
-)
+    "os.", "subprocess.", "socket.", "urllib.", "ctypes.", "pickle.", "shutil.", "pty.", "webbrowser.", "ftplib.",
+)  # fmt: skip
 ALLOWED = ("os.listdir", "os.scandir", "os.walk", "os.fwalk")  # searching for modules
 
 
 class Reader:
-    """A process that loads checkpoints and says what happened; begun anew when it dies or hangs."""
+    """A process that loads checkpoints and says what happened; begun anew when it dies or hangs.
 
-    def __init__(self, place: Path) -> None:
-        self.place, self.process = place, self._start(place)
+    Args:
+        whole: checkpoints that it can load, which imports what is needed.
+    """
+
+    def __init__(self, whole: list[Path]) -> None:
+        self.whole, self.process = whole, self._start(whole)
 
     @staticmethod
-    def _start(place: Path) -> subprocess.Popen[str]:
-        runs = [str(path.parent) for path in sorted(place.glob("work/runs/*/*/card.json"))]
+    def _start(whole: list[Path]) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, __file__, *runs], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=place,
+            [sys.executable, __file__, *whole], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         assert process.stdout is not None
@@ -58,7 +52,7 @@ class Reader:
             return dict(json.loads(line))
         self._end()
         code = self.process.returncode
-        self.process = self._start(self.place)
+        self.process = self._start(self.whole)
         return {"fault": f"took more than {2 * LIMIT_S} s" if hung else f"ended the reader with code {code}"}
 
     def _end(self) -> None:
@@ -72,13 +66,13 @@ class Reader:
         self._end()
 
 
-def serve(runs: list[str]) -> None:
+def serve(whole: list[str]) -> None:
     """The reader: load each path that is read, write what happened, and note what a file should not be able to do."""
     import speechml
     from speechml.errors import UserError
 
-    for run in runs:
-        speechml.load(run)  # imports what is needed
+    for path in whole:
+        speechml.load(path)  # imports what is needed
     seen: list[str] = []
 
     def note(event: str, arguments: tuple[Any, ...]) -> None:
@@ -101,11 +95,8 @@ def serve(runs: list[str]) -> None:
             answer["refused"] = str(error)
         except BaseException as error:
             answer["fault"] = f"raised {type(error).__name__}: {error}"
-        told = list(seen)
-        print(
-            json.dumps({**answer, "seen": told, "s": time.monotonic() - begin, "mb": memory("VmHWM") - before}),
-            flush=True,
-        )
+        answer |= {"seen": list(seen), "s": time.monotonic() - begin, "mb": memory("VmHWM") - before}
+        print(json.dumps(answer), flush=True)
 
 
 def memory(name: str) -> int:

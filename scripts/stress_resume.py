@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from speechml.storage.progress import progress
-
 PROGRAM = str(Path(sys.executable).with_name("speechml-train"))
 # A tiny run of each task, with what has a state: dropout, augmentation, momentum, a schedule, early stopping.
 ALL = ("threads=1", "checkpoint.every_n_steps=3", "callbacks.figures=null")
@@ -71,14 +69,8 @@ def differences(one: Path, other: Path) -> list[str]:
     return found + [f"events: {place}" for place in _unequal(events(one), events(other), "")]
 
 
-PASSING = (
-    "training_s",
-    "logs",
-    "dirpath",
-    "best_model_path",
-    "best_k_models",
-    "kth_best_model_path",
-)  # times and places
+# Times and places.
+PASSING = ("training_s", "logs", "dirpath", "best_model_path", "best_k_models", "kth_best_model_path")
 
 
 def _unequal(a: Any, b: Any, place: str) -> list[str]:
@@ -139,32 +131,28 @@ def _begin(folder: Path, words: tuple[str, ...], out: Path) -> subprocess.Popen[
         return subprocess.Popen([PROGRAM, *ALL, *words], cwd=folder, env=environment, stdout=file, stderr=file)
 
 
-def _alone(folder: Path, words: tuple[str, ...]) -> tuple[Path, float]:
-    """The run that is never stopped, and the seconds from its card to its end."""
-    process = _begin(folder, words, folder / "output.txt")
-    run, begun = _appeared(folder, process)
-    process.wait()
-    if run is None or process.returncode:
-        raise SystemExit(f"the undisturbed run failed: {(folder / 'output.txt').read_text()[-2000:]}")
-    return run, time.monotonic() - begun
-
-
-def _appeared(folder: Path, process: subprocess.Popen[bytes]) -> tuple[Path | None, float]:
-    """The run's folder as soon as this launch has claimed it, and when that was."""
+def _appeared(folder: Path, process: subprocess.Popen[bytes]) -> Path | None:
+    """The run's folder as soon as this launch has claimed it."""
     while process.poll() is None:
         for card in folder.glob("runs/*/*/card.json"):
             if (card.parent / ".lock").read_text().startswith(f"process {process.pid} "):
-                return card.parent, time.monotonic()
+                return card.parent
         time.sleep(0.005)
-    return next((card.parent for card in folder.glob("runs/*/*/card.json")), None), time.monotonic()
+    return next((card.parent for card in folder.glob("runs/*/*/card.json")), None)
 
 
-def killed(folder: Path, words: tuple[str, ...], seconds: float, kills: int, draws: random.Random) -> tuple[Path, int]:
-    """A run killed at `kills` moments, if it lives so long, and launched again until it is done; how often it was."""
+def killed(
+    folder: Path, words: tuple[str, ...], seconds: float, kills: int, draws: random.Random
+) -> tuple[Path, int, float]:
+    """A run killed at `kills` moments of `seconds`, if it lives so long, and launched again until it is done.
+
+    Returns:
+        Its folder, how often it was killed, and how long the last launch took from its card to its end, in s.
+    """
     done = 0
     while True:
         process = _begin(folder, words, folder / "output.txt")
-        run, _ = _appeared(folder, process)
+        run, begun = _appeared(folder, process), time.monotonic()
         if done < kills:
             try:
                 process.wait(draws.uniform(0, 0.8 * seconds))
@@ -173,7 +161,7 @@ def killed(folder: Path, words: tuple[str, ...], seconds: float, kills: int, dra
                 done += 1
         process.wait()
         if run is not None and state_of(run) == "done":
-            return run, done
+            return run, done, time.monotonic() - begun
         if process.returncode not in (0, -signal.SIGKILL):
             raise SystemExit(f"a launch failed: {(folder / 'output.txt').read_text()[-2000:]}")
 
@@ -183,24 +171,21 @@ def resume(kills: int, seed: int = 0, tasks: tuple[str, ...] = tuple(TASKS)) -> 
     draws, failures, done, runs, went_on = random.Random(seed), 0, 0, 0, 0
     place = Path(tempfile.mkdtemp(prefix="speechml-stress-"))
     alone: dict[str, tuple[Path, float]] = {}
-    bar = progress(range(kills), kills, "killing")
-    steps = iter(bar)
     while done < kills:
         task = tasks[runs % len(tasks)]
         if task not in alone:
-            alone[task] = _alone(_folder(place / task / "alone"), TASKS[task])
+            run, _, seconds = killed(_folder(place / task / "alone"), TASKS[task], 0, 0, draws)
+            alone[task] = run, seconds
         whole, seconds = alone[task]
         share = min(kills - done, -(-kills // len(tasks)))
-        run, times = killed(_folder(place / task / f"killed{runs}"), TASKS[task], seconds, share, draws)
+        run, times, _ = killed(_folder(place / task / f"killed{runs}"), TASKS[task], seconds, share, draws)
         done, runs = done + times, runs + 1
         went_on += (run.parents[2] / "output.txt").read_text().count("after step")
-        for _ in range(times):
-            next(steps, None)
         found = differences(whole, run)
         if found:
             failures += 1
             print(f"{task}, killed {times} times (seed {seed}): {'; '.join(found[:5])}; kept in {run}")
-        print(f"{task}: killed {times} times, {len(found)} differences", file=sys.stderr, flush=True)
+        print(f"{task}: killed {times} times, {len(found)} differences; {done} of {kills}", file=sys.stderr, flush=True)
     if not failures:
         shutil.rmtree(place)
     print(

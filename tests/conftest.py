@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -56,6 +57,26 @@ def workplace(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
+@pytest.fixture
+def genre_features(workplace: Path) -> None:
+    """Data of the genre runs of `resuming`, in an empty folder to work in."""
+    from stress_resume import make_features
+
+    make_features(workplace / "features.npz")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa: ARG001
+    """A genre run of `resuming` that nothing has stopped."""
+    from resuming import GENRE, run_in
+    from stress_resume import make_features
+
+    place = tmp_path_factory.mktemp("undisturbed")
+    make_features(place / "features.npz")
+    with contextlib.chdir(place):
+        return run_in(place, *GENRE)
+
+
 TINY = ("+data.count=40",)  # of the embedded corpus: three speakers and more, made in half a second
 
 
@@ -64,11 +85,11 @@ def train(workplace: Path) -> Callable[..., Path]:
     """train("experiment=...", ...) composes and launches as speechml-train does, and gives the folder of the run."""
 
     def launch_with(*overrides: str) -> Path:
-        from speechml.engine.train import launch
+        from speechml.engine import train as engine
         from speechml.runs.identity import run_id
 
         cfg = composed("train", *overrides)
-        launch(cfg)
+        engine.train(cfg)
         return workplace / "runs" / cfg.name / run_id(cfg)
 
     return launch_with
@@ -220,19 +241,19 @@ def make_features(
 @pytest.fixture(scope="session")
 def finished_runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa: ARG001
     """A folder with two runs that are done, a denoiser and a classifier; not to be changed."""
-    from speechml.engine.train import launch
+    from speechml.engine.train import train
 
     place = tmp_path_factory.mktemp("made")
     base = (f"paths.runs={place / 'runs'}", "callbacks.figures=null", "trainer.max_epochs=2")
-    launch(composed("train", *base, *TINY, "experiment=lab2a_fir", "model.net.taps=8"))
-    launch(composed("train", *base, "experiment=genre_mlp", f"data.root={make_features(place / 'features.npz')}"))
+    train(composed("train", *base, *TINY, "experiment=lab2a_fir", "model.net.taps=8"))
+    train(composed("train", *base, "experiment=genre_mlp", f"data.root={make_features(place / 'features.npz')}"))
     return place / "runs"
 
 
 @pytest.fixture(scope="session")
 def trained(finished_runs: Path) -> dict[str, Path]:
     """Runs of a denoiser and of classifiers of features and of words, not to be changed; the words' clips lie in `words`."""
-    from speechml.engine.train import launch
+    from speechml.engine.train import train
 
     place = finished_runs.with_name("of_words")
     words = (
@@ -242,7 +263,7 @@ def trained(finished_runs: Path) -> dict[str, Path]:
         "data.batch_size=16",
     )
     fast = (f"paths.runs={place}", "callbacks.figures=null", "trainer.max_epochs=2", "trainer.max_steps=-1")
-    launch(composed("train", "experiment=words_tuned", *fast, *words))
+    train(composed("train", "experiment=words_tuned", *fast, *words))
     return {
         "lab2a_fir": run_of(finished_runs), "genre_mlp": run_of(finished_runs, "genre_mlp"),
         "words_tuned": run_of(place, "words_tuned"), "words": place / "words",

@@ -1,31 +1,24 @@
 """The stress scripts, on a small scale."""
 
-import importlib
 import multiprocessing
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from speechml.errors import FolderBusy
 from speechml.storage.files import make_folder
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-
-
-def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return importlib.import_module(name)
+from stress_checkpoints import checkpoints
+from stress_launch import launch
 
 
 @pytest.mark.slow
-def test_damaged_checkpoints_are_refused_and_passed_over(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
-    assert script("stress_checkpoints", monkeypatch).checkpoints(60) == 0
+def test_damaged_checkpoints_are_refused() -> None:
+    assert checkpoints(42) == 0
 
 
 @pytest.mark.slow
-def test_launches_at_once_train_each_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert script("stress_launch", monkeypatch).launch(processes=3, configs=2, launches=8) == 0
+def test_launches_at_once_train_each_run_once() -> None:
+    assert launch(processes=3, configs=2, launches=8) == 0
 
 
 def test_a_folder_is_claimed_and_left_by_many_at_once(tmp_path: Path) -> None:

@@ -1,14 +1,62 @@
-"""What any process of ours may ask of its machine, before anything heavy is loaded."""
+"""What any process of ours asks of its machine, before anything heavy is loaded and before it computes."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
+import random
+import signal
+import subprocess
+import sys
 import threading
 import time
+import warnings
+from typing import Any, TypeVar
 
+# A terminal's Ctrl-C, its end, `kill`, and what clusters send ahead of a time limit or a preemption.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+IGNORED_WARNINGS = (
+    # Batches are gathered from memory by index: loader processes would only copy.
+    ".*does not have many workers.*",
+    # The run folder is ours, and a resumed run finds its checkpoints there on purpose.
+    ".*Checkpoint directory .* exists and is not empty.*",
+    # The epoch may be shorter than Lightning's default logging period; the loggers get epochs.
+    ".*The number of training batches .* is smaller than the logging interval.*",
+    # Every rank has the items of all ranks when scores are computed, so there is nothing to average.
+    ".*It is recommended to use .*sync_dist=True.*",
+    # Of a login node; what a cluster starts is started by speechml, or said in the environment.
+    ".*The `srun` command is available.*",
+    # Lightning's own tree flattening asks for a newer spelling.
+    ".*isinstance.treespec, LeafSpec.*",
+)
+
+Value = TypeVar("Value")
+own_threads: list[int] = []  # what the machine and its launcher gave this process, first
+
+
+def prepare_process(threads: int | None) -> None:
+    """What every process of a run does first: quiet, memory, exact arithmetic, the number of threads.
+
+    Args:
+        threads: that compute; None: those that the process was given.
+    """
+    import torch
+
+    keep_memory()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorBoard's native parts
+    for message in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    # In deterministic mode torch writes a value into every new tensor, against reading memory that was never written, at
+    # half the speed again; nothing here does so, and the tests compare runs bit for bit.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32: convolutions would round their inputs to 10 bits
+    own_threads.append(torch.get_num_threads())
+    torch.set_num_threads(threads or own_threads[0])  # the run before may have had another number
 
 
 def keep_memory() -> None:
@@ -21,6 +69,49 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def set_seed(seed: int) -> None:
+    """Seed the generators of Python, numpy and torch; Lightning's function would leave variables in the environment."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def start_worker(kind: str, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+    """Start `python -m speechml.worker`, which ends with this process; signals wait until it can note them.
+
+    Args:
+        kind, words: of its command line, around the number of this process.
+        options: of `subprocess.Popen`.
+    """
+    command = [sys.executable, "-P", "-u", "-m", "speechml.worker", kind, str(os.getpid()), *words]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which the other inherits: it is loading for seconds
+    try:
+        return subprocess.Popen(command, **options)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def in_group() -> bool:
+    """Whether this process is one of a group that trains together."""
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized()
+
+
+def gather_from_ranks(own: Value) -> list[Value]:
+    """What each rank gives, in their order."""
+    import torch.distributed as dist
+
+    if not in_group():
+        return [own]
+    gathered = [own] * dist.get_world_size()
+    dist.all_gather_object(gathered, own)
+    return gathered
 
 
 def end_with(parent: int) -> None:

@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from speechml.process import end_with
+from speechml.process import SIGNALS, end_with
 
 
 def main(words: list[str]) -> int:
@@ -24,7 +24,7 @@ def main(words: list[str]) -> int:
             return _serve(int(results))
         case ["rank", parent, folder, *checkpoint]:
             end_with(int(parent))
-            from speechml.engine.cluster import train_rank
+            from speechml.engine.ranks import train_rank
 
             return train_rank(Path(folder), *map(Path, checkpoint))
         case ["slurm", file]:
@@ -41,12 +41,12 @@ def _serve(results: int) -> int:
     import signal
     from dataclasses import asdict
 
-    from speechml.engine.signals import SIGNALS, interruptible
+    from speechml.engine.signals import interruptible
 
     jobs = os.fdopen(os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # whatever a run reads, it is no job
     with interruptible(), os.fdopen(results, "w") as answers:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `engine.process_setup.start_worker`
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `process.start_worker`
         from speechml.sweep.jobs import Job, compute_when_free
 
         for line in iter(jobs.readline, ""):

@@ -1,7 +1,6 @@
 """Checkpoints are whole or refused, hold no code, and those of the first formats are read for good."""
 
 import io
-import struct
 import subprocess
 import sys
 import zipfile
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import speechml
-from speechml.engine.checkpoint import AtomicIO, load_task, read_checkpoint
+from speechml.engine.checkpoint import load_task, read_checkpoint, write_checkpoint
 from speechml.errors import UserError
 from speechml.storage.checkpoint_checksum import is_whole, sealed
 
@@ -41,20 +40,18 @@ def test_a_filter_of_the_first_formats_is_its_own_impulse_response(form: str) ->
 def test_a_perceptron_of_the_first_formats_computes_what_its_weights_say(form: str) -> None:
     path = FIXTURES / form / "mlp.ckpt"
     model, record = load_task(path)
-    state: Any = {name: value.double().numpy() for name, value in weights_of(path).items()}
-    x = np.abs(np.random.default_rng(0).standard_normal((5, 12))) + 0.1
-    layers = sorted(
-        {name.rsplit(".", 1)[0] for name in state if name.startswith("net.") and name.endswith("weight")},
-        key=lambda name: [int(part) if part.isdigit() else part for part in name.split(".")],
-    )
-    seen = model.standardise(torch.from_numpy(x).float()).double().numpy() if hasattr(model, "standardise") else x
-    h = seen
-    for i, layer in enumerate(layers):
-        h = h @ state[f"{layer}.weight"].T + state[f"{layer}.bias"]
-        h = h if i == len(layers) - 1 else np.tanh(h)
-    with torch.no_grad():
-        assert np.allclose(model.net(torch.from_numpy(seen).float()).numpy(), h, atol=1e-4)
     assert record["config"]["model"]["classes"] == ["metal", "EDM", "classical"]
+    state = {name: value.double().numpy() for name, value in weights_of(path).items()}
+    *hidden, last = [
+        name.removesuffix(".weight") for name in state if name.startswith("net.") and name.endswith(".weight")
+    ]
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 12))).float()
+    h = x.double().numpy()
+    for layer in hidden:
+        h = np.tanh(h @ state[f"{layer}.weight"].T + state[f"{layer}.bias"])
+    with torch.no_grad():
+        expected = h @ state[f"{last}.weight"].T + state[f"{last}.bias"]
+        np.testing.assert_allclose(model.net(x).numpy(), expected, atol=1e-4)
 
 
 def test_a_model_is_rebuilt_from_its_checkpoint_alone_in_a_fresh_process(tmp_path: Path) -> None:
@@ -64,7 +61,7 @@ def test_a_model_is_rebuilt_from_its_checkpoint_alone_in_a_fresh_process(tmp_pat
     assert "[1, 1, 100]" in done.stdout, done.stderr
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(place=st.integers(min_value=0), bit=st.integers(0, 7))
 def test_one_flipped_bit_anywhere_is_refused(place: int, bit: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     content = bytearray((FIXTURES / "format2" / "fir.ckpt").read_bytes())
@@ -90,7 +87,7 @@ def test_a_seal_is_a_comment_to_readers_of_zip_archives() -> None:
 def test_a_newer_format_is_refused_by_the_version_that_wrote_it(tmp_path: Path) -> None:
     content = read_checkpoint(FIXTURES / "format2" / "fir.ckpt")
     content["speechml"] |= {"format": 3, "version": "7.1"}
-    AtomicIO().save_checkpoint(content, tmp_path / "new.ckpt")
+    write_checkpoint(content, tmp_path / "new.ckpt")
     with pytest.raises(
         UserError, match=r"written by speechml 7\.1 in format 3; this is .*, which reads formats 1 to 2"
     ):
@@ -103,8 +100,3 @@ def test_parts_that_would_grow_when_they_are_read_are_refused(tmp_path: Path) ->
     assert (tmp_path / "bomb.ckpt").stat().st_size < 100_000
     with pytest.raises(UserError, match="compressed or larger than the file"):
         speechml.load(tmp_path / "bomb.ckpt")
-
-
-def test_the_seal_belongs_to_an_archive_without_a_comment() -> None:
-    with pytest.raises(ValueError, match="no ZIP archive"):
-        sealed(b"PK\x05\x06" + struct.pack("<H", 3) + b"abc")

@@ -5,12 +5,15 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from conftest import TINY, command
-from speechml.engine.rank_info import RankInfo, check_rank_counts, rank_info
+from conftest import TINY, composed, succeed
+from speechml.engine.distributed import RankInfo, check_rank_counts, count_processes, rank_info
 from speechml.errors import UserError
+from speechml.sweep.trial import train_trial
 from stress_resume import differences
 
 TWO = (
@@ -44,18 +47,24 @@ def as_srun_starts(words: list[str]) -> list[subprocess.CompletedProcess[str]]:
 
 @pytest.mark.slow
 def test_ranks_of_a_cluster_train_what_ranks_of_ours_do(workplace: Path) -> None:
-    ours = command("speechml-train", *TWO, "paths.runs=ours")
-    assert ours.returncode == 0, ours.stderr
+    succeed("speechml-train", *TWO, "paths.runs=ours")
     theirs = as_srun_starts([*TWO])
     assert [done.returncode for done in theirs] == [0, 0], [done.stderr for done in theirs]
     run = next((workplace / "runs" / "lab2b_mimo_cnn").iterdir())
     assert differences(next((workplace / "ours" / "lab2b_mimo_cnn").iterdir()), run) == []
     # Done already: the second rank has nothing to do, and ends.
     assert [done.returncode for done in as_srun_starts([*TWO])] == [0, 0]
-    refused = as_srun_starts([*TWO, "optimizer.lr=-1"])
-    assert [done.returncode for done in refused] == [2, 0]
-    assert "optimizer.lr is -1" in refused[0].stderr
-    assert "Traceback" not in refused[0].stderr + refused[1].stderr
+
+
+def test_a_config_is_refused_by_rank_0_alone(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    for name in ("PROCID", "LOCALID", "NODEID", "JOB_ID"):
+        monkeypatch.setenv(f"SLURM_{name}", "0")
+    for name, value in {"SLURM_STEP_NUM_TASKS": "2", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"optimizer\.lr is -1"):
+        train_trial(composed("train", *TWO, "optimizer.lr=-1"))
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert train_trial(composed("train", *TWO, "optimizer.lr=-1")) is None
 
 
 @pytest.mark.slow
@@ -86,3 +95,24 @@ def test_a_process_in_an_allocation_that_srun_did_not_start_is_alone(monkeypatch
     assert rank_info() is None
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     assert rank_info() is None
+
+
+@pytest.mark.parametrize(
+    ("trainer", "count"),
+    [
+        ({"accelerator": "cpu", "devices": 1}, 1),
+        ({"accelerator": "cpu", "devices": 2}, 2),
+        ({"accelerator": "cpu", "devices": "auto"}, 1),
+        ({"accelerator": "gpu", "devices": "auto"}, 4),
+        ({"accelerator": "auto", "devices": -1, "num_nodes": 2}, 8),
+        ({"accelerator": "gpu", "devices": [0, 3]}, 2),
+        ({"accelerator": "gpu", "devices": "1,2,3"}, 3),
+        ({"accelerator": "mps", "devices": 1}, 1),
+    ],
+)
+def test_the_number_of_processes_is_known_before_lightning_starts_them(
+    trainer: dict[str, Any], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert count_processes(trainer) == count

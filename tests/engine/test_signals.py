@@ -12,23 +12,17 @@ import pytest
 import torch
 
 from conftest import read_card
-from resuming import GENRE, ask, at_step, run_in, steps_of
-from speechml.engine.checkpoint import AtomicIO, read_checkpoint
-from speechml.engine.signals import SIGNALS, Stopped
+from resuming import GENRE, at_step, run_in, steps_of, stop_in
+from speechml.engine.checkpoint import read_checkpoint, write_checkpoint
+from speechml.engine.signals import Stopped
 from speechml.errors import UserError
 from speechml.tasks.base import Task
-from stress_resume import PROGRAM, differences, make_features
+from stress_resume import PROGRAM, differences
+
+pytestmark = pytest.mark.usefixtures("genre_features")
 
 
-@pytest.fixture(autouse=True)
-def features(workplace: Path) -> None:
-    """Data of the genre runs, in an empty folder to work in."""
-    make_features(workplace / "features.npz")
-
-
-def test_asked_twice_by_hand_a_run_stops_within_the_step() -> None:
-    whole = run_in("whole", *GENRE, "checkpoint.every_n_steps=4")
-
+def test_asked_twice_by_hand_a_run_stops_within_the_step(undisturbed: Path) -> None:
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -36,10 +30,9 @@ def test_asked_twice_by_hand_a_run_stops_within_the_step() -> None:
     with at_step(10, twice), pytest.raises(Stopped):
         run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")
     run = next(Path("stopped").glob("*/*"))
-    card = read_card(run)
-    assert card["state"] == "stopped"
+    assert read_card(run)["state"] == "stopped"
     assert steps_of(run) == 8
-    assert differences(whole, run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")) == []
+    assert differences(undisturbed, run_in("stopped", *GENRE, "checkpoint.every_n_steps=4")) == []
 
 
 @pytest.mark.slow
@@ -47,43 +40,33 @@ def test_asked_twice_by_hand_a_run_stops_within_the_step() -> None:
     "spoil",
     [
         lambda c: c.update(resume={}),
-        lambda c: c["resume"].pop("ranks"),
-        lambda c: c["resume"]["metrics"].update(trainer=None),
-        lambda c: c["resume"]["logs"].update(x=-1),
         lambda c: c["resume"]["machine"].clear(),
         lambda c: c.update(loops=3),
         lambda c: c["resume"]["ranks"][0]["random"].update(torch=torch.zeros(3, dtype=torch.uint8)),
-        lambda c: c["optimizer_states"].clear(),
-        lambda c: c["loops"].clear(),
     ],
 )
-def test_a_checkpoint_that_is_whole_but_wrong_is_no_traceback(spoil: Callable[[Any], Any]) -> None:
+def test_a_checkpoint_that_is_whole_but_wrong_is_no_traceback(spoil: Callable[[Any], Any], undisturbed: Path) -> None:
     """Either the run begins again, or it is refused in a sentence."""
-    whole = run_in("whole", *GENRE)
-    with at_step(5, ask(signal.SIGTERM)), pytest.raises(Stopped):
-        run_in("cut", *GENRE)
-    last = next(Path("cut").glob("*/*/checkpoints/last.ckpt"))
+    last = stop_in("cut", 5, signal.SIGTERM, *GENRE) / "checkpoints" / "last.ckpt"
     content = read_checkpoint(last)
     spoil(content)
-    AtomicIO().save_checkpoint(content, last)
+    write_checkpoint(content, last)
     last.with_name("previous.ckpt").unlink()
     try:
-        assert differences(whole, run_in("cut", *GENRE)) == []
+        assert differences(undisturbed, run_in("cut", *GENRE)) == []
     except UserError as refused:
         assert "add redo=true to begin again" in str(refused)  # noqa: PT017 (one of two good ends)
-        assert differences(whole, run_in("cut", *GENRE, "redo=true")) == []
+        assert differences(undisturbed, run_in("cut", *GENRE, "redo=true")) == []
 
 
-@pytest.mark.parametrize(
-    "setting", ["every_n_steps=0", "every_n_steps=x", "every_n_steps=1.5", "every_s=-1", "every_s=true"]
-)
+@pytest.mark.parametrize("setting", ["every_n_steps=0", "every_s=true"])
 def test_a_period_that_is_none_is_refused_before_there_is_a_folder(setting: str) -> None:
     with pytest.raises(UserError, match=f"checkpoint.{setting.partition('=')[0]} is .* above 0, or null"):
         run_in("runs", *GENRE, f"checkpoint.{setting}")
     assert not Path("runs/genre_mlp").exists()
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_signal_before_a_run_begins_ends_the_command_with_code_75_too(number: signal.Signals) -> None:
     process = subprocess.Popen([PROGRAM, *GENRE], stderr=subprocess.PIPE, text=True)
     while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():  # which is loaded for seconds
@@ -96,21 +79,19 @@ def test_a_signal_before_a_run_begins_ends_the_command_with_code_75_too(number: 
 
 
 def test_weights_that_are_no_longer_finite_end_the_run_in_a_sentence_and_are_not_kept() -> None:
-    def spoil() -> None:
-        Task.training_step, whole = spoilt, Task.training_step
-        spoiled.append(whole)
-
-    spoiled: list[Any] = []
+    training_step = Task.training_step
 
     def spoilt(self: Any, batch: Any, batch_idx: int) -> Any:
         with torch.no_grad():
             next(self.parameters()).fill_(torch.nan)
-        return spoiled[0](self, batch, batch_idx)
+        return training_step(self, batch, batch_idx)
 
-    with at_step(12, spoil), pytest.raises(UserError, match=r"after step 1[0-9] the weights are no longer finite"):
+    with (
+        at_step(12, lambda: setattr(Task, "training_step", spoilt)),
+        pytest.raises(UserError, match=r"after step 1[0-9] the weights are no longer finite"),
+    ):
         run_in("cut", *GENRE, "checkpoint.every_n_steps=3")
     run = next(Path("cut").glob("*/*"))
     kept = read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
     assert all(bool(torch.isfinite(weight).all()) for weight in kept.values())
-    card = read_card(run)
-    assert card["state"] == "failed"
+    assert read_card(run)["state"] == "failed"

@@ -10,7 +10,7 @@ import torch
 
 import speechml
 from conftest import command, composed, make_pairs, read_card, run_of, tone
-from speechml.engine.checkpoint import AtomicIO
+from speechml.engine.checkpoint import write_checkpoint
 from speechml.engine.evaluate import evaluate
 from speechml.errors import UserError
 from speechml.inference.denoise import denoise_file, denoise_files
@@ -147,7 +147,7 @@ def damaged(kind: str, run: Path, workplace: Path) -> tuple[Path, str]:
         content["speechml"]["format"], words = 99, "in format 99"
     else:
         content["speechml"]["config"]["model"]["net"]["_target_"], words = "os.system", "is refused"
-    AtomicIO().save_checkpoint(content, path)
+    write_checkpoint(content, path)
     return path, words
 
 

@@ -15,7 +15,7 @@ import torch
 import speechml
 from conftest import speechml as app
 from conftest import tone
-from speechml.engine.checkpoint import AtomicIO
+from speechml.engine.checkpoint import write_checkpoint
 from speechml.errors import UserError
 from speechml.inference.export import export
 
@@ -110,7 +110,7 @@ def test_weights_that_are_nan_are_not_exported(trained: dict[str, Path], workpla
     path = trained["lab2a_fir"] / "checkpoints" / "last.ckpt"
     content = torch.load(path, weights_only=True)
     content["state_dict"]["net.taps"].fill_(float("nan"))
-    AtomicIO().save_checkpoint(content, workplace / "nan.ckpt")
+    write_checkpoint(content, workplace / "nan.ckpt")
     with pytest.raises(UserError, match=r"NaN or infinite \(net\.taps\)"):
         export(workplace / "nan.ckpt", workplace / "model")
     assert not (workplace / "model").exists()

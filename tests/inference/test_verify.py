@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import edit_card, read_card, run_of, speechml, write_card
-from speechml.engine.checkpoint import AtomicIO
+from speechml.engine.checkpoint import write_checkpoint
 from speechml.inference.verify import verify_run
 from speechml.runs.catalogue import runs_below
 from speechml.runs.folder import checksums
@@ -48,7 +48,7 @@ def test_any_file_that_has_changed_or_is_missing_is_named(name: str, runs: Path)
 def rewritten(path: Path, edit) -> None:
     content = torch.load(path, weights_only=True)
     edit(content)
-    AtomicIO().save_checkpoint(content, path)
+    write_checkpoint(content, path)
 
 
 def test_weights_that_are_nan_are_found(runs: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 import speechml
 from conftest import composed, make_features, make_pairs
-from speechml.engine.train import launch
+from speechml.engine import train as engine
 from speechml.errors import UserError
 
 DRAWN = ("experiment=genre_mlp", "data.root=x.npz", "trainer.max_epochs=3", "report=false")
@@ -70,10 +70,10 @@ def test_the_training_loss_under_an_optimiser_of_several_closures_is_that_of_the
 def test_a_search_goes_by_the_weights_that_are_tested(workplace: Path) -> None:
     make_features(workplace / "x.npz")
     common = (*SHORT, "trainer.max_epochs=8", "optimizer.lr=0.3", "test=false")
-    by_default, by_name = (launch(composed("train", *common, *more)) for more in ([], ["objective=val/loss"]))
+    by_default, by_name = (engine.train(composed("train", *common, *more)) for more in ([], ["objective=val/loss"]))
     assert by_default == by_name
-    other = launch(composed("train", *common, "objective=val/acc", "redo=true"))
-    scored = launch(composed("train", *common[:-1], "objective=val/acc"))
+    other = engine.train(composed("train", *common, "objective=val/acc", "redo=true"))
+    scored = engine.train(composed("train", *common[:-1], "objective=val/acc"))
     assert other == scored  # with a test or without
 
 
@@ -100,7 +100,7 @@ def test_the_best_weights_are_those_that_are_tested(train: Callable[..., Path], 
 def test_what_does_not_fit_is_refused_in_a_sentence(override: str, says: str, workplace: Path) -> None:
     place = make_pairs(workplace / "pairs") if override == "data=wav_pairs" else make_features(workplace / "x.npz")
     with pytest.raises(UserError, match=says):
-        launch(composed("train", "experiment=genre_mlp", f"data.root={place}", override))
+        engine.train(composed("train", "experiment=genre_mlp", f"data.root={place}", override))
     assert not (workplace / "runs" / "genre_mlp").exists()
 
 
@@ -108,4 +108,4 @@ def test_words_and_denoisers_refuse_rows_of_features(workplace: Path) -> None:
     make_features(workplace / "x.npz")
     for experiment in ("words_tuned", "lab2a_fir", "hw2_cnn1d_tuned"):
         with pytest.raises(UserError):
-            launch(composed("train", f"experiment={experiment}", "data=genre_features", "data.root=x.npz"))
+            engine.train(composed("train", f"experiment={experiment}", "data=genre_features", "data.root=x.npz"))

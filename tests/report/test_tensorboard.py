@@ -23,7 +23,7 @@ import soundfile
 from browser import until
 from conftest import TINY, composed, edit_card, read_card, run_of, speechml
 from speechml.engine.checkpoint import read_checkpoint
-from speechml.engine.train import launch
+from speechml.engine.train import train
 from speechml.report import tensorboard
 from speechml.runs.identity import overridden_keys, run_id
 from speechml.runs.labels import label_runs, shorten_keys
@@ -46,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noq
         figures = () if name == NAMES[0] else ("callbacks.figures=null",)
         words = [*base, "callbacks.listening.recordings=1", *figures, f"optimizer.lr={rate}", f"seed={seed}"]
         cfg = composed("train", *words)
-        launch(cfg)
+        train(cfg)
         runs.append({"folder": str(place / "runs" / cfg.name / run_id(cfg)), "overrides": words, "swept": {}})
     (place / "runs" / ".sweeps" / "lab2a_fir" / "ID").mkdir(parents=True)
     (place / "runs" / ".sweeps" / "lab2a_fir" / "ID" / "sweep.json").write_text(json.dumps({"runs": runs}))

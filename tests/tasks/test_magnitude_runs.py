@@ -11,7 +11,7 @@ import torch
 
 from conftest import composed, make_pairs, read_card, tone
 from data.test_recording_pair import course_folder
-from speechml.engine.checkpoint import AtomicIO, read_checkpoint
+from speechml.engine.checkpoint import read_checkpoint, write_checkpoint
 from speechml.errors import UserError
 from speechml.metrics.waveform import waveform_scores
 from speechml.storage import audio
@@ -233,7 +233,7 @@ def test_a_checkpoint_of_other_frames_is_refused(train: Callable[..., Path], wor
     for key, value in (("frames", 30), ("bins", 257)):
         content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
         content["speechml"]["config"]["model"]["net"][key] = value
-        AtomicIO().save_checkpoint(content, workplace / "other.ckpt")
+        write_checkpoint(content, workplace / "other.ckpt")
         with pytest.raises(
             UserError, match=r"checkpoint of another model|the network has 257 bins and n_fft 1024 gives 513"
         ):

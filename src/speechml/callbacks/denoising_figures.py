@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechml.callbacks.figure_callback import FigureCallback
-from speechml.callbacks.listening import denoise_split, denoise_unpaired
+from speechml.callbacks.listening import denoise_recordings
 from speechml.models import FIR, MIMOCNN
 from speechml.report.drawing import draw_spectra, draw_spectrograms, draw_waveforms, make_axes
 from speechml.tasks.waveform_denoising import WaveformDenoiser
@@ -29,15 +29,16 @@ class Figures(FigureCallback):
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
         task = cast("DenoisingTask", module)
-        first, *others = [
+        recordings = [
             (name, {version: versions[version].numpy() for version in VERSIONS if version in versions})
-            for name, versions in denoise_split(trainer, module, "test", 1) + denoise_unpaired(trainer, module)
+            for name, versions in denoise_recordings(trainer, module, "test", 1)
         ]
+        name, waves = recordings[0]
         figures = {
-            "waveforms": draw_waveforms(first[1], task.sample_rate, first[0]),
-            "spectra": draw_spectra(first[1], task.sample_rate, first[0]),
+            "waveforms": draw_waveforms(waves, task.sample_rate, name),
+            "spectra": draw_spectra(waves, task.sample_rate, name),
         }
-        for name, waves in (first, *others):
+        for name, waves in recordings:
             figures[f"spectrogram_{name.replace('/', '_')}"] = draw_spectrograms(waves, task.sample_rate, name)
         if isinstance(task, WaveformDenoiser) and task.wiener is not None and task.receptive_field is not None:
             figures["response"] = draw_response(task, task.wiener, task.receptive_field)

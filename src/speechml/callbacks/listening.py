@@ -49,41 +49,41 @@ class Listening(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined] # Lightning sets it late
             return
-        if tensorboard_writers(trainer):
-            self._add_checkpoints(trainer, pl_module)
-        folder, rate = Path(trainer.default_root_dir) / "audio", int(cast("DenoisingTask", pl_module).sample_rate)
-        index = []
-        for name, versions in denoise_split(trainer, pl_module, "test", self.recordings) + denoise_unpaired(
-            trainer, pl_module
-        ):
-            for version, waveform in audible(versions).items():
-                for writer in tensorboard_writers(trainer):
-                    writer.add_audio(f"test/{name}/{version}", waveform, trainer.global_step, rate)
-                file = f"{name.replace('/', '_')}_{version}.wav"
-                audio.save(folder / file, waveform.numpy(), rate)
-                index.append((file, name, version))
-        write_index(folder, index)
-
-    def _add_checkpoints(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Add what the last epoch's weights and the best make of recordings, at the steps of their checkpoints."""
-        for file, version in CHECKPOINTS.items():
-            path = Path(trainer.default_root_dir) / "checkpoints" / file
-            if path.is_file():
+        place = Path(trainer.default_root_dir)
+        for name, version in CHECKPOINTS.items() if tensorboard_writers(trainer) else ():
+            if (path := place / "checkpoints" / name).is_file():
                 content = trainer.strategy.checkpoint_io.load_checkpoint(path)
-                with swapped_weights(module, content["state_dict"]):
-                    self._add_validation(trainer, module, (version,), content["global_step"])
+                with swapped_weights(pl_module, content["state_dict"]):
+                    self._add_validation(trainer, pl_module, (version,), content["global_step"])
+        index = []
+        for name, versions in denoise_recordings(trainer, pl_module, "test", self.recordings):
+            gain = gain_of(list(versions.values()))
+            for version, waveform in versions.items():
+                file = f"{name.replace('/', '_')}_{version}.wav"
+                audio.save(place / "audio" / file, (gain * waveform).numpy(), sample_rate(pl_module))
+                index.append((file, name, version))
+                add_audio(trainer, pl_module, f"test/{name}/{version}", gain * waveform, trainer.global_step)
+        write_index(place / "audio", index)
 
-    def _add_validation(
-        self, trainer: pl.Trainer, module: pl.LightningModule, wanted: tuple[str, ...], step: int
-    ) -> None:
-        for name, versions in denoise_split(trainer, module, "val", self.recordings):
+    def _add_validation(self, trainer: pl.Trainer, module: pl.LightningModule, kinds: Sequence[str], step: int) -> None:
+        """Add what a network makes of validation recordings, `kinds` of their versions, after so many steps."""
+        for name, versions in denoise_recordings(trainer, module, "val", self.recordings):
             # One gain for all epochs: that of the recording, whatever a network makes of it.
             gain = gain_of([versions["noisy"], versions["clean"]])
-            waveforms = {"denoised_best": versions["denoised"], **versions}
-            for writer in tensorboard_writers(trainer):
-                for version in wanted:
-                    rate = int(cast("DenoisingTask", module).sample_rate)
-                    writer.add_audio(f"val/{name}/{version}", (gain * waveforms[version]).clamp(-1, 1), step, rate)
+            for kind in kinds:
+                waveform = versions[kind.removesuffix("_best")]
+                add_audio(trainer, module, f"val/{name}/{kind}", (gain * waveform).clamp(-1, 1), step)
+
+
+def sample_rate(module: pl.LightningModule) -> int:
+    """Hz of what a denoiser gives."""
+    return int(cast("DenoisingTask", module).sample_rate)
+
+
+def add_audio(trainer: pl.Trainer, module: pl.LightningModule, tag: str, waveform: Tensor, step: int) -> None:
+    """Add a waveform (time,) to TensorBoard."""
+    for writer in tensorboard_writers(trainer):
+        writer.add_audio(tag, waveform, step, sample_rate(module))
 
 
 def write_index(folder: Path, files: Sequence[tuple[str, str, str]]) -> None:
@@ -99,12 +99,6 @@ def write_index(folder: Path, files: Sequence[tuple[str, str, str]]) -> None:
 def tensorboard_writers(trainer: pl.Trainer) -> list[SummaryWriter]:
     """TensorBoard's writers among a trainer's loggers."""
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-
-
-def audible(versions: Versions) -> Versions:
-    """Bring waveforms to one common gain."""
-    gain = gain_of(list(versions.values()))
-    return {version: waveform * gain for version, waveform in versions.items()}
 
 
 def gain_of(waveforms: list[Tensor]) -> float:
@@ -124,28 +118,26 @@ def swapped_weights(module: pl.LightningModule, state: dict[str, Tensor]) -> Ite
         module.load_state_dict(own)
 
 
-def denoise_split(
+def denoise_recordings(
     trainer: pl.Trainer, module: pl.LightningModule, split: str, count: int
-) -> list[tuple[str, Versions]]:
-    """Denoise the first recordings of a split: name and versions of each."""
+) -> Iterator[tuple[str, Versions]]:
+    """Denoise the first recordings of a split, and with the test part those that have no clean version.
+
+    Returns:
+        Name and versions of each.
+    """
     data = cast("PairDataModule", trainer.datamodule)  # type: ignore[attr-defined] # Lightning sets it late
-    recordings = []
-    for index in data.splits[split][:count]:
-        batch = cast("PairBatch", data.load_batch(IndexBatch(split, 0, torch.tensor([index], device=module.device))))
-        with torch.no_grad():
-            denoised = module(batch.noisy)
-        versions = {"noisy": batch.noisy, "clean": batch.clean, "denoised": denoised}
-        recordings.append((data.item_names[index], {k: v[0, 0].float().cpu() for k, v in versions.items()}))
-    return recordings
+    for number in data.splits[split][:count]:
+        batch = cast("PairBatch", data.load_batch(IndexBatch(split, 0, torch.tensor([number], device=module.device))))
+        versions = {"noisy": batch.noisy, "clean": batch.clean, "denoised": _denoise(module, batch.noisy)}
+        yield data.item_names[number], {kind: waveform[0, 0].float().cpu() for kind, waveform in versions.items()}
+    for name, samples in data.unpaired() if split == "test" else ():
+        noisy = torch.from_numpy(samples)
+        denoised = _denoise(module, noisy[None, None].to(module.device))
+        yield name, {"noisy": noisy, "denoised": denoised[0, 0].float().cpu()}
 
 
-def denoise_unpaired(trainer: pl.Trainer, module: pl.LightningModule) -> list[tuple[str, Versions]]:
-    """Denoise the recordings that have no clean version: name and versions of each."""
-    data = cast("PairDataModule", trainer.datamodule)  # type: ignore[attr-defined] # Lightning sets it late
-    recordings = []
-    for name, waveform in data.unpaired():
-        noisy = torch.from_numpy(waveform)
-        with torch.no_grad():
-            denoised = module(noisy[None, None].to(module.device))[0, 0].float().cpu()
-        recordings.append((name, {"noisy": noisy, "denoised": denoised}))
-    return recordings
+@torch.no_grad()
+def _denoise(module: pl.LightningModule, noisy: Tensor) -> Tensor:
+    denoised: Tensor = module(noisy)
+    return denoised

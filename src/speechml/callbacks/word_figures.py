@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, cast
 import lightning.pytorch as pl
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.callbacks.figure_callback import FigureCallback
-from speechml.callbacks.listening import tensorboard_writers, write_index
+from speechml.callbacks.listening import add_audio, write_index
 from speechml.contracts import IndexBatch
 from speechml.metrics.classification import confusion
 from speechml.report.class_drawing import draw_alluvial, draw_confusion
-from speechml.report.drawing import literal, make_axes
+from speechml.report.drawing import literal, make_axes, spectrogram_db
 from speechml.signal.front_ends import FrontEnd
 from speechml.storage import audio
 
@@ -34,8 +33,6 @@ WRITTEN_ERRORS = 40
 
 class WordFigures(FigureCallback):
     """Draws when a word classifier has been tested, and writes the clips of its most confident errors."""
-
-    watched = ("train/loss", "val/loss", "train/acc", "val/acc")
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
         task, data = cast("Classifier", module), cast("WordDataModule", trainer.datamodule)  # type: ignore[attr-defined]
@@ -62,18 +59,17 @@ class WordFigures(FigureCallback):
     ) -> Figure:
         """Write the clips into `audio/` and the first of them into TensorBoard, and draw the spectrograms of these."""
         folder = Path(trainer.default_root_dir) / "audio"
-        shown, index = [], []
+        titled, index = [], []
         for rank, ((name, waveform), row, label) in enumerate(zip(clips, logits, labels.tolist(), strict=True), 1):
             true, predicted = task.classes[label], task.classes[int(row.argmax())]
             title = f"mistake{rank:02d}_{true}_confused_with_{predicted}"
             audio.save(folder / f"{title}.wav", waveform.numpy(), task.sample_rate)
             index.append((f"{title}.wav", name, "clip"))
             if rank <= DRAWN_ERRORS:
-                for writer in tensorboard_writers(trainer):
-                    writer.add_audio(f"test/{title}", waveform.clamp(-1, 1), trainer.global_step, task.sample_rate)
-                shown.append((f"{true} as {predicted} ({float(row.softmax(0).max()):.0%})\n{name}", waveform))
+                add_audio(trainer, task, f"test/{title}", waveform.clamp(-1, 1), trainer.global_step)
+                titled.append((f"{true} as {predicted} ({float(row.softmax(0).max()):.0%})\n{name}", waveform))
         write_index(folder, index)
-        return draw_spectrogram_grid(shown, task.sample_rate)
+        return draw_spectrogram_grid(titled)
 
 
 def scored_items(task: Classification, numbers: Sequence[int]) -> tuple[list[int], Tensor, Tensor]:
@@ -163,16 +159,15 @@ def draw_mel_bands(sample_rate: int) -> Figure:
     return figure
 
 
-def draw_spectrogram_grid(clips: Sequence[tuple[str, Tensor]], sample_rate: int) -> Figure:
-    """Draw log-mel spectrograms of clips side by side, from 0 to the Nyquist frequency upwards. Shape of each: (time,)."""
+def draw_spectrogram_grid(clips: Sequence[tuple[str, Tensor]]) -> Figure:
+    """Draw spectrograms of clips side by side, from 0 to the Nyquist frequency upwards. Shape of each: (time,)."""
     columns = min(4, len(clips))
     rows = -(-len(clips) // columns)
     figure, axes = make_axes(rows, columns, size=(3.2 * columns, 2.4 * rows))
-    front = FrontEnd("log_mel", sample_rate, mels=64)
     for axis in axes:
         axis.set_axis_off()
     for axis, (title, waveform) in zip(axes, clips, strict=False):
-        level = front(F.pad(waveform, (0, max(0, front.n_fft - len(waveform))))[None, None])[0, 0].numpy()
-        axis.imshow(level, origin="lower", aspect="auto", cmap="magma", vmin=level.max() - 14)  # 14 nepers, 60 dB
+        level = spectrogram_db(waveform.numpy())
+        axis.imshow(level, origin="lower", aspect="auto", cmap="magma", vmin=level.max() - 60)
         axis.set_title(literal(title), fontsize=7)
     return figure

@@ -11,7 +11,7 @@ from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
 from speechml.config.train_config import check_config, make_paths_absolute
 from speechml.contracts import SPLITS
-from speechml.engine.process_setup import prepare as prepare_process
+from speechml.process import prepare_process
 from speechml.runs.catalogue import file_sizes
 from speechml.runs.tables import format_size
 from speechml.storage.files import record_builds
@@ -56,6 +56,6 @@ def open_data(cfg: DictConfig) -> BaseDataModule[Corpus]:
     with open_dict(cfg):
         cfg.pop("model", None)
     config = make_paths_absolute(check_config(resolve_config(cfg), absent=("model",)))
-    prepare_process(config)
+    prepare_process(config["threads"])
     data: BaseDataModule[Corpus] = build(config["data"], where="data")
     return data

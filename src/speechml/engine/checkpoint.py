@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from speechml import __version__
 from speechml.config.instantiate import build, import_class
 from speechml.contracts import Config
-from speechml.engine.lightning_compat import TorchCheckpointIO
-from speechml.engine.resume import State, check_resume_state
+from speechml.engine.resume import State, can_resume
 from speechml.errors import UserError
 from speechml.runs.card import load_card
 from speechml.runs.folder import LAST, PREVIOUS
@@ -33,29 +33,17 @@ FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and c
 
 
 class AtomicIO(TorchCheckpointIO):
-    """Checkpoints that are whole or absent, with a checksum inside; of `last.ckpt` the one before is kept.
+    """Lightning's checkpoints, written and read as ours.
 
-    Lightning writes into the system's temporary folder, from where a move may be a copy.
+    Args:
+        record: what each says of its run, under "speechml".
     """
 
+    def __init__(self, record: State) -> None:
+        self.record = record
+
     def save_checkpoint(self, checkpoint: State, path: str | Path, storage_options: object = None) -> None:  # noqa: ARG002
-        path = Path(path)
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        seal(buffer)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.name != LAST:  # may be lost in a power cut as long as no `last` goes on from it
-                write_bytes(path, buffer.getbuffer(), durable=False)
-                return
-            for other in path.parent.glob("best.ckpt"):
-                sync(other)
-            write_bytes(path, buffer.getbuffer(), before=path.with_name(PREVIOUS))
-        except OSError as error:
-            raise UserError(
-                f"{path} cannot be written", why=str(error.strerror),
-                fix="what was saved before is whole: make room, and the same command goes on from there",
-            ) from error  # fmt: skip
+        write_checkpoint({**checkpoint, "speechml": self.record}, Path(path))
 
     def load_checkpoint(
         self, path: str | Path, map_location: object = None, weights_only: bool | None = None  # noqa: ARG002
@@ -63,12 +51,31 @@ class AtomicIO(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
 
-def find_checkpoint(run: Path) -> Path:
-    """The checkpoint that a run's scores come from, or the file itself where one is given.
+def write_checkpoint(content: State, path: Path) -> None:
+    """Write a checkpoint that is whole or absent, with a checksum inside; of `last.ckpt` the one before is kept.
 
-    Raises:
-        UserError: no such run, or one without a checkpoint.
+    Lightning writes into the system's temporary folder, from where a move may be a copy.
     """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    seal(buffer)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.name != LAST:  # may be lost in a power cut as long as no `last` goes on from it
+            write_bytes(path, buffer.getbuffer(), durable=False)
+            return
+        for other in path.parent.glob("best.ckpt"):
+            sync(other)
+        write_bytes(path, buffer.getbuffer(), before=path.with_name(PREVIOUS))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written", why=str(error.strerror),
+            fix="what was saved before is whole: make room, and the same command goes on from there",
+        ) from error  # fmt: skip
+
+
+def find_checkpoint(run: Path) -> Path:
+    """The checkpoint that a run's scores come from, or the file itself where one is given; UserError where there is none."""
     if run.is_file():
         return run
     if not run.exists():
@@ -154,27 +161,22 @@ def find_latest(folder: Path) -> tuple[Path, State] | None:
     Of a damaged one a note is printed, and the one before is used.
     """
     for path in (folder / "checkpoints" / name for name in (LAST, PREVIOUS)):
-        if path.exists():
-            try:
-                content = read_checkpoint(path)
-                if "resume" in content:  # the first format could be continued after whole epochs only
-                    check_resume_state(content, path)
-            except UserError as error:
-                print(f"note: {UserError(error.what, error.why)}", file=sys.stderr)
-                continue
-            if "resume" in content:
-                if path.name == PREVIOUS:  # which the next saving would replace by the damaged one
-                    path = path.replace(path.with_name(LAST))
-                return path, content
+        if not path.exists():
+            continue
+        try:
+            content = read_checkpoint(path)
+        except UserError as error:
+            print(f"note: {UserError(error.what, error.why)}", file=sys.stderr)
+            continue
+        if can_resume(content):
+            if path.name == PREVIOUS:  # which the next saving would replace by the damaged one
+                path = path.replace(path.with_name(LAST))
+            return path, content
     return None
 
 
 def build_task(config: Config, source: str) -> Task:
-    """The task that a config describes, untrained.
-
-    Raises:
-        UserError: the config's `model` is missing, refused, or no task.
-    """
+    """The task that a config describes, untrained. Raises UserError where its `model` is missing, refused, or no task."""
     node = config.get("model")
     if not isinstance(node, dict) or not issubclass(import_class(node.get("_target_"), "model."), pl.LightningModule):
         raise UserError(f"{source} describes no model that speechml can build")
@@ -183,7 +185,7 @@ def build_task(config: Config, source: str) -> Task:
 
 
 def load_task(path: Path) -> tuple[Task, State]:
-    """The trained task of a checkpoint in evaluation mode, and what `Saving` wrote beside it.
+    """The trained task of a checkpoint in evaluation mode, and the record of its run.
 
     Raises:
         UserError: as `read_checkpoint`, or weights that are not those of the network described beside them.

@@ -1,109 +1,57 @@
-"""Several processes for one run: every rank starts from the run's frozen config, never from the command line."""
+"""Which of a run's processes this one is, and how many there are."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
+from typing import NamedTuple
 
-import torch
-
-from speechml import __version__
 from speechml.contracts import Config
-from speechml.engine.lightning_compat import LaunchingDDP, RankLauncher
-from speechml.engine.process_setup import start_worker
-from speechml.engine.rank_info import rank_info
 from speechml.errors import UserError
 
-GRACE_S = 20.0  # that a rank gets to notice by itself that another has ended
-other_ranks: list[subprocess.Popen[bytes]] = []  # of the run that this process leads
+FIRST_PORT = 15000  # of process groups, as Lightning has it
 
 
-class FrozenDDP(LaunchingDDP):
-    """Distributed data parallel training whose further ranks read `config.yaml` in the run's folder.
+class RankInfo(NamedTuple):
+    """A process among those of a run."""
 
-    Args:
-        folder: of the run.
+    rank: int
+    world: int
+    local_rank: int
+    node: int
+    address: str  # of rank 0's machine
+    port: int
 
-    Attributes:
-        checkpoint: that it goes on from.
-    """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = Path(folder).absolute()
-        self.checkpoint: Path | None = None
-
-    def announce_run(self) -> None:
-        from speechml.engine.cluster import announce_run
-
-        announce_run(self.folder, self.checkpoint)
-
-    def start_ranks(self, launcher: RankLauncher) -> None:
-        cluster = launcher.cluster_environment
-        os.environ.update(
-            MASTER_ADDR=cluster.main_address, MASTER_PORT=str(cluster.main_port), NODE_RANK=str(cluster.node_rank()),
-            LOCAL_RANK=str(cluster.local_rank()), WORLD_SIZE=str(launcher.num_processes * launcher.num_nodes),
+def rank_info() -> RankInfo | None:
+    """What the cluster says of this process; None where it was started alone. Nothing heavy is imported."""
+    env = os.environ
+    if "TORCHELASTIC_RUN_ID" in env:
+        info = RankInfo(
+            int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_RANK"]), int(env["GROUP_RANK"]),
+            env["MASTER_ADDR"], int(env["MASTER_PORT"]),
         )  # fmt: skip
-        launcher.procs = []
-        words = [str(path) for path in (self.folder, self.checkpoint) if path]
-        for rank in range(1, launcher.num_processes):
-            launcher.procs.append(start_worker("rank", *words, env={**os.environ, "LOCAL_RANK": str(rank)}))
-        other_ranks.extend(launcher.procs)
-        if not launcher.procs:
-            return
-        # Lightning's own observer kills this process five seconds after another ended, a sweep with it.
-        threading.Thread(target=_watch, args=(launcher.procs,), daemon=True).start()
+    elif int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # which only tasks of srun have
+        port = int(env.get("MASTER_PORT") or FIRST_PORT + int(env["SLURM_JOB_ID"]) % 10000)
+        info = RankInfo(
+            int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"]), int(env["SLURM_LOCALID"]),
+            int(env["SLURM_NODEID"]), env.get("MASTER_ADDR") or _first_host(), port,
+        )  # fmt: skip
+    else:
+        return None
+    return info if info.world > 1 else None
 
 
-def _watch(ranks: list[subprocess.Popen[bytes]]) -> None:
-    """End this process too where another rank has failed and the wait for it would never end."""
-    while ranks[0] in other_ranks:
-        time.sleep(0.2)
-        if any(process.poll() for process in ranks):
-            deadline = time.monotonic() + GRACE_S
-            while ranks[0] in other_ranks and time.monotonic() < deadline:
-                time.sleep(0.2)
-            if ranks[0] in other_ranks:
-                codes = [process.poll() for process in ranks]
-                print(f"error: a rank has failed (exit codes of the others: {codes}); the run ends", file=sys.stderr)
-                for process in ranks:
-                    process.kill()
-                os._exit(1)
+def _first_host() -> str:
+    from lightning.fabric.plugins.environments import SLURMEnvironment
+
+    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ["SLURM_JOB_NODELIST"]
+    return SLURMEnvironment.resolve_root_node_address(nodes)
 
 
-def in_group() -> bool:
-    """Whether this process is one of a group that trains together."""
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def check_same_config(config: Config) -> None:
-    """Compare the configs of all ranks before the first step.
-
-    Raises:
-        UserError: on every rank, with the hashes, where one has another than rank 0.
-    """
-    if not in_group():
-        return
-    text = json.dumps([__version__, str(torch.__version__), config], sort_keys=True, default=str)
-    hashes: list[str] = [""] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(hashes, hashlib.sha256(text.encode()).hexdigest()[:10])
-    for rank, other in enumerate(hashes):
-        if other != hashes[0]:
-            raise UserError(
-                f"rank {rank} has config {other} and rank 0 has {hashes[0]}",
-                why="hashes, versions of speechml and torch included",
-                fix="they would train different networks: start all from one folder and one installation",
-            )
-
-
-def processes(trainer: Config) -> int:
+def count_processes(trainer: Config) -> int:
     """How many processes a trainer's config asks for: devices of one machine times machines."""
+    import torch
+
     devices, accelerator = trainer.get("devices", "auto"), trainer.get("accelerator", "auto")
     on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
     if isinstance(devices, str) and "," in devices:
@@ -117,40 +65,19 @@ def processes(trainer: Config) -> int:
     return max(1, count) * int(trainer.get("num_nodes") or 1)
 
 
-def describe_lost_ranks(error: BaseException) -> str:
-    """Which other ranks have failed, where `error` is what this rank noticed of it; else nothing."""
-    if isinstance(error, UserError):  # every rank is refused alike
-        return ""
-    if rank_info():
-        return "one of the other ranks has ended" if is_lost_connection(error) else ""
-    deadline = time.monotonic() + 2.0  # its connection ends before its process
-    while other_ranks and not any(process.poll() for process in other_ranks) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    codes = [process.poll() for process in other_ranks]
-    text = f"one of the other ranks has ended (exit codes {codes}; -9 is kill -9, or no memory left)"
-    return text if any(codes) else ""
-
-
-def is_lost_connection(error: BaseException) -> bool:
-    """Whether an error is of a connection, closed or reset by a rank that has ended; torch has no type for it."""
-    return isinstance(error, RuntimeError) and "onnection" in str(error)
-
-
-def leave_group(environment: dict[str, str]) -> None:
-    """End the process group and the other ranks, and restore the environment: the next run of a sweep starts clean.
-
-    Args:
-        environment: as it was before the run.
-    """
-    if in_group():
-        torch.distributed.destroy_process_group()
-    ranks, other_ranks[:] = other_ranks[:], []
-    for process in ranks:
-        try:
-            process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    for name in os.environ.keys() - environment.keys():
-        del os.environ[name]
-    os.environ.update(environment)
+def check_rank_counts(info: RankInfo | None, processes: int, nodes: int) -> None:
+    """Raises UserError where a cluster has started too many processes for a run, or too few."""
+    if info is None and nodes > 1:
+        raise UserError(
+            f"trainer.num_nodes is {nodes}, and this process was started alone",
+            fix=f"launch it with hydra/launcher=slurm, or by srun --nodes={nodes} --ntasks-per-node=DEVICES",
+        )
+    if info is None:
+        return
+    if info.world != processes:
+        raise UserError(
+            f"the cluster has started {info.world} processes, and the run has {processes}",
+            why="trainer.devices times trainer.num_nodes", fix="make them equal",
+        )  # fmt: skip
+    if info.rank != info.node * (processes // nodes) + info.local_rank:
+        raise UserError("the ranks are not numbered node by node", fix="leave --distribution out of srun's options")

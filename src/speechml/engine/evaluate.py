@@ -11,8 +11,8 @@ from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
 from speechml.config.train_config import EvaluateConfig, check_config
 from speechml.engine.checkpoint import find_checkpoint, load_task
-from speechml.engine.process_setup import prepare, set_seed
 from speechml.errors import UserError
+from speechml.process import prepare_process, set_seed
 from speechml.report.audit import audit_data
 from speechml.report.evaluation import audit_other_data, evaluation_text
 from speechml.runs.card import load_card
@@ -29,7 +29,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         UserError: no such run, unusable data, or data at another sample rate than the run's.
     """
     config = check_config(resolve_config(cfg), EvaluateConfig)
-    prepare(config)
+    prepare_process(config["threads"])
     run = Path(str(config["run"]))
     checkpoint = find_checkpoint(run).resolve()
     folder = run if run.is_dir() else checkpoint.parents[1]

@@ -1,26 +1,22 @@
-"""A learning-rate finder: the training loss while the rate rises from batch to batch (Smith, "Cyclical learning rates", 2017).
-
-It trains a network of its own and puts the random generators back, so that nothing else notices.
-"""
+"""A learning-rate finder: the training loss while the rate rises from batch to batch (Smith, "Cyclical learning rates", 2017)."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import math
-import random
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
+import lightning.pytorch as pl
 import numpy as np
-import torch
+from torch import Tensor
 
-from speechml.config.instantiate import build
-from speechml.contracts import Config
 from speechml.engine.parts import Parts
 from speechml.errors import UserError
+from speechml.report.drawing import make_axes
 from speechml.storage.files import make_folder, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LOWEST, HIGHEST = 1e-6, 10.0  # rates, one after the other on a logarithmic scale
 STEPS = 100
@@ -29,69 +25,67 @@ SLOPE = 10  # batches over which the fall of the loss is judged
 DIVERGED = 4.0  # times the best smoothed loss: then it is enough
 
 
-class RateCurve(NamedTuple):
-    """Rates, losses and smoothed losses, one of each a batch; and the rate to paste."""
+class RateCurve(pl.Callback):
+    """Raises the learning rate from batch to batch, for so many steps or until the loss diverges.
 
-    rates: list[float]
-    losses: list[float]
-    smoothed: list[float]
-    suggestion: float
+    Attributes:
+        rates, losses, smoothed: one of each a batch.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.schedule = np.geomspace(LOWEST, HIGHEST, steps).tolist()
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+        self.smoothed: list[float] = []
+        self.average = 0.0
+
+    @property
+    def suggestion(self) -> float:
+        """The rate at which the smoothed loss falls fastest; larger ones may learn as well, without a margin."""
+        return self.rates[steepest_fall(self.smoothed)]
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = self.schedule[trainer.global_step]
+
+    def on_train_batch_end(  # type: ignore[override] # what it is of a task
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: dict[str, Tensor], *_: object  # noqa: ARG002
+    ) -> None:  # fmt: skip
+        loss, steps = float(outputs["loss"]), trainer.global_step
+        self.average = MEMORY * self.average + (1 - MEMORY) * loss
+        smooth = self.average / (1 - MEMORY**steps)
+        if trainer.should_stop or not math.isfinite(smooth) or smooth > DIVERGED * min(self.smoothed, default=math.inf):
+            trainer.should_stop = True
+            return
+        self.rates.append(self.schedule[steps - 1])
+        self.losses.append(loss)
+        self.smoothed.append(smooth)
 
 
-def find_rate(config: Config, task: Any, data: Any, steps: int = STEPS) -> RateCurve:
-    """Try rising learning rates on a network as a run of `config` would begin with.
-
-    The suggestion is the rate at which the smoothed loss falls fastest: larger ones learn as well until the loss rises,
-    but without a margin.
+def find_rate(parts: Parts, steps: int = STEPS) -> RateCurve:
+    """Try rising learning rates on the network of a run, in one process that has whole batches.
 
     Raises:
         UserError: the loss is not finite from the beginning, or the optimiser takes no rate.
     """
+    config = parts.config
     if config["optimizer"]["_target_"].endswith(".LBFGS"):
         raise UserError("LBFGS searches its own steps, so a finder of learning rates says nothing of it")
-    with random_state_kept():
-        torch.manual_seed(config["seed"])
-        task.prepare(data)
-        where = device_of(str(config["trainer"]["accelerator"]))
-        task = task.to(where).train()
-        optimizer = build({**config["optimizer"], "lr": LOWEST}, task.parameters(), where="optimizer")
-        precision, largest = str(config["trainer"]["precision"]), config["trainer"]["gradient_clip_val"]
-        half = torch.bfloat16 if "bf16" in precision else torch.float16
-        rates: list[float] = []
-        losses: list[float] = []
-        smoothed: list[float] = []
-        average = 0.0
-        for step, batch in enumerate(itertools.islice(_endless(data, where), steps)):
-            rate = LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with torch.autocast(where.type, half, enabled="16" in precision):
-                loss, _ = task.training_loss(batch)
-            optimizer.zero_grad()
-            loss.backward()
-            if largest is not None:
-                torch.nn.utils.clip_grad_norm_(task.parameters(), largest)
-            optimizer.step()
-            value = float(loss.detach())
-            average = MEMORY * average + (1 - MEMORY) * value
-            smooth = average / (1 - MEMORY ** (step + 1))
-            if not math.isfinite(smooth) or (smoothed and smooth > DIVERGED * min(smoothed)):
-                break
-            rates.append(rate)
-            losses.append(value)
-            smoothed.append(smooth)
-    if len(rates) < 3:
+    options = {
+        key: config["trainer"][key] for key in ("accelerator", "precision", "gradient_clip_val", "deterministic")
+    }
+    curve = RateCurve(steps)
+    trainer = pl.Trainer(
+        **options, devices=1, max_steps=steps, max_epochs=-1, min_epochs=0, limit_val_batches=0, callbacks=[curve],
+        use_distributed_sampler=False, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    parts.task.scheduler_node = None
+    parts.task.build_optimization(steps)
+    trainer.fit(parts.task, datamodule=parts.data)
+    if len(curve.rates) < 3:
         raise UserError("the loss is not finite even at the smallest learning rates; look at the data and the loss")
-    return RateCurve(rates, losses, smoothed, rates[steepest_fall(smoothed)])
-
-
-def device_of(accelerator: str) -> torch.device:
-    """The first device of the kind that a trainer's `accelerator` names."""
-    if accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
-        return torch.device("cuda")
-    if accelerator in ("gpu", "mps", "auto") and torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+    return curve
 
 
 def steepest_fall(smoothed: list[float]) -> int:
@@ -101,51 +95,28 @@ def steepest_fall(smoothed: list[float]) -> int:
     return int(np.argmax(falls))
 
 
-@contextlib.contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Put the states of Python's, NumPy's and torch's random generators back as they were."""
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-
-
-def _endless(data: Any, where: torch.device) -> Iterator[Any]:
-    """Training batches on a device, epoch after epoch."""
-    for epoch in itertools.count():
-        for batch in data.train_dataloader():
-            yield data.load_batch(batch._replace(epoch=epoch, indices=batch.indices.to(where)))
-
-
 def report_rates(parts: Parts, folder: Path) -> None:
     """Find the rate, write curve and figure into `folder`, and print the override to paste."""
-    parts.data.trainer = None  # one process has whole batches
-    found = find_rate(parts.config, parts.task, parts.data)
+    curve = find_rate(parts)
     make_folder(folder)
-    rows = zip(found.rates, found.losses, found.smoothed, strict=True)
+    rows = zip(curve.rates, curve.losses, curve.smoothed, strict=True)
     text = "".join(f"{rate:.6g},{loss:.6g},{smooth:.6g}\n" for rate, loss, smooth in rows)
     write_text(folder / "lr_finder.csv", "lr,loss,smoothed\n" + text)
-    draw_rates(found).savefig(folder / "lr_finder.png", dpi=110)
-    print(f"Losses of {len(found.rates)} batches with rising learning rates: {folder / 'lr_finder.png'} and .csv")
+    draw_rates(curve).savefig(folder / "lr_finder.png", dpi=110)
     print(
-        "Nothing was trained. The smoothed loss falls fastest at the rate below; up to somewhat before the loss is least,"
+        f"Losses of {len(curve.rates)} batches with rising learning rates: {folder / 'lr_finder.png'} and .csv\n"
+        "Nothing was trained. The smoothed loss falls fastest at the rate below; up to somewhat before the loss is least,\n"
+        f"larger ones may learn faster. Look at the figure, then train with\n  optimizer.lr={curve.suggestion:.1g}"
     )
-    print("larger ones may learn faster. Look at the figure, then train with")
-    print(f"  optimizer.lr={found.suggestion:.1g}")
 
 
-def draw_rates(found: RateCurve) -> Any:
+def draw_rates(curve: RateCurve) -> Figure:
     """Losses and smoothed losses against the learning rate, the suggestion marked."""
-    from speechml.report.drawing import make_axes
-
     figure, (axis,) = make_axes()
-    axis.plot(found.rates, found.losses, color="0.75", linewidth=0.8, label="loss of a batch")
-    axis.plot(found.rates, found.smoothed, label="smoothed")
-    axis.axvline(found.suggestion, color="tab:orange", linestyle="--", label=f"optimizer.lr={found.suggestion:.1g}")
-    low, high = min(found.smoothed), max(found.smoothed[: max(1, len(found.smoothed) // 2)])
+    axis.plot(curve.rates, curve.losses, color="0.75", linewidth=0.8, label="loss of a batch")
+    axis.plot(curve.rates, curve.smoothed, label="smoothed")
+    axis.axvline(curve.suggestion, color="tab:orange", linestyle="--", label=f"optimizer.lr={curve.suggestion:.1g}")
+    low, high = min(curve.smoothed), max(curve.smoothed[: max(1, len(curve.smoothed) // 2)])
     axis.set_ylim(low - 0.2 * (high - low) - 1e-12, high + 0.5 * (high - low) + 1e-12)
     axis.set_xscale("log")
     axis.set(xlabel="learning rate", ylabel="training loss", title="learning-rate finder")

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from speechml import contracts
+from speechml import __version__, contracts
+from speechml.callbacks.epochs import EpochTable
 from speechml.config.instantiate import build, import_class
 from speechml.contracts import Config, Trial, missing_members
 from speechml.data.base import BaseDataModule, Corpus
-from speechml.engine.checkpoint import build_task
-from speechml.engine.distributed import FrozenDDP, processes
-from speechml.engine.process_setup import set_seed
+from speechml.engine.checkpoint import FORMAT, AtomicIO, build_task
+from speechml.engine.distributed import count_processes, rank_info
 from speechml.engine.saving import Best, Saving
 from speechml.engine.signals import Stop
-from speechml.engine.trainer import build_trainer, training_steps
+from speechml.engine.tensorboard_logger import Events
 from speechml.errors import UnusableData, UserError
+from speechml.process import set_seed
 from speechml.tasks.base import Task
+
+Data = BaseDataModule[Corpus]
 
 
 @dataclass
@@ -33,7 +39,7 @@ class Parts:
     """
 
     config: Config
-    data: BaseDataModule[Corpus]
+    data: Data
     task: Task
     trainer: pl.Trainer
     saving: Saving
@@ -41,20 +47,16 @@ class Parts:
     stop: Stop
     trial: Trial | None
 
-    def resume_from(self, checkpoint: Path | None) -> None:
-        """Say from which checkpoint further ranks are to go on."""
-        if isinstance(self.trainer.strategy, FrozenDDP):
-            self.trainer.strategy.checkpoint = checkpoint.absolute() if checkpoint else None
+
+def watched_score(config: Config) -> str:
+    """The validation score that a search goes by: `objective`, else `checkpoint.monitor`."""
+    return str(config["objective"] or config["checkpoint"]["monitor"])
 
 
-def build_data(config: Config) -> BaseDataModule[Corpus]:
-    """The data module of a config, its recordings read: what is wrong with them is said here.
-
-    Raises:
-        UnusableData: they cannot be used.
-    """
+def build_data(config: Config) -> Data:
+    """The data module of a config, its recordings read. Raises UnusableData where they cannot be used."""
     try:
-        data: BaseDataModule[Corpus] = build(config["data"], where="data")
+        data: Data = build(config["data"], where="data")
         if missing := missing_members(data, contracts.DataModule):
             name = type(data).__name__
             raise UserError(f"{name} lacks {', '.join(missing)}", fix="speechml.data.base.BaseDataModule has them")
@@ -65,58 +67,41 @@ def build_data(config: Config) -> BaseDataModule[Corpus]:
 
 
 def build_parts(
-    config: Config, data: BaseDataModule[Corpus], folder: Path, trial: Trial | None = None, stop: Stop | None = None
+    config: Config, data: Data, folder: Path, trial: Trial | None = None, stop: Stop | None = None
 ) -> Parts:
-    """Build task and trainer of a run around its data.
-
-    Args:
-        config: plain, paths absolute.
-        data: as `build_data` gives it.
-        folder: of the run; nothing is written there.
-        trial: of a search that the run belongs to.
-        stop: where a signal is noted already.
+    """Build task and trainer of a run around its data; nothing is written into its folder.
 
     Raises:
         UserError: for what would fail, or hang, in the middle of the run.
     """
     check_compatible(config, data)
-    config = with_classes(config, data)
+    if "classes" in config["model"] and config["model"]["classes"] is None:  # the outputs are the data's classes
+        config = {**config, "model": {**config["model"], "classes": list(data.spec.classes) or None}}
     set_seed(config["seed"])
     task = build_task(config, "the config")
     task.setup_for(data)
     task.add_metrics(config.get("metrics") or {})
     stop = stop or Stop()
-    callbacks = trial.callbacks(watched_score(config), processes(config["trainer"])) if trial else []
-    trainer, saving, best = build_trainer(config, folder, data, callbacks, stop)
+    saving = Saving(folder, config, stop)
+    best = Best(folder, config["checkpoint"]["monitor"], config["checkpoint"]["mode"])
+    callbacks: list[pl.Callback] = [saving, best]
+    callbacks += [build(node, where=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
+    callbacks += trial.callbacks(watched_score(config), count_processes(config["trainer"])) if trial else []
+    trainer = build_trainer(config, folder, data, callbacks)
     data.trainer = trainer  # it knows how many ranks share a batch
     task.build_optimization(training_steps(trainer, len(data.train_dataloader())))
-    return Parts(config, data, task, trainer, saving, best, stop, trial)
+    keeps_best = not trainer.fast_dev_run  # type: ignore[attr-defined] # of a trainer's flags
+    return Parts(config, data, task, trainer, saving, best if keeps_best else None, stop, trial)
 
 
-def watched_score(config: Config) -> str:
-    """The validation score that a search goes by: `objective`, else `checkpoint.monitor`."""
-    return str(config["objective"] or config["checkpoint"]["monitor"])
-
-
-def with_classes(config: Config, data: BaseDataModule[Corpus]) -> Config:
-    """The config with the names of the data's classes, where the model has outputs for classes and names none."""
-    if "classes" in config["model"] and config["model"]["classes"] is None:
-        return {**config, "model": {**config["model"], "classes": list(data.spec.classes) or None}}
-    return config
-
-
-def check_compatible(config: Config, data: BaseDataModule[Corpus]) -> None:
-    """Refuse data that the task cannot learn from, or of which some process would get nothing; before anything is built.
-
-    Raises:
-        UserError: with what would do.
-    """
+def check_compatible(config: Config, data: Data) -> None:
+    """Raises UserError where the task cannot learn from the data, or some process would get none; before it is built."""
     task_class = import_class(config["model"].get("_target_"), "model.")
     if missing := missing_members(task_class, contracts.Task):
         raise UserError(f"{task_class.__name__} lacks {', '.join(missing)}", fix="speechml.tasks.base.Task has them")
     if issubclass(task_class, Task):
         task_class.check_data(data.spec)
-    ranks = processes(config["trainer"])
+    ranks = count_processes(config["trainer"])
     if ranks > 1 and str(config["optimizer"].get("_target_")).endswith(".LBFGS"):
         raise UserError(
             f"LBFGS searches along a line on each process's own loss, and {ranks} processes would wait for each other "
@@ -131,3 +116,44 @@ def check_compatible(config: Config, data: BaseDataModule[Corpus]) -> None:
             f"{ranks} processes need as many {data.spec.item_name} in every part, but there are {few}",
             fix="set trainer.devices",
         )
+
+
+def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """The trainer of a run, which the callbacks and the table of its epochs watch."""
+    record = {
+        "format": FORMAT, "version": __version__, "config": config, "data": data.spec.fingerprint,
+        "heard": data.train_val_checksums(),
+    }  # fmt: skip
+    table = EpochTable(folder / "metrics.csv", config["logger"]["csv"])
+    node = {
+        "default_root_dir": folder, "logger": [Events(folder)] if config["logger"]["tensorboard"] else [],
+        "callbacks": [*callbacks, table], "num_sanity_val_steps": 0, "use_distributed_sampler": False,
+        "enable_progress_bar": False, "enable_model_summary": False,
+        "plugins": [AtomicIO(record), LightningEnvironment()], **config["trainer"],
+    }  # fmt: skip
+    if node["max_steps"] > 0:  # rounded up to whole epochs, so that each ends with a validation and a checkpoint
+        epochs = math.ceil(node["max_steps"] / len(data.train_dataloader()))
+        node |= {"max_epochs": epochs if node["max_epochs"] == -1 else min(epochs, node["max_epochs"]), "max_steps": -1}
+    # The last epoch has to end with a validation and a checkpoint, so their period divides the number of epochs.
+    node["check_val_every_n_epoch"] = largest_divisor(node["max_epochs"], node["check_val_every_n_epoch"] or 1)
+    processes = count_processes({**node, "num_nodes": 1})
+    if processes > 1 and config["threads"] is None and not rank_info():  # a cluster gives each process cores of its own
+        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    trainer: pl.Trainer = build(node, where="trainer")
+    return trainer
+
+
+def largest_divisor(number: int, at_most: int) -> int:
+    """The largest divisor of `number` that is at most `at_most`."""
+    return max(d for d in range(1, at_most + 1) if number % d == 0)
+
+
+def training_steps(trainer: pl.Trainer, batches: int) -> int:
+    """Optimiser steps of a whole training with so many `batches` an epoch on this rank.
+
+    Lightning's `estimated_stepping_batches`, known before the training begins.
+    """
+    limit = trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    steps = math.ceil(batches / trainer.accumulate_grad_batches) * max(trainer.max_epochs or 1, 1)
+    return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)

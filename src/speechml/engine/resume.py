@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.engine.distributed import in_group
-from speechml.engine.lightning_compat import METRICS, capture_metrics, flush_logger, restore_loops, restore_metrics
+from speechml.engine.lightning_compat import capture_metrics, restore_loops, restore_metrics
 from speechml.errors import UserError
+from speechml.process import gather_from_ranks
 from speechml.tasks.base import Task
 
 State = dict[str, Any]  # what a checkpoint holds: tensors and plain containers
 Losses = dict[int, tuple[int, dict[str, Tensor]]]  # by batch: its items, and what is logged of it
-Value = TypeVar("Value")
+KEYS = {"finished", "machine", "should_stop", "metrics", "logs", "ranks", "training_s"}  # of what a run goes on with
 EVENTS = "events.out.tfevents.*"  # TensorBoard's files in a run's folder
 
 
@@ -98,24 +98,10 @@ def unpack_losses(losses: State, device: torch.device) -> Losses:
     return {batch: (count, {name: each[i] for name, each in values.items()}) for i, (batch, count) in batches}
 
 
-def check_resume_state(content: State, path: Path) -> None:
-    """Refuse a checkpoint that is whole but does not hold what a run goes on with."""
-    saved = content["resume"]
-    kinds = {"global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
-    own = {"machine": dict, "metrics": dict, "logs": dict, "ranks": list, "training_s": float}
-    whole = (
-        isinstance(saved, dict)
-        and all(isinstance(content.get(name), kind) for name, kind in kinds.items())
-        and all(isinstance(saved.get(name), kind) for name, kind in own.items())
-        and "fit_loop" in content["loops"]
-        and len(content["optimizer_states"]) == 1
-        and {"finished", "should_stop"} <= set(saved)
-        and set(saved["metrics"]) == set(METRICS)
-        and set(saved["machine"]) == set(numerics())
-        and all(isinstance(size, int) and size >= 0 for size in saved["logs"].values())
-    )
-    if not whole:
-        raise UserError(f"{path} is whole, but not what a run can go on from")
+def can_resume(content: State) -> bool:
+    """Whether a checkpoint holds what a run goes on with; the first format could be continued after whole epochs only."""
+    saved = content.get("resume")
+    return isinstance(saved, dict) and saved.keys() >= KEYS
 
 
 def detached_copies(values: State) -> State:
@@ -125,15 +111,6 @@ def detached_copies(values: State) -> State:
         else value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
         for key, value in values.items()
     }  # fmt: skip
-
-
-def gather_from_ranks(own: Value) -> list[Value]:
-    """What each rank gives, in their order."""
-    if not in_group():
-        return [own]
-    gathered = [own] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(gathered, own)
-    return gathered
 
 
 def numerics() -> dict[str, str | int]:
@@ -157,7 +134,7 @@ def log_lengths(trainer: pl.Trainer) -> dict[str, int]:
     if not trainer.is_global_zero:
         return {}
     for logger in trainer.loggers:
-        flush_logger(logger)
+        logger.save()
     return {path.name: path.stat().st_size for path in Path(trainer.default_root_dir).glob(EVENTS)}
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
+from speechml.contracts import Config
 from speechml.engine.checkpoint import nonfinite_names
-from speechml.engine.distributed import check_same_config
-from speechml.engine.lightning_compat import WeightsCheckpoint
 from speechml.engine.resume import State, capture, check_rank_count, restore, restore_finished
-from speechml.engine.signals import NOTHING, SAVE, STOP, Agreement, Stop, Stopped
+from speechml.engine.signals import Stop, Stopped
 from speechml.errors import UserError
 
 if TYPE_CHECKING:
+    from speechml.engine.ranks import Agreement
     from speechml.tasks.base import Task
+
+NOTHING, SAVE, STOP = range(3)  # what is to be done before the next step; of several ranks' wishes the greatest counts
 
 
 class Saving(pl.Callback):
@@ -25,21 +28,17 @@ class Saving(pl.Callback):
 
     Args:
         folder: of the run.
-        record: what every checkpoint says of itself, under "speechml".
-        every_n_steps: steps between two savings; null: only time counts.
-        every_s: seconds between two savings; null: only steps count.
+        config: of the run; equal on all ranks.
         stop: whether a signal has asked for a stop.
     """
 
-    def __init__(
-        self, folder: Path, record: State, every_n_steps: int | None, every_s: float | None, stop: Stop
-    ) -> None:
+    def __init__(self, folder: Path, config: Config, stop: Stop) -> None:
         self.path = folder / "checkpoints" / "last.ckpt"
-        self.record, self.stop = record, stop
-        self.every_n_steps, self.every_s = every_n_steps, every_s
-        self.agreement = Agreement()
+        self.config, self.stop = config, stop
+        self.agreement: Agreement | None = None  # of several processes
         self.to_restore: State | None = None
         self.to_write: State | None = None
+        self.is_under_way = False  # it trains, from the beginning or from what has been restored
         self.first_step = self.last_step = 0  # of this process, and that was saved
         self.before_s = 0.0  # of training in the sessions before this one
         self.started = self.last_s = time.monotonic()
@@ -56,13 +55,15 @@ class Saving(pl.Callback):
             self.before_s = self.to_restore["training_s"]
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:  # noqa: ARG002
-        checkpoint["speechml"] = self.record
         if self.to_write is not None:
             checkpoint["resume"] = self.to_write
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        check_same_config(self.record["config"])
-        self.agreement.open()
+        if trainer.world_size > 1:
+            from speechml.engine.ranks import Agreement, check_same_config
+
+            check_same_config(self.config)
+            self.agreement = Agreement()
         self.started = time.monotonic()
         if self.to_restore:
             check_rank_count(self.to_restore, trainer.world_size)
@@ -78,10 +79,13 @@ class Saving(pl.Callback):
         if self.to_restore:
             restore(trainer, pl_module, self.to_restore)
             self.to_restore = None
+        self.is_under_way = True
         if batch_idx % trainer.accumulate_grad_batches:  # gradients half accumulated are in no checkpoint
             return
         stops = self.stop.is_due(trainer.global_step - self.first_step)
-        decision = self.agreement.reach(STOP if stops else SAVE if self._is_due(trainer) else NOTHING)
+        decision = STOP if stops else SAVE if self._is_due(trainer) else NOTHING
+        if self.agreement:
+            decision = self.agreement.reach(decision)
         if decision != NOTHING:
             self.save(trainer, pl_module)
         if decision == STOP:
@@ -90,13 +94,18 @@ class Saving(pl.Callback):
     def _is_due(self, trainer: pl.Trainer) -> bool:
         if trainer.global_step == self.last_step or not trainer.is_global_zero:  # one clock decides for all
             return False
-        if self.every_n_steps and trainer.global_step - self.last_step >= self.every_n_steps:
+        steps, seconds = (self.config["checkpoint"][key] for key in ("every_n_steps", "every_s"))
+        if steps and trainer.global_step - self.last_step >= steps:
             return True
-        return self.every_s is not None and time.monotonic() - self.last_s >= self.every_s
+        return seconds is not None and time.monotonic() - self.last_s >= seconds
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Task) -> None:  # type: ignore[override] # of a task's trainer
-        self.agreement.close()
+        if self.agreement:
+            self.agreement.close()
         self.save(trainer, pl_module, finished=True)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        check_finite(pl_module, trainer.global_step)  # before `Best` keeps them
 
     def save(self, trainer: pl.Trainer, task: Task, finished: bool = False) -> None:
         """Write `last.ckpt`, but for a trial run of a few batches; to be called by all ranks together."""
@@ -119,32 +128,21 @@ class Saving(pl.Callback):
             raise Stopped(self.stop.asked_by, None)
 
 
-class Best(WeightsCheckpoint):
-    """Writes `checkpoints/best.ckpt`, the weights of the best validation and what is needed to rebuild their network.
+class Best(ModelCheckpoint):
+    """Writes `checkpoints/best.ckpt`: the weights of the best validation, without what a training goes on with.
 
     Args:
         folder: of the run.
-        record: as of `Saving`.
-        monitor: name of the score.
-        mode: min or max.
+        monitor, mode: name of the score, and whether min or max is best.
     """
 
-    def __init__(self, folder: Path, record: State, monitor: str, mode: str) -> None:
+    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
         super().__init__(
             dirpath=folder / "checkpoints", filename="best", monitor=monitor, mode=mode, auto_insert_metric_name=False,
-            enable_version_counter=False,
+            save_weights_only=True, enable_version_counter=False,
         )  # fmt: skip
-        self.record = record
 
-    def content(self, trainer: pl.Trainer) -> State:
-        check_finite(trainer.lightning_module, trainer.global_step)
-        return {
-            "epoch": trainer.current_epoch, "global_step": trainer.global_step,
-            "pytorch-lightning_version": pl.__version__, "speechml": self.record,
-            "state_dict": trainer.strategy.lightning_module_state_dict(),
-        }  # fmt: skip
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Lightning's, which forgets the best score where a run was moved, and the last one always."""
         folder = Path(str(self.dirpath))
         moved = {key: str(folder / Path(value).name) if value else value
@@ -155,11 +153,7 @@ class Best(WeightsCheckpoint):
 
 
 def check_finite(module: torch.nn.Module, step: int) -> None:
-    """Refuse to keep weights that are NaN or infinite: the checkpoint before them is worth more.
-
-    Raises:
-        UserError: naming the first of them.
-    """
+    """Raises UserError where weights are NaN or infinite: the checkpoint before them is worth more."""
     for name in nonfinite_names(module.state_dict())[:1]:
         raise UserError(
             f"the training diverged: after step {step} the weights are no longer finite", why=name,

@@ -8,18 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
-    import torch.distributed as dist
+from speechml.process import SIGNALS
 
 Handler = Callable[[int, FrameType | None], None]
 
-# A terminal's Ctrl-C, its end, `kill`, and what clusters send ahead of a time limit or a preemption.
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 RESUMABLE = 75  # exit code EX_TEMPFAIL of sysexits.h: not done, but the same command goes on
-NOTHING, SAVE, STOP = range(3)  # what is to be done before the next step; of several ranks' wishes the greatest counts
 
 early_signals: list[str] = []  # before a run began: an exception is lost where it meets a destructor, this is not
 
@@ -60,7 +54,7 @@ def interruptible(patient: bool = False) -> Iterator[None]:
         raise Stopped(name, None)
 
     early_signals.clear()
-    with _handling(leave):
+    with handle_signals(leave):
         yield
 
 
@@ -73,30 +67,23 @@ def _silence_dead_terminal(number: int) -> None:
                 os.dup2(nowhere, stream)
 
 
-def _handled_signals() -> list[signal.Signals]:
-    """The signals that are handled: `nohup` has asked for SIGHUP to be ignored."""
-    return [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+def _set_handler(handler: Handler) -> dict[int, object]:
+    """Handle SIGNALS so from now on, and give what handled them; only the main thread can do that."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set()  # as `nohup` asks
+    return {number: signal.signal(number, handler) for number in SIGNALS if number not in ignored}
 
 
 @contextmanager
-def _handling(handler: Handler) -> Iterator[None]:
-    """SIGNALS are handled so inside, and as before afterwards; only the main thread can do that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in _handled_signals()}
+def handle_signals(handler: Handler) -> Iterator[None]:
+    """SIGNALS are handled so inside, and as before afterwards."""
+    before = _set_handler(handler)
     try:
         yield
     finally:
         for number, old in before.items():
-            signal.signal(number, old)
-
-
-@contextmanager
-def ignore_signals() -> Iterator[None]:
-    """Inside, signals do nothing to this process: it is ending already, and others with it."""
-    with _handling(lambda *_: None):
-        yield
+            signal.signal(number, old)  # type: ignore[arg-type] # what `signal` has returned
 
 
 class Stop:
@@ -116,14 +103,12 @@ class Stop:
     def listening(self) -> Iterator[None]:
         """Note signals inside, and those that came before; before and after they mean what they meant."""
         self.asked_by = self.asked_by or (early_signals[-1] if early_signals else "")
-        with _handling(self._note):
+        with handle_signals(self._note):
             yield
 
     def listen(self) -> None:
         """Take the signals again from whoever took them; Lightning does, and would act inside a step."""
-        if threading.current_thread() is threading.main_thread():
-            for number in _handled_signals():
-                signal.signal(number, self._note)
+        _set_handler(self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.asked_by == "SIGINT":  # asked twice by hand: no step is waited for
@@ -132,45 +117,3 @@ class Stop:
             os.write(2, b"\nstopping when this step is done and saved; Ctrl-C again stops at once\n")
         _silence_dead_terminal(number)
         self.asked_by = signal.Signals(number).name
-
-
-class Agreement:
-    """What ranks do before a step, the same on all: the greatest of what they wished one step earlier.
-
-    The wishes travel while the step is computed, so nobody waits for them; one process goes by its wish at once.
-    """
-
-    def __init__(self) -> None:
-        self.group: dist.ProcessGroup | None = None
-        self.pending: tuple[torch.Tensor, dist.Work] | None = None
-
-    def open(self) -> None:
-        """To be called by every rank once a group of processes stands."""
-        import torch.distributed as dist
-
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            group = dist.new_group(backend="gloo")  # of the CPU, whatever the gradients travel by
-            assert isinstance(group, dist.ProcessGroup)  # every rank is a member
-            self.group = group
-
-    def reach(self, wish: int) -> int:
-        """What all ranks do now; `wish` is what this one would do."""
-        if self.group is None:
-            return wish
-        import torch
-        import torch.distributed as dist
-
-        agreed = self.close()
-        # What is done now need not be wished for the next step as well.
-        value = torch.tensor(NOTHING if agreed == wish == SAVE else wish)
-        self.pending = value, dist.all_reduce(value, dist.ReduceOp.MAX, group=self.group, async_op=True)
-        return agreed
-
-    def close(self) -> int:
-        """Wait for what is under way."""
-        if self.pending is None:
-            return NOTHING
-        value, work = self.pending
-        self.pending = None
-        work.wait()
-        return int(value)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from speechml.contracts import Config
-from speechml.engine.lightning_compat import add_summary, flush_logger
-from speechml.report import tensorboard_compat
+from speechml.report.tensorboard_compat import FINAL, Summary, Value, session_end, session_start
 
 
 class Events(TensorBoardLogger):
@@ -18,33 +16,34 @@ class Events(TensorBoardLogger):
 
     Lightning's class adds the number of the epoch to whatever is logged, and a file hparams.yaml: noise beside the curves,
     and a second config.yaml.
-
-    Args:
-        folder: of the run.
     """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False)
 
     @rank_zero_only
-    def start(self, settings: Config) -> None:
+    def start(self, settings: Mapping[str, Value]) -> None:
         """Tell of the settings, which lists the run in the tab HPARAMS."""
-        add_summary(self, tensorboard_compat.session_start(settings))
+        self._add_summary(session_start(settings))
 
     @rank_zero_only
-    def end(self, scores: dict[str, float], step: int) -> None:
+    def end(self, scores: Mapping[str, float], step: int) -> None:
         """Tell of the final scores after `step` steps, and that the run is done."""
-        self.log_metrics({tensorboard_compat.FINAL + name: value for name, value in scores.items()}, step)
-        add_summary(self, tensorboard_compat.session_end())
+        self.log_metrics({FINAL + name: value for name, value in scores.items()}, step)
+        self._add_summary(session_end())
         super().finalize("success")
 
+    def _add_summary(self, summary: Summary) -> None:
+        assert self.experiment.file_writer
+        self.experiment.file_writer.add_summary(summary)
+
     @rank_zero_only
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     @rank_zero_only
     def save(self) -> None:
-        flush_logger(self)
+        self.experiment.flush()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,20 +15,17 @@ from speechml.config.compose import resolve_config, simplify_overrides
 from speechml.config.train_config import check_config, make_paths_absolute
 from speechml.contracts import Config, Trial
 from speechml.engine.checkpoint import find_latest
-from speechml.engine.distributed import describe_lost_ranks, leave_group, processes
+from speechml.engine.distributed import check_rank_counts, count_processes, rank_info
 from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import Parts, build_data, build_parts
-from speechml.engine.process_setup import prepare
-from speechml.engine.rank_info import check_rank_counts, rank_info
 from speechml.engine.resume import cut_logs, numerics
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UnknownScore, UserError
+from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
 from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card, save_card
 from speechml.runs.folder import (
-    LAST,
-    PREVIOUS,
     LogFile,
     archive,
     checksums,
@@ -45,7 +41,7 @@ from speechml.storage.files import make_folder, write_text
 log = logging.getLogger("speechml")
 
 
-def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
+def train(cfg: DictConfig, trial: Trial | None = None) -> float | None:
     """Train and test what a config describes, unless that is done; resume it where it stopped.
 
     Args:
@@ -59,27 +55,24 @@ def launch(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         UserError: an unknown key, unusable data, a run that another process is training.
         Pruned: the search that the run belongs to can do without it.
     """
-    config = check_config(resolve_config(cfg))
-    identity = run_id(cfg)
-    config = make_paths_absolute(config)
-    folder = Path(config["paths"]["runs"]) / config["name"] / identity
-    prepare(config)
+    config = make_paths_absolute(check_config(resolve_config(cfg)))
+    folder = Path(config["paths"]["runs"]) / config["name"] / run_id(cfg)
+    prepare_process(config["threads"])
     rank = rank_info()
-    check_rank_counts(rank, processes(config["trainer"]), int(config["trainer"]["num_nodes"] or 1))
+    check_rank_counts(rank, count_processes(config["trainer"]), int(config["trainer"]["num_nodes"] or 1))
     if rank is None:
         return _lead(config, folder, trial)
-    from speechml.engine.cluster import follow, leader_session
+    from speechml.engine.ranks import follow, leader_session
 
     if rank.rank > 0:
-        follow(rank, identity)
+        follow(rank, folder.name)
         return None
-    with leader_session(rank, identity):
+    with leader_session(rank, folder.name):
         return _lead(config, folder, trial)
 
 
 def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
-    """`launch` on the first rank: build, take the folder, train and test, or say what is there already."""
-    environment = dict(os.environ)
+    """`train` on the first rank: build, take the folder, train and test, or say what is there already."""
     data = build_data(config)
     if trial and trial.needs_validation and data.spec.validation_is_trained_on:
         raise UserError("a search needs a validation part that is not trained on", fix="set data.heldout above 0")
@@ -92,27 +85,21 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
     make_folder(folder)
     with translate_disk_errors(folder), lock(folder), remove_if_empty(folder):
         before = load_card(folder)
-        if before and not config["redo"]:
+        if before and config["redo"]:
+            print(f"the run that was here is kept in {archive(folder)}")
+            before = None
+        if before:
             check_same_data(folder, before, data.card())
             if before.state == "done":
                 return _report_done(config, folder, before)
-        checkpoint = _prepare(folder, before, config["redo"])
-        card = _begin(parts, folder, before.failures if before and not config["redo"] else 0)
-        with _recording(folder, card, config["redo"], parts.stop, environment):
-            results = fit_and_test(parts, folder, checkpoint, card.overrides, quiet=in_sweep())
-            for name, value in vars(results).items():
-                setattr(card, name, value)
+        checkpoint = _checkpoint_to_resume(folder, before) if before else None
+        card = _begin(parts, folder, before.failures if before else 0)
+        with _recording(folder, card, parts), _other_ranks(config, folder, checkpoint):
+            fit_and_test(parts, folder, checkpoint, card)
             text = summary_text(folder, card)
             write_text(folder / "scores.txt", text + "\n")
             card.files, card.failures = checksums(folder), 0
         return _report(config, folder, card, text, parts.stop)
-
-
-def overrides() -> list[str]:
-    """What the command line, or the sweep, set, as it is typed."""
-    from hydra.core.hydra_config import HydraConfig
-
-    return simplify_overrides(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def in_sweep() -> bool:
@@ -124,11 +111,7 @@ def in_sweep() -> bool:
 
 
 def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
-    """Refuse to continue, or to show as done, a run whose recordings have changed since.
-
-    Raises:
-        UserError: with both fingerprints.
-    """
+    """Raises UserError where the recordings of a run, which is to go on or is done, have changed since."""
     if card.data.fingerprint != data_card.fingerprint:
         raise UserError(
             f"{folder} was made from other recordings",
@@ -137,20 +120,12 @@ def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
         )
 
 
-def _prepare(folder: Path, card: RunCard | None, redo: bool) -> Path | None:
-    """Make room for the run: the checkpoint that it goes on from, or None where it begins."""
-    if card and redo:
-        print(f"the run that was here is kept in {archive(folder)}")
-        return None
-    return _checkpoint_to_resume(folder, card) if card else None
-
-
 def _checkpoint_to_resume(folder: Path, card: RunCard) -> Path | None:
     """The checkpoint a stopped run continues from, TensorBoard's files cut to it; None where it has to begin again."""
     latest, quiet = find_latest(folder), in_sweep()
     how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped"}[card.state]
     if latest is None:
-        if any((folder / "checkpoints" / name).exists() for name in (LAST, PREVIOUS)):
+        if any(folder.glob("checkpoints/*")):
             kept = archive(folder)
             print(f"{folder} {how}, and has no usable checkpoint: it begins again; what was there is in {kept}")
         elif not quiet:
@@ -162,17 +137,20 @@ def _checkpoint_to_resume(folder: Path, card: RunCard) -> Path | None:
     if not quiet:
         print(f"resuming {folder}, which {how}, after step {content['global_step']} ({path.name})")
     then, now = content["resume"]["machine"], numerics()
-    if changes := [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] != now[key]]:
+    if changes := [f"{key} {then.get(key)}, now {now[key]}" for key in now if then.get(key) != now[key]]:
         print(f"note: it was saved with {'; '.join(changes)}: the last digits may differ from an undisturbed run's")
     return path
 
 
 def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
     """Write config.yaml and the card of a run that begins or goes on; the card."""
+    from hydra.core.hydra_config import HydraConfig
+
     config = parts.config
+    overrides = simplify_overrides(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     card = RunCard(
         id=folder.name, experiment=config["name"], state="running", **describe_session(),
-        overrides=overrides(), seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
+        overrides=overrides, seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
         data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
         failures=failures,
     )  # fmt: skip
@@ -182,7 +160,20 @@ def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
 
 
 @contextmanager
-def _recording(folder: Path, card: RunCard, redo: bool, stop: Stop, environment: dict[str, str]) -> Iterator[None]:
+def _other_ranks(config: Config, folder: Path, checkpoint: Path | None) -> Iterator[None]:
+    """Inside, the further processes of a run train with this one, where it has some."""
+    processes = count_processes(config["trainer"])
+    if processes == 1 and config["trainer"].get("strategy", "auto") == "auto":
+        yield
+        return
+    from speechml.engine.ranks import other_ranks
+
+    with other_ranks(rank_info(), processes, folder, checkpoint):
+        yield
+
+
+@contextmanager
+def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
     """Keep train.log, and the card true whatever happens inside."""
     handler = LogFile(folder / "train.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -190,53 +181,36 @@ def _recording(folder: Path, card: RunCard, redo: bool, stop: Stop, environment:
     log.setLevel(logging.INFO)
     log.info("%s %s: %s", card.experiment, card.id, card.command)
     if not in_sweep():
-        print(f"training {folder}  {' '.join(card.overrides)}".rstrip(), file=sys.stderr, flush=True)
+        print(f"training {folder}  {' '.join(card.overrides)}".rstrip(), file=sys.stderr)
+        print(parts.task.describe(), file=sys.stderr, flush=True)
     try:
-        with stop.listening():
+        with parts.stop.listening():
             yield
         card.state = "done"
-    except BaseException as error:
-        outcome = _record_failure(error, folder, card, redo)
-        if outcome is error:
+    except (KeyboardInterrupt, SystemExit) as error:
+        card.state, card.stopped = "stopped", "stopped within a step, after which nothing was saved"
+        if isinstance(error, Stopped):
+            card.stopped = error.reason
+        if not in_sweep():
+            how = "the same command without redo=true" if parts.config["redo"] else "the same command"
+            print(f"\n{card.stopped}; {how} resumes {folder}", file=sys.stderr)
+        if isinstance(error, Stopped):
             raise
-        raise outcome from error
+        raise Stopped("SIGINT", None) from error  # Lightning makes exit code 1 of an interrupt
+    except Pruned as pruned:
+        card.state, card.pruned = "stopped", str(pruned)
+        raise
+    except Exception as error:
+        card.state, card.error, card.failures = "failed", f"{type(error).__name__}: {error}", card.failures + 1
+        log.exception("the run failed")
+        raise
     finally:
         card.ended = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        leave_group(environment)
         log.info("%s", card.state)
-        _save_last(folder, card)
+        with suppress(OSError) if card.state != "done" else nullcontext():  # no room: the error under way counts more
+            save_card(folder, card)
         log.removeHandler(handler)
         handler.close()
-
-
-def _record_failure(error: BaseException, folder: Path, card: RunCard, redo: bool) -> BaseException:
-    """Write into the card how a run ended that did not come to its end; what is raised of it."""
-    if isinstance(error, Pruned):
-        card.state, card.pruned = "stopped", str(error)
-        return error
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        stopped = error if isinstance(error, Stopped) else None
-        card.state, card.stopped = "stopped", "stopped within a step, after which nothing was saved"
-        if stopped:
-            card.stopped = stopped.reason
-        if not in_sweep():
-            how = "the same command without redo=true" if redo else "the same command"
-            print(f"\n{card.stopped}; {how} resumes {folder}", file=sys.stderr)
-        return stopped or Stopped("SIGINT", None)  # Lightning makes exit code 1 of an interrupt
-    card.state, card.error, card.failures = "failed", f"{type(error).__name__}: {error}", card.failures + 1
-    log.exception("the run failed")
-    if lost := describe_lost_ranks(error):
-        return UserError(f"{folder}: {lost}", fix="the same command goes on from the last checkpoint")
-    return error
-
-
-def _save_last(folder: Path, card: RunCard) -> None:
-    """Write the card of a run that has ended, should there be room for it."""
-    try:
-        save_card(folder, card)
-    except OSError:  # the card then says that the run was cut off; an error that is under way counts more than this one
-        if card.state == "done":
-            raise
 
 
 def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) -> float | None:
@@ -271,15 +245,11 @@ def _report_done(config: Config, folder: Path, card: RunCard) -> float | None:
 
 
 def objective_value(config: Config, card: RunCard) -> float | None:
-    """What a sweeper goes by: the score that `objective` names, else that of the best checkpoint.
-
-    Raises:
-        UnknownScore: the run has no such score.
-    """
+    """What a sweeper goes by: the score that `objective` names, else that of the best checkpoint."""
     goal = config["objective"]
     same = not goal or goal == config["checkpoint"]["monitor"]
     value = card.monitored if same else card.scores.get(goal)
     if value is None and goal:
-        names: Sequence[str] = sorted(name for name in card.scores if name.startswith("val/"))
+        names = sorted(name for name in card.scores if name.startswith("val/"))
         raise UnknownScore(f"objective={goal} is no score of this run; it has {', '.join(names)}")
     return None if value is None else float(value)

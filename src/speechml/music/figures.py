@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 class GenreFigures(FigureCallback):
     """Draws when a genre classifier has been tested."""
 
-    watched = ("train/loss", "val/loss", "train/acc", "val/acc")
-
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
         task, data = cast("Classification", module), cast("GenreFeatures", trainer.datamodule)  # type: ignore[attr-defined]
         numbers, logits, labels = scored_items(task, data.splits["test"])

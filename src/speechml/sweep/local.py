@@ -15,9 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from speechml.contracts import Config
-from speechml.engine.process_setup import start_worker
-from speechml.engine.signals import RESUMABLE, ignore_signals
+from speechml.engine.signals import RESUMABLE, handle_signals
 from speechml.errors import UserError
+from speechml.process import start_worker
 from speechml.sweep.jobs import Job, Outcome, compute_when_free
 from speechml.sweep.progress import Progress
 
@@ -117,7 +117,7 @@ class Pool:
         """End the processes: idle ones at once, busy ones when they have marked their runs stopped, or by force."""
         workers = [worker for worker in self.workers if worker]
         self.waiting.clear()
-        with ignore_signals():  # a second signal must not leave them alone
+        with handle_signals(lambda *_: None):  # a second signal must not leave them alone
             for worker in workers:
                 worker.process.stdin.close()  # type: ignore[union-attr] # it is a pipe
             # Asked once more they go on to the end of their step, unless it takes too long.

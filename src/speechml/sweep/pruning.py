@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 
-from speechml.callbacks.epoch_table import epoch_metrics
+from speechml.callbacks.epochs import epoch_metrics
 
 if TYPE_CHECKING:
     from speechml.sweep.trial import SearchTrial

@@ -9,7 +9,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from speechml.config.compose import resolve_config
+from speechml.config.train_config import check_config
 from speechml.contracts import Config
+from speechml.engine.distributed import rank_info
 from speechml.errors import Pruned, UserError
 
 if TYPE_CHECKING:
@@ -93,15 +96,14 @@ def check_search_has_sweeper() -> None:
 
 
 def train_trial(cfg: DictConfig) -> float | None:
-    """Train and test what a config describes, as a trial of a search where the process computes one.
-
-    Returns:
-        The score by which sweepers choose.
-
-    Raises:
-        UserError, Pruned: as `speechml.engine.train.launch` does.
-    """
-    from speechml.engine.train import launch
-
+    """As `engine.train.train`, as a trial of a search where the process computes one; a wrong config loads nothing heavy."""
     check_search_has_sweeper()
-    return launch(cfg, current_trial())
+    try:
+        check_config(resolve_config(cfg))
+    except UserError:
+        if (rank := rank_info()) and rank.rank > 0:  # rank 0 is refused alike, and says so
+            return None
+        raise
+    from speechml.engine.train import train
+
+    return train(cfg, current_trial())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from speechml.config.instantiate import build, import_class
 from speechml.contracts import Config, DataModule, DataSpec, ItemKind
 from speechml.errors import UserError
+from speechml.process import gather_from_ranks
 from speechml.signal.random import key
 
 if TYPE_CHECKING:
@@ -207,15 +208,19 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
 
     def on_validation_epoch_end(self) -> None:
         # Progress and model selection read these; they are equal on all ranks because every rank has all items.
-        self.items = gather_from_ranks(self.items)
+        self._gather_items()
         self.log_dict(self._split_scores("val", sorted(self.items), self.test_only), batch_size=1)
 
     def on_test_epoch_end(self) -> None:
-        self.items = gather_from_ranks(self.items)
+        self._gather_items()
         self.scores = {}
         for split, numbers in self._data().scored_items().items():
             self.scores |= self._split_scores(split, [i for i in sorted(numbers) if i in self.items])
         self.log_dict(self.scores, batch_size=1)
+
+    def _gather_items(self) -> None:
+        """Know the items of every rank: scores are then equal on all, and need no averaging."""
+        self.items = {number: row for share in gather_from_ranks(self.items) for number, row in share.items()}
 
     def _split_scores(self, split: str, numbers: list[int], without: str = "") -> dict[str, float]:
         """The task's own scores of a split, but those with `without` in their name, and those of custom metrics."""
@@ -235,12 +240,3 @@ def check_waveforms(waveforms: Tensor) -> None:
     """Raises ValueError for what is no batch of waveforms."""
     if waveforms.dim() != 3 or waveforms.shape[1] != 1:
         raise ValueError(f"waveforms must be (batch, 1, time), not {tuple(waveforms.shape)}")
-
-
-def gather_from_ranks(items: dict[int, Row]) -> dict[int, Row]:
-    """The items of every rank together."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return items
-    shares: list[dict[int, Row]] = [{} for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(shares, items)
-    return {index: row for share in shares for index, row in share.items()}
