@@ -24,13 +24,10 @@ def test_shapes_are_the_homeworks() -> None:
     assert STFTCNN2d().all_windows(torch.rand(2, 50, 513)).shape == (2, 31, 513)
 
 
-@pytest.mark.parametrize("shape", [(3, 513), (3, 1, 512), (3, 2, 513), (3, 1, 1, 513)])
-def test_other_shapes_than_frames_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"frames must be \(batch, 1, 513\)"):
-        STFTCNN1d()(torch.rand(shape))
-
-
-def test_other_shapes_than_windows_are_refused() -> None:
+def test_other_shapes_than_frames_and_windows_are_refused() -> None:
+    for shape in ((3, 513), (3, 1, 512), (3, 2, 513), (3, 1, 1, 513)):
+        with pytest.raises(ValueError, match=r"frames must be \(batch, 1, 513\)"):
+            STFTCNN1d()(torch.rand(shape))
     with pytest.raises(ValueError, match=r"windows must be \(batch, 1, 20, 513\)"):
         STFTCNN2d()(torch.rand(3, 1, 19, 513))
     with pytest.raises(ValueError, match="at least 20 frames"):
@@ -151,17 +148,10 @@ def test_the_receptive_field_is_what_moves_an_element_of_the_map() -> None:
     assert net.receptive_field == (3 + (2 - 1) * 2 + (2 - 1) * 6, 5 + (2 - 1) * 3 + (3 - 1) * 6)
 
 
-def test_the_description_counts() -> None:
-    words = STFTCNN2d().describe()
-    assert "20 x 513" in words
-    assert f"{sum(p.numel() for p in STFTCNN2d().parameters()):,} parameters" in words
-
-
 def test_log_inputs_are_standardised_by_the_training_magnitudes() -> None:
     net = STFTCNN1d(inputs="log")
     magnitudes = torch.rand(500, 513) * torch.linspace(0.1, 5, 513)
     net.fit_inputs(magnitudes)
     scaled = net._scaled(magnitudes)
-    assert float(scaled.mean().abs()) < 1e-4
     assert float(scaled.mean(0).abs().max()) < 1e-4
-    assert float(scaled.std()) == pytest.approx(float(scaled.std()), abs=1e-2)
+    assert float(scaled.std()) == pytest.approx(1, abs=1e-2)

@@ -24,17 +24,8 @@ SMALL = ("trainer.max_epochs=2", "model.net.channels=[4,4,4]")
 @pytest.mark.parametrize(
     "extra",
     [
-        ("model.sampling=windows",),
-        (
-            "model.sampling=runs",
-            "model.run=16",
-            "model.augment.remix=0.5",
-            "model.augment.gain_db=3",
-            "data.batch_size=4",
-        ),
         ("model.sampling=windows", "model.padding=none"),
-        ("model.sampling=runs", "model.run=16", "model.padding=none", "data.batch_size=4"),
-        ("model.target=phase_sensitive", "model.net.output=mask", "model.net.inputs=log"),
+        ("model.sampling=runs", "model.run=16", "model.augment.remix=0.5", "data.batch_size=4"),
         ("model.hop=256", "model.n_fft=512", "model.net.frames=9", "model.net.kernels=[[2,5],[2,5],[1,5]]"),
     ],
 )
@@ -45,15 +36,8 @@ def test_a_run_scores_training_and_held_out_part_apart(
     folder = train("experiment=hw2_cnn2d", "data=recording_pair", "data.root=course", *SMALL, *extra)
     card = read_card(folder)
     for part in ("train", "heldout"):
-        for name in (
-            "snr_db",
-            "snr_input_db",
-            "snr_gain_db",
-            "si_sdr_db",
-            "snr_clean_magnitude_db",
-            "snr_binary_mask_db",
-        ):
-            assert np.isfinite(card["scores"][f"{part}/{name}"])
+        for what in ("", "_input", "_gain", "_clean_magnitude", "_binary_mask"):
+            assert np.isfinite(card["scores"][f"{part}/snr{what}_db"])
     assert not [name for name in card["scores"] if name.startswith("test/")]
     assert {p.name for p in (folder / "audio").iterdir()} >= {"test_x_01_denoised.wav", "heldout_denoised.wav"}
     assert {p.name for p in (folder / "figures").iterdir()} >= {"spectrogram_test_x_01.png", "spectrogram_heldout.png"}
@@ -72,22 +56,6 @@ def test_inputs_are_standardised_by_the_training_part_alone(train: Callable[...,
     assert float(state["net.std"]) == pytest.approx(logs.std(), rel=1e-2)
 
 
-def test_a_file_of_several_blocks_is_denoised_as_a_whole(train: Callable[..., Path], workplace: Path) -> None:
-    import speechml
-    from speechml.inference.denoise import BLOCK_S, denoise_files
-
-    course_folder(workplace / "course", seconds=8.0)
-    run = train("experiment=hw2_cnn2d", "data.root=course", "trainer.max_epochs=1", "model.net.channels=[4,4,4]")
-    samples = round(2.3 * BLOCK_S * 16000)
-    noisy = 0.1 * np.random.default_rng(0).standard_normal(samples)
-    audio.save(workplace / "long.wav", noisy, 16000)
-    denoise_files(run, [workplace / "long.wav"], workplace / "out")
-    given, found = (audio.load(workplace / p) / np.float32(32768) for p in ("long.wav", "out/long.wav"))
-    whole = speechml.load(run)(torch.from_numpy(given)[None, None])[0, 0].numpy()
-    assert len(found) == samples
-    np.testing.assert_allclose(found, whole, atol=1 / 32768)
-
-
 def test_a_validation_every_other_epoch_leaves_no_stale_scores(train: Callable[..., Path], workplace: Path) -> None:
     course_folder(workplace / "course", seconds=8.0)
     folder = train(
@@ -98,14 +66,6 @@ def test_a_validation_every_other_epoch_leaves_no_stale_scores(train: Callable[.
     assert [bool(row["val/snr_db"]) for row in rows] == [False, False, True] * 2  # 3 divides 6, 4 does not
     assert all(row["train/loss"] for row in rows)
     assert (folder / "checkpoints" / "last.ckpt").is_file()
-
-
-@pytest.mark.slow
-def test_two_trainings_are_equal_bit_for_bit(train: Callable[..., Path], workplace: Path) -> None:
-    course_folder(workplace / "course", seconds=8.0)
-    config = ("experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=2", "model.passes=1", "redo=true")
-    a, b = (read_checkpoint(train(*config) / "checkpoints" / "last.ckpt")["state_dict"] for _ in range(2))
-    assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 class Interrupted(Exception):
@@ -151,7 +111,7 @@ def test_scoring_again_what_was_trained_on_is_called_that(
 
     course_folder(workplace / "course", seconds=12.0)
     common = ("data=recording_pair", "data.root=course", "trainer.max_epochs=1")
-    for heldout, other, known in ((0, 0.2, True), (0.2, 0.3, True), (0.3, 0.2, False), (0.2, 0.2, False)):
+    for heldout, other, known in ((0, 0.2, True), (0.2, 0.3, True), (0.2, 0.2, False)):
         folder = train("experiment=hw2_cnn1d", *common, f"data.heldout={heldout}")
         capsys.readouterr()
         evaluate(composed("evaluate", f"run={folder}", *common[:2], f"data.heldout={other}"))
@@ -197,7 +157,7 @@ def test_an_unreadable_recording_to_listen_to_is_told_before_the_training(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("silent", ["train_clean_male", "train_dirty_male", "both"])
+@pytest.mark.parametrize("silent", ["train_clean_male", "both"])
 def test_silent_recordings_end_without_a_score_and_without_an_error(
     silent: str, train: Callable[..., Path], workplace: Path
 ) -> None:
@@ -207,22 +167,6 @@ def test_silent_recordings_end_without_a_score_and_without_an_error(
     card = read_card(train("experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=1", "model.passes=1"))
     assert card["state"] == "done"
     assert card["scores"]["heldout/undefined"] == 1
-
-
-@pytest.mark.slow
-def test_other_pairs_are_one_override_away(train: Callable[..., Path], workplace: Path) -> None:
-    make_pairs(workplace / "pairs")
-    for experiment in ("hw2_cnn1d", "hw2_cnn2d_tuned"):
-        folder = train(f"experiment={experiment}", "data=wav_pairs", "data.root=pairs", "trainer.max_epochs=1")
-        card = read_card(folder)
-        assert "test/snr_gain_db" in card["scores"]
-
-
-def test_recordings_too_short_for_a_window_leave_nothing(train: Callable[..., Path], workplace: Path) -> None:
-    make_pairs(workplace / "pairs", seconds=0.3)
-    with pytest.raises(UserError, match=r"shorter than one window of 20 frames \(0\.67 s\)"):
-        train("experiment=hw2_cnn2d", "data=wav_pairs", "data.root=pairs", "model.padding=none")
-    assert not (workplace / "runs").exists()
 
 
 def test_a_checkpoint_of_other_frames_is_refused(train: Callable[..., Path], workplace: Path) -> None:
@@ -246,10 +190,6 @@ def test_silent_recordings_are_counted_and_not_scored(train: Callable[..., Path]
         if i % 2:
             for side in ("noisy", "clean"):
                 audio.save(workplace / "pairs" / side / f"item{i}.wav", 0 * tone(1.5), 16000)
-    cards = [
-        read_card(train("experiment=hw2_cnn1d", "data=wav_pairs", "data.root=pairs", "trainer.max_epochs=1",
-                        f"data.split_seed={seed}"))
-        for seed in range(3)
-    ]  # fmt: skip
-    counted = [card["scores"].get("test/undefined", 0) for card in cards if card]
-    assert max(counted) > 0
+    card = read_card(train("experiment=hw2_cnn1d", "data=wav_pairs", "data.root=pairs", "trainer.max_epochs=1"))
+    tested = [int(name[-1]) for name in np.load(next(workplace.glob("runs/*/*/predictions.npz")))["name"]]
+    assert card["scores"].get("test/undefined", 0) == sum(number % 2 for number in tested)
