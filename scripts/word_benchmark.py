@@ -4,7 +4,9 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch.nn.functional as F
 import torchaudio
 from torch import Tensor
 
+from side_by_side import interleave, ratio
 from speechml.contracts import IndexBatch
 from speechml.data import SpeechCommands
 from speechml.models import SpectrogramCNN
@@ -93,25 +96,17 @@ def _packed(data: SpeechCommands, front: FrontEnd) -> Iterator[Tensor]:
 
 def _delivery(data: SpeechCommands, files: list[Path], rounds: int) -> None:
     front = FrontEnd("complex")
-    ways: dict[str, Any] = {
-        f"DataLoader, {workers} workers": torch.utils.data.DataLoader(
+    steps: dict[str, Callable[[], object]] = {"packed": lambda: deque(_packed(data, front), maxlen=0)}
+    for workers in (0, 2):
+        loader = torch.utils.data.DataLoader(
             ClipDataset(files), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
         )
-        for workers in (0, 2)
-    }
-    times: dict[str, list[float]] = {name: [] for name in [*ways, "packed"]}
-    for loader in ways.values():
         next(iter(loader))  # the workers start outside the measurement
-    for _ in range(rounds):
-        for name in times:
-            started = time.perf_counter()
-            done = sum(1 for _ in (ways[name] if name in ways else _packed(data, front)))
-            times[name].append(time.perf_counter() - started)
-            assert done == -(-len(files) // BATCH)
+        steps[f"DataLoader, {workers} workers"] = partial(deque, loader, 0)
+    times = interleave(steps, rounds, seconds=float("inf"))
     print("\n(a) from the file, or the pack, to complex spectrograms: clips/s, and times as many as with a DataLoader")
     for name, seconds in times.items():
-        ratio = statistics.median(a / b for a, b in zip(seconds, times["packed"], strict=True))
-        print(f"  {name:24}{len(files) / statistics.median(seconds):10,.0f}{ratio:8.2f}")
+        print(f"  {name:24}{len(files) / statistics.median(seconds):10,.0f}{ratio(times, name, 'packed'):8.2f}")
 
 
 def _task() -> Classifier:
@@ -181,8 +176,8 @@ def _training(data: SpeechCommands, files: list[Path], steps: int, rounds: int) 
             times[name].append((time.perf_counter() - started) / steps)
     print("\n(b) training the book's complex network: clips/s, and times as many as the plain loop with 2 workers")
     for name, seconds in times.items():
-        ratio = statistics.median(a / b for a, b in zip(times["plain, float32, 2 workers"], seconds, strict=True))
-        print(f"  {name:28}{BATCH / statistics.median(seconds):8.1f}{ratio:8.2f}")
+        more = ratio(times, "plain, float32, 2 workers", name)
+        print(f"  {name:28}{BATCH / statistics.median(seconds):8.1f}{more:8.2f}")
     share = sum(wait for wait, _ in waits) / sum(all_ for _, all_ in waits)
     print(f"\n(c) share of a bf16-mixed training step that waits for data: {share:.2%}\n")
 

@@ -93,12 +93,6 @@ def test_the_schedule_follows_the_epochs_and_early_stopping_ends_a_run(train: Ca
     assert state["last_epoch"] == state["total_steps"]  # the schedule has ended
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_the_shortest_training_has_a_schedule(epochs: int, train: Callable[..., Path], workplace: Path) -> None:
-    make_words(workplace / "few", speakers=10)
-    train(*QUICK, "data.root=few", "data.split=random", "data.batch_size=64", f"trainer.max_epochs={epochs}")
-
-
 def test_the_book_scores_the_last_epoch_and_ours_name_theirs() -> None:
     for experiment in ("words_spectrogram", "words_mel", "words_complex"):
         cfg = composed("train", f"experiment={experiment}", "data.root=x")
@@ -132,10 +126,6 @@ def test_a_run_is_scored_again_on_its_own_and_on_other_words(
         evaluate(
             composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=strange", "data.words=[low,ship]")
         )
-    some = evaluate(
-        composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=others", "data.words=[middle,low]")
-    )
-    assert {name for name in some if "recall" in name} == {"test/recall_low", "test/recall_middle"}
 
 
 @pytest.mark.slow

@@ -34,6 +34,12 @@ def test_the_schedule_is_as_long_as_the_training_unless_its_config_says_how_long
     assert set(task().build_optimization(steps=1)) == {"optimizer"}
 
 
+def test_the_shortest_training_has_a_schedule() -> None:
+    """Two steps up, one down at least, without which OneCycleLR divides by zero."""
+    built = task(scheduler=ONE_CYCLE | {"pct_start": 0.1}).build_optimization(steps=1)
+    assert built["lr_scheduler"]["scheduler"].total_steps == 3
+
+
 @pytest.mark.parametrize(
     ("optimizer", "scheduler", "says"),
     [
