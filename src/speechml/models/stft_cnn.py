@@ -144,9 +144,11 @@ class STFTCNN2d(nn.Module):
         if magnitudes.dim() != 4 or tuple(magnitudes.shape[1:]) != (1, self.frames, self.bins):
             raise ValueError(f"windows must be (batch, 1, {self.frames}, {self.bins}), not {tuple(magnitudes.shape)}")
         x = self._scaled(magnitudes)
-        for convolution, norm, layer, skip in self._layers():
-            x = F.conv2d(x[:, :, skip[0] :], convolution.weight, convolution.bias, layer.stride)
-            x = F.max_pool2d(self.activation(norm(x))[:, :, skip[1] :], layer.pool)
+        for convolution, norm, (_, stride, pool), skip in self._layers():
+            x = F.conv2d(x[:, :, skip[0] :], convolution.weight, convolution.bias, stride)
+            x = self.activation(norm(x))[:, :, skip[1] :]
+            if pool != (1, 1):  # torch would copy the map, in a fifth of a step's time
+                x = F.max_pool2d(x, pool)
         # The mask is not rounded to the run's precision.
         return self.output(self.linear(self.dropout(x.flatten(1))).float(), magnitudes[:, 0, -1])
 
