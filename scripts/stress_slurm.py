@@ -34,14 +34,14 @@ def ask(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, timeout=120).stdout
 
 
-def running(place: Path, but: set[str]) -> tuple[str, str, Path]:
+def running(place: Path, but: set[str], client: subprocess.Popen[bytes]) -> tuple[str, str, Path]:
     """A job of main that trains and has done some epochs: its number, node, and run; waits for one.
 
     Raises:
-        TimeoutError: there is none.
+        TimeoutError: there is none, and will be none where the client has ended.
     """
     until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
+    while time.monotonic() < until and client.poll() is None:
         for line in ask("squeue", "-h", "--array", "-p", "main", "-t", "RUNNING", "-o", "%i|%N").splitlines():
             job, node = line.split("|")
             found = _run_of(place, job)
@@ -92,15 +92,14 @@ def without_power(job: str, node: str, run: Path) -> None:  # noqa: ARG001
 EVENTS: list[Callable[[str, str, Path], None]] = [preempted, killed, without_power, cancelled]
 
 
-def slurm(runs: int = 12, epochs: int = 60, times: int = 2) -> int:
+def slurm(runs: int = 12, epochs: int = 60, times: int = 2, limit_min: int = 1) -> int:
     """Disturb a sweep, launch it again, and compare all runs with undisturbed ones; the number of faults.
-
-    Every run that takes longer than half a minute is stopped by its time limit besides.
 
     Args:
         runs: of the sweep.
         epochs: of a run.
         times: how often each event happens.
+        limit_min: time limit of a job; with a minute every run that takes longer than half of it is stopped by it besides.
     """
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)
@@ -111,13 +110,13 @@ def slurm(runs: int = 12, epochs: int = 60, times: int = 2) -> int:
         began = time.monotonic()
         subprocess.run([program, *words, *local], cwd=place, check=True)
         print(f"{runs} runs alone: {time.monotonic() - began:.0f} s", flush=True)
-        limits = ["hydra/launcher=slurm", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30"]
+        limits = ["hydra/launcher=slurm", f"hydra.launcher.timeout_min={limit_min}", "hydra.launcher.signal_delay_s=30"]
         command = [program, *words, *limits, f"paths.runs={place / 'runs'}"]
         began = time.monotonic()
         client = subprocess.Popen(command, cwd=place)
         seen: set[str] = set()
         for event in EVENTS * times:
-            job, node, run = running(place / "runs", seen)
+            job, node, run = running(place / "runs", seen, client)
             seen.add(job)
             print(f"{time.monotonic() - began:.0f} s: {event.__name__}: job {job} on {node}, {run.name}", flush=True)
             event(job, node, run)

@@ -95,8 +95,8 @@ def train(workplace: Path) -> Callable[..., Path]:
     return launch_with
 
 
-def composed(config_name: str, *overrides: str):
-    """The config of an app as Hydra hands it over, fully resolved."""
+def composed(config_name: str, *overrides: str, keep_hydra: bool = False):
+    """The config of an app as Hydra hands it over, fully resolved; with Hydra's own part where that is asked for."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import open_dict
 
@@ -105,8 +105,9 @@ def composed(config_name: str, *overrides: str):
 
     cfg = compose_with_sources(conf_dir(), config_name, list(overrides)).cfg
     HydraConfig.instance().set_config(cfg)
-    with open_dict(cfg):
-        del cfg["hydra"]
+    if not keep_hydra:
+        with open_dict(cfg):
+            del cfg["hydra"]
     return cfg
 
 

@@ -1,15 +1,13 @@
-"""Hydra's door to the search: `hydra/sweeper=optuna`, configured in conf/hydra/sweeper/optuna.yaml.
+"""Hydra's door to the search: `hydra/sweeper=optuna`, configured in conf/hydra/sweeper/optuna.yaml."""
 
-No `from __future__ import annotations` and nothing heavy here: Hydra imports every plugin at every start.
-"""
-
-from hydra_plugins.speechml_sweeps import OurSweeper
+from hydra_plugins.speechml_sweeps import GridSweeper
 
 
-class OptunaSweeper(OurSweeper):
+class OptunaSweeper(GridSweeper):
     """Searches with Optuna."""
 
-    def sweep(self, arguments: list[str]) -> object:
-        from speechml.sweep.search_plan import run_search
+    def sweep(self, arguments: list[str]) -> float | None:
+        from speechml.sweep.search import run_search
+        from speechml.sweep.sweep_command import SweepCommand
 
-        return run_search(self.options, self.config, self.loader, self.opener(), arguments)
+        return run_search(SweepCommand(self.config, self.loader, arguments))

@@ -4,33 +4,22 @@ No `from __future__ import annotations` and nothing heavy here: Hydra imports ev
 """
 
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
-
-if TYPE_CHECKING:
-    from speechml.sweep.launchers import OpenLauncher
+from omegaconf import DictConfig
 
 
 class OurLauncher(Launcher):
-    """What launchers of ours have in common: Hydra's parts, kept until there are runs to compute."""
-
-    config: DictConfig
+    """What our sweepers compute runs with: they read its keys themselves, and others cannot use it."""
 
     def __init__(self, **options: object) -> None:
-        self.options = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in options.items()}
+        """Hydra gives the keys of hydra.launcher."""
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:  # noqa: ARG002
-        self.config = config
-
-    def opener(self) -> "OpenLauncher":
-        """What gives a sweeper the launcher of its runs."""
-        raise NotImplementedError
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Nothing is begun before there are runs to compute."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:  # noqa: ARG002
         from speechml.errors import UserError
@@ -43,32 +32,20 @@ class OurLauncher(Launcher):
 class LocalLauncher(OurLauncher):
     """Processes of this machine; configured in conf/hydra/launcher/local.yaml."""
 
-    def opener(self) -> "OpenLauncher":
-        from speechml.sweep.launchers import open_local
-
-        return partial(open_local, self.options, self.config)
-
 
 class SlurmLauncher(OurLauncher):
     """Jobs of a Slurm cluster; configured in conf/hydra/launcher/slurm.yaml."""
 
-    def opener(self) -> "OpenLauncher":
-        from speechml.sweep.launchers import open_slurm
 
-        return partial(open_slurm, self.options)
-
-
-class OurSweeper(Sweeper):
-    """What sweepers of ours have in common: Hydra's parts, and the keys of their config."""
+class GridSweeper(Sweeper):
+    """Computes every combination that is not done; configured in conf/hydra/sweeper/grid.yaml."""
 
     config: DictConfig
 
     def __init__(self, **options: object) -> None:
-        self.options = options
+        """Hydra gives the keys of hydra.sweeper."""
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from hydra.core.plugins import Plugins
-
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:  # noqa: ARG002
         from speechml.errors import UserError
 
         for key in ("env_set", "chdir"):  # what computes the runs is not Hydra's
@@ -76,30 +53,10 @@ class OurSweeper(Sweeper):
                 fix = "set variables in the shell" if key == "env_set" else "leave it out"
                 raise UserError(f"hydra.job.{key} does not act in a sweep", fix=fix)
         self.config, self.loader = config, hydra_context.config_loader
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
-    def opener(self) -> "OpenLauncher":
-        """What gives the launcher of the runs, as hydra/launcher chooses it.
-
-        Raises:
-            UserError: it chooses one that is not ours.
-        """
-        from speechml.errors import UserError
-        from speechml.sweep.launchers import open_basic
-
-        if isinstance(self.launcher, OurLauncher):
-            return self.launcher.opener()
-        if (chosen := self.config.hydra.runtime.choices["hydra/launcher"]) != "basic":
-            raise UserError(f"hydra/launcher={chosen} cannot compute trainings; choose basic, local or slurm")
-        return open_basic
-
-
-class GridSweeper(OurSweeper):
-    """Computes every combination that is not done; configured in conf/hydra/sweeper/grid.yaml."""
-
-    def sweep(self, arguments: list[str]) -> None:
+    def sweep(self, arguments: list[str]) -> float | None:
         from speechml.sweep.grid import run_grid
+        from speechml.sweep.sweep_command import SweepCommand
 
-        run_grid(self.options, self.config, self.loader, self.opener(), arguments)
+        run_grid(SweepCommand(self.config, self.loader, arguments))
+        return None

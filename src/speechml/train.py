@@ -7,12 +7,12 @@ from omegaconf import DictConfig
 
 from speechml.cli.hydra_app import run_app, run_job
 from speechml.config.compose import conf_dir
-from speechml.sweep.trial import train_trial
+from speechml.sweep.checked import train_checked
 
 
 @hydra.main(config_path=conf_dir(), config_name="train", version_base="1.3")
 def app(cfg: DictConfig) -> float | None:
-    return run_job(train_trial, cfg)
+    return run_job(train_checked, cfg)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import torch
 from conftest import TINY, composed, succeed
 from speechml.engine.distributed import RankInfo, check_rank_counts, count_processes, rank_info
 from speechml.errors import UserError
-from speechml.sweep.trial import train_trial
+from speechml.sweep.checked import train_checked
 from stress_resume import differences
 
 TWO = (
@@ -62,9 +62,9 @@ def test_a_config_is_refused_by_rank_0_alone(workplace: Path, monkeypatch: pytes
     for name, value in {"SLURM_STEP_NUM_TASKS": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=r"optimizer\.lr is -1"):
-        train_trial(composed("train", *TWO, "optimizer.lr=-1"))
+        train_checked(composed("train", *TWO, "optimizer.lr=-1"))
     monkeypatch.setenv("SLURM_PROCID", "1")
-    assert train_trial(composed("train", *TWO, "optimizer.lr=-1")) is None
+    assert train_checked(composed("train", *TWO, "optimizer.lr=-1")) is None
 
 
 @pytest.mark.slow

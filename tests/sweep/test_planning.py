@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from conftest import SMALL_CARD, speechml, write_card
-from speechml.errors import UserError
-from speechml.sweep.grid_plan import PlannedRun, action, combinations, summarize
+from speechml.sweep.grid import PlannedRun, combinations, summarize
+from speechml.sweep.run_configs import last_words
 
 
 def planned_run(**keys: Any) -> PlannedRun:
@@ -18,36 +18,21 @@ def planned_run(**keys: Any) -> PlannedRun:
 
 
 def test_every_combination_is_a_run_and_the_last_word_on_a_key_counts() -> None:
-    found = combinations(["a=1,2", "b=range(2)", "c=[3,4]", "+d=5", "a=choice(6,7)", "++d=8"])
+    words = ["a=1,2", "b=range(2)", "c=[3,4]", "+d=5", "a=choice(6,7)", "++d=8"]
+    found = list(combinations(list(last_words(None, words).values())))
     assert [" ".join(words) for words, _ in found] == [
         f"b={b} c=[3,4] a={a} ++d=8" for b in (0, 1) for a in (6, 7)
     ]  # fmt: skip
     assert found[0][1] == {"b": "0", "a": "6"}
 
 
-@pytest.mark.parametrize(
-    ("state", "failures", "redo", "what"),
-    [
-        ("new", 0, False, "train"),
-        ("done", 0, False, ""),
-        ("done", 0, True, "train"),
-        ("stopped", 0, False, "go on"),
-        ("cut off", 0, False, "go on"),
-        ("running", 0, False, ""),
-        ("running", 0, True, ""),
-        ("failed", 3, False, "try again"),
-        ("failed", 4, False, ""),
-    ],
-)
-def test_what_a_sweep_does_with_a_run(state: str, failures: int, redo: bool, what: str) -> None:
-    assert action(planned_run(state=state, failures=failures, redo=redo), max_retries=3) == what
-
-
-def test_a_sweep_counts_what_there_is_to_do() -> None:
-    states = ["done", "done", "new", "stopped", "failed", "running"]
-    told = summarize([planned_run(state=state) for state in states], max_retries=3)
-    assert told == (
-        "6 runs: 2 done already, 1 to train, 1 to go on with, 1 failed, to be tried again, 1 being trained by another process"
+def test_what_a_sweep_does_with_a_run_follows_from_its_state() -> None:
+    runs = [planned_run(state=state) for state in ("done", "done", "new", "stopped", "cut off", "running", "damaged")]
+    runs += [planned_run(state="failed", failures=count) for count in (3, 4)]
+    runs += [planned_run(state=state, redo=True) for state in ("done", "running")]
+    assert summarize(runs, max_retries=3) == (
+        "11 runs: 2 done already, 3 to train, 2 to go on with, 1 failed, to be tried again, "
+        "2 being trained by another process, 1 failed too often"
     )
 
 
@@ -73,11 +58,19 @@ def test_a_plan_shows_the_runs_and_computes_nothing(
         (["logger.csv=true,false"], "make no difference to a result: the two would be one run"),
         (["seed=1,1"], "twice; they would be one run"),
         (["seed=1,2", "checkpoint.every_s=1,2"], "several would be one run"),
-        (["optimizer.lr=interval(0,1)"], "an interval has no end of them"),
+        (["optimizer.lr=interval(0,1)"], "an interval has no end of them; add hydra/sweeper=optuna"),
         (["optimizer.lrr=1,2"], "there is no key optimizer.lrr; did you mean optimizer.lr?"),
         (["experiment=lab2a_fri,lab2a_fir"], "did you mean lab2a_fir?"),
         (["hparams_search=genre"], "there is no plan of it"),
         (["seed"], "is not understood"),
+        (["seed=range(1,1)"], "the sweep has no runs"),
+        (["seed=0,1", "paths.runs=null"], "paths.runs is empty"),
+        (
+            ["seed=0,1", "hydra.sweeper.max_retries=-1"],
+            "hydra.sweeper.max_retries is -1; it must be a whole number of at least 0",
+        ),
+        (["seed=0,1", "hydra.sweeper.params=5"], "hydra.sweeper.params is 5"),
+        (["seed=0,1", "+hydra.sweeper.retries=5"], "there is no key hydra.sweeper.retries; did you mean"),
     ],
 )
 def test_what_cannot_be_planned_is_one_sentence(
@@ -88,8 +81,3 @@ def test_what_cannot_be_planned_is_one_sentence(
     assert says in told
     assert told.count("\n") == 1
     assert not (workplace / "runs").exists()
-
-
-def test_an_interval_is_refused_by_itself() -> None:
-    with pytest.raises(UserError, match="add hydra/sweeper=optuna"):
-        combinations(["optimizer.lr=interval(0,1)"])

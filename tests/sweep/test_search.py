@@ -6,30 +6,29 @@ from typing import Any
 
 import pytest
 
-from speechml.errors import FolderBusy, Pruned, UnknownScore, UserError
+from speechml.errors import FolderBusy, Pruned, UnknownScore, UnusableData, UserError
 from speechml.sweep import jobs
 from speechml.sweep.jobs import Job, Outcome
 from speechml.sweep.local import InProcess
-from speechml.sweep.pruning import Pruning
+from speechml.sweep.schema import OptunaSweeper
 from speechml.sweep.search import Plan, search
 from speechml.sweep.search_report import SearchReport
 from speechml.sweep.space import read_space
+from speechml.sweep.sweep_command import options_of
 from speechml.sweep.trial import SearchTrial
 
 
-def plan_of(folder: Path, *words: str, **keys: Any) -> Plan:
+def plan_of(folder: Path, *words: str, run_seed: int | None = None, **options: Any) -> Plan:
     folder.mkdir(exist_ok=True)
-    defaults: dict[str, Any] = {
-        "folder": folder, "experiment": "x", "space": read_space({}, list(words or ["a=range(100)"])), "standalone": [],
-        "objective": "val/loss",
-        "direction": "minimize", "sampler": "random", "sampler_options": {}, "pruner": None, "pruner_options": {}, "seed": 0,
-        "n_trials": 4, "n_jobs": 1, "executions_per_trial": 1, "max_retries": 1, "figures": False, "run_seed": None,
-    }  # fmt: skip
-    return Plan(**{**defaults, **keys})
+    space = read_space({}, list(words or ["a=range(100)"]))
+    known = options_of(OptunaSweeper, **{"sampler": "random", "n_trials": 4, **options})
+    return Plan(folder, "x", space, known, "val/loss", "minimize", [], run_seed)
 
 
 def make_job(overrides: list[str], number: int) -> Job:
-    return Job(number, dict(word.split("=", 1) for word in overrides), " ".join(overrides), f"/runs/x/{number}")
+    words = dict(word.split("=", 1) for word in overrides)
+    config = {"config": words, "hydra": {"sweeper": {}, "job.num": number}}
+    return Job(number, config, " ".join(overrides), f"/runs/x/{number}")
 
 
 class Pretence:
@@ -38,10 +37,10 @@ class Pretence:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[dict[str, str]] = []
         self.answer: Callable[[dict[str, str]], Any] = lambda _: 1.0
-        monkeypatch.setattr(jobs, "load_job", lambda job: job.config)
-        monkeypatch.setattr("speechml.sweep.trial.train_trial", self.train)
+        monkeypatch.setattr(jobs, "load_job", lambda job: job.config["config"])
+        monkeypatch.setattr("speechml.sweep.checked.train_checked", self.train)
 
-    def train(self, words: dict[str, str]) -> Any:
+    def train(self, words: dict[str, str], _: object) -> Any:
         self.asked.append(words)
         return self.answer(words)
 
@@ -86,16 +85,31 @@ def test_an_accident_is_tried_again_and_again_when_the_search_is_launched_anew(r
     assert report.study.trials[4].user_attrs["retry_of"] == 0
 
 
-def test_a_refusal_is_not_tried_again(runs: Pretence, tmp_path: Path) -> None:
+def refuse(*values: str) -> Callable[[dict[str, str]], float]:
+    """An answer that refuses some values of `a`."""
+
     def answer(words: dict[str, str]) -> float:
-        if words["a"] == "x":
-            raise UserError("no x")
+        if words["a"] in values:
+            raise UserError(f"no {words['a']}")
         return 1.0
 
+    return answer
+
+
+def test_a_refusal_is_not_tried_again(runs: Pretence, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
-        report = runs.search(plan_of(tmp_path / "s", "a=x,y", sampler="grid"), answer)
+        report = runs.search(plan_of(tmp_path / "s", "a=x,y", sampler="grid"), refuse("x"))
     assert states(report) == ["FAIL", "COMPLETE"]
     assert len(runs.asked) == 2
+    report.show()
+    assert "trial 0 failed: no x" in capsys.readouterr().out
+
+
+def test_a_search_of_which_every_trial_was_refused_begins_anew(runs: Pretence, tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(UserError, match="all 2 trials failed; the last: no y"):
+            runs.search(plan_of(tmp_path / "s", "a=x,y", sampler="grid"), refuse("x", "y"))
+    assert states(runs.search(plan_of(tmp_path / "s", "a=x,y", sampler="grid"))) == ["COMPLETE"] * 2
 
 
 def test_a_trial_whose_config_cannot_be_composed_fails_alone(tmp_path: Path, runs: Pretence) -> None:
@@ -125,13 +139,17 @@ def test_a_run_that_another_process_computes_is_waited_for(
     assert states(runs.search(plan_of(tmp_path / "s", n_trials=1, max_retries=0), answer)) == ["COMPLETE"]
 
 
-def test_an_objective_that_is_no_score_ends_the_search_with_its_first_run(runs: Pretence, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [UnknownScore("objective=val/accc is no score"), UnusableData("no data")])
+def test_what_would_be_wrong_with_every_run_ends_the_search_and_it_goes_on_when_that_is_mended(
+    error: Exception, runs: Pretence, tmp_path: Path
+) -> None:
     def answer(_: dict[str, str]) -> float:
-        raise UnknownScore("objective=val/accc is no score of this run; it has val/acc")
+        raise error
 
-    with pytest.raises(UserError, match=r"val/accc is no score"):
+    with pytest.raises(UserError, match=str(error)):
         runs.search(plan_of(tmp_path / "s"), answer)
     assert len(runs.asked) == 1
+    assert states(runs.search(plan_of(tmp_path / "s"))) == ["COMPLETE"] * 4
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
@@ -161,7 +179,8 @@ def test_a_decision_to_prune_outlives_the_process_that_took_it(runs: Pretence, t
     run = SearchTrial(plan.folder, 0, 0, "ThresholdPruner", {"upper": 0.0})
 
     def cut_off(_: dict[str, str]) -> float:
-        Pruning(run, "val/loss").trial.report(1.0, 3)
+        run.callbacks("val/loss", ranks=1)
+        run.trial.report(1.0, 3)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,44 +17,23 @@ import pytest
 from conftest import TINY, command, composed, read_card, speechml, succeed
 from speechml.errors import UserError
 from speechml.runs.identity import run_id
+from speechml.sweep import slurm, slurm_commands
 from speechml.sweep.jobs import Job, dump_job, load_job
-from speechml.sweep.slurm_script import job_script, resources
+from speechml.sweep.schema import SlurmLauncher
+from speechml.sweep.slurm_commands import job_script, resources
 from speechml.sweep.slurm_task import requeue_task
-from speechml.sweep.trial import current_trial
+from speechml.sweep.status import Progress
+from speechml.sweep.sweep_command import options_of, read_options
+from speechml.sweep.trial import trial_of
 from stress_slurm import slurm as disturbed
 
 ROOT = Path(__file__).parents[2]
 SANDBOX = ROOT / "scripts" / "slurm_sandbox.sh"
 UP = "SLURM_CONF" in os.environ and subprocess.run([str(SANDBOX), "status"], capture_output=True).returncode == 0
 needs_slurm = pytest.mark.skipif(not UP, reason="no Slurm is up: scripts/slurm_sandbox.sh up && make test-slurm")
-FIR = (
-    "experiment=lab2a_fir",
-    *TINY,
-    "threads=1",
-    "trainer.max_epochs=1",
-    "callbacks.figures=null",
-    "callbacks.listening=null",
-)
+QUICK = ("report=false", "threads=1", "trainer.max_epochs=1", "callbacks.figures=null", "callbacks.listening=null")
+FIR = ("experiment=lab2a_fir", *TINY, *QUICK)
 SLURM = ("-m", "hydra/launcher=slurm")
-
-
-def options(**keys: Any) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
-    known: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "hydra" / "launcher" / "slurm.yaml"))
-    return {**known, **keys}
-
-
-def with_hydra(*overrides: str) -> Any:
-    from hydra import compose, initialize_config_dir
-    from hydra.core.hydra_config import HydraConfig
-
-    from speechml.config.compose import conf_dir
-
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    return cfg
 
 
 @pytest.mark.parametrize(
@@ -66,24 +46,28 @@ def with_hydra(*overrides: str) -> Any:
 )
 def test_a_frozen_config_is_the_same_run_elsewhere(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = run_id(composed("train", *overrides))
-    content = json.loads(json.dumps(asdict(dump_job(with_hydra(*overrides), 5, "", Path("x")))))  # as it travels
+    content = json.loads(
+        json.dumps(asdict(dump_job(composed("train", *overrides, keep_hydra=True), 5, "", Path("x"))))
+    )  # as it travels
     monkeypatch.setattr(sys, "argv", ["somewhere", "else"])
     cfg = load_job(Job(**content))
     assert run_id(cfg) == wanted
     assert Path(cfg.paths.runs).is_absolute()
-    place = current_trial()
+    place = trial_of(content["config"]["hydra"])
     assert (place is not None) == any("hparams" in word for word in overrides)
     if place:
         assert (place.number, place.execution) == (5, 0)
 
 
 def test_the_script_follows_the_runs_and_the_keys() -> None:
-    plain = resources(options(partition="main", mem_gb=4), {"devices": 1, "num_nodes": 1, "accelerator": "cpu"})
+    plain = resources(
+        options_of(SlurmLauncher, partition="main", mem_gb=4), {"devices": 1, "num_nodes": 1, "accelerator": "cpu"}
+    )
     assert plain == {
         "partition": "main", "mem": "4GB", "cpus-per-task": 1, "time": 60, "job-name": "speechml", "nodes": 1,
         "ntasks-per-node": 1, "signal": "USR1@120", "requeue": True,
     }  # fmt: skip
-    keys = options(
+    keys = options_of(SlurmLauncher, 
         gpus_per_node=4, additional_parameters={"reservation": "x", "signal": "USR1@5"}, srun_args=["--label"],
         setup=["module load cuda"], python="apptainer exec image.sif python",
     )  # fmt: skip
@@ -103,31 +87,33 @@ def test_the_script_follows_the_runs_and_the_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "says"),
+    ("word", "says"),
     [
-        ({"timeout_min": 1}, "jobs would be told to stop when they begin"),
-        ({"timeout_min": 0}, "hydra.launcher.timeout_min is 0"),
-        ({"timeout_min": "1:00"}, "hydra.launcher.timeout_min is 1:00"),
-        ({"array_parallelism": -1}, "hydra.launcher.array_parallelism is -1"),
+        ("timeout_min=1", "jobs would be told to stop when they begin; raise hydra.launcher.timeout_min"),
+        ("timeout_min='1:00'", "hydra.launcher.timeout_min is 1:00"),
+        ("array_parallelism=-1", "hydra.launcher.array_parallelism is -1"),
+        ("runs_per_job=0", "hydra.launcher.runs_per_job is 0"),
+        ("+queue=main", "there is no key hydra.launcher.queue"),
     ],
 )
-def test_resources_that_cannot_be_are_refused(keys: dict[str, Any], says: str) -> None:
+def test_keys_that_jobs_cannot_have_are_refused(word: str, says: str) -> None:
+    name = f"+hydra.launcher.{word[1:]}" if word.startswith("+") else f"hydra.launcher.{word}"
     with pytest.raises(UserError, match=says):
-        resources(options(**keys), {})
+        read_options(composed("train", "hydra/launcher=slurm", name, keep_hydra=True), "launcher", SlurmLauncher)
 
 
 def test_without_slurm_there_is_one_sentence(workplace: Path) -> None:
     nothing = {**os.environ, "PATH": str(workplace)}
     done = command("speechml-train", *SLURM, *FIR, "seed=0,1", env=nothing)
     assert done.returncode == 2, done.stderr
-    assert "there is no Slurm on this machine (sbatch is not found)" in done.stderr
+    assert "there is no Slurm on this machine (scontrol is not found)" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(workplace.glob("runs/lab2a_fir"))
 
 
 def test_a_job_that_gets_no_step_on_is_not_queued_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("speechml.sweep.slurm_task.requeue", asked.append)
+    monkeypatch.setattr("speechml.sweep.slurm_task.ask", lambda *words: asked.append(words[-1]))
     monkeypatch.setenv("SLURM_JOB_ID", "9")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
     said = [requeue_task(tmp_path / "run.json", 3, step) for step in (5, 9, 9, 12, None, 12)]
@@ -136,27 +122,71 @@ def test_a_job_that_gets_no_step_on_is_not_queued_for_ever(tmp_path: Path, monke
     assert asked == ["7_3"] * 5
 
 
+def test_a_job_that_met_its_limit_says_so_and_notes_of_earlier_versions_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "slurm" / "ended").mkdir(parents=True)
+    runs = [
+        {"job": f"7_{i}", "folder": folder, "shown": f"seed={i}"} for i, folder in enumerate((str(tmp_path / "a"), "."))
+    ]
+    (tmp_path / "slurm" / "7.json").write_text(json.dumps({"user": "me", "runs": runs}))
+    monkeypatch.setattr(slurm_commands, "queue", lambda _: {"7_0": ("RUNNING", "None"), "7_1": ("PENDING", "None")})
+    assert {folder: queued.state for folder, queued in slurm.still_queued(tmp_path).items()} == {
+        tmp_path / "a": "in a job"
+    }
+    launcher = slurm.SlurmLauncher(options_of(SlurmLauncher), tmp_path, 1, Progress(0))
+    monkeypatch.setattr(slurm_commands, "queue", lambda _: {})
+    monkeypatch.setattr(slurm_commands, "end_of", lambda _: "TIMEOUT, exit code 0:0")
+    monkeypatch.setattr(slurm, "ASK_S", (0.0, 0.0))
+    monkeypatch.setattr(slurm, "LOOK_S", 0.0)
+    assert list(launcher.outcomes()) == []  # of another launch
+    told = capsys.readouterr().err
+    assert "its job 7_0 met its time limit before it was queued again; raise hydra.launcher.timeout_min" in told
+
+
+def waited(what: Callable[[], object], patience_s: float = 300.0) -> None:
+    """Until something is so, however busy the machine is."""
+    until = time.monotonic() + patience_s
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def rows(workplace: Path) -> list[int]:
+    """The epochs in the table of the one run."""
+    tables = [path.read_text().splitlines()[1:] for path in workplace.glob("runs/*/*/metrics.csv")]
+    return [int(line.split(",")[0]) for table in tables for line in table]
+
+
 @needs_slurm
 def test_a_disturbed_sweep_ends_as_one_that_was_left_alone() -> None:
     """Preemption, kill -9, a node without power, scancel; the time limit in scripts/stress.py slurm."""
-    assert disturbed(runs=4, epochs=25, times=1) == 0
+    assert disturbed(runs=4, epochs=25, times=1, limit_min=60) == 0
 
 
 @needs_slurm
 def test_a_time_limit_costs_no_step(workplace: Path) -> None:
-    """A run of half a minute under a limit of a minute, with a warning half a minute before: it is queued again."""
-    words = (
-        *FIR, "experiment=lab2b_mimo_cnn", "data.batch_size=4", "trainer.max_epochs=150", "checkpoint.every_s=null",
-    )  # fmt: skip
-    succeed(
-        "speechml-train", *SLURM, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30", *words, "seed=0"
-    )
-    logs = "".join(path.read_text() for path in workplace.glob("runs/.sweeps/*/*/slurm/logs/*.out"))
-    assert "ahead of the time limit: queued again" in logs
+    """A job whose time is nearly up, by its administrator, is told of it, saves, is queued again, and goes on."""
+    words = (*FIR, "trainer.max_epochs=1000000", "checkpoint.every_s=null", "seed=0")
+    succeed("speechml-train", *SLURM, "hydra.launcher.wait=false", "hydra.launcher.signal_delay_s=30", *words)
+    (folder,) = workplace.glob("runs/.sweeps/lab2a_fir/*")
+    (note,) = folder.glob("slurm/*.json")
+
+    def update(what: str) -> None:
+        subprocess.run(["scontrol", "update", f"JobId={note.stem}", what], check=True)
+
+    waited(lambda: len(rows(workplace)) > 3)
+    update("EndTime=now+60")  # Slurm looks every 30 s, so that the job has half a minute at least
+    waited(lambda: any("queued again" in log.read_text() for log in folder.glob("slurm/logs/*.out")))
+    update("TimeLimit=60")
+    before = len(rows(workplace))
+    waited(lambda: len(rows(workplace)) > before + 3)
+    succeed("speechml", "sweep", "cancel", str(folder))
+    assert command("speechml", "sweep", "wait", str(folder)).returncode == 1
+    assert [read_card(run)["state"] for run in workplace.glob("runs/lab2a_fir/*")] == ["stopped"]
     # Nothing was saved but at the signal: what was done was not done again.
-    for run in (workplace / "runs" / "lab2b_mimo_cnn").iterdir():
-        epochs = [int(line.split(",")[0]) for line in (run / "metrics.csv").read_text().splitlines()[1:]]
-        assert epochs == sorted(set(epochs))
+    epochs = rows(workplace)
+    assert epochs == list(range(epochs[0], epochs[0] + len(epochs)))
 
 
 @needs_slurm
@@ -183,9 +213,7 @@ def test_the_client_may_leave_and_the_same_command_waits_again(
     client = subprocess.Popen(
         [str(Path(sys.executable).with_name("speechml-train")), *words], stderr=subprocess.PIPE, text=True
     )
-    until = time.monotonic() + 60
-    while not list(workplace.glob("runs/.sweeps/*/*/slurm/[0-9]*.json")) and time.monotonic() < until:
-        time.sleep(0.1)
+    waited(lambda: list(workplace.glob("runs/.sweeps/*/*/slurm/[0-9]*.json")))
     client.kill()
     client.communicate()
     (folder,) = workplace.glob("runs/.sweeps/lab2a_fir/*")
@@ -201,31 +229,12 @@ def test_the_client_may_leave_and_the_same_command_waits_again(
 
 
 @needs_slurm
-def test_jobs_are_cancelled_and_the_sweep_goes_on(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = (*SLURM, *FIR, "trainer.max_epochs=400", "seed=range(3)", "hydra.launcher.wait=false")
-    assert command("speechml-train", *words).returncode == 0
-    (folder,) = workplace.glob("runs/.sweeps/lab2a_fir/*")
-    until = time.monotonic() + 60
-    while not list(workplace.glob("runs/lab2a_fir/*/metrics.csv")) and time.monotonic() < until:
-        time.sleep(0.2)
-    assert speechml(monkeypatch, "sweep", "cancel", str(folder)) == 0
-    assert speechml(monkeypatch, "sweep", "wait", str(folder)) == 1
-    told = capsys.readouterr().out
-    assert "stopped" in told
-    assert "not begun" in told
-    assert "running" not in told
-
-
-@needs_slurm
 @pytest.mark.parametrize(
     ("word", "says"),
     [
         ("hydra.launcher.partition=nowhere", "there are: main, urgent"),
         ("hydra.launcher.constraint=gold", "Slurm refused (sbatch)"),
         ("hydra.launcher.gpus_per_node=3", "Slurm refused (sbatch)"),
-        ("hydra.launcher.runs_per_job=0", "hydra.launcher.runs_per_job is 0"),
     ],
 )
 def test_what_slurm_refuses_is_one_sentence(word: str, says: str, workplace: Path) -> None:
@@ -246,12 +255,10 @@ def test_a_run_that_is_refused_in_its_job_is_told_of(workplace: Path) -> None:  
 
 @needs_slurm
 def test_a_search_has_its_trials_computed_by_slurm(workplace: Path) -> None:
-    words = (
-        "hydra/sweeper=optuna",
-        "hydra.sweeper.n_trials=3",
-        "hydra.sweeper.n_jobs=2",
-        "hydra.sweeper.sampler=random",
-    )
+    words = [
+        f"hydra{word}"
+        for word in ("/sweeper=optuna", ".sweeper.n_trials=3", ".sweeper.n_jobs=2", ".sweeper.sampler=random")
+    ]
     done = succeed("speechml-train", *SLURM, *FIR, *words, "optimizer.lr=interval(0.1,1)")
     assert "Trials: 3 done" in done.stdout
     assert len(list(workplace.glob("runs/lab2a_fir/*"))) == 3
@@ -262,7 +269,11 @@ def test_more_runs_than_an_array_takes_are_several_arrays(workplace: Path) -> No
     succeed("speechml-train", *SLURM, *FIR, "seed=range(12)", "hydra.launcher.wait=false")
     assert len(list(workplace.glob("runs/.sweeps/*/*/slurm/[0-9]*-*.jsonl"))) == 2
     (folder,) = workplace.glob("runs/.sweeps/lab2a_fir/*")
-    assert command("speechml", "sweep", "cancel", str(folder)).returncode == 0
+    succeed("speechml", "sweep", "cancel", str(folder))
+    ended = command("speechml", "sweep", "wait", str(folder))
+    assert ended.returncode == 1
+    assert "not begun" in ended.stdout
+    assert not {"running", "queued", "in a job"} & set(re.findall(r"[a-z]+(?: a job)?", ended.stdout))
 
 
 @needs_slurm

@@ -16,8 +16,8 @@ import pytest
 from conftest import command, make_features, succeed
 
 SHORT = (
-    "experiment=genre_mlp", "data.root=x.npz", "trainer.max_epochs=2", "objective=val/acc", "hydra/sweeper=optuna",
-    "hydra.sweeper.sampler=random",
+    "experiment=genre_mlp", "report=false", "data.root=x.npz", "trainer.max_epochs=2", "objective=val/acc",
+    "hydra/sweeper=optuna", "hydra.sweeper.sampler=random",
 )  # fmt: skip
 LR = "optimizer.lr=tag(log, interval(0.001, 0.1))"
 
@@ -31,8 +31,7 @@ def search(workplace: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 def record(workplace: Path) -> dict[str, Any]:
     """What sweep.json says of the one search there is."""
     (path,) = workplace.glob("runs/.sweeps/*/*/sweep.json")
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return dict(json.loads(path.read_text()))
 
 
 def cards(workplace: Path) -> list[dict[str, Any]]:
@@ -83,23 +82,17 @@ def _hparams_are_side_by_side(workplace: Path, found: dict[str, Any]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams import metadata
 
-    BEGUN = metadata.SESSION_START_INFO_TAG
+    begun = metadata.SESSION_START_INFO_TAG
     for trial in found["trials"]:
         for run in trial["runs"]:
             scores = json.loads((workplace / run / "card.json").read_text())["scores"]
-            accumulators = [EventAccumulator(str(path)).Reload() for path in (workplace / run).glob("events*")]
-            (told,) = [a.SummaryMetadata(BEGUN) for a in accumulators if BEGUN in a.Tags()["tensors"]]
+            files = [EventAccumulator(str(path)).Reload() for path in (workplace / run).glob("events*")]
+            (told,) = [file.SummaryMetadata(begun) for file in files if begun in file.Tags()["tensors"]]
             settings = metadata.parse_session_start_info_plugin_data(told.plugin_data.content).hparams
             assert settings["optimizer.lr"].number_value == pytest.approx(trial["params"]["optimizer.lr"])
-            last = [
-                event.value
-                for accumulator in accumulators
-                for name in ("hp/test/acc", "hp/val/acc")
-                if name in accumulator.Tags()["scalars"]
-                for event in accumulator.Scalars(name)
-            ]
-            assert any(value == pytest.approx(scores["test/acc"]) for value in last)
-            assert any(value == pytest.approx(scores["val/acc"]) for value in last)
+            for name in ("test/acc", "val/acc"):
+                shown = [file.Scalars(f"hp/{name}") for file in files if f"hp/{name}" in file.Tags()["scalars"]]
+                assert scores[name] in [pytest.approx(event.value) for events in shown for event in events]
 
 
 @pytest.mark.slow
@@ -129,43 +122,6 @@ def test_a_search_killed_at_random_moments_ends_as_one_that_was_not(
     assert draws(record(workplace)) == draws(found)
 
 
-def test_a_failed_trial_is_recorded_and_the_search_goes_on(search: Callable[..., Any], workplace: Path) -> None:
-    done = search(
-        "optimizer.lr=-1,0.01", "model.net.units=4,8", "hydra.sweeper.sampler=grid", "hydra.sweeper.n_trials=9"
-    )
-    assert done.returncode == 0, done.stderr
-    trials = record(workplace)["trials"]
-    assert [(trial["params"]["optimizer.lr"], trial["state"]) for trial in trials] == [
-        (-1, "failed"), (-1, "failed"), (0.01, "done"), (0.01, "done"),
-    ]  # fmt: skip
-    assert "is -1; it must be a number above 0" in trials[0]["error"]
-    assert "retries" not in trials[0]  # a refusal would be one again
-    assert "trial 0 failed: scheduler.max_lr is -1" in done.stdout
-
-
-def test_data_that_cannot_be_used_end_the_search_at_once_and_it_goes_on_when_they_are_mended(
-    search: Callable[..., Any], workplace: Path
-) -> None:
-    (workplace / "x.npz").rename(workplace / "y.npz")
-    done = search(LR, "hydra.sweeper.n_trials=2")
-    assert done.returncode == 2
-    assert "x.npz is no folder of music" in done.stderr.splitlines()[-1]
-    assert "trial 0" not in done.stderr
-    (workplace / "y.npz").rename(workplace / "x.npz")
-    done = search(LR, "hydra.sweeper.n_trials=2")
-    assert done.returncode == 0, done.stderr
-    assert [trial["state"] for trial in record(workplace)["trials"]] == ["done", "done"]
-
-
-def test_a_search_of_which_every_trial_was_refused_begins_anew(search: Callable[..., Any], workplace: Path) -> None:
-    words = ("optimizer.lr=-1,-2", "hydra.sweeper.sampler=grid")
-    for _ in range(2):
-        done = search(*words)
-        assert done.returncode == 2
-        assert "all 2 trials failed; the last: scheduler.max_lr is -2; it must be" in done.stderr.splitlines()[-1]
-    assert len(record(workplace)["trials"]) == 2
-
-
 def test_runs_that_promise_little_are_pruned(search: Callable[..., Any], workplace: Path) -> None:
     done = search(
         "optimizer.lr=0.01,0.02,1e-9", "hydra.sweeper.sampler=grid", "hydra.sweeper.pruner=median", "trainer.max_epochs=4",
@@ -185,20 +141,20 @@ def test_runs_that_promise_little_are_pruned(search: Callable[..., Any], workpla
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        ([], 2, "the search space is empty"),
         (["optimizer.lrr=interval(0.1,1)"], 1, "there is no key optimizer.lrr; did you mean optimizer.lr?"),
-        ([LR, "hydra.sweeper.n_trails=3"], 1, "hydra.sweeper.n_trails; did you mean hydra.sweeper.n_trials?"),
+        (
+            [LR, "+hydra.sweeper.n_trails=3"],
+            2,
+            "there is no key hydra.sweeper.n_trails; did you mean hydra.sweeper.n_trials?",
+        ),
         ([LR, "hydra.sweeper.sampler=tpee"], 2, "did you mean tpe?"),
         ([LR, "hydra.sweeper.sampler=grid"], 2, "a grid has no end on an interval of optimizer.lr"),
         ([LR, "hydra.sweeper.pruner=mediann"], 2, "did you mean median?"),
-        ([LR, "hydra.sweeper.n_trials=0"], 2, "it must be a whole number, at least 1"),
-        ([LR, "hydra.sweeper.direction=up"], 2, "hydra.sweeper.direction is up"),
         ([LR, "objective=test/acc"], 2, "choices are made on the validation part"),
         (["seed=range(3)", "hydra.sweeper.executions_per_trial=2"], 2, "seed is searched"),
-        ([LR, "hydra.sweeper.retrain=true"], 2, "hydra.sweeper.retrain holds True"),
+        ([LR, "hydra.sweeper.retrain=true"], 2, "hydra.sweeper.retrain is true; it must be a list of words"),
         ([LR, "hydra.sweeper.retrain=['optimizer.lrr=1']"], 1, "there is no key optimizer.lrr"),
-        ([LR, "hydra.sweeper.sampler=null"], 2, "hydra.sweeper.sampler=None is none of Optuna's"),
-        ([LR, "data.root=???"], 2, "data.root must be given"),
+        ([LR, "hydra.sweeper.sampler=null"], 2, "hydra.sweeper.sampler is null; it must be text"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused_in_one_sentence_and_leaves_nothing(
@@ -213,7 +169,7 @@ def test_a_search_that_cannot_be_is_refused_in_one_sentence_and_leaves_nothing(
 
 def test_a_space_without_a_search_is_refused(workplace: Path) -> None:
     make_features(workplace / "x.npz")
-    done = command("speechml-train", "experiment=genre_mlp", "data.root=x.npz", "hparams_search=genre")
+    done = command("speechml-train", "experiment=genre_mlp", "report=false", "data.root=x.npz", "hparams_search=genre")
     assert done.returncode == 2
     assert "hparams_search=genre describes many runs; add -m" in done.stderr
 
@@ -251,7 +207,7 @@ def test_what_a_search_file_sets_besides_stands_in_the_command_that_repeats_the_
         "  columns: [rms_db, crest_db]\n  log: null\nhydra:\n  sweeper:\n    n_trials: 1\n    params:\n      seed: range(3)\n"
     )
     monkeypatch.setenv("SPEECHML_CONF", "mine")
-    succeed("speechml-train", "-m", "experiment=genre_mlp", "data.root=x.npz", "hparams_search=own")
+    succeed("speechml-train", "-m", "experiment=genre_mlp", "report=false", "data.root=x.npz", "hparams_search=own")
     best = record(workplace)["best"]
     assert not any("hparams_search" in word for word in best["overrides"])
     again = command("speechml-train", *best["overrides"])

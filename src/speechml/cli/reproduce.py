@@ -25,7 +25,7 @@ from speechml.report.published import (
 from speechml.runs.card import PublishedCard, RunCard, load_card
 from speechml.runs.tables import check_choice
 from speechml.storage.files import write_json, write_text
-from speechml.sweep.grid_plan import PlannedRun, plan_sweep
+from speechml.sweep.grid import PlannedRun, plan_sweep
 
 LAUNCHERS = ("basic", "local", "slurm")
 PLACE = ".sweeps/reproduction"  # below the folder of runs

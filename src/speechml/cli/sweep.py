@@ -23,7 +23,7 @@ def plan(
     """Show what a sweep would compute: its runs, their ids, and what is done already."""
     from speechml.config.compose import adapt_overrides
     from speechml.config.refusals import translate_hydra_errors
-    from speechml.sweep.grid_plan import plan_report
+    from speechml.sweep.grid import plan_report
 
     with translate_hydra_errors():
         print(plan_report(adapt_overrides(word for word in overrides or [] if word not in ("-m", "--multirun"))))
@@ -32,7 +32,7 @@ def plan(
 @sweep.command()
 def status(folder: Folder = RUNS) -> None:
     """Show the runs of a sweep: states, scores, times, and the command that goes on with each that has no end."""
-    from speechml.sweep.watch import status_report
+    from speechml.sweep.status import status_report
 
     print(status_report(folder))
 
@@ -40,7 +40,7 @@ def status(folder: Folder = RUNS) -> None:
 @sweep.command()
 def wait(folder: Folder = RUNS) -> None:
     """Wait until no run of a sweep is being computed or queued; the exit code is 1 where one is not done."""
-    from speechml.sweep.watch import wait_for
+    from speechml.sweep.status import wait_for
 
     if not wait_for(folder):
         raise typer.Exit(1)
@@ -49,6 +49,6 @@ def wait(folder: Folder = RUNS) -> None:
 @sweep.command()
 def cancel(folder: Annotated[Path, typer.Argument(help="Folder of a sweep (runs/.sweeps/EXPERIMENT/ID).")]) -> None:
     """End a sweep's jobs, or the process that computes it: what is trained now is saved, and the sweep can go on."""
-    from speechml.sweep.watch import cancel_sweep
+    from speechml.sweep.status import cancel_sweep
 
     print(cancel_sweep(folder))

@@ -2,127 +2,224 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
-from hydra.core.config_loader import ConfigLoader
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
 
-from speechml.contracts import Config
+from speechml.config.compose import conf_dir
 from speechml.engine.signals import Stopped
 from speechml.errors import UserError
-from speechml.runs.folder import translate_disk_errors
 from speechml.runs.sweep_record import SweepRun, describe_client, save_sweep
-from speechml.storage.files import make_folder
-from speechml.sweep.grid_plan import PlannedRun, action, combinations, grid_options, plan_runs, summarize
-from speechml.sweep.jobs import Launcher, Outcome
-from speechml.sweep.launchers import OpenLauncher
-from speechml.sweep.lock import hold
-from speechml.sweep.progress import Progress
-from speechml.sweep.run_configs import Composer
-from speechml.sweep.status import status_table
+from speechml.runs.tables import table
+from speechml.sweep.jobs import Outcome, condition
+from speechml.sweep.run_configs import Composer, last_words
+from speechml.sweep.schema import GridSweeper
+from speechml.sweep.status import Progress, queued_below, status_table
+from speechml.sweep.sweep_command import SweepCommand, hold
 
-Outcomes = Mapping[Path, Outcome]  # by folder of the run, as it is planned
+# What is done with a run of each state. One that another process has is left to it.
+ACTIONS = {"new": "train", "stopped": "go on", "cut off": "go on", "failed": "try again", "damaged": "train"}
+TITLES = {
+    "": "done already", "train": "to train", "go on": "to go on with", "try again": "failed, to be tried again",
+    "running": "being trained by another process", "failed": "failed too often",
+}  # fmt: skip
+Outcomes = dict[Path, Outcome]  # by folder of the run, as it is planned
 
 
-def run_grid(
-    options: Config, config: DictConfig, loader: ConfigLoader, open_launcher: OpenLauncher, arguments: list[str]
-) -> None:
-    """Compute what is missing of a sweep, and show all of it.
+class PlannedRun(NamedTuple):
+    """One run of a sweep, and what its folder said when it was planned."""
+
+    overrides: list[str]
+    experiment: str
+    id: str
+    folder: Path
+    state: str  # `new` where there is none yet; else as `speechml runs list` calls it
+    failures: int  # in a row
+    swept: dict[str, str]
+    redo: bool = False  # trained although it is done
+
+    @property
+    def label(self) -> str:
+        """What tells it from the others."""
+        return " ".join(f"{key}={value}" for key, value in self.swept.items()) or " ".join(self.overrides)
+
+    def action(self, max_retries: int) -> str:
+        """What is to be done with it, or nothing, as when it is done, being trained, or has failed too often."""
+        if self.redo and self.state != "running":
+            return "train"
+        if self.state == "failed" and self.failures > max_retries:
+            return ""
+        return ACTIONS.get(self.state, "")
+
+
+def plan_report(arguments: list[str]) -> str:
+    """The table of a sweep's runs and of what would be done with each; see `plan_sweep`."""
+    runs, retries = plan_sweep(arguments)
+    rows = [[run.experiment, run.id, run.state, run.action(retries) or "-", run.label] for run in runs]
+    header = ["experiment", "id", "state", "to do", "overrides"]
+    return f"{table(header, rows, left=range(5))}\n\n{summarize(runs, retries)}"
+
+
+def plan_sweep(arguments: list[str]) -> tuple[list[PlannedRun], int]:
+    """The runs of a sweep, none of which is computed, and how often what failed is launched again.
 
     Args:
-        options: keys of conf/hydra/sweeper/grid.yaml.
-        config: Hydra's own config of the sweep.
-        loader: Hydra's.
-        open_launcher: gives what computes runs.
-        arguments: overrides of the command line.
+        arguments: what would follow `speechml-train -m`.
+
+    Raises:
+        UserError: what the sweep itself would be refused for, or a search, which draws its values as it goes.
+    """
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("train", arguments, run_mode=RunMode.MULTIRUN)
+        if not str(config.hydra.sweeper["_target_"]).endswith(".GridSweeper"):
+            raise UserError(
+                "a search draws its values as it goes, so there is no plan of it",
+                fix="hydra.sweeper.n_trials says how many runs",
+            )
+        return plan_grid(SweepCommand(config, loader, list(config.hydra.overrides.task)))
+
+
+def plan_grid(command: SweepCommand) -> tuple[list[PlannedRun], int]:
+    """The runs of a sweep in its order, and how often what failed is launched again."""
+    options = command.options(GridSweeper)
+    overrides = last_words(options.params, command.arguments, command.loader)
+    return plan_runs(command.composer, overrides.values()), options.max_retries
+
+
+def plan_runs(composer: Composer, overrides: Iterable[Override]) -> list[PlannedRun]:
+    """The runs of some overrides, one for each key; UserError where two combinations are one run."""
+    combos = list(combinations(list(overrides)))
+    if not combos:
+        raise UserError("the sweep has no runs: a swept key has no values")
+    runs = dict[Path, PlannedRun]()
+    for words, swept in combos:
+        experiment, identity, folder, redo = composer.run(words)
+        if folder in runs:
+            raise UserError(_one_run(runs[folder].swept, swept, folder, len(combos)))
+        runs[folder] = PlannedRun(words, experiment, identity, folder, *condition(folder), swept, redo)
+    return list(runs.values())
+
+
+def combinations(overrides: list[Override]) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Every run of a sweep: its overrides, and the values of swept keys among them."""
+    names = [override.get_key_element().lstrip("+") for override in overrides]
+    for words in itertools.product(*map(_alternatives, overrides)):
+        values = zip(names, words, overrides, strict=True)
+        yield list(words), {name: word.partition("=")[2] for name, word, o in values if o.is_sweep_override()}
+
+
+def _alternatives(override: Override) -> list[str]:
+    """An override with each of its values."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep():
+        raise UserError(
+            f"{override.input_line}: a plain sweep runs every combination, and an interval has no end of them",
+            fix="add hydra/sweeper=optuna to search it",
+        )
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def _one_run(one: dict[str, str], other: dict[str, str], folder: Path, count: int) -> str:
+    differing = [key for key in other if one.get(key) != other[key]]
+    if not differing:
+        return f"the sweep has {' '.join(f'{k}={v}' for k, v in one.items())} twice; they would be one run, {folder}"
+    values = " and ".join(f"{key}={way[key]}" for key in differing for way in (one, other))
+    several = f"of the {count} combinations several" if count > 2 else "the two"
+    return f"{values} make no difference to a result: {several} would be one run, {folder}; leave one value of it"
+
+
+def summarize(runs: list[PlannedRun], max_retries: int) -> str:
+    """One line on what is there and what there is to do."""
+    counts = Counter(run.action(max_retries) or (run.state if run.state in TITLES else "") for run in runs)
+    parts = [f"{counts[key]} {title}" for key, title in TITLES.items() if counts[key]]
+    return f"{len(runs)} run{'s' * (len(runs) != 1)}: {', '.join(parts)}"
+
+
+def run_grid(command: SweepCommand) -> None:
+    """Compute what is missing of a sweep, and show all of it.
 
     Raises:
         UserError: runs that cannot be composed or are one, a folder that cannot be written, or runs that failed.
         Stopped: a signal has stopped it.
     """
-    words, retries = grid_options(options, arguments)
-    composer = Composer.of_sweep(loader, config)
-    runs = plan_runs(composer, combinations(words, loader))
-    waiting = [run for run in runs if action(run, retries)]
-    folder = Path(str(config.hydra.sweep.dir))
-    progress = Progress(len(waiting), live=True)
-    launcher = open_launcher(folder, progress, most=len(waiting))
-    make_folder(folder)
-    with translate_disk_errors(folder), hold(folder):
-        record(folder, runs, "running")
-        OmegaConf.save(config, folder / "multirun.yaml")
+    composer, folder, outcomes = command.composer, command.folder, Outcomes()
+    runs, retries = plan_grid(command)
+    waiting = [run for run in runs if run.action(retries)]
+    progress = Progress(len(waiting))
+    launcher = command.open_launcher(progress, most=len(waiting))
+    with hold(folder):
+        _record(folder, runs, "running", outcomes)
+        OmegaConf.save(command.config, folder / "multirun.yaml")
         print(f"{summarize(runs, retries)}; {folder}", file=sys.stderr, flush=True)
-        outcomes = dict[Path, Outcome]()
         try:
-            _compute(launcher, composer, waiting, progress, outcomes)
+            with closing(launcher):
+                launcher.submit([composer.job(run.overrides, number, run.label) for number, run in enumerate(waiting)])
+                for job, outcome in launcher.outcomes():
+                    run = waiting[job.number]
+                    outcomes[run.folder] = outcome
+                    progress.end(run.folder, run.label, outcome.failure)
         except UserError:  # of the launcher: nothing has begun
-            record(folder, runs, "stopped")
+            _record(folder, runs, "stopped", outcomes)
             raise
         except BaseException:
             _show(folder, runs, "stopped", outcomes)
             print("stopped; the same command goes on with what is left", file=sys.stderr)
             raise
         _show(folder, runs, "done" if len(outcomes) == len(waiting) else "submitted", outcomes)
-    check_outcomes(runs, outcomes, retries)
+    _check_outcomes(runs, outcomes, retries)
 
 
-def _compute(
-    launcher: Launcher, composer: Composer, runs: list[PlannedRun], progress: Progress, outcomes: dict[Path, Outcome]
-) -> None:
-    """Have runs computed, and keep what became of each."""
-    try:
-        launcher.submit([composer.job(run.overrides, number, run.label) for number, run in enumerate(runs)])
-        for job, outcome in launcher.outcomes():
-            outcomes[runs[job.number].folder] = outcome
-            progress.end(runs[job.number].folder, job.label, "" if outcome.is_scoreless else outcome.error)
-    finally:
-        launcher.close()
-        progress.close()
+def _record(folder: Path, runs: list[PlannedRun], state: str, outcomes: Outcomes) -> None:
+    """Write sweep.json: what the sweep is of, and who computes it."""
+    content = [
+        {
+            "id": run.id, "folder": str(run.folder.absolute()), "overrides": run.overrides, "swept": run.swept,
+            "error": _failure(run, outcomes) or None,
+        }
+        for run in runs
+    ]  # fmt: skip
+    save_sweep(folder, {"state": state, "experiment": runs[0].experiment, **describe_client(), "runs": content})
 
 
 def _show(folder: Path, runs: list[PlannedRun], state: str, outcomes: Outcomes) -> None:
     """Record that the sweep has ended, and show all of it."""
-    from speechml.sweep.slurm import queued
-
-    record(folder, runs, state, outcomes)
+    _record(folder, runs, state, outcomes)
     try:
-        queue = queued(folder)
+        queue = queued_below(folder)
     except UserError:  # Slurm does not answer; the cards tell enough
         queue = {}
-    named = [SweepRun(run.folder, tuple(run.overrides), run.label, _error(run, outcomes)) for run in runs]
-    print(f"\n{status_table(named, queue)}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
+    rows = [SweepRun(run.folder, tuple(run.overrides), run.label, _failure(run, outcomes)) for run in runs]
+    print(f"\n{status_table(rows, queue)}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
 
 
-def _error(run: PlannedRun, outcomes: Outcomes) -> str:
+def _failure(run: PlannedRun, outcomes: Outcomes) -> str:
     """Why a run has not come to its end."""
-    outcome = outcomes.get(run.folder, Outcome())
-    return "" if outcome.is_scoreless else outcome.error
+    return outcomes[run.folder].failure if run.folder in outcomes else ""
 
 
-def record(folder: Path, runs: Sequence[PlannedRun], state: str, outcomes: Outcomes | None = None) -> None:
-    """Write sweep.json: what the sweep is of, and who computes it."""
-    save_sweep(folder, {
-        "state": state, "experiment": runs[0].experiment, **describe_client(),
-        "runs": [{**run.as_json(), "error": _error(run, outcomes or {}) or None} for run in runs],
-    })  # fmt: skip
-
-
-def check_outcomes(runs: list[PlannedRun], outcomes: Outcomes, retries: int) -> None:
-    """End as one run would: stopped where one was stopped, refused where all that failed were.
-
-    Raises:
-        Stopped, UserError: some runs have not come to their end.
-    """
-    failed = [run for run in runs if _error(run, outcomes)]
-    stopped = [name for run in failed if (name := outcomes[run.folder].stopped_by)]
-    if stopped and len(stopped) == len(failed):
-        raise Stopped(stopped[0], None)
-    errors = [f"{run.label or run.id}: {_error(run, outcomes)}" for run in failed]
+def _check_outcomes(runs: list[PlannedRun], outcomes: Outcomes, retries: int) -> None:
+    """End as one run would: Stopped where all that failed were stopped, else UserError where any failed."""
+    failed = [run for run in runs if _failure(run, outcomes)]
+    signals = [outcomes[run.folder].stopped_by for run in failed]
+    if failed and all(signals):
+        raise Stopped(signals[0], None)
+    errors = [f"{run.label or run.id}: {_failure(run, outcomes)}" for run in failed]
     errors += [
         f"{run.label or run.id} has failed {run.failures} times; hydra.sweeper.max_retries={run.failures} tries it again"
-        for run in runs if run.state == "failed" and not action(run, retries)
+        for run in runs if run.state == "failed" and not run.action(retries)
     ]  # fmt: skip
     if errors:
         more = f"; and {len(errors) - 1} more" if len(errors) > 1 else ""

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from speechml.config.compose import plain
 from speechml.contracts import Config
 from speechml.errors import FolderBusy, Pruned, UnknownScore, UnusableData, UserError, explain_missing_extras
+from speechml.runs.card import load_card
+from speechml.runs.catalogue import state_of
 
 # What a job knows of Hydra's own config.
 KEPT = (
@@ -68,6 +70,11 @@ class Outcome:
     stopped_by: str = ""
     is_scoreless: bool = False
 
+    @property
+    def failure(self) -> str:
+        """Why the run has not come to its end; empty where it has."""
+        return "" if self.is_scoreless else self.error
+
 
 class Launcher(Protocol):
     """Whoever computes runs: this process, or processes of this machine or jobs of a cluster, which start
@@ -90,14 +97,7 @@ class Launcher(Protocol):
 
 
 def dump_job(cfg: DictConfig, number: int, label: str, folder: Path) -> Job:
-    """A run as plain values, interpolations kept: its id depends on them.
-
-    Args:
-        cfg: as Hydra composes it for a run of a sweep, and has made it known.
-        number: of the run in the sweep.
-        label: what tells it from the others.
-        folder: of the run.
-    """
+    """A run as plain values, interpolations kept: its id depends on them. Hydra has composed it, and made it known."""
     hydra: Config = {}
     for key in KEPT:
         value = OmegaConf.select(cfg.hydra, key)
@@ -127,21 +127,18 @@ def load_job(job: Job) -> DictConfig:
 
 
 def compute(job: Job) -> Outcome:
-    """Train and test the run of a job in this process.
-
-    Raises:
-        Stopped: by a signal.
-    """
-    from speechml.sweep.trial import train_trial
+    """Train and test the run of a job in this process. Raises Stopped where a signal stops it."""
+    from speechml.sweep.checked import train_checked
+    from speechml.sweep.trial import trial_of
 
     before = HydraConfig.instance().cfg
     try:
         with explain_missing_extras():
-            value = train_trial(load_job(job))
+            value = train_checked(load_job(job), trial_of(job.config["hydra"]))
     except Exception as error:  # whatever it is, it ends this run alone
         if not isinstance(error, (UserError, Pruned)):
             traceback.print_exc()
-        return replace(describe_error(error), run=job.folder)
+        return describe_error(error, job.folder)
     finally:
         HydraConfig.instance().cfg = before
     if value is not None and math.isfinite(value):
@@ -156,18 +153,36 @@ def compute_when_free(job: Job) -> Outcome:
     return outcome
 
 
-def describe_error(error: BaseException) -> Outcome:
+def describe_error(error: Exception, run: str) -> Outcome:
     """The outcome of a run that ended with an exception."""
     text = " ".join(str(error).split()) or type(error).__name__
-    match error:
-        case Pruned():
-            return Outcome(error=text, is_pruned=True)
-        case FolderBusy():
-            return Outcome(error=text, is_busy=True, may_retry=True)
-        case UnknownScore():
-            return Outcome(error=text, affects_all="objective")
-        case UnusableData():
-            return Outcome(error=text, affects_all="data")
-        case UserError():
-            return Outcome(error=text)
-    return Outcome(error=f"{type(error).__name__}: {text}", may_retry=True)
+    is_busy, is_told = isinstance(error, FolderBusy), isinstance(error, (UserError, Pruned))
+    affects = "objective" if isinstance(error, UnknownScore) else "data" if isinstance(error, UnusableData) else ""
+    return Outcome(
+        run=run, error=text if is_told else f"{type(error).__name__}: {text}", is_pruned=isinstance(error, Pruned),
+        may_retry=is_busy or not is_told, is_busy=is_busy, affects_all=affects,
+    )  # fmt: skip
+
+
+def lost_outcome(folder: str, why: str, job: Job | None = None) -> Outcome:
+    """The outcome of a run whose process has ended without a word: its card tells what there is.
+
+    Args:
+        folder: of the run.
+        why: what is known of the end of the process.
+        job: where it is known; what is trained anew was done before.
+    """
+    state = condition(Path(folder))[0]
+    if state == "stopped":
+        return Outcome(run=folder, error="stopped", may_retry=True, stopped_by="a signal")
+    is_done = state == "done" and not (job and job.config.get("config", {}).get("redo"))
+    return Outcome(run=folder, error=why, may_retry=True, is_scoreless=is_done)
+
+
+def condition(folder: Path) -> tuple[str, int]:
+    """The state of a run, `new` where it has no card, and how often in a row it has failed."""
+    try:
+        card = load_card(folder)
+        return ("new", 0) if card is None else (state_of(folder, card), card.failures)
+    except UserError:
+        return "damaged", 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from speechml.config.compose import plain
+from speechml.errors import UserError
 from speechml.runs.identity import digest, with_paths_as_text
 from speechml.sweep.jobs import Job, dump_job
 
@@ -26,13 +27,8 @@ class ComposedRun(NamedTuple):
 
     experiment: str
     id: str
-    runs: str  # folder for runs
+    folder: Path
     redo: bool  # whether it is trained although it is done
-
-    @property
-    def folder(self) -> Path:
-        """Of the run."""
-        return Path(self.runs) / self.experiment / self.id
 
 
 class Composer:
@@ -49,18 +45,16 @@ class Composer:
         self.compose, self.is_group = compose, cache(is_group)
         self.bases: dict[tuple[str, ...], _Base] = {}
         self.parsed: dict[str, Override] = {}
-        self.known: _Base | None = None  # whose Hydra config is what `${hydra:...}` means
-
-    @classmethod
-    def of_sweep(cls, loader: ConfigLoader, master: DictConfig) -> Composer:
-        """By Hydra's config loader and the config that Hydra has composed for the sweep."""
-        return cls(
-            lambda words: loader.load_sweep_config(master, words), lambda key: bool(loader.get_group_options(key))
-        )
+        self.current: _Base | None = None  # whose Hydra config is what `${hydra:...}` means
 
     def run(self, overrides: list[str]) -> ComposedRun:
         """What a plan needs to know of a run."""
-        return self._set(overrides).run()
+        base = self._set(overrides)
+        name, runs = str(base.cfg.name), base.cfg.paths.runs
+        if not runs:
+            raise UserError("paths.runs is empty; it must be a folder")
+        identity = digest(plain(base.counted, resolve=True))
+        return ComposedRun(name, identity, Path(str(runs)) / name / identity, base.cfg.redo is True)
 
     def config(self, overrides: list[str]) -> DictConfig:
         """The config of a run, with `hydra` in it; valid until the next is asked for."""
@@ -82,36 +76,25 @@ class Composer:
         rest = [word for word, o in zip(overrides, parsed, strict=True) if o.key_or_group not in values]
         place = (*rest, *values)  # the same keys are set in all that share a base
         if place not in self.bases:
-            self.bases[place] = _Base(self.compose(overrides))
-            self.known = None
+            cfg = self.compose(overrides)
+            HydraConfig.instance().set_config(cfg)
+            own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+            self.bases[place] = self.current = _Base(cfg, with_paths_as_text(own))
         base = self.bases[place]
-        if base is not self.known:
-            self.known = base
+        if base is not self.current:
+            self.current = base
             HydraConfig.instance().set_config(base.cfg)
-        base.set(values)
+        for key, value in values.items():
+            OmegaConf.update(base.cfg, key, value, force_add=True)
+            OmegaConf.update(base.counted, key, value, force_add=True)
         return base
 
 
-class _Base:
+class _Base(NamedTuple):
     """A composed config, in which values are set for one run after another."""
 
-    def __init__(self, cfg: DictConfig) -> None:
-        self.cfg = cfg
-        HydraConfig.instance().set_config(cfg)
-        self.counted = with_paths_as_text(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
-
-    def set(self, values: dict[str, Value]) -> None:
-        for key, value in values.items():
-            OmegaConf.update(self.cfg, key, value, force_add=True)
-            OmegaConf.update(self.counted, key, value, force_add=True)
-
-    def run(self) -> ComposedRun:
-        return ComposedRun(
-            str(self.cfg.name),
-            digest(plain(self.counted, resolve=True)),
-            str(self.cfg.paths.runs),
-            self.cfg.redo is True,
-        )
+    cfg: DictConfig
+    counted: DictConfig  # what the id is made of
 
 
 def _plain_values(overrides: list[Override], is_group: Callable[[str], bool]) -> dict[str, Value]:
@@ -129,4 +112,20 @@ def _plain_values(overrides: list[Override], is_group: Callable[[str], bool]) ->
             value = override.value()
             if isinstance(value, Value) and "${" not in str(value) and value != "???":
                 found[key] = value
+    return found
+
+
+def last_words(
+    params: Mapping[str, object] | None, arguments: Sequence[str], loader: ConfigLoader | None = None
+) -> dict[str, Override]:
+    """The overrides of a sweeper's `params` and of a command line by their keys: the last word on each key counts.
+
+    Hydra's loader knows the config files that `glob` means.
+    """
+    words = [f"{key}={'null' if text is None else text}" for key, text in (params or {}).items()]
+    found: dict[str, Override] = {}
+    for override in OverridesParser.create(loader).parse_overrides([*words, *arguments]):
+        key = override.get_key_element().lstrip("+~")
+        found.pop(key, None)  # its place is where it is said last
+        found[key] = override
     return found

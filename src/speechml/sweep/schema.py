@@ -7,6 +7,7 @@ from typing import Literal
 
 from speechml.config.schema import Schema, key
 from speechml.contracts import Config
+from speechml.errors import UserError
 
 
 class GridSweeper(Schema):
@@ -90,3 +91,12 @@ class SlurmLauncher(Schema):
                             "often", 1, unit="runs", least=1)  # fmt: skip
     wait: bool = key("true tells of the runs until all have ended; false returns when they are submitted", True)
     submitit_folder: Path | None = key("scripts and logs of the jobs; null: slurm/logs in the sweep's folder", None)
+
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        delay_s, limit_s = node["signal_delay_s"], 60 * node["timeout_min"]
+        if delay_s >= limit_s:
+            raise UserError(
+                f"{where}signal_delay_s is {delay_s} and the time limit {limit_s} s: jobs would be told to stop when they begin",
+                fix=f"raise {where}timeout_min",
+            )

@@ -1,68 +1,164 @@
-"""A search over hyperparameters: ask for trials, have them computed, tell what came out."""
+"""A search over hyperparameters: ask for trials, have them computed, tell what came out, train once more with the best."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import optuna
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from optuna.samplers import BaseSampler
 from optuna.trial import Trial, TrialState
 
+from speechml.config.compose import flatten, resolve_config
+from speechml.config.hydra_compat import override_text
 from speechml.contracts import Config
+from speechml.engine.signals import RESUMABLE, Stopped
 from speechml.errors import UserError
 from speechml.sweep.jobs import Job, Launcher, Outcome
-from speechml.sweep.search_report import SearchReport, from_here, trial_line
-from speechml.sweep.space import Space, as_overrides, grid
-from speechml.sweep.study import archive, ask, finished, new_sampler, open_study, replaced, try_again, unfinished
+from speechml.sweep.schema import OptunaSweeper
+from speechml.sweep.search_report import SearchReport, path_from_here
+from speechml.sweep.space import Space, as_overrides, grid, read_space
+from speechml.sweep.study import (
+    archive,
+    ask,
+    finished,
+    new_pruner,
+    new_sampler,
+    open_study,
+    replaced,
+    try_again,
+    unfinished,
+)
+from speechml.sweep.sweep_command import SweepCommand, hold
 
+ENDS_THAT_FALL = ("loss", "mse", "l1")  # scores of which less is better
 QUIET = ("progress", "listening", "figures")  # callbacks that trials do without, unless figures are asked for
+MakeJob = Callable[[list[str], int], Job]  # a run by its overrides and its number in the search
 
 
 class Plan(NamedTuple):
-    """What a search is to do; the keys of conf/hydra/sweeper/optuna.yaml, and what the first config says."""
+    """What a search is to do: its options, and what the config of its first run says."""
 
     folder: Path
     experiment: str
     space: Space
-    standalone: list[str]  # the shared overrides of a run that is computed without the search
+    options: OptunaSweeper
     objective: str
     direction: str
-    sampler: str
-    sampler_options: Config
-    pruner: str | None
-    pruner_options: Config
-    seed: int
-    n_trials: int
-    n_jobs: int
-    executions_per_trial: int
-    max_retries: int
-    figures: bool
+    standalone: list[str]  # the shared overrides of a run that is computed without the search
     run_seed: int | None  # of the first execution; None where `seed` is searched or there is one execution
 
     @property
     def total(self) -> int:
         """How many trials there are to be: a grid has an end."""
-        return self.n_trials if self.sampler != "grid" else min(self.n_trials, len(grid(self.space)))
+        count = self.options.n_trials
+        return count if self.options.sampler != "grid" else min(count, len(grid(self.space)))
 
     def overrides(self, params: Config, execution: int) -> list[str]:
         """Of one execution of a trial."""
-        quiet = [] if self.figures else [f"++callbacks.{name}=null" for name in QUIET]
+        quiet = [] if self.options.figures else [f"++callbacks.{name}=null" for name in QUIET]
         seed = [] if self.run_seed is None else [f"seed={self.run_seed + execution}"]
         return [*quiet, *self.space.fixed, *as_overrides(params), *seed]
 
-    def sampler_for(self) -> Callable[..., BaseSampler]:
-        """What makes a sampler for a trial's number and a key; the points of a grid are listed once."""
-        if self.sampler == "grid":
-            points = new_sampler(self.sampler, self.seed, self.space, {})
-            return lambda *_: points
-        return lambda *where: new_sampler(self.sampler, self.seed, self.space, self.sampler_options, *where)
+
+def run_search(command: SweepCommand) -> float | None:
+    """Search, tell, draw, and train once more with the best values where `retrain` says so; the best value.
+
+    Raises:
+        UserError: options or space that cannot be searched, or every trial failed.
+    """
+    options = command.options(OptunaSweeper)
+    space, composer = read_space(options.params, command.arguments), command.composer
+    first = _compose(command, [*space.fixed, *space.first_point()])
+    plan = _plan(command, options, space, first)
+    if options.retrain is not None:
+        _compose(command, [*space.fixed, *space.first_point(), *options.retrain])
+    launcher = command.open_launcher(None, least=options.n_jobs, most=plan.total)
+
+    def make_job(overrides: list[str], number: int) -> Job:
+        return composer.job(overrides, number, " ".join(w for w in overrides if not w.startswith("++callbacks.")))
+
+    try:
+        with hold(plan.folder):
+            if options.retrain is not None:
+                words = f" ({' '.join(options.retrain)})" if options.retrain else ""
+                fix = "hydra.sweeper.retrain=null leaves it out"
+                print(f"a run with the best values will follow{words}; {fix}", file=sys.stderr)
+            with closing(launcher):
+                report = search(plan, launcher, make_job)
+            report.show()
+            best = report.best()
+            if best and options.retrain is not None:
+                print(f"\nTraining with the values of trial {best.number}, from new weights:", flush=True)
+                overrides = [*space.fixed, *as_overrides(best.params), *options.retrain]
+                with closing(command.open_launcher(None, most=1)) as launcher:  # it has what the trials have shared
+                    report.add_retrained(_compute_one(launcher, make_job(overrides, -1)))
+            print(f"Side by side: speechml tensorboard {Path(str(first.paths.runs)) / plan.experiment}  (HPARAMS)")
+            return best.value if best else None
+    except (KeyboardInterrupt, SystemExit):  # Lightning makes the one into the other
+        print(f"\nstopped; the same command goes on with the search in {plan.folder}", file=sys.stderr)
+        sys.exit(RESUMABLE)
+
+
+def _compute_one(launcher: Launcher, job: Job) -> Outcome:
+    launcher.submit([job])
+    ((_, outcome),) = launcher.outcomes()
+    if outcome.stopped_by:
+        raise Stopped(outcome.stopped_by, None)
+    if outcome.error:
+        raise UserError(f"the run after the search failed: {outcome.error}")
+    return outcome
+
+
+def _compose(command: SweepCommand, overrides: list[str]) -> DictConfig:
+    """The config of a run; UserError where a value is missing, which would be so in every trial."""
+    cfg = command.loader.load_sweep_config(command.config, overrides)
+    HydraConfig.instance().set_config(cfg)  # what Hydra's own interpolations mean in it
+    with open_dict(cfg):
+        del cfg["hydra"]
+    resolve_config(cfg)
+    return cfg
+
+
+def _plan(command: SweepCommand, options: OptunaSweeper, space: Space, first: DictConfig) -> Plan:
+    """The plan of a search, by the config of one of its runs; UserError for what it could not do."""
+    objective = str(first.objective or first.checkpoint.monitor)
+    if not objective.startswith("val/"):
+        raise UserError(f"objective is {objective}; choices are made on the validation part, as in objective=val/loss")
+    rises = not objective.endswith(ENDS_THAT_FALL) if first.objective else first.checkpoint.mode == "max"
+    new_sampler(options)
+    if options.pruner is not None:
+        new_pruner(options.pruner, options.pruner_options or {})
+    is_repeated = options.executions_per_trial > 1
+    if is_repeated and "seed" in space.searched:
+        raise UserError("seed is searched, so executions_per_trial, which sets it, must be 1")
+    return Plan(
+        folder=command.folder, experiment=str(first.name), space=space, options=options, objective=objective,
+        direction=options.direction or ("maximize" if rises else "minimize"),
+        standalone=[*space.fixed_without_search(), *_set_by_file(command, space, first)],
+        run_seed=int(first.seed) if is_repeated else None,
+    )  # fmt: skip
+
+
+def _set_by_file(command: SweepCommand, space: Space, first: DictConfig) -> list[str]:
+    """Overrides for what the file of `hparams_search` sets beside the search itself, so that a run goes without it."""
+    fixed = space.fixed_without_search()
+    if fixed == space.fixed:
+        return []
+    # The file chose the sweeper, and the command line may have set keys of it.
+    is_chosen = any(word.startswith("hydra/sweeper=") for word in command.config.hydra.overrides.hydra)
+    alone = _compose(command, [*["hydra/sweeper=optuna"] * (not is_chosen), *fixed, *space.first_point()])
+    with_file, without = (flatten(resolve_config(cfg)) for cfg in (first, alone))
+    changed = {k: v for k, v in with_file.items() if k != "objective" and (k not in without or without[k] != v)}
+    return [f"{'' if k in without else '+'}{k}={override_text(v)}" for k, v in changed.items()]
 
 
 @dataclass
@@ -74,21 +170,18 @@ class _Running:
     outcomes: list[Outcome] = field(default_factory=list)
 
 
-def search(plan: Plan, launcher: Launcher, make_job: Callable[[list[str], int], Job]) -> SearchReport:
+def search(plan: Plan, launcher: Launcher, make_job: MakeJob) -> SearchReport:
     """Compute trials until `n_trials` have an end; a search that was cut off goes on where it was.
 
     Args:
         plan: what is to be done, in a folder that the caller holds.
-        launcher: that computes runs.
-        make_job: gives a run by its overrides and its number in the search.
 
     Raises:
         UserError: another search is in the folder, the objective is no score, or every trial failed.
     """
     study = _open(plan)
     report = SearchReport(plan, study)
-    there = len(finished(study))
-    before = f", {there} of them done before" if there else ""
+    before = f", {count} of them done before" if (count := len(finished(study))) else ""
     print(
         f"searching {', '.join(plan.space.searched)}: {plan.total} trials{before}, "
         f"{plan.direction.removesuffix('e')}ing {plan.objective}; {plan.folder}",
@@ -102,40 +195,42 @@ def search(plan: Plan, launcher: Launcher, make_job: Callable[[list[str], int], 
         report.write("stopped")
         raise
     ended = finished(study)
-    if ended and all(trial.state == TrialState.FAIL for trial in ended):
+    if _all_failed(study):
         raise UserError(f"all {len(ended)} trials failed; the last: {ended[-1].user_attrs.get('error')}")
     return report
 
 
 def _open(plan: Plan) -> optuna.Study:
     """The study in the plan's folder; one of which every trial failed begins anew, since something else was wrong."""
-    about = {"objective": plan.objective, "executions_per_trial": plan.executions_per_trial}
+    about = {"objective": plan.objective, "executions_per_trial": plan.options.executions_per_trial}
     study = open_study(plan.folder, plan.space, plan.direction, about)
-    ended = finished(study)
-    if len(ended) >= plan.total and all(trial.state == TrialState.FAIL for trial in ended):
+    if len(finished(study)) >= plan.total and _all_failed(study):
         archive(plan.folder)
         study = open_study(plan.folder, plan.space, plan.direction, about)
     try_again(study)
     return study
 
 
+def _all_failed(study: optuna.Study) -> bool:
+    ended = finished(study)
+    return bool(ended) and all(trial.state == TrialState.FAIL for trial in ended)
+
+
 class _Search:
     """The loop of a search: as many trials are computed at a time as the launcher can."""
 
     def __init__(
-        self, plan: Plan, study: optuna.Study, launcher: Launcher, make_job: Callable[[list[str], int], Job],
-        report: SearchReport,
-    ) -> None:  # fmt: skip
+        self, plan: Plan, study: optuna.Study, launcher: Launcher, make_job: MakeJob, report: SearchReport
+    ) -> None:
         self.plan, self.study, self.launcher, self.make_job, self.report = plan, study, launcher, make_job, report
-        self.sampler_for = plan.sampler_for()
         # Those that were cut off come first, with the numbers and values that they have.
-        self.todo = [ask(study, plan.space, self.sampler_for, number) for number in unfinished(study)]
+        self.todo = [ask(study, plan.space, plan.options, number) for number in unfinished(study)]
         self.running: dict[int, _Running] = {}
 
     def run(self) -> None:
         self._fill()
         for job, outcome in self.launcher.outcomes():
-            self._take(job.number // self.plan.executions_per_trial, outcome)
+            self._take(job.number // self.plan.options.executions_per_trial, outcome)
             self._fill()
 
     def _fill(self) -> None:
@@ -152,14 +247,14 @@ class _Search:
                 return trial
         if len(self.study.get_trials(deepcopy=False)) - len(replaced(self.study)) >= self.plan.total:
             return None
-        trial = ask(self.study, self.plan.space, self.sampler_for)
+        trial = ask(self.study, self.plan.space, self.plan.options)
         if trial.params in now:
             self.todo.append(trial)  # what is running tells more than a further draw would
             return None
         return trial
 
     def _submit(self, trial: Trial, execution: int) -> None:
-        number = trial.number * self.plan.executions_per_trial + execution
+        number = trial.number * self.plan.options.executions_per_trial + execution
         try:
             job = self.make_job(self.plan.overrides(trial.params, execution), number)
         except (HydraException, OmegaConfBaseException) as error:  # the trial fails, not the search
@@ -171,29 +266,27 @@ class _Search:
         """Go on with a trial of which an execution has ended: each is computed only if those before it ended well."""
         running = self.running[number]
         running.outcomes.append(outcome)
-        if outcome.value is not None and len(running.outcomes) < self.plan.executions_per_trial:
+        if outcome.value is not None and len(running.outcomes) < self.plan.options.executions_per_trial:
             self._submit(running.trial, len(running.outcomes))
             return
         trial = self.running.pop(number).trial
-        if outcome.affects_all and not any(
-            key.lstrip("+").startswith(outcome.affects_all) for key in self.plan.space.searched
-        ):
+        searched = [key.lstrip("+") for key in self.plan.space.searched]
+        if outcome.affects_all and not any(key.startswith(outcome.affects_all) for key in searched):
             raise UserError(outcome.error)
         retries = trial.user_attrs.get("retries", 0)
-        if outcome.may_retry and retries < self.plan.max_retries:
+        if outcome.may_retry and retries < self.plan.options.max_retries:
             trial.set_user_attr("retries", retries + 1)
             print(f"trial {number} failed and is tried again: {outcome.error}", file=sys.stderr, flush=True)
             self.todo.append(trial)
             return
         tell_outcomes(self.study, trial, running.outcomes, time.monotonic() - running.began)
         self.report.write("running")
-        line = trial_line(self.study, self.study.get_trials(deepcopy=False)[number], self.plan.total)
-        print(line, file=sys.stderr, flush=True)
+        print(self.report.trial_line(number), file=sys.stderr, flush=True)
 
 
 def tell_outcomes(study: optuna.Study, trial: Trial, outcomes: list[Outcome], seconds: float) -> None:
     """Record what came of a trial: the mean over its executions, or why there is none."""
-    trial.set_user_attr("runs", [from_here(outcome.run) for outcome in outcomes if outcome.run])
+    trial.set_user_attr("runs", [path_from_here(outcome.run) for outcome in outcomes if outcome.run])
     trial.set_user_attr("values", [outcome.value for outcome in outcomes])
     trial.set_user_attr("seconds", round(seconds, 2))
     values = [outcome.value for outcome in outcomes if outcome.value is not None]

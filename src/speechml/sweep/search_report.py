@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from speechml.runs.card import load_card
 from speechml.runs.labels import shorten_keys
 from speechml.runs.sweep_record import describe_client, save_sweep
 from speechml.runs.tables import table
+from speechml.sweep.jobs import Outcome
 from speechml.sweep.space import as_overrides
 from speechml.sweep.study import finished, replaced
 
@@ -30,81 +31,98 @@ STATES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.F
 
 
 class SearchReport:
-    """sweep.json, rewritten after every trial.
-
-    Args:
-        plan: of the search.
-        study: its trials.
-    """
+    """sweep.json, rewritten after every trial; a line for each, and a table and figures in the end."""
 
     def __init__(self, plan: Plan, study: optuna.Study) -> None:
         self.plan, self.study = plan, study
-        self.after: Config = {}  # what the run after the search gave
+        self.retrained: Config = {}  # what the run after the search gave
 
     def write(self, state: str) -> None:
         """Replace sweep.json."""
-        plan, trials = self.plan, self.study.get_trials(deepcopy=False)
+        plan, options, best = self.plan, self.plan.options, self.best()
         content: dict[str, object] = {
             "state": state, "experiment": plan.experiment, "objective": plan.objective, "direction": plan.direction,
-            "sampler": plan.sampler, "pruner": plan.pruner, "seed": plan.seed, "n_trials": plan.n_trials,
-            "executions_per_trial": plan.executions_per_trial, "fixed": plan.space.fixed,
-            "space": plan.space.as_json(),
-            **describe_client(),
-            "best": self._best(), **self.after, "trials": [row(trial) for trial in trials],
+            "sampler": options.sampler, "pruner": options.pruner, "seed": options.seed, "n_trials": options.n_trials,
+            "executions_per_trial": options.executions_per_trial, "fixed": plan.space.fixed,
+            "space": plan.space.as_json(), **describe_client(), "best": None, **self.retrained,
+            "trials": [_as_json(trial) for trial in self.study.get_trials(deepcopy=False)],
         }  # fmt: skip
-        save_sweep(self.plan.folder, content)
+        if best:
+            words = self._overrides(best)
+            content["best"] = {**_as_json(best), "overrides": words, "command": _command(words)}
+        save_sweep(plan.folder, content)
 
-    def _best(self) -> Config | None:
-        best = best_of(self.study)
-        return None if best is None else {**row(best), "overrides": self.overrides(best), "command": self.command(best)}
+    def add_retrained(self, outcome: Outcome) -> None:
+        """Keep what the run after the search gave."""
+        try:
+            card = load_card(Path(outcome.run))
+        except UserError:
+            card = None
+        run, scores = path_from_here(outcome.run), card.scores if card else {}
+        self.retrained = {"retrained": {"run": run, "value": outcome.value, "scores": scores}}
+        self.write("done")
 
-    def overrides(self, trial: FrozenTrial) -> list[str]:
+    def _overrides(self, trial: FrozenTrial) -> list[str]:
         """The overrides of a trial's first execution, alone: without the search."""
         seed = [] if self.plan.run_seed is None else [f"seed={self.plan.run_seed}"]
         return [*self.plan.standalone, *as_overrides(trial.params), *seed]
 
-    def command(self, trial: FrozenTrial) -> str:
-        """What computes a trial's first execution again."""
-        return shlex.join(["speechml-train", *self.overrides(trial)])
+    def best(self) -> FrozenTrial | None:
+        """The complete trial with the best value; the first of equal ones."""
+        return next((trial for trial in self._ranked() if trial.state == TrialState.COMPLETE), None)
+
+    def _ranked(self) -> list[FrozenTrial]:
+        """All trials, the best first, pruned and failed ones last."""
+        sign, anew = -1 if self.plan.direction == "maximize" else 1, replaced(self.study)
+        kinds = [TrialState.COMPLETE, TrialState.PRUNED]
+
+        def place(trial: FrozenTrial) -> tuple[int, float, int]:
+            kind = kinds.index(trial.state) if trial.state in kinds else len(kinds)
+            return kind, sign * (trial.value or 0.0) if kind == 0 else 0.0, trial.number
+
+        return sorted((t for t in self.study.get_trials(deepcopy=False) if t.number not in anew), key=place)
+
+    def trial_line(self, number: int) -> str:
+        """One line about a trial that has ended."""
+        trial, best = self.study.get_trials(deepcopy=False)[number], self.best()
+        what = {
+            TrialState.COMPLETE: _shown(trial.value),
+            TrialState.PRUNED: f"pruned after epoch {trial.last_step}",
+            TrialState.FAIL: f"failed: {trial.user_attrs.get('error')}",
+        }.get(trial.state, "")
+        so_far = f"  (best {_shown(best.value)}, trial {best.number})" if best else ""
+        short = {key: _shown(value) if isinstance(value, float) else value for key, value in trial.params.items()}
+        count, seconds = f"{len(finished(self.study))}/{self.plan.total}", trial.user_attrs.get("seconds", 0)
+        return f"{count}  trial {number}  {what}{so_far}  {' '.join(as_overrides(short))}  {seconds:.1f} s"
 
     def show(self) -> None:
-        """Print the table and where everything lies."""
-        trials = finished(self.study)
-        keys = list(self.plan.space.searched)
-        short = shorten_keys(keys)
-        several = self.plan.executions_per_trial > 1
-        header = [
-            "trial",
-            self.plan.objective,
-            *["of the executions"] * several,
-            *[short[key] for key in keys],
-            "state",
-            "time (s)",
-        ]
-        order = ranked(self.study)
-        rows = [
-            [
-                str(trial.number), shown_value(trial.value), *[" ".join(shown_value(v) for v in executions(trial))] * several,
-                *[shown_value(trial.params.get(key)) for key in keys], STATES.get(trial.state, "cut off"),
-                f"{trial.user_attrs.get('seconds', 0):.1f}",
-            ]
-            for trial in order[:SHOWN]
-        ]  # fmt: skip
-        print("", table(header, rows), sep="\n")
+        """Print the table and where everything lies, and draw the figures."""
+        trials, order, best = finished(self.study), self._ranked(), self.best()
+        keys, short = list(self.plan.space.searched), shorten_keys(list(self.plan.space.searched))
+        is_repeated = self.plan.options.executions_per_trial > 1
+        names = ["trial", self.plan.objective, *["of the executions"] * is_repeated]
+        rows = []
+        for trial in order[:SHOWN]:
+            each = " ".join(_shown(value) for value in trial.user_attrs.get("values", []) if value is not None)
+            values = [_shown(trial.params.get(key)) for key in keys]
+            seconds = f"{trial.user_attrs.get('seconds', 0):.1f}"
+            state = STATES.get(trial.state, "cut off")
+            rows.append([str(trial.number), _shown(trial.value), *[each] * is_repeated, *values, state, seconds])
+        print("", table([*names, *[short[key] for key in keys], "state", "time (s)"], rows), sep="\n")
         if len(order) > SHOWN:
             print(f"... and {len(order) - SHOWN} more in sweep.json")
-        counts = ", ".join(
-            f"{n} {name}" for state, name in STATES.items() if (n := sum(t.state == state for t in trials))
-        )
+        totals = {name: sum(trial.state == state for trial in trials) for state, name in STATES.items()}
+        counts = ", ".join(f"{count} {name}" for name, count in totals.items() if count)
         print(f"\nTrials: {counts}. The best, by {self.plan.objective} (a score of the validation part):")
-        best = best_of(self.study)
         if best:
-            print(f"  {self.command(best)}{'   # its first execution' * several}")
+            print(f"  {_command(self._overrides(best))}{'   # its first execution' * is_repeated}")
             print(f"  {' '.join(best.user_attrs.get('runs', []))}")
         for trial in [t for t in trials if t.state == TrialState.FAIL][:3]:
             print(f"  trial {trial.number} failed: {trial.user_attrs.get('error')}")
+        drawings = "".join(f", figures/{path.name}" for path in self._draw())
+        print(f"Search: {self.plan.folder} (sweep.json{drawings})")
 
-    def draw(self) -> list[Path]:
+    def _draw(self) -> Iterator[Path]:
         """History, importance and parallel coordinates as PNG; what Optuna cannot draw of so few trials is left out."""
         import matplotlib
 
@@ -114,18 +132,17 @@ class SearchReport:
 
         folder = self.plan.folder / "figures"
         folder.mkdir(exist_ok=True)
-        drawings: dict[str, Callable[[], object]] = {
-            "history": lambda: plots.plot_optimization_history(self.study, target_name=self.plan.objective),
-            "importance": lambda: plots.plot_param_importances(self.study, target_name=self.plan.objective),
-            "parallel": lambda: plots.plot_parallel_coordinate(self.study, target_name=self.plan.objective),
+        drawings: dict[str, Callable[..., object]] = {
+            "history": plots.plot_optimization_history,
+            "importance": plots.plot_param_importances,
+            "parallel": plots.plot_parallel_coordinate,
         }
-        written = []
-        for name, drawing in drawings.items():
+        for name, draw in drawings.items():
             with warnings.catch_warnings(), matplotlib.rc_context():  # Optuna sets a style of its own
                 # Optuna calls these functions experimental, and tells of trials that it leaves out.
                 warnings.simplefilter("ignore")
                 try:
-                    drawing()
+                    draw(self.study, target_name=self.plan.objective)
                 except (ValueError, RuntimeError, ZeroDivisionError) as error:
                     print(f"no figure of {name}: {' '.join(str(error).split())}", file=sys.stderr)
                     continue
@@ -133,27 +150,14 @@ class SearchReport:
                 figure.set_size_inches(max(8.0, 1.6 * len(self.plan.space.searched) + 4), 5)
                 figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
             pyplot.close("all")
-            written.append(folder / f"{name}.png")
-        return written
+            yield folder / f"{name}.png"
 
 
-def best_of(study: optuna.Study) -> FrozenTrial | None:
-    """The complete trial with the best value; the first of equal ones."""
-    order = [trial for trial in ranked(study) if trial.state == TrialState.COMPLETE]
-    return order[0] if order else None
+def _command(overrides: list[str]) -> str:
+    return shlex.join(["speechml-train", *overrides])
 
 
-def ranked(study: optuna.Study) -> list[FrozenTrial]:
-    """All trials, the best first, pruned and failed ones last."""
-    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
-    complete = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
-    anew = replaced(study)
-    others = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.COMPLETE and t.number not in anew]
-    others.sort(key=lambda trial: (trial.state != TrialState.PRUNED, trial.number))
-    return sorted(complete, key=lambda trial: (sign * float(trial.value or 0), trial.number)) + others
-
-
-def row(trial: FrozenTrial) -> Config:
+def _as_json(trial: FrozenTrial) -> Config:
     """What sweep.json holds of a trial."""
     return {
         "number": trial.number, "state": STATES.get(trial.state, "running"), "value": trial.value, "params": trial.params,
@@ -162,44 +166,12 @@ def row(trial: FrozenTrial) -> Config:
     }  # fmt: skip
 
 
-def executions(trial: FrozenTrial) -> list[float]:
-    """The values of a trial's executions."""
-    return [value for value in trial.user_attrs.get("values", []) if value is not None]
-
-
-def shown_value(value: object) -> str:
+def _shown(value: object) -> str:
     """A value as the table shows it."""
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def trial_line(study: optuna.Study, trial: FrozenTrial, total: int) -> str:
-    """One line about a trial that has ended."""
-    best = best_of(study)
-    said = {
-        TrialState.COMPLETE: f"{shown_value(trial.value)}",
-        TrialState.PRUNED: f"pruned after epoch {trial.last_step}",
-        TrialState.FAIL: f"failed: {trial.user_attrs.get('error')}",
-    }.get(trial.state, "")
-    so_far = f"  (best {shown_value(best.value)}, trial {best.number})" if best else ""
-    ended = len(finished(study))
-    values = " ".join(
-        as_overrides({k: float(shown_value(v)) if isinstance(v, float) else v for k, v in trial.params.items()})
-    )
-    return (
-        f"{ended}/{total}  trial {trial.number}  {said}{so_far}  {values}  {trial.user_attrs.get('seconds', 0):.1f} s"
-    )
-
-
-def from_here(run: str) -> str:
+def path_from_here(run: str) -> str:
     """The folder of a run as a person types it, where it lies below this process's folder."""
     path, here = Path(run), Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else run
-
-
-def scores_of(run: str) -> dict[str, float | None]:
-    """The scores in the card of a run."""
-    try:
-        card = load_card(Path(run))
-    except UserError:
-        return {}
-    return card.scores if card else {}

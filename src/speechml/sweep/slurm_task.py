@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from speechml.storage.files import write_json, write_text
 from speechml.sweep.jobs import Job, Outcome, compute
-from speechml.sweep.slurm_queue import requeue
+from speechml.sweep.slurm_commands import ask
 
 
 def compute_task(path: Path) -> int:
@@ -25,18 +26,22 @@ def compute_task(path: Path) -> int:
 
     task = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     with path.open() as file:
-        jobs = [Job(**job) for job in json.loads(next(line for number, line in enumerate(file) if number == task))]
+        jobs = [Job(**job) for job in json.loads(next(itertools.islice(file, task, None)))]
     is_first = int(os.environ.get("SLURM_PROCID", "0")) == 0
-    has_failed, note = False, path
+    failures, note = [], path
     try:
         with interruptible(patient=True):
             for job in jobs:
                 note = outcome_file(path.parent, job.folder)
-                if not note.exists():
-                    outcome = _compute(job)
-                    has_failed |= is_failure(outcome)
-                    if is_first:
-                        write_json(note, asdict(outcome))
+                if note.exists():
+                    continue
+                print(f"run {job.folder}  {job.label}", file=sys.stderr, flush=True)
+                outcome = compute(job)
+                if outcome.failure:  # the further ranks of a run have no score, and no failure either
+                    failures.append(job)
+                    print(f"error: {outcome.failure}", file=sys.stderr, flush=True)
+                if is_first:
+                    write_json(note, asdict(outcome))
     except Stopped as stopped:
         if not is_first:
             return 0  # as all ranks; the first one's exit code counts
@@ -45,28 +50,17 @@ def compute_task(path: Path) -> int:
             write_json(note, asdict(Outcome(error=why)))
             return 1
         return RESUMABLE
-    return int(has_failed)
+    return int(bool(failures))
 
 
-def outcome_file(place: Path, run: str) -> Path:
+def outcome_file(place: Path, run: str | Path) -> Path:
     """Where a job writes what became of a run, below the folder of what a sweep has on Slurm."""
     return place / "ended" / f"{Path(run).name}.json"
 
 
-def is_failure(outcome: Outcome) -> bool:
-    """Whether a run has failed; the further ranks of a run, and runs without a score to choose by, end well without one.
-
-    A rank that fails ends the others, the first one among them.
-    """
-    return bool(outcome.error) and not outcome.is_scoreless
-
-
-def _compute(job: Job) -> Outcome:
-    print(f"run {job.folder}  {job.label}", file=sys.stderr, flush=True)
-    outcome = compute(job)
-    if is_failure(outcome):
-        print(f"error: {outcome.error}", file=sys.stderr, flush=True)
-    return outcome
+def step_file(note: Path) -> Path:
+    """Where a job writes how far it got a run, beside the file of its outcome."""
+    return note.with_suffix(".step")
 
 
 def requeue_task(note: Path, task: int, step: int | None) -> str:
@@ -75,20 +69,20 @@ def requeue_task(note: Path, task: int, step: int | None) -> str:
     Twice in a row without a step more than before is once too often: the time is too short even to begin.
 
     Args:
-        note: file of the run's outcome, beside which its steps are kept.
+        note: file of the run's outcome.
         task: number of the job in its array.
         step: after which the run has stopped.
     """
-    steps = note.with_suffix(".step")
-    before, idle = map(int, steps.read_text().split()) if steps.exists() else (0, 0)
+    file = step_file(note)
+    before, idle = map(int, file.read_text().split()) if file.exists() else (0, 0)
     idle = 0 if (step or 0) > before else idle + 1
     if idle > 1:
         return (
             "its time limit ends before a step is done; raise hydra.launcher.timeout_min (now and then a job gets USR1 a "
             "minute early), or lower hydra.launcher.signal_delay_s"
         )
-    write_text(steps, f"{max(before, step or 0)} {idle}")
+    write_text(file, f"{max(before, step or 0)} {idle}")
     print("ahead of the time limit: queued again", file=sys.stderr, flush=True)
     array, own = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ["SLURM_JOB_ID"]
-    requeue(f"{array}_{task}" if array else own)
+    ask("scontrol", "requeue", f"{array}_{task}" if array else own)  # which ends this process
     return ""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from optuna.distributions import (
-    BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
@@ -20,12 +18,15 @@ from optuna.distributions import (
 from speechml.config.hydra_compat import override_text
 from speechml.contracts import Config
 from speechml.errors import UserError
+from speechml.sweep.run_configs import last_words
+
+Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 
 
 class Space(NamedTuple):
     """Keys that are searched, in order, and overrides that all trials share."""
 
-    searched: dict[str, BaseDistribution]
+    searched: dict[str, Distribution]
     fixed: list[str]
 
     def as_json(self) -> Config:
@@ -36,39 +37,27 @@ class Space(NamedTuple):
         """The shared overrides of a run that is computed alone."""
         return [word for word in self.fixed if not word.lstrip("+").startswith("hparams_search=")]
 
+    def first_point(self) -> list[str]:
+        """Overrides with one value for each key, to see whether a config can be composed with them."""
+        return as_overrides({
+            key: dist.choices[0] if isinstance(dist, CategoricalDistribution) else dist.low
+            for key, dist in self.searched.items()
+        })  # fmt: skip
 
-def read_space(params: Mapping[str, object], arguments: list[str]) -> Space:
-    """The space of a `hydra.sweeper.params` mapping and of a command line, which has the last word on each key.
 
-    Raises:
-        UserError: nothing is searched, or a range cannot be searched.
-    """
-    parser = OverridesParser.create()
-    given = parser.parse_overrides([f"{key}={'null' if text is None else text}" for key, text in params.items()])
-    searched: dict[str, BaseDistribution] = {}
-    fixed: dict[str, str] = {}
-    for override in given + parser.parse_overrides(arguments):
-        key = override.get_key_element()
-        for known in (searched, fixed):
-            for same in [k for k in known if k.lstrip("+") == key.lstrip("+")]:  # +key and ++key are the same key
-                del known[same]
-        if override.is_sweep_override():
-            searched[key] = distribution(override)
-        else:
-            fixed[key] = str(override.input_line)
+def read_space(params: Mapping[str, object] | None, arguments: Sequence[str]) -> Space:
+    """The space of a `hydra.sweeper.params` mapping and of a command line, which has the last word on each key."""
+    overrides = list(last_words(params, arguments).values())
+    searched = {o.get_key_element(): distribution(o) for o in overrides if o.is_sweep_override()}
     if not searched:
         raise UserError(
             "the search space is empty: add hparams_search=NAME, or ranges as in 'optimizer.lr=tag(log, interval(0.01, 1))'"
         )
-    return Space(searched, list(fixed.values()))
+    return Space(searched, [str(o.input_line) for o in overrides if not o.is_sweep_override()])
 
 
-def distribution(override: Override) -> BaseDistribution:
-    """Optuna's distribution for one swept override.
-
-    Raises:
-        UserError: there is nothing in it, or a logarithmic one does not begin above 0.
-    """
+def distribution(override: Override) -> Distribution:
+    """Optuna's distribution for one swept override."""
     value = override.value()
     log = "log" in getattr(value, "tags", set())
     try:
@@ -101,17 +90,13 @@ def as_overrides(params: Mapping[str, object]) -> list[str]:
 
 
 def grid(space: Space) -> list[Config]:
-    """Every combination of a space of choices and ranges.
-
-    Raises:
-        UserError: an interval has no end of values.
-    """
-    values = []
+    """Every combination of a space of choices and ranges."""
+    values: list[Sequence[object]] = []
     for key, dist in space.searched.items():
         if isinstance(dist, CategoricalDistribution):
-            values.append(list(dist.choices))
+            values.append(dist.choices)
         elif isinstance(dist, IntDistribution) and not dist.log:
-            values.append(list(range(dist.low, dist.high + 1, dist.step)))
+            values.append(range(dist.low, dist.high + 1, dist.step))
         else:
             raise UserError(f"a grid has no end on an interval of {key}; write choice(...) or range(...)")
     return [dict(zip(space.searched, point, strict=True)) for point in itertools.product(*values)]

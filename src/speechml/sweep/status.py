@@ -1,59 +1,55 @@
-"""What has become of the runs of a sweep, by their cards: a table, and what to do about those without an end."""
+"""What has become of the runs of a sweep: a line as each ends, a table, what goes on with those without an end."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
+import socket
+import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 from speechml.errors import UserError
 from speechml.runs.card import load_card
-from speechml.runs.catalogue import state_of
-from speechml.runs.sweep_record import SweepRun
+from speechml.runs.catalogue import is_run, lock_owner, state_of
+from speechml.runs.sweep_record import RECORD, SweepRun, is_sweep, list_runs, load_sweep, sweeps_below
 from speechml.runs.tables import format_duration, format_score, printable, table
+from speechml.sweep.jobs import Job
+from speechml.sweep.slurm import Queued, still_queued
+from speechml.sweep.slurm_commands import ask
 
 UNENDED = ("failed", "damaged", "cut off", "stopped")  # what a person may want to look at, the worst first
 NOT_COMPUTED = ("not begun", "stopped", "cut off", "failed")  # as far as a card tells: a cluster may have it
-SHOWN = 5  # commands and errors
+SHOWN = 5  # commands, errors, sweeps
+LOOK_S = 2.0  # between two looks at the cards of a sweep that is waited for
 
 
-class Queued(NamedTuple):
-    """What a cluster says of a run that it has."""
+@dataclass(frozen=True)
+class Row:
+    """A run in a table.
 
-    state: str  # queued, or in a job
-    job: str  # its number, and perhaps why it waits
-
-
-class Row(NamedTuple):
-    """A run in a table."""
+    Attributes:
+        score, time: as they are shown; `-` for none.
+        error: why it has no end.
+        data: what must be equal for the scores to be comparable.
+        fingerprint: of the data.
+    """
 
     folder: Path
     state: str
-    job: str = ""  # of a cluster, that has it
-    score_name: str = ""
-    score: float | None = None
-    seconds: float | None = None  # of training
-    overrides: tuple[str, ...] = ()
-    label: str = ""
+    overrides: tuple[str, ...]
+    label: str
     error: str = ""
-    data: tuple[str, str] = ("", "")  # what must be equal for the scores to be comparable, and the fingerprint
-
-    @property
-    def shown_score(self) -> str:
-        """The score with its name."""
-        return (
-            "-"
-            if self.score is None
-            else f"{self.score_name} {format_score(self.score, self.score_name.endswith('_db'))}"
-        )
-
-    @property
-    def shown_time(self) -> str:
-        """Of training."""
-        return "-" if self.seconds is None else format_duration(self.seconds)
+    score: str = "-"
+    time: str = "-"
+    data: str = ""
+    fingerprint: str = ""
 
 
 def row_of(run: SweepRun) -> Row:
@@ -61,69 +57,175 @@ def row_of(run: SweepRun) -> Row:
     try:
         card = load_card(run.folder)
     except UserError as error:
-        return Row(run.folder, "damaged", overrides=run.overrides, label=run.label, error=str(error))
+        return Row(run.folder, "damaged", run.overrides, run.label, str(error))
     if card is None:
-        state = "failed" if run.error else "not begun"
-        return Row(run.folder, state, overrides=run.overrides, label=run.label, error=run.error)
+        return Row(run.folder, "failed" if run.error else "not begun", run.overrides, run.label, run.error)
     overrides = run.overrides or tuple(card.overrides)
     sources = sorted(word.lstrip("+") for word in overrides if word.lstrip("+").startswith("data"))
+    name = card.headline
+    score = card.scores.get(name) if name else None
     return Row(
-        run.folder, state_of(run.folder, card), "", card.headline or "", card.scores.get(card.headline or ""),
-        card.training_s, overrides, run.label or " ".join(overrides), " ".join((card.error or card.stopped or "").split()),
-        (f"{card.experiment} {' '.join(sources)}", card.data.fingerprint),
+        run.folder, state_of(run.folder, card), overrides, run.label or " ".join(overrides),
+        error=" ".join((card.error or card.stopped or "").split()),
+        score="-" if name is None or score is None else f"{name} {format_score(score, name.endswith('_db'))}",
+        time="-" if card.training_s is None else format_duration(card.training_s),
+        data=f"{card.experiment} {' '.join(sources)}", fingerprint=card.data.fingerprint,
     )  # fmt: skip
 
 
 def status_table(runs: Sequence[SweepRun], queued: Mapping[Path, Queued] = MappingProxyType({})) -> str:
-    """The runs, what they scored, and for those without an end why, and the command that goes on.
-
-    Args:
-        runs: as the sweep names them.
-        queued: what the cluster says of those that it has.
-    """
-    rows = [row_of(run) for run in runs]
-    for i, row in enumerate(rows):
-        if row.state in NOT_COMPUTED and (queue := queued.get(row.folder.absolute())):
-            rows[i] = row._replace(state=queue.state, job=queue.job)
-    cells = [
-        [row.folder.parent.name, row.folder.name, f"{row.state} ({row.job})" if row.job else row.state, row.shown_score,
-         row.shown_time, row.label]
-        for row in rows
-    ]  # fmt: skip
+    """The runs, what they scored, and for those without an end why, and the command that goes on."""
+    rows, cells = [], []
+    for row in map(row_of, runs):
+        state = row.state
+        if state in NOT_COMPUTED and (queue := queued.get(row.folder.absolute())):
+            row = replace(row, state=queue.state)
+            state = f"{queue.state} ({', '.join(filter(None, (queue.run.job, queue.reason)))})"
+        rows.append(row)
+        texts = [row.folder.parent.name, row.folder.name, state, row.score, row.time, row.label]
+        cells.append([printable(text) for text in texts])
     header = ["experiment", "id", "state", "score", "time", "overrides"]
-    lines = [table(header, [[printable(cell) for cell in line] for line in cells], left=(0, 1, 2, 3, 5)), ""]
     counts = Counter(row.state for row in rows)
     summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    lines.append(f"{len(rows)} run{'s' * (len(rows) != 1)}: {summary}")
-    return "\n".join([*lines, *_compared(rows), *_unended(rows)])
+    total = f"{len(rows)} run{'s' * (len(rows) != 1)}: {summary}"
+    return "\n".join([table(header, cells, left=(0, 1, 2, 3, 5)), "", total, *_unequal_data(rows), *_unended(rows)])
 
 
-def _compared(rows: list[Row]) -> list[str]:
+def _unequal_data(rows: list[Row]) -> list[str]:
     """A sentence where runs that should be of one data set are not."""
-    found: dict[str, set[str]] = defaultdict(set)
+    prints: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row.data[1]:
-            found[row.data[0]].add(row.data[1])
+        if row.fingerprint:
+            prints[row.data].add(row.fingerprint)
     return [
-        f"note: {name.split()[0]}: the runs are of unequal recordings ({', '.join(sorted(prints))}), so their scores do "
+        f"note: {data.split()[0]}: the runs are of unequal recordings ({', '.join(sorted(different))}), so their scores do "
         "not compare; redo=true trains the older ones again"
-        for name, prints in found.items() if len(prints) > 1
+        for data, different in prints.items() if len(different) > 1
     ]  # fmt: skip
 
 
 def _unended(rows: list[Row]) -> list[str]:
     """Why runs have no end, and what goes on with each."""
-    found = sorted((row for row in rows if row.state in UNENDED), key=lambda row: UNENDED.index(row.state))
+    unended = sorted((row for row in rows if row.state in UNENDED), key=lambda row: UNENDED.index(row.state))
     lines = []
-    for row in found[:SHOWN]:
+    for row in unended[:SHOWN]:
         words = [word for word in row.overrides if word.lstrip("+").partition("=")[0] != "redo"]
-        why = f": {printable(row.error[:300])}" if row.error else ""
-        begun = (
-            f"{row.folder} {row.state}"
-            if (row.folder / "card.json").exists()
-            else f"{row.label}: refused before it began"
-        )
-        lines += ["", f"{printable(begun)}{why}", f"  {printable(shlex.join(['speechml-train', *words]))}"]
-    if len(found) > SHOWN:
-        lines += ["", f"... and {len(found) - SHOWN} more; the sweep's command goes on with all of them"]
+        what = f"{row.folder} {row.state}" if is_run(row.folder) else f"{row.label}: refused before it began"
+        why = f": {row.error[:300]}" if row.error else ""
+        lines += ["", printable(f"{what}{why}"), f"  {printable(shlex.join(['speechml-train', *words]))}"]
+    if len(unended) > SHOWN:
+        lines += ["", f"... and {len(unended) - SHOWN} more; the sweep's command goes on with all of them"]
     return lines
+
+
+class Progress:
+    """A line on standard error for each run of a sweep that begins, and that has ended; `total` is their number."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.count = total, 0
+
+    def begin(self, job: Job) -> None:
+        """A run is computed from now on."""
+        print(f"begins  {job.label}", file=sys.stderr, flush=True)
+
+    def end(self, folder: Path, label: str, error: str = "") -> None:
+        """A run has ended, with an error or without."""
+        self.count += 1
+        row = row_of(SweepRun(folder))
+        state = row.state if not error or row.state in UNENDED else "failed"
+        why = f": {error[:300]}" if error and error != "stopped" else ""
+        parts = [f"{state}{why}", row.score, row.time if row.state == "done" else "-", label, str(folder)]
+        line = "  ".join(part for part in (f"{self.count}/{self.total}", *parts) if part != "-")
+        print(printable(line), file=sys.stderr, flush=True)
+
+
+def queued_below(folder: Path) -> dict[Path, Queued]:
+    """The runs in a folder that a cluster has, by folder. Raises UserError where it cannot be asked now."""
+    return {run: queued for sweep in sweeps_below(folder) for run, queued in still_queued(sweep).items()}
+
+
+def _list_all(folder: Path) -> list[SweepRun]:
+    """The runs in a folder, and those that its sweeps have yet to begin. Raises UserError where there are none."""
+    if is_sweep(folder):
+        return list_runs(folder)
+    waiting = [run for sweep in sweeps_below(folder) for run in list_runs(sweep) if not is_run(run.folder)]
+    try:
+        return [*list_runs(folder), *waiting]
+    except UserError:
+        if not waiting:
+            raise
+        return waiting
+
+
+def status_report(folder: Path) -> str:
+    """The table of a sweep, and its command where that goes on with it; or that of a folder of runs, and its sweeps."""
+    runs = _list_all(folder)
+    if not is_sweep(folder):
+        runs.sort(key=lambda run: (run.folder.parent.name, row_of(run).label))
+    try:
+        lines = [status_table(runs, queued_below(folder))]
+    except UserError as error:
+        lines = [status_table(runs), f"note: {error}; what waits in the queue is not shown"]
+    commands = []
+    sweeps = sorted(sweeps_below(folder), key=lambda sweep: -(sweep / RECORD).stat().st_mtime)
+    for sweep in sweeps[:SHOWN]:
+        with suppress(UserError):  # a damaged record
+            if command := load_sweep(sweep).command:
+                commands.append(f"\n{sweep}\n  {printable(command)}")
+    if commands:
+        lines += ["\nSweeps, the newest first, and the commands that go on with them:", *commands]
+    if len(sweeps) > SHOWN:
+        lines.append(f"\n... and {len(sweeps) - SHOWN} more in {folder / '.sweeps'}")
+    return "\n".join(lines)
+
+
+def wait_for(folder: Path) -> bool:
+    """Tell of each run as it ends, until nobody computes or queues one any more; whether all are done."""
+    queue = queued_below(folder)
+
+    def is_going_on(run: SweepRun) -> bool:
+        state = row_of(run).state
+        return state == "running" or (state != "done" and run.folder.absolute() in queue)
+
+    going = list(filter(is_going_on, _list_all(folder)))
+    progress = Progress(len(going))
+    if not going and not lock_owner(folder):
+        print("nobody computes it now", file=sys.stderr)
+    while going or lock_owner(folder):
+        with suppress(UserError):  # Slurm does not answer: what it has is as before
+            queue = queued_below(folder)
+        for run in [run for run in going if not is_going_on(run)]:
+            going.remove(run)
+            progress.end(run.folder, run.label)
+        time.sleep(LOOK_S)
+    print(status_report(folder))
+    return all(row_of(run).state == "done" for run in _list_all(folder))
+
+
+def cancel_sweep(folder: Path) -> str:
+    """End a sweep, and say how. Raises UserError where there is nothing to end, or a process of another machine."""
+    owner = lock_owner(folder)
+    if not is_sweep(folder) and not owner:
+        raise UserError(f"{folder} is no folder of a sweep; give one as in runs/.sweeps/EXPERIMENT/ID")
+    lines = []
+    if jobs := sorted({queued.run.job for queued in still_queued(folder).values()}):
+        ask("scancel", *jobs)  # those that run get TERM, save, and stop
+        lines.append(f"{len(jobs)} job{'s are' if len(jobs) != 1 else ' is'} cancelled; those that train save first")
+    if owner:
+        lines.append(_stop_client(folder, owner))
+    if not lines:
+        raise UserError(
+            f"nobody computes the sweep in {folder}", fix=f"speechml sweep status {folder} tells what became of it"
+        )
+    return "\n".join([*lines, "the sweep's command goes on with it"])
+
+
+def _stop_client(folder: Path, owner: str) -> str:
+    """End the process that holds a sweep, which its record names."""
+    if not is_sweep(folder):
+        raise UserError(f"{folder} is held by {owner}, and has no {RECORD} yet", fix="stop it there, or try again")
+    process = load_sweep(folder).process
+    if process is None or owner != f"process {process} on {socket.gethostname()}":
+        raise UserError(f"{folder} is held by {owner}; stop it there")
+    os.kill(process, signal.SIGTERM)
+    return f"process {process} is told to stop; it saves what it trains"

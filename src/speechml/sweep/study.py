@@ -6,17 +6,14 @@ import hashlib
 import inspect
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
@@ -27,8 +24,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from speechml.contracts import Config
 from speechml.errors import UserError, did_you_mean
 from speechml.sweep.optuna_compat import resume_trial
-from speechml.sweep.space import Space, grid
+from speechml.sweep.schema import OptunaSweeper
+from speechml.sweep.space import Distribution, Space, grid
 
+Built = TypeVar("Built")
 JOURNAL = "journal.log"
 NAME = "sweep"
 SHORT = {"random": "RandomSampler", "tpe": "TPESampler", "grid": "grid", "median": "MedianPruner"}
@@ -39,34 +38,30 @@ REFUSED = {
 }
 
 
-def storage(folder: Path) -> JournalStorage:
-    """The journal of a sweep's folder.
-
-    Raises:
-        UserError: it is damaged.
-    """
+@contextmanager
+def _translate_damage(folder: Path) -> Iterator[None]:
+    """Inside, what Optuna makes of a journal that it cannot read is one sentence."""
     path = folder / JOURNAL
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, IndexError) as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}); move {folder} away to search anew") from error
+        yield
     except OSError as error:
         raise UserError(f"{path} cannot be used ({error.strerror}); mend that, or move {folder} away") from error
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, IndexError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}); move {folder} away to search anew") from error
+
+
+def storage(folder: Path) -> JournalStorage:
+    """The journal of a sweep's folder. Raises UserError where it is damaged."""
+    with _translate_damage(folder):
+        return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
 
 
 def repair_journal(folder: Path) -> None:
-    """After a kill, take away a last line that was cut short, and Optuna's own lock.
-
-    Only for who holds the folder: nobody else is writing.
-    """
+    """After a kill, take away a last line that was cut short, and Optuna's own lock; only for who holds the folder."""
     path = folder / JOURNAL
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
     if path.is_file() and not path.is_symlink():
-        content = path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            part = path.with_name(f".{JOURNAL}.part")
-            part.write_bytes(content[: content.rfind(b"\n") + 1])
-            part.replace(path)
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def open_study(folder: Path, space: Space, direction: str, about: Mapping[str, object]) -> optuna.Study:
@@ -82,27 +77,18 @@ def open_study(folder: Path, space: Space, direction: str, about: Mapping[str, o
         UserError: the study there is of another space or command, or damaged.
     """
     repair_journal(folder)
-    kept = storage(folder)
-    wanted = {
-        "space": space.as_json(),
-        "fixed": sorted(space.fixed),
-        "direction": direction,
-        **about,
-    }
+    wanted = {"space": space.as_json(), "fixed": sorted(space.fixed), "direction": direction, **about}
     silence_optuna()
-    try:
+    kept = storage(folder)
+    with _translate_damage(folder):
         study = optuna.create_study(
             study_name=NAME, storage=kept, direction=StudyDirection[direction.upper()], load_if_exists=True
         )
         if not study.user_attrs and not study.get_trials(deepcopy=False):
             study.set_user_attr("about", wanted)
-        found = study.user_attrs.get("about")
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, IndexError) as error:
-        raise UserError(
-            f"{folder / JOURNAL} is damaged ({type(error).__name__}); move {folder} away to search anew"
-        ) from error
-    if found != wanted:
-        other = ", ".join(key for key in wanted if (found or {}).get(key) != wanted[key])
+        there = study.user_attrs.get("about") or {}
+    if there != wanted:
+        other = ", ".join(key for key in wanted if there.get(key) != wanted[key])
         raise UserError(
             f"the study in {folder} is of another search ({other}); name another folder with hydra.sweep.dir=FOLDER, or move it"
         )
@@ -114,109 +100,76 @@ def silence_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def by_name(module: ModuleType, name: str, what: str) -> type:
-    """A sampler's or pruner's class.
-
-    Raises:
-        UserError: there is none of that name.
-    """
-    names = [n for n in dir(module) if n.endswith(what) and not n.startswith(("_", "Base"))]
-    full = SHORT.get(name, name)
-    if full not in names:
-        raise UserError(
-            f"hydra.sweeper.{what.lower()}={name} is none of Optuna's{did_you_mean(name, [*SHORT, *names])}"
-        )
+def _class_of(module: ModuleType, name: str, kind: str) -> type:
+    """A class of Optuna's by its name, or our short one for it."""
+    names = [n for n in dir(module) if n.endswith(kind) and not n.startswith(("_", "Base"))]
+    if (full := SHORT.get(name, name)) not in names:
+        near = did_you_mean(name, [*SHORT, *names])
+        raise UserError(f"hydra.sweeper.{kind.lower()}={name} is none of Optuna's{near}")
     found: type = getattr(module, full)
     return found
 
 
-class Grid(BaseSampler):
-    """Each new trial gets the next point of the grid, also in a study that is continued."""
-
-    def __init__(self, points: list[Config]) -> None:
-        self.points = points
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]  # noqa: ARG002
-    ) -> Config:  # fmt: skip
-        return {}
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution  # noqa: ARG002
-    ) -> object:  # fmt: skip
-        before = study.get_trials(deepcopy=False)[: trial.number]
-        return self.points[sum("retry_of" not in t.user_attrs for t in before)][param_name]
+def _build(cls: type[Built], where: str, options: Config) -> Built:
+    try:
+        return cls(**options)
+    except (TypeError, ValueError, ImportError) as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
 
 
-def new_sampler(name: str, seed: int, space: Space, options: Mapping[str, object], *where: int | str) -> BaseSampler:
-    """The sampler for one draw, seeded by `where` it is made (trial and key): a continued study repeats no other draw.
-
-    Raises:
-        UserError: no such sampler, options that it does not take, or one that cannot be used.
-    """
-    if name == "grid":
-        return Grid(grid(space))
+def new_sampler(options: OptunaSweeper, *where: int | str) -> BaseSampler:
+    """The sampler for one draw, seeded by `where` it is made (trial and key): a continued study repeats no other draw."""
+    name = options.sampler
+    if name == "grid":  # whose points wait in the study: nothing is drawn
+        return optuna.samplers.RandomSampler()
     if name in REFUSED:
         raise UserError(f"hydra.sweeper.sampler={name} is refused: {REFUSED[name]}")
-    cls = by_name(optuna.samplers, name, "Sampler")
-    own = int.from_bytes(hashlib.blake2b(repr((seed, *where)).encode(), digest_size=4).digest(), "little")
+    cls: type[BaseSampler] = _class_of(optuna.samplers, name, "Sampler")
+    own = int.from_bytes(hashlib.blake2b(repr((options.seed, *where)).encode(), digest_size=4).digest(), "little")
     seeded = {"seed": own} if "seed" in inspect.signature(cls).parameters else {}
-    try:
-        built: BaseSampler = cls(**seeded, **options)
-    except (TypeError, ValueError, ImportError) as error:
-        raise UserError(f"hydra.sweeper.sampler={name}: {' '.join(str(error).split())}") from error
-    return built
+    return _build(cls, f"hydra.sweeper.sampler={name}", {**seeded, **(options.sampler_options or {})})
 
 
-def new_pruner(name: str, options: Mapping[str, object]) -> BasePruner:
-    """What decides whether a run is stopped early.
-
-    Raises:
-        UserError: no such pruner, or options that it does not take.
-    """
-    try:
-        built: BasePruner = by_name(optuna.pruners, name, "Pruner")(**options)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"hydra.sweeper.pruner={name}: {' '.join(str(error).split())}") from error
-    return built
+def new_pruner(name: str, options: Config) -> BasePruner:
+    """What decides whether a run is stopped early."""
+    cls: type[BasePruner] = _class_of(optuna.pruners, name, "Pruner")
+    return _build(cls, f"hydra.sweeper.pruner={name}", options)
 
 
-def ask(study: optuna.Study, space: Space, sampler_for: Callable[..., BaseSampler], number: int | None = None) -> Trial:
+def ask(study: optuna.Study, space: Space, options: OptunaSweeper, number: int | None = None) -> Trial:
     """A new trial with a value for every key, or one that was cut off, with those that it lacks.
 
     Args:
-        sampler_for: gives a sampler for a trial's number and a key.
         number: of the trial that was cut off; None: the next that waits, or a new one.
     """
     trials = study.get_trials(deepcopy=False)
     waiting = [t.number for t in trials if t.state == TrialState.WAITING]
+    if number is None and not waiting and options.sampler == "grid":
+        study.enqueue_trial(grid(space)[len(trials) - len(replaced(study))])
     own = number if number is not None else waiting[0] if waiting else len(trials)
-    study.sampler = sampler_for(own)
+    study.sampler = new_sampler(options, own)
     trial = study.ask() if number is None else resume_trial(study, number)
     for key, dist in space.searched.items():
-        study.sampler = sampler_for(own, key)
-        suggest(trial, key, dist)
+        study.sampler = new_sampler(options, own, key)
+        _suggest(trial, key, dist)
     return trial
 
 
-def suggest(trial: Trial, key: str, dist: BaseDistribution) -> None:
+def _suggest(trial: Trial, key: str, dist: Distribution) -> None:
     """Draw a value, unless the trial has one."""
     if isinstance(dist, FloatDistribution):
         trial.suggest_float(key, dist.low, dist.high, step=dist.step, log=dist.log)
     elif isinstance(dist, IntDistribution):
         trial.suggest_int(key, dist.low, dist.high, step=dist.step, log=dist.log)
-    elif isinstance(dist, CategoricalDistribution):
+    else:
         trial.suggest_categorical(key, dist.choices)
 
 
 def unfinished(study: optuna.Study) -> list[int | None]:
     """Numbers of the trials that were being computed when the search was cut off; None for each that has yet to be asked for."""
-    trials = study.get_trials(deepcopy=False)
-    cut: list[int | None] = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
-    return cut + [None for trial in trials if trial.state == TrialState.WAITING]
+    states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
+    cut: list[int | None] = [number for number, state in states.items() if state == TrialState.RUNNING]
+    return cut + [None] * list(states.values()).count(TrialState.WAITING)
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

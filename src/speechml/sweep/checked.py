@@ -1,0 +1,30 @@
+"""The training of a run, alone or of a sweep: a wrong config is refused before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from speechml.config.compose import resolve_config
+from speechml.config.train_config import check_config
+from speechml.contracts import Trial
+from speechml.engine.distributed import rank_info
+from speechml.errors import UserError
+
+
+def train_checked(cfg: DictConfig, trial: Trial | None = None) -> float | None:
+    """As `engine.train.train`; a search space that nothing would search is refused, too."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    if hydra and hydra.mode == RunMode.RUN and (chosen := hydra.runtime.choices.get("hparams_search")):
+        fix = "add -m to search, or leave it out for one run"
+        raise UserError(f"hparams_search={chosen} describes many runs", fix=fix)
+    try:
+        check_config(resolve_config(cfg))
+    except UserError:
+        if (rank := rank_info()) and rank.rank > 0:  # rank 0 is refused alike, and says so
+            return None
+        raise
+    from speechml.engine.train import train
+
+    return train(cfg, trial)

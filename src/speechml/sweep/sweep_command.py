@@ -1,0 +1,113 @@
+"""A sweep as Hydra hands it to a sweeper: its keys, its folder, and what computes its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+
+from speechml.config.compose import plain
+from speechml.config.schema import Schema, check_section, keys_of
+from speechml.errors import FolderBusy, UserError
+from speechml.runs.folder import lock, translate_disk_errors
+from speechml.storage.files import make_folder
+from speechml.sweep import schema
+from speechml.sweep.jobs import Launcher
+from speechml.sweep.local import InProcess, Pool, visible_gpus
+from speechml.sweep.run_configs import Composer
+from speechml.sweep.status import Progress
+
+Options = TypeVar("Options", bound=Schema)
+
+
+class SweepCommand(NamedTuple):
+    """What Hydra knows of a sweep."""
+
+    config: DictConfig  # Hydra's own among it, without what the runs differ in
+    loader: ConfigLoader
+    arguments: list[str]  # overrides of the command line
+
+    @property
+    def folder(self) -> Path:
+        """Of the sweep."""
+        return Path(str(self.config.hydra.sweep.dir))
+
+    @property
+    def composer(self) -> Composer:
+        """What composes its runs."""
+        return Composer(
+            lambda words: self.loader.load_sweep_config(self.config, words),
+            lambda key: bool(self.loader.get_group_options(key)),
+        )
+
+    def options(self, kind: type[Options]) -> Options:
+        """The keys of its sweeper."""
+        return read_options(self.config, "sweeper", kind)
+
+    def open_launcher(self, progress: Progress | None, *, least: int = 1, most: int) -> Launcher:
+        """What computes at least so many runs at a time, of at most so many, as hydra/launcher says.
+
+        Args:
+            progress: that is told of the runs of a grid; None for a search.
+
+        Raises:
+            UserError: a launcher that is not ours, or keys that it cannot have.
+        """
+        logs, together = self.folder / "logs", max(1, min(least, most))
+        match str(self.config.hydra.launcher["_target_"]).rpartition(".")[2]:
+            case "BasicLauncher":
+                return Pool(together, [], logs, progress) if together > 1 else InProcess(progress)
+            case "LocalLauncher":
+                count = read_options(self.config, "launcher", schema.LocalLauncher).n_jobs
+                is_on_cpu = str((self.config.get("trainer") or {}).get("accelerator", "cpu")) in ("cpu", "mps")
+                gpus = [] if is_on_cpu else visible_gpus()
+                return Pool(max(1, min(max(least, count or len(gpus)), most)), gpus, logs, progress)
+            case "SlurmLauncher":
+                from speechml.sweep.slurm import SlurmLauncher
+
+                options = read_options(self.config, "launcher", schema.SlurmLauncher)
+                options.wait |= progress is None  # a search goes by what its runs come to
+                return SlurmLauncher(options, self.folder, together, progress)
+        chosen = self.config.hydra.runtime.choices["hydra/launcher"]
+        raise UserError(f"hydra/launcher={chosen} cannot compute trainings; choose basic, local or slurm")
+
+
+def read_options(config: DictConfig, section: str, kind: type[Options]) -> Options:
+    """The keys of hydra.sweeper or hydra.launcher, checked.
+
+    Raises:
+        UserError: a key that there is not, or a value that it cannot have.
+    """
+    node = plain(config.hydra[section], resolve=True)
+    check_section(node, kind, f"hydra.{section}.")
+    return options_of(kind, **node)
+
+
+def options_of(kind: type[Options], **values: object) -> Options:
+    """The keys of a section with these values, and their defaults for the others."""
+    options = kind()
+    vars(options).update({name: known.default for name, known in keys_of(kind).items()} | values)
+    return options
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Make a sweep's folder, and hold it alone.
+
+    Raises:
+        FolderBusy: another sweep has it.
+        UserError: it cannot be written to.
+    """
+    make_folder(folder)
+    with translate_disk_errors(folder), ExitStack() as stack:
+        try:
+            stack.enter_context(lock(folder))
+        except FolderBusy as error:
+            what = f"the same sweep is being computed by {error.owner}, in {folder}"
+            fix = f"wait for it (speechml sweep wait {folder})"
+            raise FolderBusy(error.folder, error.owner, what, fix) from error
+        yield
