@@ -192,7 +192,13 @@ def test_two_processes_share_one_copy_in_memory(own: Path) -> None:
         for i in range(10):
             noise = (1000 * random.standard_normal(LARGE * 1000 // 40)).astype(np.int16)
             soundfile.write(own.parent / "large" / side / f"{i}.wav", noise, 16000)
-    words = ("experiment=lab2a_fir", "data=wav_pairs", f"data.root={own.parent / 'large'}", "threads=1")
+    words = (
+        "experiment=lab2a_fir",
+        "data=wav_pairs",
+        f"data.root={own.parent / 'large'}",
+        "threads=1",
+        "data.batch_size=2",
+    )
     prepare(compose_app("train", [*words]))
     program = [sys.executable, "-c", READER, str(own.parent), *words]
     begun = [subprocess.Popen(program, stderr=subprocess.PIPE, text=True) for _ in range(2)]
