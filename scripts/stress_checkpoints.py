@@ -10,7 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from speechml.storage.progress import progress
+from tqdm import tqdm
+
 from stress_damage import KINDS as DAMAGES
 from stress_payloads import KINDS as PAYLOADS
 from stress_reader import LIMIT_MB, LIMIT_S, Reader
@@ -23,7 +24,7 @@ def checkpoints(cases: int, seed: int = 0) -> int:
     kinds, begin, faults, refused = DAMAGES | PAYLOADS, time.monotonic(), [], 0
     originals = [path.read_bytes() for path in WHOLE]
     with tempfile.TemporaryDirectory(prefix="stress-checkpoints-") as folder, Reader(WHOLE) as reader:
-        for number in progress(range(cases), cases, "loading"):
+        for number in tqdm(range(cases), "loading", leave=False, disable=None):
             kind = list(kinds)[number % len(kinds)]
             path = Path(folder) / str(number) / "best.ckpt"
             canary, what = path.with_name("canary"), path.with_suffix(".what")

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 from forked import run_forked
-from speechml.storage.progress import progress
 
 TINY = (
     "experiment=lab2a_fir", "+data.count=40", "trainer.max_epochs=1", "callbacks.listening=null", "callbacks.figures=null",
@@ -80,7 +81,7 @@ def launched(place: Path, jobs: list[tuple[int, bool]], processes: int, first: i
         return Launch(*job, -1 if code is None else code, output.read_text())
 
     with ThreadPoolExecutor(processes) as pool:
-        return list(progress(pool.map(run, range(len(jobs)), jobs), len(jobs), "launching"))
+        return list(tqdm(pool.map(run, range(len(jobs)), jobs), "launching", len(jobs), leave=False, disable=None))
 
 
 def was_trained(end: Launch) -> bool:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -84,8 +83,15 @@ def made(root: Path, count: int) -> Path:
 
 def opened(root: Path, folder: str) -> SpeechCommands:
     """The clips as speechml reads them."""
-    common: dict[str, Any] = {"sample_rate": RATE, "batch_size": BATCH, "split_seed": 0, "cache": f"{folder}/cache"}
-    return SpeechCommands(str(root), words=list(WORDS), split="random", **common)
+    return SpeechCommands(
+        root=root,
+        words=list(WORDS),
+        split="random",
+        sample_rate=RATE,
+        batch_size=BATCH,
+        split_seed=0,
+        cache=f"{folder}/cache",
+    )
 
 
 def _packed(data: SpeechCommands, front: FrontEnd) -> Iterator[Tensor]:
@@ -195,7 +201,7 @@ def _second_start(count: int) -> None:
         found = []
         for _ in range(4):
             started = time.perf_counter()
-            data = SpeechCommands(str(root), sample_rate=RATE, batch_size=BATCH, split_seed=0, cache=f"{folder}/cache")
+            data = SpeechCommands(root=root, sample_rate=RATE, batch_size=BATCH, split_seed=0, cache=f"{folder}/cache")
             clips = len(data.item_names)
             found.append(time.perf_counter() - started)
         print(f"{clips:,} clips: packed at {clips / found[0]:,.0f} clips/s, found again in {min(found[1:]):.2f} s.")

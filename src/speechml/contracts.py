@@ -4,7 +4,7 @@ and the trial of a search do. Nothing heavy is imported."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from speechml.data.provenance import Provenance
     from speechml.runs.card import DataCard
+    from speechml.storage.pack import Pack
     from speechml.tasks.streaming import Stream
 
 SPLITS = ("train", "val", "test")
@@ -46,7 +47,7 @@ class DataSpec:
         sample_rate: Hz; None where items are no recordings.
         classes: names of the labels, in their order; empty where there are none.
         min_batch_per_rank: items that a process needs of a training batch (2 where batches are normalised).
-        scored_splits: the parts that a test scores, the one that is least known to the network last.
+        scored_splits: the splits that a test scores, the one that is least known to the network last.
         validation_is_trained_on: whether validation items are training items as well, so that their scores prove nothing.
         fingerprint: checksum of all items and of how they are split.
         test_fingerprint: checksum of the test items: scores of runs compare where it is equal.
@@ -105,21 +106,15 @@ class PairSource(Protocol):
     def changes(self) -> bool:
         """Whether training waveforms are others in every epoch."""
 
-    def clips(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
-        """Noisy and clean training clips. Shape: (batch, 1, row) twice."""
-
-    def whole(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
-        """Noisy and clean whole recordings of one length. Shape: (batch, 1, time) twice."""
-
-    def stretches(self, batch: IndexBatch, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Noisy and clean samples from `first` (batch,) on, zeros beyond the recordings. Shape: (batch, 1, length) twice."""
+    def load(self, batch: IndexBatch, take: Callable[[Pack], Tensor]) -> tuple[Tensor, Tensor]:
+        """Noisy and clean waveforms, the ones that `take` gives of a pack for the items of `batch`. Shape: as `take` gives."""
 
     @property
-    def nbytes(self) -> int:
-        """Bytes that the samples take."""
+    def packs(self) -> dict[str, Pack]:
+        """The recordings themselves, by what they are of an item."""
 
     def to(self, device: torch.device) -> PairSource:
-        """The source with its samples on another device."""
+        """The source with its samples on another device, where they fit."""
 
 
 class TrainingItems(Protocol):
@@ -196,7 +191,7 @@ class Task(Protocol[TrainBatch, EvalBatch]):
         """Agree with the data on what a training item is, and which outputs are its classes."""
 
     def prepare(self, data: DataModule) -> None:
-        """Fit what is not learned (level, mean and deviation) to the training part, before the first step."""
+        """Fit what is not learned (level, mean and deviation) to the training split, before the first step."""
 
     def training_loss(self, batch: TrainBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a training batch, a scalar, and further scalars to log by their names."""

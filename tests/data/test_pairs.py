@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from conftest import make_pairs, mixed_folders, tone
-from speechml.data import LabPairs, MixedPairs, SpokenPairs, WavPairs
+from speechml.data import LabPairs, MixedPairs, WavPairs
 from speechml.data.pairs import PairDataModule
 from speechml.errors import UserError
 
@@ -30,50 +30,38 @@ MODULES = ("wav", "lab", "mixed")
 
 def module(kind: str, root: Path, common: dict[str, Any], **extra: Any) -> PairDataModule:
     if kind == "wav":
-        return WavPairs(str(make_pairs(root / "pairs", 10)), **common, **extra)
+        return WavPairs(root=str(make_pairs(root / "pairs", 10)), **common, **extra)
     if kind == "lab":
-        return LabPairs(str(lab_file(root / "lab.pt", [lab_pair(seed=i) for i in range(30)])), **common, **extra)
+        return LabPairs(root=str(lab_file(root / "lab.pt", [lab_pair(seed=i) for i in range(30)])), **common, **extra)
     return MixedPairs(**mixed_folders(root), **common, **extra)
 
 
 @pytest.mark.parametrize("kind", MODULES)
-def test_no_recording_is_in_two_parts_and_none_is_lost(kind: str, tmp_path: Path, common: dict[str, Any]) -> None:
-    corpus = module(kind, tmp_path, common).corpus
-    everything = [i for part in corpus.splits.values() for i in part]
-    assert sorted(everything) == list(range(len(corpus.names)))
+def test_every_recording_is_in_one_split_and_comes_once_an_epoch(
+    kind: str, tmp_path: Path, common: dict[str, Any]
+) -> None:
+    data = module(kind, tmp_path, common)
+    corpus = data.corpus
+    assert sorted(i for split in corpus.splits.values() for i in split) == list(range(len(corpus.names)))
+    scored = [(int(i), batch.clean.shape[-1]) for batch in data.batches("test") for i in batch.indices]
+    assert sorted(scored) == [(i, corpus.lengths[i]) for i in sorted(data.splits["test"])]
+    orders = [torch.cat(data._training_groups(epoch)) for epoch in (0, 1)]
+    assert sorted(orders[0].tolist()) == sorted(orders[1].tolist()) == sorted(corpus.clips.tolist())
+    assert not torch.equal(*orders)
 
 
 @pytest.mark.parametrize("kind", MODULES)
 def test_runs_that_differ_by_seed_share_a_test_set(kind: str, tmp_path: Path, common: dict[str, Any]) -> None:
-    cards = [module(kind, tmp_path, common, seed=seed).card() for seed in (0, 1)]
-    assert cards[0].test_fingerprint == cards[1].test_fingerprint
-    other = module(kind, tmp_path, {**common, "split_seed": 1}).card()
-    assert other.test_fingerprint != cards[0].test_fingerprint
-    test = [list(module(kind, tmp_path, common, seed=seed).batches("test")) for seed in (0, 1)]
-    for a, b in zip(*test, strict=True):
+    one, two = (module(kind, tmp_path, common, seed=seed) for seed in (0, 1))
+    assert one.card().test_fingerprint == two.card().test_fingerprint
+    for a, b in zip(one.batches("test"), two.batches("test"), strict=True):
         assert torch.equal(a.noisy, b.noisy)
-
-
-@pytest.mark.parametrize("kind", MODULES)
-def test_every_test_recording_is_scored_once_and_whole(kind: str, tmp_path: Path, common: dict[str, Any]) -> None:
-    data = module(kind, tmp_path, common)
-    seen = [(int(i), batch.clean.shape[-1]) for batch in data.batches("test") for i in batch.indices]
-    assert sorted(i for i, _ in seen) == sorted(data.splits["test"])
-    assert all(data.corpus.lengths[i] == length for i, length in seen)
-
-
-@pytest.mark.parametrize("kind", MODULES)
-def test_an_epoch_holds_every_training_clip_once_in_another_order_each(
-    kind: str, tmp_path: Path, common: dict[str, Any]
-) -> None:
-    data = module(kind, tmp_path, common)
-    orders = [torch.cat(data._training_groups(epoch)) for epoch in (0, 1)]
-    assert sorted(orders[0].tolist()) == sorted(orders[1].tolist()) == sorted(data.corpus.clips.tolist())
-    assert not torch.equal(*orders)
+    other = module(kind, tmp_path, {**common, "split_seed": 1}).card()
+    assert other.test_fingerprint != one.card().test_fingerprint
 
 
 def test_wav_pairs_are_the_files_themselves(tmp_path: Path, common: dict[str, Any]) -> None:
-    data = WavPairs(str(make_pairs(tmp_path / "pairs")), **common)
+    data = WavPairs(root=str(make_pairs(tmp_path / "pairs")), **common)
     for batch in data.batches("test"):
         name = data.item_names[int(batch.indices[0])]
         for side, waveform in (("noisy", batch.noisy), ("clean", batch.clean)):
@@ -83,15 +71,15 @@ def test_wav_pairs_are_the_files_themselves(tmp_path: Path, common: dict[str, An
 
 def test_changed_files_are_read_again(tmp_path: Path, common: dict[str, Any]) -> None:
     root = make_pairs(tmp_path / "pairs")
-    first = WavPairs(str(root), **common).card().fingerprint
+    first = WavPairs(root=str(root), **common).card().fingerprint
     soundfile.write(root / "clean" / "item0.wav", tone(1.5, hz=999), 16000)
-    assert WavPairs(str(root), **common).card().fingerprint != first
+    assert WavPairs(root=str(root), **common).card().fingerprint != first
 
 
-def test_folders_train_and_test_are_the_parts(tmp_path: Path, common: dict[str, Any]) -> None:
-    for part, count in (("train", 5), ("test", 2)):
-        make_pairs(tmp_path / "pairs" / part, count)
-    data = WavPairs(str(tmp_path / "pairs"), **common)
+def test_folders_train_and_test_are_the_splits(tmp_path: Path, common: dict[str, Any]) -> None:
+    for split, count in (("train", 5), ("test", 2)):
+        make_pairs(tmp_path / "pairs" / split, count)
+    data = WavPairs(root=str(tmp_path / "pairs"), **common)
     card = data.card()
     assert card.protocol == "official"
     assert card.recordings == {"train": 4, "val": 1, "test": 2}
@@ -99,7 +87,7 @@ def test_folders_train_and_test_are_the_parts(tmp_path: Path, common: dict[str, 
 
 
 def test_another_sample_rate_is_resampled_and_said(tmp_path: Path, common: dict[str, Any]) -> None:
-    data = WavPairs(str(make_pairs(tmp_path / "pairs", rate=8000)), **common)
+    data = WavPairs(root=str(make_pairs(tmp_path / "pairs", rate=8000)), **common)
     assert data.card().notes == ["12 files at 8000 Hz resampled to 16000 Hz (data.sample_rate sets it)"]
     assert set(data.corpus.lengths) == {24000}
 
@@ -134,7 +122,7 @@ def test_wav_pairs_refuse_what_is_wrong_and_leave_no_cache(case: str, tmp_path: 
     else:
         soundfile.write(root / "noisy" / "item1.flac", tone(1.5), 16000)
     with pytest.raises(UserError, match=words) as refused:
-        WavPairs(str(root), **common, **extra).card()
+        WavPairs(root=str(root), **common, **extra).card()
     assert "\n" not in str(refused.value)
     if case != "few":
         packs = tmp_path / "cache" / "packs"
@@ -154,13 +142,13 @@ class Trap:
 def test_a_lab_file_that_carries_code_is_refused_and_the_code_not_run(tmp_path: Path, common: dict[str, Any]) -> None:
     file = lab_file(tmp_path / "trap.pt", [Trap(tmp_path / "sprung")])
     with pytest.raises(UserError, match=r"trap\.pt is refused"):
-        LabPairs(str(file), **common).card()
+        LabPairs(root=str(file), **common).card()
     assert not (tmp_path / "sprung").exists()
 
 
 def test_lab_pairs_are_the_tensors_themselves(tmp_path: Path, common: dict[str, Any]) -> None:
     pairs = [lab_pair(seed=i) for i in range(30)]
-    data = LabPairs(str(lab_file(tmp_path / "lab.pt", pairs)), **common)
+    data = LabPairs(root=str(lab_file(tmp_path / "lab.pt", pairs)), **common)
     for batch in data.batches("test"):
         for i, noisy, clean in zip(batch.indices, batch.noisy, batch.clean, strict=True):
             assert torch.equal(noisy, pairs[int(i)][0])
@@ -184,7 +172,7 @@ def test_lab_pairs_refuse_what_is_no_list_of_pairs(
     content: object, words: str, tmp_path: Path, common: dict[str, Any]
 ) -> None:
     with pytest.raises(UserError, match=words):
-        LabPairs(str(lab_file(tmp_path / "lab.pt", content)), **common).card()
+        LabPairs(root=str(lab_file(tmp_path / "lab.pt", content)), **common).card()
 
 
 def test_a_lab_file_cut_short_or_of_text_is_refused(tmp_path: Path, common: dict[str, Any]) -> None:
@@ -192,9 +180,4 @@ def test_a_lab_file_cut_short_or_of_text_is_refused(tmp_path: Path, common: dict
     for content in (whole[: len(whole) // 2], b"", b"not a torch file"):
         (tmp_path / "part.pt").write_bytes(content)
         with pytest.raises(UserError, match=r"part\.pt"):
-            LabPairs(str(tmp_path / "part.pt"), **common).card()
-
-
-def test_spoken_pairs_refuse_another_rate(common: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="made at 32000 Hz"):
-        SpokenPairs(**common).card()
+            LabPairs(root=str(tmp_path / "part.pt"), **common).card()

@@ -1,4 +1,4 @@
-"""Speech Commands as a data module: parts, classes, packs, fingerprints."""
+"""Speech Commands as a data module: splits, classes, packs, fingerprints."""
 
 import os
 from pathlib import Path
@@ -19,12 +19,18 @@ EIGHT = ["yes", "no", "up", "down", "left", "right", "stop", "go"]
 
 
 @pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three words by 30 speakers."""
+    return make_words(tmp_path / "words")
+
+
+@pytest.fixture
 def opened(tmp_path: Path):
     """opened(root, ...) is a data module whose cache lies beside the test's other files."""
 
     def open_(root: Path, **keys: Any) -> SpeechCommands:
         given = {"sample_rate": 16000, "batch_size": 8, "split_seed": 0, "cache": str(tmp_path / "cache"), **keys}
-        return SpeechCommands(str(root), **given)
+        return SpeechCommands(root=str(root), **given)
 
     return open_
 
@@ -47,14 +53,6 @@ def test_words_without_training_clips_are_told_and_left_out_unless_asked_for(ope
     asked = opened(SHARED / "speech-commands", words=["yes", "no", "visual"])
     assert asked.classes == ["yes", "no", "visual"]
     assert any("no training clips of visual: the network cannot learn" in note for note in asked.card().notes)
-
-
-def test_no_speaker_is_in_two_parts(opened, tmp_path: Path) -> None:
-    data = opened(make_words(tmp_path / "words", takes=2))
-    heard = {part: {data.item_names[i].split("/")[1][:8] for i in data.splits[part]} for part in SPLITS}
-    assert all(heard.values())
-    assert not heard["train"] & heard["val"]
-    assert not (heard["train"] | heard["val"]) & heard["test"]
 
 
 def test_the_random_split_is_60_20_20_and_says_that_speakers_leak(opened, tmp_path: Path) -> None:
@@ -80,10 +78,10 @@ def test_unknown_and_silence_depend_on_no_seed(opened, tmp_path: Path) -> None:
     assert counts[2] == counts[0]
 
 
-def test_each_part_hears_its_own_stretch_of_the_background(opened, tmp_path: Path) -> None:
+def test_each_split_hears_its_own_stretch_of_the_background(opened, tmp_path: Path) -> None:
     data = opened(add_background(make_words(tmp_path / "words")), words=["high", "low"], silence=True)
-    rows = {part: {row for file in (90, 91) for row in data.corpus.background.rows(file)[part]} for part in SPLITS}
-    assert [len(rows[part]) for part in SPLITS] == [32, 4, 4]
+    rows = {split: {row for file in (90, 91) for row in data.corpus.background.rows(file, split)} for split in SPLITS}
+    assert [len(rows[split]) for split in SPLITS] == [32, 4, 4]
     assert not rows["train"] & (rows["val"] | rows["test"])
     chances = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
     heard = data.corpus.background.stretch("train", chances, 16000)
@@ -99,8 +97,7 @@ def test_each_part_hears_its_own_stretch_of_the_background(opened, tmp_path: Pat
     assert float(batch.waveform.std(-1).min()) > 0.05
 
 
-def test_a_batch_holds_the_samples_of_the_files(opened, tmp_path: Path) -> None:
-    root = make_words(tmp_path / "words")
+def test_a_batch_holds_the_samples_of_the_files(opened, root: Path) -> None:
     short = tone(0.4)
     soundfile.write(root / "low" / "aaaaaaaa_nohash_0.wav", short, 16000)
     data = opened(root)
@@ -114,8 +111,7 @@ def test_a_batch_holds_the_samples_of_the_files(opened, tmp_path: Path) -> None:
     assert [data.classes[i] for i in batch.label.tolist()] == ["high", "low", "low"]
 
 
-def test_a_changed_or_torn_folder_is_packed_anew(opened, tmp_path: Path) -> None:
-    root = make_words(tmp_path / "words")
+def test_a_changed_or_torn_folder_is_packed_anew(opened, root: Path, tmp_path: Path) -> None:
     packs = tmp_path / "cache" / "packs"
     before = opened(root).card().fingerprint
     assert opened(root).card().fingerprint == before
@@ -129,8 +125,7 @@ def test_a_changed_or_torn_folder_is_packed_anew(opened, tmp_path: Path) -> None
     assert opened(root).card().fingerprint != before
 
 
-def test_a_bad_clip_leaves_no_half_cache(opened, tmp_path: Path) -> None:
-    root = make_words(tmp_path / "words")
+def test_a_bad_clip_leaves_no_half_cache(opened, root: Path, tmp_path: Path) -> None:
     (root / "middle" / "bbbbbbbb_nohash_0.wav").write_bytes(b"junk")
     with pytest.raises(UserError, match=r"bbbbbbbb_nohash_0.wav cannot be read as audio"):
         opened(root).card()
@@ -142,39 +137,33 @@ def test_a_bad_clip_leaves_no_half_cache(opened, tmp_path: Path) -> None:
     ("keys", "says"),
     [
         ({"words": ["high", "lwo"]}, "has no clips of the word lwo; did you mean low"),
-        ({"words": "high"}, "it is a list"),
-        ({"words": ["high"]}, "at least two"),
-        ({"words": ["high", "high"]}, "at least two different"),
-        ({"words": [True, "high"]}, "write it in quotes"),
-        ({"split": "speaker"}, "official or random"),
+        ({"words": [True, "high"]}, "in quotes"),
         ({"unknown": True}, "set words as well"),
         ({"words": ["high", "low", "middle"], "unknown": True}, "there are none"),
         ({"silence": True}, "_background_noise_/ with recordings of noise"),
-        ({"stereo": "left"}, "mix"),
     ],
 )
-def test_what_cannot_be_is_refused(keys: dict[str, Any], says: str, opened, tmp_path: Path) -> None:
-    root = make_words(tmp_path / "words")
-    with pytest.raises((UserError, ValueError), match=says):
+def test_what_cannot_be_is_refused(keys: dict[str, Any], says: str, opened, root: Path) -> None:
+    with pytest.raises(UserError, match=says):
         opened(root, **keys).card()
 
 
-def test_a_part_without_clips_is_refused_with_a_remedy(opened, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"too few for a (train|val|test) part; .*data.split=random"):
-        opened(make_words(tmp_path / "words", speakers=1)).card()
+def test_too_few_speakers_or_words_are_refused(opened, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"too few for a (train|val|test) split; .*data.split=random"):
+        opened(make_words(tmp_path / "one speaker", speakers=1)).card()
+    with pytest.raises(UserError, match="at least two"):
+        opened(make_words(tmp_path / "one word", words=("low",))).card()
 
 
-def test_clips_that_are_in_two_parts_are_told(opened, tmp_path: Path) -> None:
-    root = make_words(tmp_path / "words")
+def test_clips_that_are_in_two_splits_are_told(opened, root: Path) -> None:
     data = opened(root)
-    train, test = (root / data.item_names[data.splits[part][0]] for part in ("train", "test"))
+    train, test = (root / data.item_names[data.splits[split][0]] for split in ("train", "test"))
     test.write_bytes(train.read_bytes())
     os.utime(test, ns=(1, 1))
     assert any("1 test clips are, sample by sample" in note for note in opened(root).card().notes)
 
 
-def test_file_names_without_a_speaker_are_told(opened, tmp_path: Path) -> None:
-    root = make_words(tmp_path / "words")
+def test_file_names_without_a_speaker_are_told(opened, root: Path) -> None:
     for path in root.glob("*/*.wav"):
         path.rename(path.with_name(path.name.replace("_nohash_", "-")))
     card = opened(root).card()
@@ -209,15 +198,8 @@ def test_other_words_beside_them_do_not_change_a_random_split(opened, tmp_path: 
     assert before.test_fingerprint == after.test_fingerprint
 
 
-def test_a_single_word_is_refused(opened, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="at least two"):
-        opened(make_words(tmp_path / "words", words=("low",))).card()
-
-
 @pytest.mark.parametrize(("count", "batches"), [(9, [8]), (10, [8, 2]), (16, [8, 8])])
-def test_no_training_batch_holds_a_single_clip(count: int, batches: list[int], opened, tmp_path: Path) -> None:
-    data = opened(make_words(tmp_path / "words"), split="random")
+def test_no_training_batch_holds_a_single_clip(count: int, batches: list[int], opened, root: Path) -> None:
+    data = opened(root, split="random")
     data.splits["train"][count:] = []
     assert [len(b.indices) for b in data.train_dataloader()] == batches
-    with pytest.raises(ValueError, match="at least 2 for words"):
-        opened(tmp_path / "words", batch_size=1)

@@ -1,4 +1,4 @@
-"""The embedded words: 30 of them, by voices that are never in two parts."""
+"""The embedded words: 30 of them, by voices that are never in two splits."""
 
 from pathlib import Path
 
@@ -9,8 +9,7 @@ import torch
 from speechml.contracts import SPLITS, IndexBatch
 from speechml.data import SpokenWords
 from speechml.data.splits import voice_speaker
-from speechml.data.spoken_words import WORDS
-from speechml.data.synthetic.words import word
+from speechml.data.spoken_words import WORDS, word
 from speechml.errors import UserError
 
 
@@ -19,12 +18,12 @@ def opened(cache: Path, **keys) -> SpokenWords:
     return SpokenWords(**given)
 
 
-def test_every_voice_says_every_word_and_is_in_one_part(cache: Path) -> None:
+def test_every_voice_says_every_word_and_is_in_one_split(cache: Path) -> None:
     data = opened(cache)
     assert len(data.item_names) == 8 * 30
     assert data.classes == list(WORDS)
     said_by = [name.split("/")[1].removesuffix(".wav").replace("_", "+", 1) for name in data.item_names]
-    voices = {part: {voice_speaker(said_by[i]) for i in data.splits[part]} for part in SPLITS}
+    voices = {split: {voice_speaker(said_by[i]) for i in data.splits[split]} for split in SPLITS}
     assert all(voices.values())
     assert not voices["train"] & voices["test"]
     assert not voices["val"] & (voices["train"] | voices["test"])
@@ -44,8 +43,3 @@ def test_some_of_the_words_may_be_asked_for(cache: Path) -> None:
     assert data.load_batch(IndexBatch("train", 0, torch.tensor([0, 1]))).label.tolist() in ([0, 1], [1, 0])
     with pytest.raises(UserError, match="no clips of the word maybe"):
         opened(cache, words=["yes", "maybe"]).card()
-
-
-def test_too_few_voices_are_refused(cache: Path) -> None:
-    with pytest.raises(ValueError, match="at least 3"):
-        opened(cache, voices=2)

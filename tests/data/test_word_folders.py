@@ -1,4 +1,4 @@
-"""Folders of words: who belongs to which part, what is done to a clip, and what is refused."""
+"""Folders of words: who belongs to which split, what is done to a clip, and what is refused."""
 
 from pathlib import Path
 
@@ -7,8 +7,7 @@ import pytest
 import soundfile
 
 from conftest import SHARED, make_words, needs_shared, tone
-from speechml.data.splits import official_splits, speaker_mark, split_of_speaker
-from speechml.data.word_folders import decode, find_words
+from speechml.data.word_folders import CHANGED, CUT, decode, find_words, official_splits, split_by_hash
 from speechml.errors import UserError
 from speechml.storage import audio
 
@@ -18,30 +17,17 @@ SPEECH_COMMANDS = SHARED / "speech-commands"
 @needs_shared
 def test_the_hash_of_the_speaker_gives_the_official_lists() -> None:
     """The lists that came with v0.01 are the independent truth: 13,633 clips."""
-    for part, name in (("test", "testing"), ("val", "validation")):
+    for split, name in (("test", "testing"), ("val", "validation")):
         listed = (SPEECH_COMMANDS / f"official_v0.01_{name}_list.txt").read_text().split()
         assert len(listed) > 6000
-        assert {split_of_speaker(speaker_mark(file)) for file in listed} == {part}
-
-
-@needs_shared
-def test_the_excerpts_lists_and_the_hash_agree_on_every_clip() -> None:
-    root, clips, background = find_words(SPEECH_COMMANDS)
-    assert (len(clips.names), len(background.names)) == (2307, 6)
-    by_list = official_splits(root, clips.names, {name.split("/")[0] for name in clips.names})
-    assert by_list == [split_of_speaker(speaker_mark(name)) for name in clips.names]
-
-
-def test_a_speaker_is_what_stands_before_nohash() -> None:
-    assert speaker_mark("yes/0a7c2a8d_nohash_3.wav") == "0a7c2a8d"
-    assert speaker_mark("yes/my_own.take.wav") == "my_own.take"
+        assert {split_by_hash(file) for file in listed} == {split}
 
 
 @pytest.mark.parametrize(
     ("rate", "channels", "seconds", "done"),
     [
-        (16000, 1, 1.0, ""), (16000, 1, 0.6, "padded"), (16000, 1, 2.5, "cut"), (8000, 1, 1.0, "changed"),
-        (16000, 2, 1.0, "changed"), (44100, 2, 3.0, "changed"),
+        (16000, 1, 1.0, ""), (16000, 1, 0.6, ""), (16000, 1, 2.5, CUT), (8000, 1, 1.0, CHANGED), (16000, 2, 1.0, CHANGED),
+        (44100, 2, 3.0, CHANGED),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["wav", "flac"])
@@ -105,8 +91,8 @@ def test_a_list_that_names_a_missing_clip_is_refused(tmp_path: Path) -> None:
     names = find_words(root)[1].names
     with pytest.raises(UserError, match=r"testing_list.txt names low/ffffffff_nohash_0.wav, which is not there"):
         official_splits(root, names, {"high", "low", "middle"})
-    parts = official_splits(root, names, {"high", "middle"})  # lists of the whole data set serve some of its words
-    assert parts[:3] == ["test", "val", "train"]
+    splits = official_splits(root, names, {"high", "middle"})  # lists of the whole data set serve some of its words
+    assert splits[:3] == ["test", "val", "train"]
 
 
 def test_one_list_without_the_other_or_a_clip_in_both_is_refused(tmp_path: Path) -> None:
@@ -129,5 +115,5 @@ def test_a_link_to_nowhere_is_refused_by_its_path(tmp_path: Path) -> None:
         find_words(root)
 
 
-def test_a_name_that_is_no_text_has_a_part() -> None:
-    assert split_of_speaker(speaker_mark("low/\udcff_nohash_0.wav")) in ("train", "val", "test")
+def test_a_name_that_is_no_text_has_a_split() -> None:
+    assert split_by_hash("low/\udcff_nohash_0.wav") in ("train", "val", "test")

@@ -24,7 +24,7 @@ ROWS = {"batch_size": 32, "split_seed": 0}
 @pytest.fixture
 def words(tmp_path: Path) -> Callable[..., SpeechCommands]:
     """A data module of the word folders below a folder; packed anew for each test."""
-    return lambda root, **keys: SpeechCommands(str(root), **CLIPS, **keys, cache=str(tmp_path / "cache"))
+    return lambda root, **keys: SpeechCommands(root=str(root), **CLIPS, **keys, cache=str(tmp_path / "cache"))
 
 
 def test_the_official_split_passes_and_the_books_random_one_is_flagged(words, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_the_exercises_split_is_flagged_with_its_shares_and_the_honest_one_apart
 ) -> None:
     own = root == "made here"
     file = make_features(tmp_path / "x.npz") if own else SHARED / "ddasp-genre-features" / "_raw_data_small.npz"
-    data = GenreFeatures(str(file), **ROWS, cache=str(tmp_path))
+    data = GenreFeatures(root=str(file), **ROWS, cache=str(tmp_path))
     checks = findings(data)
     assert {checks[name].state for name in ("songs", "moments", "statistics")} == {"flagged"}
     total = len(data.splits["test"])
@@ -161,7 +161,7 @@ def test_the_exercises_split_is_flagged_with_its_shares_and_the_honest_one_apart
     again = [i for i in parts["test"] if any(features[i] == features[j] for j in parts["train"] + parts["val"])]
     assert counts(checks["identical audio"]) == (len(again), total)
     assert bool(again) == (not own)  # the published file repeats rows
-    data = GenreFeatures(str(file), protocol="honest", **ROWS, cache=str(tmp_path))
+    data = GenreFeatures(root=str(file), protocol="honest", **ROWS, cache=str(tmp_path))
     assert states(data) == {"songs": "flagged", **dict.fromkeys(("moments", "identical audio", "statistics"), "passes")}
     assert "at other moments" in findings(data)["songs"].found
     assert counts(findings(data)["moments"]) == beside(data)
@@ -169,6 +169,6 @@ def test_the_exercises_split_is_flagged_with_its_shares_and_the_honest_one_apart
 
 def test_songs_that_are_in_one_part_only_pass(tmp_path: Path) -> None:
     file = make_features(tmp_path / "x.npz", blocks=(20, 22, 24, 26, 28, 30), genres=(0, 0, 0, 1, 1, 1))
-    data = GenreFeatures(str(file), protocol="honest", **ROWS, cache=str(tmp_path))
+    data = GenreFeatures(root=str(file), protocol="honest", **ROWS, cache=str(tmp_path))
     assert data.card().protocol == "song"
     assert audit_data(data).verdict == "passes"

@@ -23,7 +23,9 @@ from speechml.report.audit import overlapping
 def heard_samples(data: MixedPairs, part: str) -> set[int]:
     """Values of noise that a part hears in many mixtures with silence, which leaves the noise as it is."""
     silence = torch.zeros(200, 1, 2000)
-    mixed = [data.corpus.source._mixed(silence, IndexBatch(part, epoch, torch.arange(200)))[0] for epoch in range(3)]
+    mixed = [
+        data.corpus.source.load(IndexBatch(part, epoch, torch.arange(200)), lambda _: silence)[0] for epoch in range(3)
+    ]
     return {round(value * 32768) for value in torch.cat(mixed).flatten().tolist()}
 
 
@@ -71,7 +73,7 @@ def test_pairs_of_nobody_known_are_unknown_and_names_of_corpora_tell_more(
     tmp_path: Path, common: dict[str, Any]
 ) -> None:
     root = make_pairs(tmp_path / "pairs", 10)
-    data = WavPairs(str(root), **common)
+    data = WavPairs(root=str(root), **common)
     unknown, passes = (
         dict.fromkeys(("speakers", "noise"), "unknown"),
         dict.fromkeys(("identical audio", "statistics"), "passes"),
@@ -80,7 +82,7 @@ def test_pairs_of_nobody_known_are_unknown_and_names_of_corpora_tell_more(
     for side in ("noisy", "clean"):
         for i, path in enumerate(sorted((root / side).iterdir())):
             path.rename(path.with_name(f"p{226 + i % 2}_{i:03d}.wav"))
-    data = WavPairs(str(root), **common)
+    data = WavPairs(root=str(root), **common)
     assert findings(data)["speakers"].found.endswith("in the training set as well (2 of 2 test recordings)")
 
 
@@ -92,7 +94,7 @@ def test_clean_speech_that_comes_back_under_other_noise_is_found(tmp_path: Path,
             path = root / part / "noisy" / f"item{i}.wav"
             samples, rate = soundfile.read(path)
             soundfile.write(path, np.roll(samples, len(part) * 100), rate)
-    finding = findings(WavPairs(str(root), **common))["identical audio"]
+    finding = findings(WavPairs(root=str(root), **common))["identical audio"]
     assert counts(finding) == (3, 3)
     assert "the clean waveform of 3 of the 3 test recordings are in the training set as well" in finding.found
     assert "noisy" not in finding.found
@@ -107,7 +109,7 @@ def test_a_copy_of_half_the_level_is_found(tmp_path: Path, common: dict[str, Any
             noise = level * np.random.default_rng([seed, side == "clean"]).uniform(-1, 1, (2, 16000)).astype(np.float32)
             for i, waveform in enumerate(noise):
                 soundfile.write(root / part / side / f"item{i}.wav", waveform, 16000, subtype="FLOAT")
-    finding = findings(WavPairs(str(root), **common))["identical audio"]
+    finding = findings(WavPairs(root=str(root), **common))["identical audio"]
     assert counts(finding) == (2, 2)
     assert "validation" not in finding.found
 
@@ -117,11 +119,11 @@ def test_a_recording_divided_in_time_is_told_apart_from_one_that_is_trained_on_w
 ) -> None:
     for name in ("train_clean_male", "train_dirty_male"):
         soundfile.write(tmp_path / f"{name}.wav", tone(20.0), 16000)
-    data = RecordingPair(str(tmp_path), **common)
+    data = RecordingPair(root=str(tmp_path), **common)
     assert states(data) == {"recordings": "flagged", "moments": "passes", "statistics": "passes"}
     assert "at other moments" in findings(data)["recordings"].found
     assert "the 4.0 s of the test set begin 1.6 s after the training set ends" in findings(data)["moments"].found
-    whole = RecordingPair(str(tmp_path), heldout=0, **common)
+    whole = RecordingPair(root=str(tmp_path), heldout=0, **common)
     assert set(states(whole).values()) == {"flagged"}
     assert "at other moments" not in findings(whole)["recordings"].found
     assert "20.0 of the 20.0 s" in findings(whole)["moments"].found
@@ -135,7 +137,7 @@ def test_what_tasks_fit_before_training_is_of_the_training_part(
     from speechml.config.compose import resolve_config
     from speechml.engine.checkpoint import build_task
 
-    data = WavPairs(str(make_pairs(workplace / "pairs")), **common)
+    data = WavPairs(root=str(make_pairs(workplace / "pairs")), **common)
     task: Any = build_task(
         resolve_config(composed("train", f"experiment={experiment}", "data=wav_pairs", "data.root=pairs")), "it"
     )

@@ -150,7 +150,7 @@ def test_runs_that_promise_little_are_pruned(search: Callable[..., Any], workpla
         ([LR, "hydra.sweeper.sampler=tpee"], 2, "did you mean tpe?"),
         ([LR, "hydra.sweeper.sampler=grid"], 2, "a grid has no end on an interval of optimizer.lr"),
         ([LR, "hydra.sweeper.pruner=mediann"], 2, "did you mean median?"),
-        ([LR, "objective=test/acc"], 2, "choices are made on the validation part"),
+        ([LR, "objective=test/acc"], 2, "choices are made on the validation split"),
         (["seed=range(3)", "hydra.sweeper.executions_per_trial=2"], 2, "seed is searched"),
         ([LR, "hydra.sweeper.retrain=true"], 2, "hydra.sweeper.retrain is true; it must be a list of words"),
         ([LR, "hydra.sweeper.retrain=['optimizer.lrr=1']"], 1, "there is no key optimizer.lrr"),

@@ -47,7 +47,7 @@ def test_a_run_learns_and_leaves_scores_figures_predictions_and_its_model(
     }  # fmt: skip
     found = np.load(folder / "predictions.npz")
     data = SpeechCommands(
-        str(words), sample_rate=16000, batch_size=8, split_seed=0, cache=card["data"]["data"] and str(folder / "c")
+        root=str(words), sample_rate=16000, batch_size=8, split_seed=0, cache=card["data"]["data"] and str(folder / "c")
     )
     assert sorted(found["name"]) == sorted(data.item_names[i] for i in data.splits["test"])
     assert list(found["classes"]) == ["high", "low", "middle"]

@@ -115,7 +115,7 @@ def test_silent_frames_follow_the_seed() -> None:
 def test_windows_and_runs_of_all_frames_take_the_same_gradient(tmp_path: Path) -> None:
     """A run that is the whole recording is every window of it: the loss and its gradient are the same."""
     root = course_folder(tmp_path / "course", seconds=8.0)
-    data = RecordingPair(str(root), heldout=0, sample_rate=16000, clip_s=0.5, batch_size=1000, split_seed=0,
+    data = RecordingPair(root=str(root), heldout=0, sample_rate=16000, clip_s=0.5, batch_size=1000, split_seed=0,
                          cache=str(tmp_path / "cache"))  # fmt: skip
     frames = 1 + 8 * 16000 // 512
     found = []

@@ -31,7 +31,7 @@ def framing(sampling: str = "windows", run: int = 1, padding: bool = True, **aug
 def pairs(root: Path, seconds: float = 0.5, count: int = 6, **common: Any) -> PairDataModule:
     common = {"batch_size": 7, "cache": str(root / "cache")} | common
     folder = str(make_pairs(root / "pairs", count, seconds=seconds))
-    return WavPairs(folder, sample_rate=16000, clip_s=0.25, split_seed=0, **common)
+    return WavPairs(root=folder, sample_rate=16000, clip_s=0.25, split_seed=0, **common)
 
 
 def spectra(data: PairDataModule, recording: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -150,8 +150,8 @@ def test_mixtures_are_new_in_every_epoch_and_fixed_recordings_are_not(tmp_path: 
         soundfile.write(tmp_path / "clean" / speaker / "x.wav", tone(0.5), 16000)
     (tmp_path / "noise").mkdir()
     soundfile.write(tmp_path / "noise" / "n.wav", 0.1 * random.standard_normal(30000), 16000)
-    data = MixedPairs(str(tmp_path / "clean"), str(tmp_path / "noise"), sample_rate=16000, clip_s=0.25, batch_size=500,
-                      split_seed=0, cache=str(tmp_path / "cache"))  # fmt: skip
+    folders = {name: str(tmp_path / name) for name in ("clean", "noise", "cache")}
+    data = MixedPairs(**folders, sample_rate=16000, clip_s=0.25, batch_size=500, split_seed=0)
     cut(data, framing())
     first, again, other = (by_item(epoch(data, number)) for number in (0, 0, 1))
     assert all(torch.equal(first[number][0], again[number][0]) for number in first)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from speechml.lazy import import_on_use
 
 if TYPE_CHECKING:
     from speechml.callbacks.denoising_figures import Figures as Figures
@@ -24,10 +25,4 @@ PLACES = {
     "WordFigures": "speechml.callbacks.word_figures",
 }
 __all__ = list(PLACES)
-
-
-def __getattr__(name: str) -> type:
-    if name not in PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    cls: type = getattr(import_module(PLACES[name]), name)
-    return cls
+__getattr__ = import_on_use(__name__, PLACES)

@@ -22,13 +22,13 @@ class WordFigures(Figures):
 class Listening(Schema):
     """Noisy, clean and denoised recordings in audio/ and in TensorBoard."""
 
-    recordings: int = key("how many are written, the first of each part", 3, unit="recordings", least=0)
+    recordings: int = key("how many are written, the first of each split", 3, unit="recordings", least=0)
 
 
 class EarlyStopping(Schema):
     """Ends a training that has stopped improving."""
 
-    monitor: str = key("what has to improve", allowed="a logged score of the validation part, as val/loss")
+    monitor: str = key("what has to improve", allowed="a logged score of the validation split, as val/loss")
     patience: int = key("epochs without improvement after which training ends; fewer save time, and may end in a dip", 3,
                         unit="epochs", least=0)  # fmt: skip
     after: float = key("no epoch counts before: while the learning rate is high, losses rise and fall by chance", 0.0,

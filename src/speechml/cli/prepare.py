@@ -14,7 +14,7 @@ from speechml.contracts import SPLITS
 from speechml.process import prepare_process
 from speechml.runs.catalogue import file_sizes
 from speechml.runs.tables import format_size
-from speechml.storage.files import record_builds
+from speechml.storage.files import builds
 
 if TYPE_CHECKING:
     from speechml.data.base import BaseDataModule, Corpus
@@ -30,13 +30,13 @@ def prepare(cfg: DictConfig) -> str:
         UserError: an unknown key, or data that cannot be used.
     """
     start = time.perf_counter()
-    with record_builds() as folders:
-        card = open_data(cfg).card()  # of all parts: their recordings lie in the same packs
+    builds.clear()
+    card = open_data(cfg).card()  # of all splits: their recordings lie in the same packs
     lines = [f"{card.data}: {card.protocol} split"]
-    for folder, is_new in folders.items():
+    for folder, is_new in builds.items():
         size = format_size(sum(file_sizes(folder).values()))
         lines.append(f"packed       {folder} ({size}{'' if is_new else ', was there already'})")
-    if not folders:
+    if not builds:
         lines.append("packed       nothing: these data are read from their own file")
     lines.append(f"{card.called:<12} " + ", ".join(f"{split} {card.recordings[split]}" for split in SPLITS))
     lines.append(f"fingerprint  {card.fingerprint}")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from speechml.config.schema import Schema, keys_of
 from speechml.contracts import Config
 from speechml.errors import UserError
 
@@ -109,7 +110,7 @@ def parameters(cls: type) -> set[str]:
 
     Where an `__init__` passes its further keywords on, those of the next class in line count as well.
     """
-    names: set[str] = set()
+    names = set(keys_of(cls)) if issubclass(cls, Schema) else set()  # whose constructor takes its keys
     for base in (base for base in cls.__mro__ if "__init__" in vars(base)):
         own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
         names |= {one.name for one in own if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}

@@ -112,7 +112,7 @@ class Trainer(Schema):
                         allowed="auto, ddp, or another of Lightning's")  # fmt: skip
     precision: Precision = key("digits of the computation: bf16-mixed is faster where the processor has it; scores are taken "
                                "in float32", "32-true")  # fmt: skip
-    max_epochs: int = key("how often the training part is gone through; too few leave the network untrained, too many learn "
+    max_epochs: int = key("how often the training split is gone through; too few leave the network untrained, too many learn "
                           "by heart", 20, unit="epochs", least=-1,
                           allowed="1 or more; -1 sets no limit, where trainer.max_steps does")  # fmt: skip
     max_steps: int = key("training stops after the epoch in which this many are reached; -1: max_epochs alone decides", -1,
@@ -126,7 +126,7 @@ class Trainer(Schema):
                                               "max_epochs, so the last epoch has one", 1, unit="epochs", least=1)  # fmt: skip
     val_check_interval: int | float | None = key("validation within an epoch, after this many batches; null: after each epoch",
                                                  None, unit=BATCHES, above=0)  # fmt: skip
-    fast_dev_run: bool | int = key("true: one batch of each part to see whether it runs; no weights are kept (debug=fdr)",
+    fast_dev_run: bool | int = key("true: one batch of each split to see whether it runs; no weights are kept (debug=fdr)",
                                    False, unit="batches", least=0)  # fmt: skip
     limit_train_batches: int | float | None = key(LIMIT.format("training"), None, unit=BATCHES, least=0)
     limit_val_batches: int | float | None = key(LIMIT.format("validation"), None, unit=BATCHES, least=0)

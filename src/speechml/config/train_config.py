@@ -93,7 +93,7 @@ class TrainConfig(AppConfig):
 
     name: str = key("folder of the runs below paths.runs; follows the experiment, debug modes set `debug`; it changes no "
                     "number", allowed="name of a folder, as name=mine", effect=False)  # fmt: skip
-    test: bool = key("whether the test part is scored when training is done", True)
+    test: bool = key("whether the test split is scored when training is done", True)
     report: bool = key(
         "whether report.html, a page to look at and listen to, is written in the end", True, effect=False
     )
@@ -101,8 +101,8 @@ class TrainConfig(AppConfig):
     find_lr: bool = key(
         "true plots loss against rising learning rates and suggests one; nothing is trained", False, effect=False
     )
-    objective: str | None = key("what a search goes by; null: checkpoint.monitor. Never a score of the test part: choosing is "
-        "not testing", None, allowed="a score of the validation part, as val/acc or val/loss", effect=False)  # fmt: skip
+    objective: str | None = key("what a search goes by; null: checkpoint.monitor. Never a score of the test split: choosing is "
+        "not testing", None, allowed="a score of the validation split, as val/acc or val/loss", effect=False)  # fmt: skip
     data: Config = key("recordings, how they are divided into training, validation and test, and how many make a batch")
     model: Config = key("how a network is trained and scored (the task), and in net the network itself")
     optimizer: Config = key("how weights follow their gradients")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from speechml.lazy import import_on_use
 
 if TYPE_CHECKING:
     from speechml.data.lab_pairs import LabPairs as LabPairs
@@ -26,10 +27,4 @@ PLACES = {
     "WavPairs": "speechml.data.wav_pairs",
 }
 __all__ = list(PLACES)
-
-
-def __getattr__(name: str) -> type:
-    if name not in PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: type = getattr(import_module(PLACES[name]), name)
-    return found
+__getattr__ = import_on_use(__name__, PLACES)

@@ -19,18 +19,15 @@ class Background(NamedTuple):
     pack: Pack
     files: Tensor  # (recordings,) which of the pack
 
-    def rows(self, file: int) -> dict[str, list[int]]:
-        """The whole seconds of one recording, as rows of the pack, for each split."""
+    def rows(self, file: int, split: str) -> range:
+        """The whole seconds of one recording that a split hears, as rows of the pack."""
         first, whole = int(self.pack.starts[file]) // self.pack.row, int(self.pack.lengths[file]) // self.pack.row
-        spans = {
-            split: (first + whole * begin // 10, first + whole * end // 10) for split, (begin, end) in SPANS.items()
-        }
-        return {split: list(range(*span)) for split, span in spans.items()}
+        begin, end = (first + whole * tenths // 10 for tenths in SPANS[split])
+        return range(begin, end)
 
     def long_enough(self) -> Background:
         """Those recordings of which training has a second at least."""
-        seconds = self.pack.lengths[self.files] // self.pack.row
-        return self._replace(files=self.files[seconds * SPANS["train"][1] // 10 >= 1])
+        return self._replace(files=torch.tensor([f for f in self.files.tolist() if self.rows(f, "train")]).long())
 
     def stretch(self, split: str, chances: Tensor, time: int) -> Tensor:
         """Stretches at random places of random recordings, which must be `long_enough`.
@@ -41,10 +38,6 @@ class Background(NamedTuple):
         row = self.pack.row
         begin, end = (self.pack.lengths[files] // row * tenths // 10 * row for tenths in SPANS[split])
         return self.pack.stretches(files, begin + (chances[:, 1] * (end - begin - time).clamp(min=1)).long(), time)
-
-    def to(self, device: torch.device) -> Background:
-        """The same on another device."""
-        return Background(self.pack.to(device), self.files.to(device))
 
 
 def coloured_noise(row: int, seconds: int = 20) -> Background:

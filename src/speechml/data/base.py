@@ -1,71 +1,72 @@
-"""What all data modules share: a corpus in three splits, and batches by number, loaded on the device that computes."""
+"""What all data modules share: keys, a corpus in three splits, and batches by number, loaded on the device that computes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Generic, NamedTuple, Protocol, TypedDict, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from speechml.config.schema import check_section, keys_of
 from speechml.contracts import SPLITS, DataSpec, IndexBatch, ItemKind
-from speechml.data.provenance import Provenance
+from speechml.data import schema
+from speechml.data.provenance import Noise, Provenance
 from speechml.errors import UserError
 from speechml.runs.card import DataCard
 from speechml.signal.random import key, permutation
-from speechml.storage.pack import fingerprint
+from speechml.storage.pack import PackedCorpus, Recording, fingerprint, pack_once
 
 
-class Corpus(Protocol):
-    """A corpus as far as every data module knows it: what there is, and how it is split."""
+@dataclass(kw_only=True)
+class Corpus:
+    """What a data module has read: items by number, and how they are split.
 
-    @property
-    def names(self) -> list[str]: ...
-    @property
-    def lengths(self) -> list[int]: ...  # samples
-    @property
-    def sums(self) -> list[str]: ...  # checksums
-    @property
-    def splits(self) -> dict[str, list[int]]: ...  # numbers of the items of train, val and test
-    @property
-    def protocol(self) -> str: ...
-    @property
-    def notes(self) -> list[str]: ...  # what a reader of the scores should know, one sentence each
+    Attributes:
+        names: of the items.
+        lengths: of the items, in samples.
+        sums: checksums of the items.
+        splits: numbers of the items of train, val and test.
+        protocol: how they were split: official, random, speaker, time ...
+        notes: what a reader of the scores should know, one sentence each.
+        speakers: of the items; empty text where nobody speaks, None where it is not known who.
+        noise: what is mixed in, as far as an audit can say.
+        mixture: what else decides the test items, as the levels of noise that is mixed in; plain values.
+    """
+
+    names: list[str]
+    lengths: list[int]
+    sums: list[str]
+    splits: dict[str, list[int]]
+    protocol: str
+    notes: list[str]
+    speakers: Sequence[str | None] = ()
+    noise: Noise | None = None
+    mixture: object = None
 
 
 CorpusT = TypeVar("CorpusT", bound=Corpus)
 
 
-class DataOptions(TypedDict, total=False):
-    """What every data module takes; see `BaseDataModule`."""
-
-    sample_rate: int
-    batch_size: int
-    split_seed: int
-    seed: int
-    cache: str
-
-
+@dataclass
 class Batches:
     """Item numbers of a split, batch by batch, in an order that is a function of (seed, epoch); one share a rank.
 
-    Args:
+    Attributes:
         split: train, val or test.
         groups: the numbers of the items of each batch of an epoch.
         epoch: which one it is, asked at the first batch.
         first: number of the batch to begin with, asked then too: a resumed run begins within an epoch.
     """
 
-    def __init__(
-        self,
-        split: str,
-        groups: Callable[[int], list[Tensor]],
-        epoch: Callable[[], int],
-        first: Callable[[], int] = int,
-    ) -> None:
-        self.split, self.groups, self.epoch, self.first = split, groups, epoch, first
+    split: str
+    groups: Callable[[int], list[Tensor]]
+    epoch: Callable[[], int]
+    first: Callable[[], int] = int
 
     def __len__(self) -> int:
         return len(self.groups(self.epoch()))
@@ -83,62 +84,49 @@ class Batches:
         """Nothing to load."""
 
 
-class BaseDataModule(pl.LightningDataModule, Generic[CorpusT]):
+class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
     """Base of the data modules: what is common once a corpus is read and split.
 
-    Args:
-        sample_rate: Hz; recordings at another rate are resampled. None where the items are no recordings.
-        batch_size: items a batch, over all ranks together.
-        split_seed: decides which recordings are test; apart from `seed`, so that runs which differ by seed share a test set.
-        seed: order of the training items.
-        cache: folder for packed recordings.
+    The constructor takes the keys of its schema, by name, and refuses what a config may not hold either.
     """
 
     kind: ClassVar[ItemKind]
     item_name: ClassVar[str] = "recordings"
     min_batch_per_rank: ClassVar[int] = 1
+    statistics: ClassVar[str] = ""  # what tasks fit to the training items before the first step
+    remedy = "give at least 3, or folders train/, val/ and test/"  # where a split is empty
     validation_is_trained_on = False  # whether validation items are training items as well
+    is_foreign = False  # whether a run is scored on these data that was trained on others
 
-    def __init__(
-        self, sample_rate: int | None, batch_size: int, split_seed: int, seed: int = 0, cache: str = "~/.cache/speechml"
-    ) -> None:
+    def __init__(self, **keys: object) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        if sample_rate is not None and sample_rate < 1:
-            raise ValueError(f"sample_rate is {sample_rate}; it must be positive")
-        self.sample_rate = sample_rate or 0
-        self.batch_size = batch_size
-        self.split_seed, self.seed, self.cache = split_seed, seed, Path(cache).expanduser()
-        self.is_foreign = False  # whether a run is scored on these data that was trained on others
-        self._corpus: CorpusT | None = None
-        self._card: DataCard | None = None
+        check_section({k: str(v) if isinstance(v, Path) else v for k, v in keys.items()}, type(self), "data.")
+        for name, known in keys_of(type(self)).items():
+            value = keys.get(name, known.default)
+            setattr(self, name, Path(str(value)).expanduser() if known.is_path and value is not None else value)
+        self.cache_folder = Path(self.cache).expanduser()
 
     def read_corpus(self) -> CorpusT:
         """Read and split the corpus; each data module's own."""
         raise TypeError(f"{type(self).__name__} does not say where its recordings come from")
 
-    @property
+    @cached_property
     def corpus(self) -> CorpusT:
         """The corpus, read on first use.
 
         Raises:
             UserError: it cannot be read, or a split is empty.
         """
-        if self._corpus is None:
-            corpus = self.read_corpus()
-            for split in SPLITS:
-                if not corpus.splits[split]:
-                    raise UserError(
-                        f"{type(self).__name__} finds {len(corpus.names)} {self.item_name}, too few for a {split} part",
-                        fix=self.remedy(split),
-                    )
-            self._corpus = corpus
-        return self._corpus
+        corpus = self.read_corpus()
+        for split in SPLITS:
+            if not corpus.splits[split]:
+                what = f"{type(self).__name__} finds {len(corpus.names)} {self.item_name}, too few for a {split} split"
+                raise UserError(what, fix=self.remedy)
+        return corpus
 
-    def remedy(self, split: str) -> str:  # noqa: ARG002 (for data modules that know more)
-        """What to do about a split that is empty."""
-        return "give at least 3, or folders train/, val/ and test/"
+    def pack(self, name: str, row: int, recordings: Iterable[Recording], total: int) -> PackedCorpus:
+        """The pack of a name in the cache, see `pack_once`."""
+        return pack_once(self.cache_folder / "packs" / name, row, recordings, total)
 
     @property
     def item_names(self) -> list[str]:
@@ -160,7 +148,7 @@ class BaseDataModule(pl.LightningDataModule, Generic[CorpusT]):
         """What tasks, cards and audits need to know of the data. Raises UserError where they cannot be used."""
         card = self.card()
         return DataSpec(
-            kind=self.kind, item_name=self.item_name, sample_rate=self.sample_rate or None, classes=tuple(self.classes),
+            kind=self.kind, item_name=self.item_name, sample_rate=card.sample_rate, classes=tuple(self.classes),
             min_batch_per_rank=self.min_batch_per_rank, scored_splits=tuple(self.scored_items()),
             validation_is_trained_on=self.validation_is_trained_on, fingerprint=card.fingerprint,
             test_fingerprint=card.test_fingerprint,
@@ -168,44 +156,43 @@ class BaseDataModule(pl.LightningDataModule, Generic[CorpusT]):
 
     def card(self) -> DataCard:
         """What a run's card says of its data: protocol, sizes, fingerprints, and what a reader should know."""
-        if self._card is None:
-            c = self.corpus
-            by_split = {split: sorted(self._identity(i) for i in c.splits[split]) for split in SPLITS}
-            self._card = DataCard(
-                data=type(self).__name__, protocol=c.protocol, split_seed=self.split_seed,
-                sample_rate=self.sample_rate or None, called=self.item_name,
-                recordings={split: len(c.splits[split]) for split in SPLITS},
-                seconds={split: round(self._seconds(split), 1) for split in SPLITS},
-                fingerprint=fingerprint(by_split, self._mixture()),
-                test_fingerprint=fingerprint(by_split["test"], self._mixture()),
-                notes=c.notes, classes=self.classes or None,
-            )  # fmt: skip
         return self._card
+
+    @cached_property
+    def _card(self) -> DataCard:
+        c = self.corpus
+        by_split = {split: sorted(self._identity(i) for i in c.splits[split]) for split in SPLITS}
+        return DataCard(
+            data=type(self).__name__, protocol=c.protocol, split_seed=self.split_seed,
+            sample_rate=getattr(self, "sample_rate", None), called=self.item_name,  # not all items are recordings
+            recordings={split: len(c.splits[split]) for split in SPLITS},
+            seconds={split: round(self._seconds(split), 1) for split in SPLITS},
+            fingerprint=fingerprint(by_split, c.mixture),
+            test_fingerprint=fingerprint(by_split["test"], c.mixture),
+            notes=c.notes, classes=self.classes or None,
+        )  # fmt: skip
 
     def _seconds(self, split: str) -> float:
         """How long the recordings of a split are together, in s."""
-        return sum(self.corpus.lengths[i] for i in self.corpus.splits[split]) / self.sample_rate
+        rate: int = getattr(self, "sample_rate", 1)
+        return sum(self.corpus.lengths[i] for i in self.corpus.splits[split]) / rate
 
     def _identity(self, item: int) -> tuple[str, ...]:
         """What makes an item the one it is."""
         return (self.corpus.names[item], self.corpus.sums[item])
 
-    def _mixture(self) -> object:
-        """What else decides the test items, beside the recordings."""
-        return None
-
     def provenance(self) -> Provenance:
-        """What is known of the items, for an audit of the splits; here that equal checksums are equal items, and no more."""
+        """What is known of the items, for an audit of the splits; here that equal checksums are equal items."""
         c = self.corpus
-        nobody: list[str | None] = [None] * len(c.names)
         return Provenance(
-            content_keys={"": c.sums}, silent=lambda *_: False, fitted=c.splits["train"], sources={"speaker": nobody}
-        )
+            content_keys={"": c.sums}, silent=lambda *_: False, fitted=c.splits["train"], statistics=self.statistics,
+            sources={"speaker": c.speakers}, noise=c.noise,
+        )  # fmt: skip
 
     def train_val_checksums(self) -> list[str]:
         """Short checksums of the recordings of training and validation, by which a later test knows them again."""
         c = self.corpus
-        return sorted({c.sums[i][:12] for split in ("train", "val") for i in c.splits[split]})
+        return sorted({shorten(c.sums[i]) for split in ("train", "val") for i in c.splits[split]})
 
     def count_seen(self, checksums: list[str]) -> int:
         """How many test items are among those with these `train_val_checksums`."""
@@ -247,6 +234,11 @@ class BaseDataModule(pl.LightningDataModule, Generic[CorpusT]):
         """Number of the batch that the trainer takes next."""
         return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
 
+    def _share(self, items: Iterable[int]) -> list[int]:
+        """The items that this rank scores, in their order."""
+        rank, ranks = self._ranks()
+        return sorted(set(items))[rank::ranks]
+
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
@@ -269,8 +261,7 @@ class BaseDataModule(pl.LightningDataModule, Generic[CorpusT]):
 
     def _scoring_groups(self, *splits: list[int]) -> list[Tensor]:
         """Items of splits in batches, each item on exactly one rank."""
-        rank, ranks = self._ranks()
-        return list(torch.tensor(sorted({i for split in splits for i in split})[rank::ranks]).split(self.batch_size))
+        return list(torch.tensor(self._share(i for split in splits for i in split)).split(self.batch_size))
 
     def on_after_batch_transfer(self, batch: object, dataloader_idx: int) -> object:  # noqa: ARG002 (Lightning's signature)
         """Load an IndexBatch on the device that its numbers have reached."""
@@ -281,21 +272,7 @@ class BaseDataModule(pl.LightningDataModule, Generic[CorpusT]):
         raise TypeError(f"{type(self).__name__} cannot load {batch.split}")
 
 
-def fits(nbytes: int, device: torch.device) -> bool:
-    """Whether packed recordings may move to a device whole: they get at most half of a GPU's free memory."""
-    return device.type != "cuda" or nbytes * 2 <= torch.cuda.mem_get_info(device)[0]
-
-
-def random_split(count: int, split_seed: int, shares: tuple[float, float] = (0.2, 0.2)) -> dict[str, list[int]]:
-    """Numbers 0 ... count - 1 divided at random into train, val and test.
-
-    Args:
-        count: how many; from 3 on, val and test get at least one each.
-        split_seed: decides which.
-        shares: of val and test.
-    """
-    order = permutation(key("split", split_seed), count).tolist()
-    val, test = (max(1, round(count * share)) if count >= 3 else 0 for share in shares)
-    return {
-        "test": sorted(order[:test]), "val": sorted(order[test : test + val]), "train": sorted(order[test + val :])
-    }  # fmt: skip
+def shorten(checksum: str) -> str:
+    """The first letters of a checksum, and behind a colon the samples that it stands for, where it is of a stretch."""
+    whole, colon, span = checksum.partition(":")
+    return whole[:12] + colon + span

@@ -7,29 +7,24 @@ import sys
 import tarfile
 from pathlib import Path
 
-from speechml.data import word_folders
+from speechml.data.word_folders import list_audio, word_folders
 from speechml.errors import UserError
 from speechml.storage.files import lock_file, make_folder
 
-VERSIONS = ("v0.01", "v0.02")
-
 
 def download(version: str, root: Path) -> Path:
-    """The folder below `root` that holds a version of the data set, downloaded unless it is there.
+    """The folder below `root` that holds a version of the data set (v0.01, v0.02), downloaded unless it is there.
 
     Clips that lie in `root` itself are taken as they are: nothing says which version they are.
 
     Raises:
-        UserError: unknown version, no connection, a wrong sum, or an archive with anything outside its folder; nothing of it
-            is then kept.
+        UserError: no connection, a wrong sum, or an archive with anything outside its folder; nothing of it is then kept.
     """
-    if version not in VERSIONS:
-        raise UserError(f"data.download is {version}; it can be {' or '.join(VERSIONS)}")
     folder = root / f"speech_commands_{version}"
     for place in (folder, root / "SpeechCommands" / folder.name):  # ours, torchaudio's
         if place.is_dir():
             return place
-    if word_folders.holds_words(root):
+    if root.is_dir() and list_audio(root, word_folders(root)).names:
         return root
     make_folder(root)
     with lock_file(root / ".download.lock"):
@@ -54,24 +49,17 @@ def _download(url: str, checksum: str, root: Path, folder: Path) -> None:
     try:
         shutil.rmtree(unpacked, ignore_errors=True)
         download_url_to_file(url, str(archive), checksum, progress=sys.stderr.isatty())
-        _unpack(archive, unpacked, url)
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(unpacked, filter="data")
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise UserError(f"{url} cannot be unpacked safely", why=str(error), fix="nothing of it was kept") from error
         unpacked.rename(folder)  # all of it at once, and nothing else in root is touched
     except RuntimeError as error:
-        raise UserError(
-            f"{url} has a wrong checksum", why=str(error), fix="nothing of it was kept; try again"
-        ) from error
+        raise UserError(f"{url} has a wrong checksum", str(error), "nothing of it was kept; try again") from error
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{url} cannot be downloaded", why=str(error), fix="download and unpack it elsewhere, and set data.root"
-        ) from error
+        fix = "download and unpack it elsewhere, and set data.root"
+        raise UserError(f"{url} cannot be downloaded", why=str(error), fix=fix) from error
     finally:
         archive.unlink(missing_ok=True)
         shutil.rmtree(unpacked, ignore_errors=True)
-
-
-def _unpack(archive: Path, folder: Path, url: str) -> None:
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise UserError(f"{url} cannot be unpacked safely", why=str(error), fix="nothing of it was kept") from error

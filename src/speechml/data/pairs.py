@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Unpack
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechml.contracts import IndexBatch, ItemKind, PairBatch, PairSource, TrainingItems
-from speechml.data.base import BaseDataModule, DataOptions, fits
-from speechml.data.provenance import Noise, Provenance, content_keys, is_constant, samples_of
+from speechml.data import schema
+from speechml.data.base import BaseDataModule, Corpus
+from speechml.data.provenance import Noise, Provenance, content_keys, is_constant
 from speechml.data.splits import speaker_in
 from speechml.errors import UserError
-from speechml.storage.pack import Pack, PackedCorpus
+from speechml.storage.pack import Pack, PackedCorpus, move
 
-STATISTICS = "level, mean and deviation"  # which tasks fit in their `prepare`, of `batches("train")`
+UNKNOWN_NOISE = Noise(None, {})
 SCORED_S = 120.0  # seconds of recordings that are scored together, at most, where they are several
 
 
@@ -31,82 +32,61 @@ class PackedPairs:
     clean: Pack
     changes: ClassVar[bool] = False
 
-    def clips(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
-        return self.noisy.gather_rows(batch.indices), self.clean.gather_rows(batch.indices)
-
-    def whole(self, batch: IndexBatch) -> tuple[Tensor, Tensor]:
-        return self.noisy.whole(batch.indices), self.clean.whole(batch.indices)
-
-    def stretches(self, batch: IndexBatch, recordings: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002 (mixtures need it)
-        return self.noisy.stretches(recordings, first, length), self.clean.stretches(recordings, first, length)
+    def load(self, batch: IndexBatch, take: Callable[[Pack], Tensor]) -> tuple[Tensor, Tensor]:  # noqa: ARG002 (mixtures need it)
+        return take(self.noisy), take(self.clean)
 
     @property
-    def nbytes(self) -> int:
-        return self.noisy.samples.nbytes + self.clean.samples.nbytes
+    def packs(self) -> dict[str, Pack]:
+        return {"noisy waveform": self.noisy, "clean waveform": self.clean}
 
     def to(self, device: torch.device) -> PackedPairs:
-        return PackedPairs(self.noisy.to(device), self.clean.to(device))
+        return PackedPairs(*move(device, self.noisy, self.clean))
 
 
-class PairCorpus(NamedTuple):
-    """What a data module has read: where pairs come from, and how they are split; see `base.Corpus`."""
+@dataclass(kw_only=True)
+class PairCorpus(Corpus):
+    """Where pairs come from, and `clips`, the rows of the training recordings."""
 
     source: PairSource
-    names: list[str]
-    lengths: list[int]
-    sums: list[str]
-    splits: dict[str, list[int]]
-    clips: Tensor  # rows of the training recordings
-    protocol: str
-    notes: list[str]
+    clips: Tensor
 
 
-def packed_pairs(found: PackedCorpus, splits: dict[str, list[int]], protocol: str, notes: list[str]) -> PairCorpus:
+def packed_pairs(
+    pack: PackedCorpus, splits: dict[str, list[int]], protocol: str, notes: Iterable[str] = (),
+    speakers: Sequence[str | None] | None = None, noise: Noise = UNKNOWN_NOISE,
+) -> PairCorpus:  # fmt: skip
     """A corpus of pairs that lie in one pack, with the roles `noisy` and `clean`."""
-    noisy, clean = found.roles["noisy"], found.roles["clean"]
+    noisy, clean = pack.roles["noisy"], pack.roles["clean"]
     return PairCorpus(
-        source=PackedPairs(noisy, clean), names=found.names, lengths=clean.lengths.tolist(), sums=found.sums, splits=splits,
-        clips=clean.training_rows(splits["train"]), protocol=protocol, notes=notes,
+        source=PackedPairs(noisy, clean), names=pack.names, lengths=clean.lengths.tolist(), sums=pack.sums, splits=splits,
+        clips=clean.training_rows(splits["train"]), protocol=protocol, notes=[*pack.notes, *notes], noise=noise,
+        speakers=speakers or [speaker_in(name) for name in pack.names],
     )  # fmt: skip
 
 
-class PairOptions(DataOptions, total=False):
-    """What every data module of pairs takes; see `PairDataModule`."""
-
-    clip_s: float
-
-
-class PairDataModule(BaseDataModule[PairCorpus]):
-    """Base of the denoising data modules: what is common once pairs are read and split.
-
-    Args:
-        clip_s: length of a training clip in seconds.
-        common: what every data module takes.
-    """
+class PairDataModule(schema.Pairs, BaseDataModule[PairCorpus]):
+    """Base of the denoising data modules: what is common once pairs are read and split."""
 
     kind = ItemKind.PAIRS
+    statistics = "level, mean and deviation"
 
-    def __init__(self, clip_s: float, **common: Unpack[DataOptions]) -> None:
-        super().__init__(**common)
-        if clip_s <= 0:
-            raise ValueError(f"clip_s is {clip_s}; it must be positive")
-        self.clip_s = clip_s
-        self.row = round(self.sample_rate * clip_s)
-        self._resident: tuple[torch.device, PairSource] | None = None
+    def __init__(self, **keys: object) -> None:
+        super().__init__(**keys)
+        self.row = round(self.sample_rate * self.clip_s)  # samples of a training clip
         self.training_items: TrainingItems | None = None  # what an epoch consists of, where it is not of clips
+        self._sources: dict[torch.device, PairSource] = {}
 
     def provenance(self) -> Provenance:
-        """Of packed pairs: noisy and clean waveforms are compared, each by itself; speakers are known where names carry them."""
-        c = self.corpus
-        if not isinstance(c.source, PackedPairs):
-            return super().provenance()
-        packs = {"noisy waveform": c.source.noisy, "clean waveform": c.source.clean}
-        return Provenance(
-            content_keys={of: content_keys(pack) for of, pack in packs.items()},
-            silent=lambda of, i: is_constant(samples_of(packs[of], i)),
-            fitted=c.splits["train"], statistics=STATISTICS, noise=Noise(None, {}),
-            sources={"speaker": [speaker_in(name) for name in c.names]},
-        )  # fmt: skip
+        """Waveforms that lie in packs are compared, each role by itself."""
+        packs = self.corpus.source.packs
+        return (
+            super()
+            .provenance()
+            ._replace(
+                content_keys={role: content_keys(pack) for role, pack in packs.items()},
+                silent=lambda role, item: is_constant(packs[role].recording(item)),
+            )
+        )
 
     def unpaired(self) -> list[tuple[str, NDArray[np.float32]]]:
         """Names and waveforms (time,) of noisy recordings without a clean one: they can only be listened to."""
@@ -124,9 +104,8 @@ class PairDataModule(BaseDataModule[PairCorpus]):
         if self.is_foreign:  # nothing is trained on
             return
         if make is None and len(self.corpus.clips) == 0:
-            raise UserError(
-                f"the training part is shorter than one clip of {self.clip_s} s", fix="set data.clip_s, or give more"
-            )
+            what = f"the training split is shorter than one clip of {self.clip_s} s"
+            raise UserError(what, fix="set data.clip_s, or give more")
         lengths = {i: self.corpus.lengths[i] for i in self.corpus.splits["train"]}
         self.training_items = make(lengths, self.seed) if make else None
 
@@ -141,26 +120,24 @@ class PairDataModule(BaseDataModule[PairCorpus]):
 
     def _scoring_groups(self, *splits: list[int]) -> list[Tensor]:
         """Recordings of splits in runs of equal length, each recording on exactly one rank."""
-        rank, ranks = self._ranks()
-        recordings = sorted({i for split in splits for i in split})
         groups: list[Tensor] = []
-        for _, run in itertools.groupby(recordings[rank::ranks], key=lambda i: self.corpus.lengths[i]):
-            indices = torch.tensor(list(run))
-            most = max(1, int(SCORED_S * self.sample_rate) // self.corpus.lengths[int(indices[0])])
-            groups.extend(indices.split(min(self.batch_size, most)))
+        lengths = self.corpus.lengths
+        for length, run in itertools.groupby(self._share(itertools.chain(*splits)), key=lengths.__getitem__):
+            most = max(1, int(SCORED_S * self.sample_rate) // length)
+            groups.extend(torch.tensor(list(run)).split(min(self.batch_size, most)))
         return groups
 
     def load_batch(self, batch: IndexBatch) -> NamedTuple:
         """A PairBatch, or in training what a task makes of it, on the device of `batch.indices`."""
-        device = batch.indices.device
-        if self._resident is None or self._resident[0] != device:
-            source = self.corpus.source
-            self._resident = (device, source.to(device) if fits(source.nbytes, device) else source)
-        source = self._resident[1]
+        device, indices = batch.indices.device, batch.indices
+        if device not in self._sources:
+            self._sources[device] = self.corpus.source.to(device)
+        source = self._sources[device]
         if batch.split == "train" and self.training_items is not None:
             return self.training_items.load_batch(batch, source)
-        noisy, clean = source.clips(batch) if batch.split == "train" else source.whole(batch)
-        return PairBatch(noisy.to(device), clean.to(device), batch.indices)
+        take = Pack.gather_rows if batch.split == "train" else Pack.whole
+        noisy, clean = source.load(batch, lambda pack: take(pack, indices))
+        return PairBatch(noisy.to(device), clean.to(device), indices)
 
     def batches(self, split: str) -> Iterator[NamedTuple]:
         """Every training item of epoch 0, or recording of `val` or `test`, on the CPU."""

@@ -1,4 +1,4 @@
-"""Where the items of a data set come from, as far as their data module knows: what an audit of the parts goes by."""
+"""Where the items of a data set come from, as far as their data module knows: what an audit of the splits goes by."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Noise(NamedTuple):
     """Recordings of noise that are mixed in.
 
     recordings: how many; 0 where every item's noise is drawn anew; None where it is not known which they are.
-    stretches: what each part hears of them, (stretches, 3): recording, first sample, first one after it.
+    stretches: what each split hears of them, (stretches, 3): recording, first sample, first one after it.
     """
 
     recordings: int | None
@@ -34,9 +34,9 @@ class Provenance(NamedTuple):
     content_keys: equal for items that are equal, and for no others, each by what of the item it is of (`` where that is all).
     silent: whether that of an item is of one value throughout, so that it is equal to others by its nature.
     sources: what an item is a piece of, by its kind (speaker, song, recording); empty where there is none, None where it is
-        not known. in_time: whether the parts are other moments of the same sources.
+        not known. in_time: whether the splits are other moments of the same sources.
     moments: (items, 3): song, channel, block in time.
-    stretches: of each part within one recording: first sample, first one after it; `rate` of them are a second.
+    stretches: of each split within one recording: first sample, first one after it; `rate` of them are a second.
     noise: what is mixed in.
     statistics: what is computed of the items before the first step; empty where nothing is. `fitted`: of which items.
     """
@@ -65,19 +65,12 @@ def content_keys(pack: Pack) -> list[Hashable]:
     alike: dict[Hashable, list[int]] = defaultdict(list)
     for i, middle in enumerate(middles):
         alike[int(lengths[i]), middle.tobytes()].append(i)
-    found: list[Hashable] = list(range(len(lengths)))
+    keys: list[Hashable] = list(range(len(lengths)))
     for several in alike.values():
         if len(several) > 1:
             for i in several:
-                found[i] = hashlib.sha256(samples_of(pack, i).tobytes()).digest()
-    return found
-
-
-def samples_of(pack: Pack, recording: int) -> Samples:
-    """The samples of one recording as they are packed. Shape: (time,)."""
-    first = int(pack.starts[recording])
-    samples: Samples = pack.samples[first : first + int(pack.lengths[recording])].numpy()
-    return samples
+                keys[i] = hashlib.sha256(pack.recording(i).tobytes()).digest()
+    return keys
 
 
 def is_constant(samples: Samples) -> bool:

@@ -1,11 +1,16 @@
-"""The keys of data: recordings, how they are divided into training, validation and test, and how many make a batch."""
+"""The keys of data: recordings, how they are split into training, validation and test, and how many make a batch.
+
+Each data module inherits from the schema of its name: its constructor takes these keys, and checks them by it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from speechml.config.schema import Schema, key
+from speechml.config.schema import Schema, key, refuse_value
+from speechml.contracts import Config
+from speechml.errors import UserError
 
 SEED = 2**63 - 1  # largest, and with a minus smallest, that torch takes
 
@@ -66,8 +71,14 @@ class MixedPairs(Pairs, Files):
                       allowed="a folder with one folder a speaker")  # fmt: skip
     noise: Path = key("noise that is mixed in; cut in time, so that none heard in training comes back in a score",
                       allowed="a folder of recordings")  # fmt: skip
-    snr_db: list[float] = key("signal-to-noise ratios of the mixtures, uniform in dB; lower is noisier and harder", [0.0, 15.0],
-                              unit="dB", allowed="[lowest, highest]")  # fmt: skip
+    snr_db: list[float] = key("signal-to-noise ratios of the mixtures, uniform in dB; lower is noisier and harder",
+                              [0.0, 15.0], unit="dB", allowed="[lowest, highest]")  # fmt: skip
+
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        snr_db = node.get("snr_db", [0.0, 15.0])
+        if len(snr_db) != 2 or snr_db[0] > snr_db[1]:
+            raise refuse_value(f"{where}snr_db", snr_db, "it must be [lowest, highest]")
 
 
 class LabPairs(Pairs):
@@ -92,6 +103,14 @@ class RecordingPair(Pairs, Files):
     heldout: float = key("end of the recording that is only scored; 0 trains on all of it, as homework 2 did: then no score "
                          "is a test", 0.2, unit="share", least=0, below=0.9)  # fmt: skip
 
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        files = [name for name in ("clean_file", "noisy_file") if node.get(name) is not None]
+        if len(files) == 1:
+            raise UserError("a pair has two files", fix=f"give both {where}clean_file=FILE and {where}noisy_file=FILE")
+        if files and node.get("root") is not None:
+            raise UserError(f"{where}root and {where}clean_file name two recordings", fix="give one of them")
+
 
 class Words(Recordings):
     """Clips with a word each."""
@@ -99,7 +118,13 @@ class Words(Recordings):
     batch_size: int = key("clips of a step, over all processes together; more makes steps smoother, fewer and larger in memory",
                           unit="clips", least=2)  # fmt: skip
     words: list[str] | None = key("the classes, in the order of the outputs; null: all words that there are", None,
-                                  allowed="two different words at least")  # fmt: skip
+                                  allowed="two different words at least; yes and no in quotes in a file")  # fmt: skip
+
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        words = node.get("words")
+        if words is not None and len(set(words)) < max(2, len(words)):
+            raise refuse_value(f"{where}words", words, "give at least two different ones")
 
 
 class SpeechCommands(Words, Files):
@@ -108,18 +133,24 @@ class SpeechCommands(Words, Files):
     root: Path = key(
         "where the recordings lie; kept as typed in the identity of the run", allowed="a folder that exists"
     )
-    split: Literal["official", "random"] = key("official keeps every speaker in one part; random (60/20/20 by clip) mixes "
+    split: Literal["official", "random"] = key("official keeps every speaker in one split; random (60/20/20 by clip) mixes "
                                                "speakers, so its scores are too good", "official")  # fmt: skip
     unknown: bool = key("true adds a class of all other words; needs data.words", False)
     silence: bool = key("true adds a class of background noise, from the folder _background_noise_", False)
     download: Literal["v0.01", "v0.02"] | None = key("version of Speech Commands that is fetched into a folder below "
         "data.root unless it is there (1 to 2 GB)", None, effect=False)  # fmt: skip
 
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        super().check(node, where)
+        if node.get("unknown") and node.get("words") is None:
+            raise UserError(f"{where}unknown is the class of all words but {where}words", fix="set words as well")
+
 
 class SpokenWords(Words):
     """The 30 words of Speech Commands v0.01, spoken by espeak-ng's voices."""
 
-    split: Literal["official", "random"] = key("official keeps every voice in one part; random (60/20/20 by clip) mixes "
+    split: Literal["official", "random"] = key("official keeps every voice in one split; random (60/20/20 by clip) mixes "
                                                "voices, so its scores are too good", "official", later=True)  # fmt: skip
     voices: int | None = key(
         "how many of espeak-ng's voices speak; null: all; fewer is faster", None, unit="voices", least=3

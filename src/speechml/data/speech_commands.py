@@ -5,53 +5,37 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Unpack
 
 import numpy as np
 import torch
 
 from speechml.contracts import SPLITS
-from speechml.data import word_folders
+from speechml.data import schema
 from speechml.data.background import Background, coloured_noise
-from speechml.data.clips import MIXED, ClipCorpus, Clips, WordDataModule, WordOptions, make_corpus, split_at_random
-from speechml.data.provenance import Noise, Provenance
-from speechml.data.splits import has_lists, official_splits, speaker_in, word_of
-from speechml.data.word_folders import BACKGROUND, Listing, pack_words
+from speechml.data.clips import MIXED, Clip, ClipCorpus, WordDataModule, make_corpus, split_at_random
+from speechml.data.provenance import Noise
+from speechml.data.splits import speaker_in
+from speechml.data.word_folders import BACKGROUND, LISTS, Listing, find_words, official_splits, read_words, word_of
 from speechml.errors import UserError
-from speechml.storage import audio
-from speechml.storage.files import build_once
-from speechml.storage.pack import PackedCorpus, fingerprint, is_whole, open_pack
+from speechml.storage.pack import PackedCorpus, fingerprint
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # as the data set calls them
 
 
-class SpeechCommands(WordDataModule):
+class SpeechCommands(schema.SpeechCommands, WordDataModule):
     """Clips of single words, a folder for each: Speech Commands (v0.01, v0.02, the mini set) or anybody's recordings.
 
-    `split=official` goes by speaker: by the list files, or by the data set's hash.
-
-    Args:
-        root: folder of the word folders, or the one that torchaudio was given.
-        unknown: a class of other words, as many clips as the mean of the words has; the same ones whatever the seed.
-        silence: a class of background noise, of whole seconds of `_background_noise_/`.
-        download: `v0.01` or `v0.02`: fetched into a folder below `root` unless it is there; null: nothing is fetched.
-        stereo: `mix` averages channels, `refuse` accepts mono files only.
+    `root` is the folder of the word folders, or the one that torchaudio was given. `split=official` goes by speaker: by
+    the list files, or by the data set's hash. The class of `unknown` words has as many clips as the mean of the words,
+    the same ones whatever the seed; that of `silence` is made of whole seconds of `_background_noise_/`.
     """
 
-    def __init__(
-        self, root: str, unknown: bool = False, silence: bool = False,
-        download: str | None = None, stereo: str = "mix", **common: Unpack[WordOptions],
-    ) -> None:  # fmt: skip
-        super().__init__(**common)
-        if unknown and self.words is None:
-            raise ValueError("unknown=true is the class of the words that are not in words; set words as well")
-        self.root, self.stereo = Path(root).expanduser(), audio.check_stereo(stereo)
-        self.unknown, self.silence, self.download = unknown, silence, download
-
-    def remedy(self, split: str) -> str:
-        return f"{super().remedy(split)}, or data.split=random" if self.split == "official" else super().remedy(split)
+    def __init__(self, **keys: object) -> None:
+        super().__init__(**keys)
+        if self.split == "official":
+            self.remedy += ", or data.split=random"
 
     def read_corpus(self) -> ClipCorpus:
         place = self.root
@@ -59,53 +43,37 @@ class SpeechCommands(WordDataModule):
             from speechml.data.download import download
 
             place = download(self.download, self.root)
-        root, files, noises = word_folders.find_words(place)
+        root, files, noises = find_words(place)
         all_words = [word_of(name) for name in files.names]
-        words, word_notes = self.choose_words(sorted(set(all_words)), str(self.root))
-        found = self._packed(root, files, noises)
-        pack, count = found.roles["clip"], len(files.names)
-        splits, protocol, notes = self._split(root, files.names, set(all_words) if self.unknown else set(words))
+        words, notes = self.choose_words(sorted(set(all_words)), str(self.root))
+        pack = self._pack_clips(root, files, noises)
+        splits, protocol, split_notes = self._split(root, files.names, set(all_words) if self.unknown else set(words))
         words, left_out = self._trainable(words, all_words, splits)
-        rows = (pack.starts // pack.row).tolist()
-        every = Clips(files.names, found.sums[:count], rows[:count], splits, all_words)
-        clips = every.take([i for i, word in enumerate(all_words) if word in set(words)])
-        each = {split: round(number / len(words)) for split, number in Counter(clips.splits).items()}
+        rows = (pack.roles["clip"].starts // self.row).tolist()
+        columns = zip(files.names, pack.sums, rows, splits, all_words, map(speaker_in, files.names), strict=False)
+        every = [Clip(*column) for column in columns]  # recordings of noise lie behind the clips
+        clips = [clip for clip in every if clip.label in set(words)]
+        each = {split: round(count / len(words)) for split, count in Counter(clip.split for clip in clips).items()}
         if self.unknown:
-            clips = clips.join(unknown_clips(every, set(words), each))
-        background = Background(pack, torch.arange(count, len(found.names))).long_enough()
+            clips += unknown_clips(every, set(words), each)
+        background = Background(pack.roles["clip"], torch.arange(len(files.names), len(pack.names))).long_enough()
         if len(background.files) < len(noises.names):
-            word_notes += [f"{BACKGROUND}: recordings shorter than 2 s are not used"]
+            notes += [f"{BACKGROUND}: recordings shorter than 2 s are not used"]
         if self.silence:
             if not len(background.files):
                 raise UserError(f"silence=true needs {root}/{BACKGROUND}/ with recordings of noise of 2 s or more")
-            clips = clips.join(silence_clips(background, found.names, found.sums, each))
-        classes = [*words, *[UNKNOWN] * self.unknown, *[SILENCE] * self.silence]
-        noise = background if len(background.files) else coloured_noise(self.row)
-        return make_corpus(clips, classes, pack, noise, protocol, [*notes, *word_notes, *left_out, *found.notes])
+            clips += silence_clips(background, pack, each)
+        return make_corpus(
+            clips, [*words, *[UNKNOWN] * self.unknown, *[SILENCE] * self.silence], pack.roles["clip"],
+            background if len(background.files) else coloured_noise(self.row), protocol,
+            [*split_notes, *notes, *left_out, *pack.notes], noise_stretches(background, clips) if self.silence else None,
+        )  # fmt: skip
 
-    def _packed(self, root: Path, files: Listing, noises: Listing) -> PackedCorpus:
+    def _pack_clips(self, root: Path, files: Listing, noises: Listing) -> PackedCorpus:
         """Clips, and behind them recordings of noise."""
         stamp = fingerprint(str(root.absolute()), files, noises, self.sample_rate, self.stereo)
-        build = partial(pack_words, root=root, clips=files.names, background=noises.names,
-                        rate=self.sample_rate, stereo=self.stereo)  # fmt: skip
-        return open_pack(build_once(self.cache / "packs" / f"words-{stamp}", is_whole, build))
-
-    def speakers(self) -> list[str | None]:
-        return ["" if name.startswith(f"{BACKGROUND}/") else speaker_in(name) for name in self.corpus.names]
-
-    def provenance(self) -> Provenance:
-        """Noise is in the test where `silence` makes clips of it; training hears all of its part of every recording."""
-        base = super().provenance()
-        return base._replace(noise=self._noise()) if self.silence else base
-
-    def _noise(self) -> Noise:
-        c = self.corpus
-        files = c.background.files.tolist()
-        seconds = {split: [int(c.rows[i]) for i in c.splits[split] if c.labels_by_name[i] == SILENCE]
-                   for split in ("val", "test")}  # fmt: skip
-        seconds["train"] = [row for file in files for row in c.background.rows(file)["train"]]
-        cut = {split: np.array([(0, row, row + 1) for row in rows]).reshape(-1, 3) for split, rows in seconds.items()}
-        return Noise(len(files), cut)
+        recordings = read_words(root, files.names, noises.names, self.sample_rate, self.stereo)
+        return self.pack(f"words-{stamp}", self.row, recordings, len(files.names) + len(noises.names))
 
     def _split(self, root: Path, names: list[str], used: set[str]) -> tuple[list[str], str, list[str]]:
         """The split of each clip, the protocol, and what a reader of the scores should know of it."""
@@ -113,40 +81,51 @@ class SpeechCommands(WordDataModule):
             numbers = [i for i, name in enumerate(names) if word_of(name) in used]
             return split_at_random(len(names), numbers, self.split_seed), self.split, [MIXED]
         splits = official_splits(root, names, used)
-        if any("_nohash_" in name for name in names) or has_lists(root):
+        if any("_nohash_" in name for name in names) or (root / LISTS["test"]).is_file():
             return splits, self.split, []
-        note = "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several parts"
+        note = "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several splits"
         return splits, "file", [note]
 
     def _trainable(self, words: list[str], all_words: list[str], splits: list[str]) -> tuple[list[str], list[str]]:
         """The words that can be learned, and a sentence on those that cannot."""
         trained = {word for word, split in zip(all_words, splits, strict=True) if split == "train"}
         kept, empty = [w for w in words if w in trained], [w for w in words if w not in trained]
-        if not empty or self.words is not None or self._kept is not None or len(kept) < 2:
+        if not empty or self.words is not None or self._run_words is not None or len(kept) < 2:
             return words, []
         return kept, [f"left out for want of training clips: {', '.join(empty)} (data.words=[...] keeps them)"]
 
 
-def unknown_clips(every: Clips, words: set[str], each: dict[str, int]) -> Clips:
+def unknown_clips(every: Sequence[Clip], words: set[str], each: dict[str, int]) -> list[Clip]:
     """Clips of other words, `each` of a split: the first by a hash of their names, so that no seed decides."""
-    ranked = sorted(range(len(every.names)), key=lambda i: hashlib.sha256(os.fsencode(every.names[i])).digest())
-    found: list[int] = []
+    ranked = sorted(range(len(every)), key=lambda i: hashlib.sha256(os.fsencode(every[i].name)).digest())
+    numbers: list[int] = []
     for split in SPLITS:
-        candidates = [i for i in ranked if every.splits[i] == split and every.labels[i] not in words]
-        found += sorted(candidates[: each.get(split, 0)])
-    if not found:
+        candidates = [i for i in ranked if every[i].split == split and every[i].label not in words]
+        numbers += sorted(candidates[: each.get(split, 0)])
+    if not numbers:
         raise UserError("unknown=true needs words beside those in words, and there are none")
-    return every.take(found, UNKNOWN)
+    return [every[i]._replace(label=UNKNOWN) for i in numbers]
 
 
-def silence_clips(background: Background, names: list[str], sums: list[str], each: dict[str, int]) -> Clips:
+def silence_clips(background: Background, pack: PackedCorpus, each: dict[str, int]) -> list[Clip]:
     """Whole seconds of the background recordings, at most `each` of a split, spread over all of it."""
-    found = Clips([], [], [], [], [])
+    clips = []
     for split in SPLITS:
-        rows = [(file, row) for file in background.files.tolist() for row in background.rows(file)[split]]
+        rows = [(file, row) for file in background.files.tolist() for row in background.rows(file, split)]
         count = min(len(rows), each.get(split, 0))
         for file, row in (rows[i * len(rows) // count] for i in range(count)):
             second = row - int(background.pack.starts[file]) // background.pack.row
-            one = Clips([f"{names[file]}#{second}s"], [f"{second:04d}{sums[file]}"], [row], [split], [SILENCE])
-            found = found.join(one)
-    return found
+            name, checksum = f"{pack.names[file]}#{second}s", f"{second:04d}{pack.sums[file]}"
+            clips.append(Clip(name, checksum, row, split, SILENCE, speaker=""))
+    return clips
+
+
+def noise_stretches(background: Background, clips: Sequence[Clip]) -> Noise:
+    """What each split hears of the noise: training all of its part of every recording, the others what is scored."""
+    files = background.files.tolist()
+    rows = {
+        split: [clip.row for clip in clips if (clip.label, clip.split) == (SILENCE, split)] for split in ("val", "test")
+    }
+    rows["train"] = [row for file in files for row in background.rows(file, "train")]
+    cut = {split: np.array([(0, row, row + 1) for row in numbers]).reshape(-1, 3) for split, numbers in rows.items()}
+    return Noise(len(files), cut)

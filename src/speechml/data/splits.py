@@ -1,37 +1,29 @@
-"""Who speaks, as far as names tell, and splits in which nobody is heard in two parts."""
+"""Who speaks, as far as names tell, and splits in which nobody is heard twice."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from speechml.contracts import SPLITS
-from speechml.data.base import random_split
 from speechml.errors import UserError
 from speechml.signal.random import key, permutation
 
-LISTS = {"test": "testing_list.txt", "val": "validation_list.txt"}
 # How published corpora write the speaker into their file names; anybody else's names are not interpreted.
 NAMED_SPEAKERS = (
+    re.compile(r"(.*?)_nohash_"),  # Speech Commands: yes/0a7c2a8d_nohash_0.wav
     re.compile(r"(p\d{3}|s5)_\d{3}(?!\d)"),  # VCTK and VoiceBank: p225_001
-    re.compile(r"(\d{2,5})-\d{3,6}-\d{4}$"),  # LibriSpeech: 84-121123-0000
+    re.compile(r"(\d{2,5})-\d{3,6}-\d{4}(?:\.[^.]*)?$"),  # LibriSpeech: 84-121123-0000
 )
 
 
 def speaker_in(name: str) -> str | None:
     """The speaker that a file name of a published corpus carries, or None: yes/0a7c2a8d_nohash_0.wav is by 0a7c2a8d."""
     file = name.rpartition("/")[2]
-    mark, found, _ = file.partition("_nohash_")
-    if found:
-        return mark
-    stem = file.rpartition(".")[0] or file
-    return next((match[1] for layout in NAMED_SPEAKERS if (match := layout.match(stem))), None)
+    return next((match[1] for layout in NAMED_SPEAKERS if (match := layout.match(file))), None)
 
 
 def speakers_of(paths: Sequence[Path]) -> list[str]:
@@ -46,6 +38,21 @@ def speakers_of(paths: Sequence[Path]) -> list[str]:
     while all(len(p.parts) > depth + 1 for p in paths) and len({p.parts[depth] for p in paths}) == 1:
         depth += 1
     return [p.parts[depth] if len(p.parts) > depth + 1 else "" for p in paths]
+
+
+def random_split(count: int, split_seed: int, shares: tuple[float, float] = (0.2, 0.2)) -> dict[str, list[int]]:
+    """Numbers 0 ... count - 1 divided at random into train, val and test.
+
+    Args:
+        count: how many; from 3 on, val and test get at least one each.
+        split_seed: decides which.
+        shares: of val and test.
+    """
+    order = permutation(key("split", split_seed), count).tolist()
+    val, test = (max(1, round(count * share)) if count >= 3 else 0 for share in shares)
+    return {
+        "test": sorted(order[:test]), "val": sorted(order[test : test + val]), "train": sorted(order[test + val :])
+    }  # fmt: skip
 
 
 def split_by_speaker(speakers: Sequence[str], split_seed: int) -> tuple[dict[str, list[int]], str]:
@@ -86,14 +93,12 @@ def split_by_voice(voices: Sequence[str], shares: Mapping[str, float], seed: int
 
     Args:
         voices: espeak-ng's, one a clip.
-        shares: of the clips, one a split; met as nearly as whole speakers allow.
+        shares: of the clips, one a split, 1 together; met as nearly as whole speakers allow.
         seed: of the order in which speakers are placed.
 
     Raises:
-        ValueError: shares that are not positive or do not add up to 1, or too few speakers to fill every split.
+        UserError: too few speakers to fill every split.
     """
-    if min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-9:
-        raise ValueError(f"shares are {dict(shares)}; they must be positive and add up to 1")
     clips: dict[str, list[int]] = {}
     for number, voice in enumerate(voices):
         clips.setdefault(voice_speaker(voice), []).append(number)
@@ -104,72 +109,5 @@ def split_by_voice(voices: Sequence[str], shares: Mapping[str, float], seed: int
         missing = {split: shares[split] * len(voices) - len(clips_of) for split, clips_of in splits.items()}
         splits[max(missing, key=missing.__getitem__)] += clips[name]
     if not all(splits.values()):
-        raise ValueError(f"{len(names)} speakers are too few for {dict(shares)}: each split needs at least one")
+        raise UserError(f"{len(names)} speakers are too few: each split needs at least one", fix="give more voices")
     return {split: sorted(clips_of) for split, clips_of in splits.items()}
-
-
-def word_of(name: str) -> str:
-    """The word folder of a name."""
-    return name.partition("/")[0]
-
-
-def speaker_mark(name: str) -> str:
-    """The speaker's mark in a file name of the data set; of other names, all but folder and extension."""
-    file = name.rpartition("/")[2]
-    return file.partition("_nohash_")[0] if "_nohash_" in file else file.rpartition(".")[0]
-
-
-@cache
-def split_of_speaker(mark: str) -> str:
-    """The split that the data set's own rule gives a speaker: a hash of the mark, 10 % test, 10 % validation.
-
-    The rule is `which_set` in the README of Speech Commands (Warden 2018): SHA-1 modulo 2^27 as a percentage.
-    """
-    largest = 2**27 - 1
-    percentage = int(hashlib.sha1(os.fsencode(mark)).hexdigest(), 16) % (largest + 1) * (100.0 / largest)
-    return "val" if percentage < 10 else "test" if percentage < 20 else "train"
-
-
-def has_lists(root: Path) -> bool:
-    """Whether lists say which clips are validation and test."""
-    return all((root / name).is_file() for name in LISTS.values())
-
-
-def official_splits(root: Path, names: list[str], words: set[str]) -> list[str]:
-    """The split of each clip, by the list files where they are there, else by the speaker's hash.
-
-    Raises:
-        UserError: a list names clips of the given words that are not there, or clips of the other list, or is alone.
-    """
-    there_are = [(root / name).is_file() for name in LISTS.values()]
-    if not any(there_are):
-        return [split_of_speaker(speaker_mark(name)) for name in names]
-    if not all(there_are):
-        raise UserError(
-            f"{root} holds one of {' and '.join(LISTS.values())}",
-            fix="give both, or none (speakers are then divided by their hash)",
-        )
-    there, splits = set(names), dict[str, str]()
-    for split, file in LISTS.items():
-        clips = read_list(root / file)
-        missing = [name for name in clips if name not in there and word_of(name) in words]
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise UserError(
-                f"{root / file} names {missing[0]}{more}, which {'are' if more else 'is'} not there",
-                fix="bring the clips back, correct the list, or remove both lists (speakers are then divided by their hash)",
-            )
-        if twice := [name for name in clips if name in splits]:
-            raise UserError(
-                f"{twice[0]} is in {LISTS['test']} and in {LISTS['val']} of {root}", fix="take it out of one"
-            )
-        splits |= dict.fromkeys(clips, split)
-    return [splits.get(name, "train") for name in names]
-
-
-def read_list(path: Path) -> list[str]:
-    """The clips that a list names, a line each. Raises UserError where it cannot be read."""
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as a list of clips", why=str(error)) from error

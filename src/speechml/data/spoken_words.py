@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
-from typing import Unpack
+from itertools import product
 
-from speechml.contracts import SPLITS
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from speechml.data import schema
 from speechml.data.background import coloured_noise
-from speechml.data.clips import MIXED, ClipCorpus, Clips, WordDataModule, WordOptions, make_corpus, split_at_random
-from speechml.data.splits import split_by_voice, voice_speaker, word_of
-from speechml.errors import UserError
-from speechml.storage.files import build_once
-from speechml.storage.pack import PackedCorpus, PackWriter, fingerprint, is_whole, open_pack
-from speechml.storage.progress import progress
+from speechml.data.clips import CLIP_S, MIXED, Clip, ClipCorpus, WordDataModule, make_corpus, split_at_random
+from speechml.data.splits import split_by_voice, voice_speaker
+from speechml.data.word_folders import word_of
+from speechml.storage.pack import PackedCorpus, Recording, fingerprint
 
-RECIPE = 1  # raise it when speechml.data.synthetic.words makes other samples
+RECIPE = 1  # raise it when `word` makes other samples
 # Of Speech Commands v0.01.
 WORDS = (
     "bed", "bird", "cat", "dog", "down", "eight", "five", "four", "go", "happy", "house", "left", "marvin", "nine", "no",
@@ -24,55 +26,62 @@ WORDS = (
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # of the clips, by speaker
 
 
-class SpokenWords(WordDataModule):
+class SpokenWords(schema.SpokenWords, WordDataModule):
     """The 30 words of Speech Commands v0.01, each spoken once by each of espeak-ng's voices.
 
     Made once, in seconds, and cached. `split=official` keeps every speaker in one split.
-
-    Args:
-        voices: how many voices speak; all where it is null.
     """
 
-    def __init__(self, voices: int | None = None, **common: Unpack[WordOptions]) -> None:
-        super().__init__(**common)
-        if voices is not None and voices < 3:
-            raise ValueError(f"voices is {voices}; at least 3 are needed, one for each part")
-        self.voices = voices
-
     def read_corpus(self) -> ClipCorpus:
+        from speechml.data.synthetic import espeak
+
         words, word_notes = self.choose_words(list(WORDS), "spoken_words")
-        made = (RECIPE, self.voices, self.sample_rate, version("espeakng-loader"), version("numpy"), version("soxr"))
-        found = open_pack(build_once(self.cache / "packs" / f"spoken-words-{fingerprint(made)}", is_whole, self._pack))
-        labels = [word_of(name) for name in found.names]
-        numbers = [i for i, label in enumerate(labels) if label in words]
-        clips = Clips(found.names, found.sums, list(range(len(labels))), self._splits(found, numbers), labels)
+        recipe = (RECIPE, self.voices, self.sample_rate, version("espeakng-loader"), version("numpy"), version("soxr"))
+        voices = espeak.one_voice_a_speaker()[: self.voices]
+        name = f"spoken-words-{fingerprint(recipe)}"
+        pack = self.pack(name, self.row, self._speak(voices), len(voices) * len(WORDS))
+        used = [i for i, name in enumerate(pack.names) if word_of(name) in words]
+        splits = self._splits(pack, used)
+        clips = [
+            Clip(pack.names[i], pack.sums[i], i, splits[i], word_of(pack.names[i]), voice_speaker(pack.speakers[i]))
+            for i in used
+        ]
         notes = ["synthetic speech: says how well a method works on this stand-in, not on people"]
         notes += [MIXED] * (self.split == "random")
         protocol = "speaker" if self.split == "official" else self.split
-        clips, pack = clips.take(numbers), found.roles["clip"]
-        return make_corpus(clips, words, pack, coloured_noise(self.row), protocol, notes + word_notes)
+        return make_corpus(clips, words, pack.roles["clip"], coloured_noise(self.row), protocol, notes + word_notes)
 
-    def speakers(self) -> list[str | None]:
-        return [voice_speaker(Path(name).stem.replace("_", "+", 1)) for name in self.corpus.names]
-
-    def _splits(self, found: PackedCorpus, used: list[int]) -> list[str]:
+    def _splits(self, pack: PackedCorpus, used: list[int]) -> list[str]:
         """The split of each clip: by speaker, whichever words are used, or at random by clip."""
         if self.split == "random":
-            return split_at_random(len(found.names), used, self.split_seed)
-        try:
-            split = split_by_voice(found.speakers, SHARES, self.split_seed)
-        except ValueError as error:
-            raise UserError(f"data.voices={self.voices}: {error}") from error
-        name_of = {i: name for name in SPLITS for i in split[name]}
-        return [name_of[i] for i in range(len(found.names))]
+            return split_at_random(len(pack.names), used, self.split_seed)
+        split_of = {
+            i: split for split, clips in split_by_voice(pack.speakers, SHARES, self.split_seed).items() for i in clips
+        }
+        return [split_of[i] for i in range(len(pack.names))]
 
-    def _pack(self, folder: Path) -> None:
-        from speechml.data.synthetic import espeak
-        from speechml.data.synthetic.words import spoken_words
+    def _speak(self, voices: list[str]) -> Iterator[Recording]:
+        for number, (voice, text) in enumerate(product(voices, WORDS)):
+            clip = word(text, voice, number, self.sample_rate)
+            yield Recording(f"{text}/{voice.replace('+', '_')}.wav", {"clip": clip}, voice)
 
-        voices = espeak.one_voice_a_speaker()[: self.voices]
-        writer = PackWriter(folder, ("clip",), self.row)
-        clips = spoken_words(WORDS, voices, self.sample_rate)
-        for name, voice, samples in progress(clips, len(voices) * len(WORDS), "speaking words"):
-            writer.add(name, voice, {"clip": samples})
-        writer.close()
+
+def word(text: str, voice: str, number: int, rate: int) -> NDArray[np.float32]:
+    """One word in one second at a random place, in a random manner: float32 (rate,), the same for the same arguments.
+
+    Manner and level are within what sounds natural, chosen here: espeak-ng's defaults are 175 words a minute, 50, 50.
+    """
+    from speechml.data.synthetic import espeak
+
+    random = np.random.default_rng([1, number])
+    pace, pitch, pitch_range = (int(random.integers(low, high)) for low, high in ((120, 201), (30, 71), (30, 71)))
+    said = espeak.say(text, voice, pace, pitch, pitch_range).astype(np.float32)
+    speech = soxr.resample(said, espeak.SAMPLE_RATE, rate)
+    loud = np.flatnonzero(np.abs(speech) > 0.01 * np.abs(speech).max())
+    length = round(CLIP_S * rate)
+    speech = speech[loud[0] : loud[-1] + 1][:length]
+    peak = 10 ** (random.uniform(-20, -3) / 20)
+    clip = np.zeros(length, np.float32)
+    place = int(random.integers(length - len(speech) + 1))
+    clip[place : place + len(speech)] = speech * (peak / np.abs(speech).max())
+    return clip

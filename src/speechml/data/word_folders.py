@@ -1,12 +1,12 @@
-"""Folders of spoken words on disk: which clips there are, who speaks, and which split each belongs to."""
+"""Folders of spoken words on disk: which clips there are, and which split each belongs to by the data set's own rules."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import wave
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -14,18 +14,19 @@ from typing import NamedTuple
 import numpy as np
 
 from speechml.data.clips import CLIP_S
-from speechml.data.splits import speaker_mark
 from speechml.errors import UserError
 from speechml.storage import audio
-from speechml.storage.pack import PackWriter
-from speechml.storage.progress import progress
+from speechml.storage.pack import Recording
 
 BACKGROUND = "_background_noise_"
+LISTS = {"test": "testing_list.txt", "val": "validation_list.txt"}
 # Where the word folders lie below the folder that torchaudio or TensorFlow were given.
 LAYOUTS = (
     ".", "SpeechCommands/speech_commands_v0.02", "SpeechCommands/speech_commands_v0.01", "speech_commands_v0.02",
     "speech_commands_v0.01", "mini_speech_commands",
 )  # fmt: skip
+CUT = "longer than 1 s: only the first second is used"
+CHANGED = "at another rate or of several channels: resampled or mixed down"
 CHUNK = 512  # clips that are decoded ahead
 
 
@@ -47,33 +48,21 @@ def find_words(root: Path) -> tuple[Path, Listing, Listing]:
         UserError: no such folder, or none that looks like a word's.
     """
     if not root.is_dir():
-        raise UserError(
-            f"{root} is no folder", fix="give one that holds a folder of clips for each word, as data.root=FOLDER"
-        )
+        fix = "give one that holds a folder of clips for each word, as data.root=FOLDER"
+        raise UserError(f"{root} is no folder", fix=fix)
     for place in (root / layout for layout in LAYOUTS):
         if place.is_dir() and (clips := list_audio(place, word_folders(place))).names:
             return place, clips, list_audio(place, [BACKGROUND] if (place / BACKGROUND).is_dir() else [])
-    raise UserError(
-        f"{root} holds no word folders",
-        fix="it should hold a folder for each word with its clips in it, as in yes/0a7c2a8d_nohash_0.wav",
-    )
+    fix = "it should hold a folder for each word with its clips in it, as in yes/0a7c2a8d_nohash_0.wav"
+    raise UserError(f"{root} holds no word folders", fix=fix)
 
 
 def word_folders(place: Path) -> list[str]:
-    """Folders that may hold the clips of a word, by name.
-
-    Raises:
-        UserError: the folder cannot be looked into.
-    """
+    """Folders that may hold the clips of a word, by name."""
     try:
         return sorted(e.name for e in os.scandir(place) if e.is_dir() and not e.name.startswith((".", "_")))
     except OSError as error:
         raise UserError(f"{place} cannot be looked into", why=str(error.strerror)) from error
-
-
-def holds_words(root: Path) -> bool:
-    """Whether word folders lie directly in a folder."""
-    return root.is_dir() and bool(list_audio(root, word_folders(root)).names)
 
 
 def list_audio(root: Path, folders: list[str]) -> Listing:
@@ -82,32 +71,24 @@ def list_audio(root: Path, folders: list[str]) -> Listing:
     Raises:
         UserError: a folder or a file in it cannot be looked at.
     """
-    found = Listing([], [], [])
+    listing = Listing([], [], [])
     for folder in folders:
         try:
-            place = os.open(root / folder, os.O_RDONLY)
-        except OSError as error:
-            raise UserError(f"{root / folder} cannot be looked into", why=str(error.strerror)) from error
-        try:
-            for file in sorted(os.listdir(place)):  # noqa: PTH208 (of an open folder, so that each file is found at once)
-                if file.lower().endswith(audio.EXTENSIONS) and not file.startswith("."):
-                    status = os.stat(file, dir_fd=place)
+            for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
+                if entry.name.lower().endswith(audio.EXTENSIONS) and not entry.name.startswith("."):
+                    status = entry.stat()  # raises where it is a link to nowhere
                     if stat.S_ISREG(status.st_mode):
-                        found.names.append(f"{folder}/{file}")
-                        found.sizes.append(status.st_size)
-                        found.times.append(status.st_mtime_ns)
+                        listing.names.append(f"{folder}/{entry.name}")
+                        listing.sizes.append(status.st_size)
+                        listing.times.append(status.st_mtime_ns)
         except OSError as error:
-            where = root / folder / str(error.filename or "")
-            raise UserError(
-                f"{where} cannot be read", why=str(error.strerror), fix="bring it back or remove it"
-            ) from error
-        finally:
-            os.close(place)
-    return found
+            what = f"{error.filename} cannot be read"
+            raise UserError(what, why=str(error.strerror), fix="bring it back or remove it") from error
+    return listing
 
 
 def decode(path: Path, rate: int, stereo: str) -> tuple[audio.Samples, str]:
-    """The first CLIP_S of a clip (time,), int16 or float32, and what was done to it: `cut`, `padded`, `changed` or nothing.
+    """The first CLIP_S of a clip (time,), int16 or float32, and a remark on what was done to it.
 
     Raises:
         UserError: as `audio.load`.
@@ -119,41 +100,71 @@ def decode(path: Path, rate: int, stereo: str) -> tuple[audio.Samples, str]:
             plain = (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, rate)
             data = file.readframes(min(count, length)) if plain else b""
         if plain and len(data) == 2 * min(count, length) > 0:
-            return np.frombuffer(data, "<i2"), _change(count, length)
+            return np.frombuffer(data, "<i2"), CUT * (count > length)
     except (wave.Error, EOFError, OSError):
         pass  # a file of another kind, or a bad one: libsndfile says which
     header = audio.info(path)
     samples = audio.load(path, rate, stereo, longest_s=CLIP_S)[:length]
     changed = header.rate != rate or header.channels > 1
-    return samples, "changed" if changed else _change(header.frames, length)
+    return samples, CHANGED if changed else CUT * (header.frames > length)
 
 
-def _change(count: int, length: int) -> str:
-    """What brings `count` samples to `length`."""
-    return "cut" if count > length else "padded" if count < length else ""
-
-
-def pack_words(folder: Path, root: Path, clips: list[str], background: list[str], rate: int, stereo: str) -> None:
-    """Decode clips, then recordings of noise, into a pack in a folder; every clip is one row of a second."""
-    writer = PackWriter(folder, ("clip",), round(CLIP_S * rate))
-    done: Counter[str] = Counter()
+def read_words(root: Path, clips: list[str], background: list[str], rate: int, stereo: str) -> Iterator[Recording]:
+    """Decode clips, by several threads, then recordings of noise; every clip is one row of a second."""
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        decoded = zip(clips, _decode_ahead(pool, root, clips, rate, stereo), strict=True)
-        for name, (samples, what) in progress(decoded, len(clips), "reading clips"):
-            done[what] += 1
-            writer.add(name, speaker_mark(name), {"clip": samples})
+        for begin in range(0, len(clips), CHUNK):  # a chunk at a time so that memory stays small
+            names = clips[begin : begin + CHUNK]
+            decoded = pool.map(lambda name: decode(root / name, rate, stereo), names)
+            for name, (samples, remark) in zip(names, decoded, strict=True):
+                yield Recording(name, {"clip": samples}, remark=remark)
     for name in background:
-        writer.add(name, BACKGROUND, {"clip": audio.load(root / name, rate, stereo)})
-    texts = {
-        "cut": "longer than 1 s: only the first second is used",
-        "changed": f"at another rate than {rate} Hz or of several channels: resampled or mixed down",
-    }  # fmt: skip
-    writer.close([f"of all {len(clips)} clips {done[what]} are {text}" for what, text in texts.items() if done[what]])
+        yield Recording(name, {"clip": audio.load(root / name, rate, stereo)})
 
 
-def _decode_ahead(
-    pool: ThreadPoolExecutor, root: Path, names: list[str], rate: int, stereo: str
-) -> Iterable[tuple[audio.Samples, str]]:
-    """Clips decoded by several threads, in order, a chunk at a time so that memory stays small."""
-    for begin in range(0, len(names), CHUNK):
-        yield from pool.map(lambda name: decode(root / name, rate, stereo), names[begin : begin + CHUNK])
+def word_of(name: str) -> str:
+    """The word folder of a name."""
+    return name.partition("/")[0]
+
+
+def split_by_hash(name: str) -> str:
+    """The split that Speech Commands' own rule gives a clip: by a hash of its speaker's mark, 10 % test, 10 % validation.
+
+    The rule is `which_set` in the README of the data set (Warden 2018): SHA-1 modulo 2^27 as a percentage. Of names that
+    carry no speaker, all but folder and extension is hashed.
+    """
+    file = name.rpartition("/")[2]
+    mark = file.partition("_nohash_")[0] if "_nohash_" in file else file.rpartition(".")[0]
+    largest = 2**27 - 1
+    percentage = int(hashlib.sha1(os.fsencode(mark)).hexdigest(), 16) % (largest + 1) * (100.0 / largest)
+    return "val" if percentage < 10 else "test" if percentage < 20 else "train"
+
+
+def official_splits(root: Path, names: list[str], words: set[str]) -> list[str]:
+    """The split of each clip, by the list files where they are there, else by the speaker's hash.
+
+    Raises:
+        UserError: a list names clips of the given words that are not there, or clips of the other list, or is alone.
+    """
+    lists = {split: root / file for split, file in LISTS.items() if (root / file).is_file()}
+    if not lists:
+        return [split_by_hash(name) for name in names]
+    if len(lists) < len(LISTS):
+        fix = "give both, or none (speakers are then divided by their hash)"
+        raise UserError(f"{root} holds one of {' and '.join(LISTS.values())}", fix=fix)
+    there, splits = set(names), dict[str, str]()
+    for split, path in lists.items():
+        try:
+            clips = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} cannot be read as a list of clips", why=str(error)) from error
+        if missing := [name for name in clips if name not in there and word_of(name) in words]:
+            fix = (
+                "bring the clips back, correct the list, or remove both lists (speakers are then divided by their hash)"
+            )
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise UserError(f"{path} names {missing[0]}{more}, which {'are' if more else 'is'} not there", fix=fix)
+        if twice := [name for name in clips if name in splits]:
+            fix = "take it out of one"
+            raise UserError(f"{twice[0]} is in {LISTS['test']} and in {LISTS['val']} of {root}", fix=fix)
+        splits |= dict.fromkeys(clips, split)
+    return [splits.get(name, "train") for name in names]

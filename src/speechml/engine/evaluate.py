@@ -1,4 +1,4 @@
-"""Scoring a finished run again: on its own test part, or on that of other data."""
+"""Scoring a finished run again: on its own test split, or on that of other data."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         data.score_as_foreign()
     if getattr(task, "sample_rate", None) != data.spec.sample_rate:
         raise UserError(
-            f"{run} works at {task.sample_rate} Hz and the data are at {data.sample_rate} Hz; "
+            f"{run} works at {task.sample_rate} Hz and the data are at {data.spec.sample_rate} Hz; "
             f"add data.sample_rate={task.sample_rate}"
         )
     set_seed(config["seed"])

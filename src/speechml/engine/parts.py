@@ -113,7 +113,7 @@ def check_compatible(config: Config, data: Data) -> None:
     few = {split: count for split, count in data.card().recordings.items() if count < ranks}
     if few:
         raise UserError(
-            f"{ranks} processes need as many {data.spec.item_name} in every part, but there are {few}",
+            f"{ranks} processes need as many {data.spec.item_name} in every split, but there are {few}",
             fix="set trainer.devices",
         )
 

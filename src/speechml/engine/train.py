@@ -75,7 +75,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
     """`train` on the first rank: build, take the folder, train and test, or say what is there already."""
     data = build_data(config)
     if trial and trial.needs_validation and data.spec.validation_is_trained_on:
-        raise UserError("a search needs a validation part that is not trained on", fix="set data.heldout above 0")
+        raise UserError("a search needs a validation split that is not trained on", fix="set data.heldout above 0")
     parts = build_parts(config, data, folder, trial)
     if config["find_lr"]:
         from speechml.engine.lr_finder import report_rates

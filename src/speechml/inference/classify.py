@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
+from tqdm import tqdm
 
 from speechml.contracts import FileClassifier, Stretch, missing_members
 from speechml.errors import UserError
 from speechml.inference.export import load_model
 from speechml.runs.tables import check_choice, csv_text, table
 from speechml.storage import audio
-from speechml.storage.progress import progress
 
 TOP = 3  # classes that are named
 BATCH = 128  # stretches that are computed together
@@ -48,7 +48,7 @@ def classify_files(run: Path, recordings: list[Path], form: str) -> None:
     errors: list[UserError] = []
 
     def usable() -> Iterator[tuple[Path, Stretch]]:
-        for file in progress(files, len(files), "classifying"):
+        for file in tqdm(files, "classifying", leave=False, disable=None):
             try:
                 yield from ((file, stretch) for stretch in classifier.stretches(file))
             except UserError as error:

@@ -8,13 +8,13 @@ from typing import cast
 import numpy as np
 import soundfile
 import soxr
+from tqdm import tqdm
 
 from speechml.contracts import FileDenoiser, missing_members
 from speechml.errors import UserError
 from speechml.inference.export import load_model
 from speechml.storage import audio
-from speechml.storage.files import make_folder
-from speechml.storage.progress import progress
+from speechml.storage.files import make_folder, new_version
 
 BLOCK_S = 10.0  # seconds denoised at a time: long against any receptive field, small against any memory
 
@@ -37,7 +37,7 @@ def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bo
     if rates := sorted({header.rate for header in headers.values()} - {denoiser.sample_rate}):
         others = ", ".join(map(str, rates))
         print(f"The model works at {denoiser.sample_rate} Hz: recordings at {others} Hz are resampled to it and back.")
-    for result, source in progress(jobs.items(), len(jobs), "denoising"):
+    for result, source in tqdm(jobs.items(), "denoising", leave=False, disable=None):
         denoise_file(denoiser, source, result)
     total = sum(headers[source].frames / headers[source].rate for source in jobs.values())
     print(f"{len(jobs)} recording{'s' * (len(jobs) != 1)}, {total:.1f} s of sound, denoised into {output}")
@@ -75,13 +75,15 @@ def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> None:
     kind = result.suffix.lower().lstrip(".").upper()
     subtype = header.subtype if soundfile.check_format(kind, header.subtype) else None
     result.parent.mkdir(parents=True, exist_ok=True)
-    part = result.with_name(f".{result.name}.part")
     stream = denoiser.stream(header.channels)
     there = soxr.ResampleStream(header.rate, rate, header.channels) if header.rate != rate else None
     back = soxr.ResampleStream(rate, header.rate, header.channels) if header.rate != rate else None
     left = 0  # samples that were read and have not been written
     try:
-        with soundfile.SoundFile(str(part), "w", header.rate, header.channels, subtype, format=kind) as out:
+        with (
+            new_version(result) as part,
+            soundfile.SoundFile(str(part), "w", header.rate, header.channels, subtype, format=kind) as out,
+        ):
             for block, last in audio.read_blocks(source, round(BLOCK_S * header.rate)):
                 left += len(block)
                 waveform = block if there is None else there.resample_chunk(block, last)
@@ -91,8 +93,5 @@ def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> None:
                     waveform = np.pad(waveform, ((0, max(0, left - len(waveform))), (0, 0)))[:left]
                 audio.append(out, waveform if subtype in ("FLOAT", "DOUBLE") else np.clip(waveform, -1, 1))
                 left -= len(waveform)
-        part.replace(result)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise UserError(f"{source} cannot be denoised into {result}", why=str(error)) from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from speechml.contracts import Config
 from speechml.engine.checkpoint import build_task, check_weights, nonfinite_names, read_checkpoint
@@ -23,7 +24,6 @@ from speechml.runs.catalogue import runs_below, state_of
 from speechml.runs.folder import LAST, PREVIOUS, checksums
 from speechml.runs.labels import load_config
 from speechml.runs.tables import printable
-from speechml.storage.progress import progress
 from speechml.tasks.denoising import means_of
 
 TOLERANCE = 1e-6  # relative, between a score and the same computed again: it is a sum of the same float64 numbers
@@ -72,7 +72,7 @@ def verify(places: list[Path]) -> bool:
             raise UserError(f"{place} holds no run", fix=fix)
         folders |= below
     bad = 0
-    for folder in progress(folders, len(folders), "verifying"):
+    for folder in tqdm(folders, "verifying", leave=False, disable=None):
         verdict = verify_run(folder)
         bad += bool(verdict.problems)
         print(verdict, flush=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from speechml.contracts import SPLITS, FeatureBatch, IndexBatch, ItemKind
-from speechml.data.base import BaseDataModule
+from speechml.data.base import BaseDataModule, Corpus
 from speechml.data.provenance import Provenance
+from speechml.music import schema
 from speechml.music.feature_files import read_music
 from speechml.music.recordings import BLOCK_S, Music
 from speechml.music.split import as_published, honest
@@ -21,15 +21,10 @@ SCORED_AT_ONCE = 8192  # rows
 PROTOCOLS = {"as_published": as_published, "honest": honest}
 
 
-class FeatureCorpus(NamedTuple):
-    """Rows of features with a label each, and how they are split; see `base.Corpus`."""
+@dataclass(kw_only=True)
+class FeatureCorpus(Corpus):
+    """Rows of features with a label each; lengths are blocks, 1 each."""
 
-    names: list[str]
-    lengths: list[int]  # blocks: 1 each
-    sums: list[str]  # checksums
-    splits: dict[str, list[int]]
-    protocol: str
-    notes: list[str]
     classes: list[str]
     features: Tensor  # (rows, 12)
     labels: Tensor  # (rows,)
@@ -37,32 +32,26 @@ class FeatureCorpus(NamedTuple):
     moments: np.ndarray  # (rows, 3): song, channel, block in time
 
 
-class GenreFeatures(BaseDataModule[FeatureCorpus]):
+class GenreFeatures(schema.GenreFeatures, BaseDataModule[FeatureCorpus]):
     """Rows of hand-made features of music, from a folder of music or from a .npz in the format of DDASP exercise 12.
 
-    Args:
-        root: folder (files named `*_0.mp3`, `*_1.wav` ..., or one folder for each genre), or .npz file.
-        protocol: `as_published` divides rows at random and normalises by all of them; `honest` divides by song or by
-            time, and normalises by the training part.
-        batch_size, split_seed, seed, cache: see `BaseDataModule`.
+    `root` is the folder (files named `*_0.mp3`, `*_1.wav` ..., or one folder for each genre) or the .npz file. The
+    protocol `as_published` divides rows at random and normalises by all of them; `honest` divides by song or by time, and
+    normalises by the training split.
     """
 
     kind = ItemKind.ROWS
     item_name = "rows"
+    statistics = "mean and deviation of the features"
+    remedy = "give more music"
 
-    def __init__(
-        self, root: str, batch_size: int, split_seed: int, protocol: str = "as_published", seed: int = 0,
-        cache: str = "~/.cache/speechml",
-    ) -> None:  # fmt: skip
-        super().__init__(None, batch_size, split_seed, seed, cache)
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"protocol is {protocol!r}; it can be {' or '.join(PROTOCOLS)}")
-        self.root, self.wanted_protocol = Path(root).expanduser(), protocol
+    def __init__(self, **keys: object) -> None:
+        super().__init__(**keys)
         self._here: tuple[torch.device, Tensor, Tensor] | None = None
 
     def read_corpus(self) -> FeatureCorpus:
-        music = read_music(self.root, self.cache)
-        split = PROTOCOLS[self.wanted_protocol](music, self.split_seed)
+        music = read_music(self.root, self.cache_folder)
+        split = PROTOCOLS[self.protocol](music, self.split_seed)
         moments = np.stack([music.song, music.channel, music.block], axis=1)
         names = [f"{music.songs[song]}/{channel}/{block}" for song, channel, block in moments.tolist()]
         rows = zip(music.features, music.label.tolist(), strict=True)
@@ -74,9 +63,6 @@ class GenreFeatures(BaseDataModule[FeatureCorpus]):
             songs=[music.songs[song] for song in music.song], moments=moments,
         )  # fmt: skip
 
-    def remedy(self, split: str) -> str:  # noqa: ARG002 (the same for all)
-        return "give more music"
-
     @property
     def classes(self) -> list[str]:
         """Names of the genres, in the order of the network's outputs."""
@@ -85,7 +71,7 @@ class GenreFeatures(BaseDataModule[FeatureCorpus]):
     def fitted(self) -> list[int]:
         """The rows whose mean and standard deviation normalise the features: all as published, else those of training."""
         c = self.corpus
-        return list(range(len(c.names))) if self.wanted_protocol == "as_published" else c.splits["train"]
+        return list(range(len(c.names))) if self.protocol == "as_published" else c.splits["train"]
 
     def rows_to_fit(self) -> Tensor:
         """The features of `fitted`. Shape: (rows, 12)."""
@@ -94,9 +80,9 @@ class GenreFeatures(BaseDataModule[FeatureCorpus]):
     def provenance(self) -> Provenance:
         c = self.corpus
         equal = np.unique(c.features.numpy(), axis=0, return_inverse=True)[1].reshape(-1).tolist()
-        return Provenance(
-            content_keys={"": equal}, silent=lambda *_: False, fitted=self.fitted(), in_time=c.protocol == "time",
-            statistics="mean and deviation of the features", sources={"song": c.songs}, moments=c.moments,
+        return super().provenance()._replace(
+            content_keys={"": equal}, fitted=self.fitted(), in_time=c.protocol == "time", sources={"song": c.songs},
+            moments=c.moments,
         )  # fmt: skip
 
     def train_val_checksums(self) -> list[str]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 import torch
+from tqdm import tqdm
 
 from speechml.errors import UserError
 from speechml.music.features import COLUMNS, SILENCE, music_features
@@ -21,7 +22,6 @@ from speechml.process import end_with, keep_memory
 from speechml.storage import audio
 from speechml.storage.files import build_once
 from speechml.storage.pack import fingerprint
-from speechml.storage.progress import progress
 
 RECIPE = 1  # raise it when `read_rows` makes other rows
 BLOCK_S = 0.5  # of DDASP exercise 12
@@ -137,7 +137,7 @@ def read_all_rows(paths: list[Path]) -> list[Rows]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         with ProcessPoolExecutor(min(cores, len(paths)), initializer=_begin, initargs=(os.getpid(),)) as pool:
-            return list(progress(pool.map(_try_rows, paths), len(paths), "reading music"))
+            return list(tqdm(pool.map(_try_rows, paths), "reading music", len(paths), leave=False, disable=None))
     except BrokenProcessPool as error:
         place = os.path.commonpath(paths)
         raise UserError(f"the decoder crashed on a file in {place}", fix="try its files in smaller folders") from error

@@ -16,7 +16,7 @@ VALIDATION = 0.2  # of the rest in time, where the last quarter of each song is 
 
 
 class Split(NamedTuple):
-    """Rows of each part, how they were divided, and what a reader of the scores should know."""
+    """Rows of each split, how they were divided, and what a reader of the scores should know."""
 
     parts: dict[str, list[int]]
     protocol: str
@@ -31,7 +31,7 @@ def as_published(music: Music, split_seed: int) -> Split:
     leaks = (
         "as published, so these figures flatter: all rows, of the test too, normalise the features, and "
         f"{share_known(music, part):.0%} of the test rows have the same moment's other channel or the block beside it in the "
-        "training part"
+        "training split"
     )
     return Split(rows_by_split(part), "as_published", [leaks])
 
@@ -53,19 +53,17 @@ def share_known(music: Music, part: np.ndarray) -> float:
 def honest(music: Music, split_seed: int) -> Split:
     """By song where every genre has three songs, else the last quarter of each song in time is test.
 
-    Both channels of a moment, and rows that repeat one another, are in one part.
+    Both channels of a moment, and rows that repeat one another, are in one split.
     """
     songs = [np.unique(music.song[music.label == genre]) for genre in range(len(music.genres))]
     if min(map(len, songs)) >= 3:
-        part, protocol, note = by_song(music, songs, split_seed), "song", "every song is in one part only"
+        part, protocol, note = by_song(music, songs, split_seed), "song", "every song is in one split only"
     else:
         part, protocol = by_time(music, split_seed), "time"
         note = "too few songs to divide by: the last quarter of each song is test, so every song is known from training"
     moved = keep_together(music, part)
     if moved:
-        note += (
-            f", but for {moved} rows, which repeat a row of another part, or are of such a moment, and were moved there"
-        )
+        note += f", but for {moved} rows, which repeat a row of another split, or are of such a moment, and were moved there"
     return Split(rows_by_split(part), protocol, [note])
 
 
@@ -113,5 +111,5 @@ def keep_together(music: Music, part: np.ndarray) -> int:
 
 
 def rows_by_split(part: np.ndarray) -> dict[str, list[int]]:
-    """Rows of each part by its name."""
+    """Rows of each split by its name."""
     return {name: np.nonzero(part == number)[0].tolist() for number, name in enumerate(SPLITS)}

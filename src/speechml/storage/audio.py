@@ -16,6 +16,7 @@ import soxr
 from numpy.typing import NDArray
 
 from speechml.errors import UserError
+from speechml.storage.files import new_version
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 Samples = NDArray[np.int16] | NDArray[np.float32]  # (time,), full scale being 32768 or 1
@@ -54,13 +55,6 @@ def info(path: Path) -> Info:
     if header.frames == 0:
         raise UserError(f"{path} holds no samples", fix="remove it or record it again")
     return Info(header.samplerate, header.frames, header.channels, header.subtype)
-
-
-def check_stereo(stereo: str) -> str:
-    """`stereo`, if `load` knows it as a way to treat several channels. Raises ValueError where it does not."""
-    if stereo not in ("mix", "refuse"):
-        raise ValueError(f"stereo is {stereo!r}; it can be 'mix' or 'refuse'")
-    return stereo
 
 
 def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: float | None = None) -> Samples:
@@ -144,19 +138,18 @@ def save(path: Path, waveform: NDArray[np.floating], rate: int) -> None:
         rate: sample rate in Hz.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     kind = path.suffix.lower().lstrip(".").upper()
+    # 16 bit for wav and flac, named so that a float array does not decide it; the codecs have no subtype.
+    subtype = "PCM_16" if kind in ("WAV", "FLAC") else None
+    channels = 1 if waveform.ndim == 1 else waveform.shape[1]
     try:
-        # 16 bit for wav and flac, named so that a float array does not decide it; the codecs have no subtype.
-        subtype = "PCM_16" if kind in ("WAV", "FLAC") else None
-        channels = 1 if waveform.ndim == 1 else waveform.shape[1]
-        with soundfile.SoundFile(str(part), "w", rate, channels, subtype, format=kind) as file:
+        with (
+            new_version(path) as part,
+            soundfile.SoundFile(str(part), "w", rate, channels, subtype, format=kind) as file,
+        ):
             append(file, np.clip(waveform, -1.0, 1.0))
-        part.replace(path)
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         raise UserError(f"{path} cannot be written", _reason(error), "choose wav or another rate") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def find(folder: Path) -> list[Path]:
@@ -176,13 +169,13 @@ def find(folder: Path) -> list[Path]:
     return found
 
 
-def resampling_note(paths: Iterable[Path], rate: int) -> str | None:
-    """One sentence on which sample rates were changed to `rate` (Hz), or None where none was."""
+def resampling_notes(paths: Iterable[Path], rate: int) -> list[str]:
+    """A sentence on which sample rates were changed to `rate` (Hz), where some were."""
     others = Counter(own for path in paths if (own := info(path).rate) != rate)
     if not others:
-        return None
+        return []
     what = ", ".join(f"{count} file{'s' * (count > 1)} at {own} Hz" for own, count in sorted(others.items()))
-    return f"{what} resampled to {rate} Hz (data.sample_rate sets it)"
+    return [f"{what} resampled to {rate} Hz (data.sample_rate sets it)"]
 
 
 def _reason(error: Exception) -> str:

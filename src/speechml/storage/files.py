@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import math
 import os
@@ -15,11 +14,21 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
 from speechml.errors import UserError
+
+
+@contextmanager
+def new_version(path: Path) -> Iterator[Path]:
+    """Give a file beside `path` to write; it replaces `path` at the end, and nothing is left of it where that fails."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes | memoryview, before: Path | None = None, durable: bool = True) -> None:
@@ -31,8 +40,7 @@ def write_bytes(path: Path, content: bytes | memoryview, before: Path | None = N
         before: where the old content is kept, in the same folder.
         durable: wait until it is on the disk, so that it outlives a power cut, too.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with new_version(path) as part:
         with part.open("wb") as file:
             file.write(content)
             if durable:
@@ -40,11 +48,8 @@ def write_bytes(path: Path, content: bytes | memoryview, before: Path | None = N
                 os.fsync(file.fileno())
         if before is not None and path.exists():
             path.replace(before)
-        part.replace(path)
-        if durable:
-            sync(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
+    if durable:
+        sync(path.parent)
 
 
 def sync(path: Path) -> None:
@@ -93,12 +98,15 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def lock_file(path: Path, must: bool = True) -> Iterator[None]:
+def lock_file(path: Path, must: bool = True) -> Iterator[bool]:
     """Hold an exclusive lock on the file `path`, waiting for whoever has it; a killed holder lets go by itself.
 
     Args:
         path: the folders above it are made.
         must: fail where the file system has no locks (Lustre mounted without them); else go on without one.
+
+    Yields:
+        Whether it is held.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -107,21 +115,14 @@ def lock_file(path: Path, must: bool = True) -> Iterator[None]:
         except OSError as error:
             if must or error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
                 raise
-        yield
+            yield False
+        else:
+            yield True
 
 
-_recorder: ContextVar[dict[Path, bool] | None] = ContextVar("_recorder", default=None)
-
-
-@contextmanager
-def record_builds() -> Iterator[dict[Path, bool]]:
-    """Record the folders that `build_once` is asked for inside, and whether it had to build them here."""
-    built: dict[Path, bool] = {}
-    before = _recorder.set(built)
-    try:
-        yield built
-    finally:
-        _recorder.reset(before)
+PART = re.compile(r"\.(?P<name>.+)\.(?P<machine>[^.]+)\.[0-9a-f]{8}\.part")  # a folder that is being built
+ABANDONED_S = 24 * 3600.0  # no build takes longer without writing
+builds: dict[Path, bool] = {}  # what `build_once` has given in this process, and whether it had to build it
 
 
 def build_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[Path], None]) -> Path:
@@ -134,70 +135,73 @@ def build_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[
     Raises:
         UserError: the folder's place cannot be written to, or is full.
     """
-    built = _recorder.get()
+    builds.setdefault(folder, False)
     if is_whole(folder):
-        if built is not None:
-            built.setdefault(folder, False)
         return folder
     make_folder(folder.parent)
-    built_here = False
-    with lock_file(folder.with_name(f".{folder.name}.lock"), must=False):
+    with lock_file(_lock_of(folder), must=False) as held:
         if not is_whole(folder):
-            part = _own_part(folder)
+            part = _new_part(folder)
             try:
                 part.mkdir()
-                _remove_leftovers(part)
+                _remove_leftovers(part, folder if held else None)
                 build(part)
-                built_here = _put_in_place(part, folder, is_whole)
+                builds[folder] = _put_in_place(part, folder, is_whole)
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                why = str(error.strerror)
-                raise UserError(
-                    f"{folder.parent} has no room left", why, "make some, or give another folder"
-                ) from error
+                what, fix = f"{folder.parent} has no room left", "make some, or give another folder"
+                raise UserError(what, str(error.strerror), fix) from error
             finally:
                 shutil.rmtree(part, ignore_errors=True)
-    if built is not None:
-        built[folder] = built_here
     return folder
 
 
-PART = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<process>\d+)\.[0-9a-f]{8}\.part")
-ABANDONED_S = 24 * 3600.0  # no build takes longer without writing
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
 
 
-def _own_part(folder: Path) -> Path:
-    """A name beside `folder` that no other builder uses and that tells whose it is."""
-    return folder.with_name(f".{folder.name}.{this_machine()}.{os.getpid()}.{secrets.token_hex(4)}.part")
+def _new_part(folder: Path) -> Path:
+    """A name beside `folder` that no other builder uses and that tells on which machine it is."""
+    return folder.with_name(f".{folder.name}.{this_machine()}.{secrets.token_hex(4)}.part")
 
 
 @cache
 def this_machine() -> str:
-    """A name without dots for where a process number means one process: host, start of the system, and container.
-
-    Hosts alone are not told apart by name where each is called localhost.
-    """
-    marks = []
-    for read in (Path("/proc/sys/kernel/random/boot_id").read_text, Path("/proc/self/ns/pid").readlink):
-        with suppress(OSError):  # not Linux: the host's name has to do
-            marks.append(str(read()))
-    return f"{socket.gethostname().replace('.', '_')}-{hashlib.sha256(''.join(marks).encode()).hexdigest()[:8]}"
+    """A name without dots for where processes see each other's locks; hosts are not told apart by name, some are localhost."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux
+        return socket.gethostname().replace(".", "_")
 
 
-def _remove_leftovers(mine: Path) -> None:
+def _remove_leftovers(mine: Path, locked: Path | None) -> None:
     """Remove what builders have left beside the folder `mine`, which has just been made.
 
-    Those of this machine whose process is gone, whatever they built; of other machines those that are a day old.
+    Those of this machine that nobody holds the lock of, `locked` being the folder whose lock this process holds; of other
+    machines those that are a day old.
     """
     now = mine.stat().st_mtime  # by the clock that dates the other folders, too
     for part in mine.parent.glob(".*.part"):
         if part == mine or part.is_symlink() or not part.is_dir():
             continue
-        of = PART.fullmatch(part.name)
-        gone = of is not None and of["host"] == this_machine() and not _runs(int(of["process"]))
-        if gone or now - _last_change(part) > ABANDONED_S:
+        parsed = PART.fullmatch(part.name)
+        is_free = False
+        if parsed and parsed["machine"] == this_machine():
+            folder = part.with_name(parsed["name"])
+            is_free = folder == locked or _is_unlocked(_lock_of(folder))
+        if is_free or now - _last_change(part) > ABANDONED_S:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_unlocked(path: Path) -> bool:
+    """Whether nobody holds the lock, as far as locks tell."""
+    try:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except OSError:
+        return False
 
 
 def _last_change(folder: Path) -> float:
@@ -208,27 +212,13 @@ def _last_change(folder: Path) -> float:
         return float("inf")
 
 
-def _runs(process: int) -> bool:
-    """Whether a process of this machine is there and not only waited for by its parent."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is somebody else's
-        return True
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except (OSError, IndexError):  # not Linux, or gone within these lines: the next builder sees it
-        return True
-
-
 def _put_in_place(part: Path, folder: Path, is_whole: Callable[[Path], bool]) -> bool:
     """Make `part` the `folder`, unless a builder that no lock kept out was first; whether it was done.
 
     A torn folder is taken aside by renaming, so that of two that replace it neither can delete what the other has put
     there; what turns out to be whole goes back.
     """
-    aside = _own_part(folder)
+    aside = _new_part(folder)
     while not is_whole(folder):
         try:
             part.rename(folder)

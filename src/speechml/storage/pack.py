@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from speechml.storage.files import write_json
+from speechml.storage.files import build_once, write_json
 
 if TYPE_CHECKING:
     from speechml.storage.audio import Samples
@@ -20,42 +24,48 @@ if TYPE_CHECKING:
 FORMAT = 1  # raise it when the layout below changes, and packs made before are built anew
 
 
-class PackWriter:
-    """Writes a pack: per role (`noisy`, `clean`, ...) one int16 file, and an index of the recordings in it.
+class Recording(NamedTuple):
+    """A recording that a pack is to hold.
+
+    waveforms: of equal length (time,), int16 or float, one a role (`noisy`, `clean`, ...). remark: what was done to it.
+    """
+
+    name: str
+    waveforms: Mapping[str, Samples]
+    speaker: str = ""
+    remark: str = ""
+
+
+def write_pack(folder: Path, row: int, recordings: Iterable[Recording]) -> None:
+    """Write per role one file of int16 samples, and an index of the recordings, which makes the pack whole.
 
     Every recording begins at a multiple of `row` samples and is padded with zeros to the next, so that training clips
     of `row` samples are rows of one matrix.
     """
-
-    def __init__(self, folder: Path, roles: tuple[str, ...], row: int) -> None:
-        self.folder, self.row = folder, row
-        self.files = {role: (folder / f"{role}.i16").open("wb") for role in roles}
-        self.index: dict[str, list[str | int]] = {"names": [], "speakers": [], "lengths": [], "sums": []}
-        self.gains: dict[str, list[float]] = {role: [] for role in roles}
-
-    def add(self, name: str, speaker: str, waveforms: dict[str, Samples]) -> None:
-        """Append one recording: waveforms of equal length (time,), int16 or float, one a role."""
-        digest = hashlib.sha256()
-        length = len(next(iter(waveforms.values())))
-        for role, waveform in waveforms.items():
-            samples, gain = quantised(waveform)
-            padded = np.zeros(-(-length // self.row) * self.row, np.int16)
-            padded[:length] = samples
-            self.files[role].write(padded.tobytes())
-            self.gains[role].append(gain)
-            digest.update(samples.tobytes() + np.float32(gain).tobytes())
-        for key, value in (("names", name), ("speakers", speaker), ("lengths", length), ("sums", digest.hexdigest())):
-            self.index[key].append(value)
-
-    def close(self, notes: list[str] | None = None) -> None:
-        """Finish the files and write the index, which makes the pack whole; `notes` tell what was done to the recordings."""
-        for file in self.files.values():
-            file.close()
-        about = {"format": FORMAT, "row": self.row, "notes": notes or []}
-        write_json(self.folder / "index.json", {**about, **self.index, "gains": self.gains})
+    entries: list[tuple[str, str, int, str]] = []
+    gains: dict[str, list[float]] = {}
+    files: dict[str, BinaryIO] = {}
+    remarks: Counter[str] = Counter()
+    with ExitStack() as stack:
+        for name, waveforms, speaker, remark in recordings:
+            digest = hashlib.sha256()
+            length = len(next(iter(waveforms.values())))
+            for role, waveform in waveforms.items():
+                if role not in files:
+                    files[role] = stack.enter_context((folder / f"{role}.i16").open("wb"))
+                samples, gain = quantise(waveform)
+                files[role].write(np.pad(samples, (0, -length % row)).tobytes())
+                gains.setdefault(role, []).append(gain)
+                digest.update(samples.tobytes() + np.float32(gain).tobytes())
+            entries.append((name, speaker, length, digest.hexdigest()))
+            remarks[remark] += 1
+    index = zip(("names", "speakers", "lengths", "sums"), zip(*entries, strict=True), strict=True)
+    done = [(remark, count) for remark, count in sorted(remarks.items()) if remark]
+    notes = [f"of all {len(entries)} recordings {count} are {remark}" for remark, count in done]
+    write_json(folder / "index.json", {"format": FORMAT, "row": row, "notes": notes, **dict(index), "gains": gains})
 
 
-def quantised(waveform: Samples) -> tuple[Samples, float]:
+def quantise(waveform: Samples) -> tuple[Samples, float]:
     """A waveform as int16 and the factor that brings it back.
 
     16-bit input is kept as it is (factor 1/32768); anything else uses the whole range for its own peak, so that the
@@ -96,7 +106,7 @@ class Pack:
 
     @classmethod
     def of(cls, samples: Tensor, lengths: list[int], gains: list[float], row: int) -> Pack:
-        """A pack around samples that are laid out as PackWriter does."""
+        """A pack around samples that are laid out as `write_pack` does."""
         rows = torch.tensor([-(-length // row) for length in lengths])
         ends = rows.cumsum(0)
         return cls(
@@ -108,6 +118,12 @@ class Pack:
         """The pack on another device."""
         tensors = {name: value.to(device) for name, value in vars(self).items() if name != "row"}
         return Pack(**tensors, row=self.row)
+
+    def recording(self, number: int) -> Samples:
+        """The samples of one recording as they are packed. Shape: (time,)."""
+        first = int(self.starts[number])
+        samples: Samples = self.samples[first : first + int(self.lengths[number])].numpy()
+        return samples
 
     def gather_rows(self, rows: Tensor) -> Tensor:
         """Clips of `row` samples. Shape: rows (batch,) int64 -> (batch, 1, row) float32."""
@@ -136,13 +152,19 @@ class Pack:
 
     def training_rows(self, files: list[int]) -> Tensor:
         """The rows of some recordings that are at least half full, and the first of each. Shape: (rows,) int64."""
-        wanted = torch.zeros(len(self.lengths), dtype=torch.bool)
-        wanted[files] = True
-        row_file = self.row_file.cpu()
-        starts, lengths = self.starts.cpu()[row_file], self.lengths.cpu()[row_file]
-        first = torch.arange(len(row_file)) * self.row
+        wanted = torch.isin(self.row_file, torch.tensor(files, dtype=torch.long))
+        starts, lengths = self.starts[self.row_file], self.lengths[self.row_file]
+        first = torch.arange(len(self.row_file)) * self.row
         keep = ((starts + lengths - first) * 2 >= self.row) | (first == starts)
-        return torch.nonzero(wanted[row_file] & keep)[:, 0]
+        return torch.nonzero(wanted & keep)[:, 0]
+
+
+def move(device: torch.device, *packs: Pack) -> list[Pack]:
+    """Packs on a device, or as they are where they would take more than half of a GPU's free memory."""
+    size = sum(pack.samples.nbytes for pack in packs)
+    if device.type == "cuda" and size * 2 > torch.cuda.mem_get_info(device)[0]:
+        return list(packs)
+    return [pack.to(device) for pack in packs]
 
 
 @dataclass
@@ -165,6 +187,25 @@ def open_pack(folder: Path) -> PackedCorpus:
         samples = torch.from_numpy(np.memmap(folder / f"{role}.i16", np.int16, "c"))
         roles[role] = Pack.of(samples, index["lengths"], gains, index["row"])
     return PackedCorpus(index["names"], index["speakers"], index["sums"], roles, index.get("notes", []))
+
+
+def pack_once(folder: Path, row: int, recordings: Iterable[Recording], total: int) -> PackedCorpus:
+    """The pack in `folder`, made of `recordings` unless it is there; they are read only then.
+
+    Raises:
+        UserError: as `files.build_once`, and what reading a recording raises.
+    """
+
+    def build(part: Path) -> None:
+        write_pack(part, row, tqdm(recordings, "packing recordings", total, leave=False, disable=None))
+
+    return open_pack(build_once(folder, is_whole, build))
+
+
+def file_fingerprint(paths: Iterable[Path], *settings: object) -> str:
+    """A name for a pack that changes with the files' names, sizes and times, and with the settings it is made by."""
+    files = [(str(path.absolute()), (status := path.stat()).st_size, status.st_mtime_ns) for path in paths]
+    return fingerprint(files, [str(setting) for setting in settings])
 
 
 def fingerprint(*parts: object) -> str:

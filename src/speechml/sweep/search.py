@@ -132,7 +132,7 @@ def _plan(command: SweepCommand, options: OptunaSweeper, space: Space, first: Di
     """The plan of a search, by the config of one of its runs; UserError for what it could not do."""
     objective = str(first.objective or first.checkpoint.monitor)
     if not objective.startswith("val/"):
-        raise UserError(f"objective is {objective}; choices are made on the validation part, as in objective=val/loss")
+        raise UserError(f"objective is {objective}; choices are made on the validation split, as in objective=val/loss")
     rises = not objective.endswith(ENDS_THAT_FALL) if first.objective else first.checkpoint.mode == "max"
     new_sampler(options)
     if options.pruner is not None:

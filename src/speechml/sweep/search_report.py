@@ -113,7 +113,7 @@ class SearchReport:
             print(f"... and {len(order) - SHOWN} more in sweep.json")
         totals = {name: sum(trial.state == state for trial in trials) for state, name in STATES.items()}
         counts = ", ".join(f"{count} {name}" for name, count in totals.items() if count)
-        print(f"\nTrials: {counts}. The best, by {self.plan.objective} (a score of the validation part):")
+        print(f"\nTrials: {counts}. The best, by {self.plan.objective} (a score of the validation split):")
         if best:
             print(f"  {_command(self._overrides(best))}{'   # its first execution' * is_repeated}")
             print(f"  {' '.join(best.user_attrs.get('runs', []))}")

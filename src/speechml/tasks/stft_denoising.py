@@ -20,7 +20,7 @@ from speechml.tasks.stft_windows import TARGETS, Augment, FrameBatch, Framing, c
 
 SILENCE = 1e-5  # largest magnitude of a silent frame: well below the rounding of 16 bits (1.7e-4 for n_fft 1024)
 BLOCK_FRAMES = 4096  # computed together, of one recording: 131 s at hop 512, 16 kHz
-SAMPLED_FRAMES = 20_000  # of the training part, for the mean and deviation of the inputs
+SAMPLED_FRAMES = 20_000  # of the training split, for the mean and deviation of the inputs
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from speechml.contracts import IndexBatch, PairSource
 from speechml.errors import UserError
 from speechml.signal.random import key, permutation, uniform
 from speechml.signal.stft import STFT, num_frames
+from speechml.storage.pack import Pack
 
 
 def phase_sensitive(noisy: Tensor, clean: Tensor) -> Tensor:
@@ -30,7 +32,7 @@ TARGETS: dict[str, Target] = {"magnitude": lambda _, clean: clean.abs(), "phase_
 class Augment(NamedTuple):
     """How runs are varied: a function of (seed, epoch, run), so of no batch and no rank.
 
-    remix: share of the runs whose noise is replaced by that of another run, anywhere in the training part.
+    remix: share of the runs whose noise is replaced by that of another run, anywhere in the training split.
     noise_db: remixed noise is louder or softer by up to this.
     gain_db: every run is louder or softer by up to this.
     """
@@ -147,7 +149,8 @@ class Windows:
                     noisy[end:begin] = self.framing.silence.to(device)
                 end = begin + count
                 number = torch.tensor([recording], device=device)
-                waves = source.whole(IndexBatch("train", batch.epoch, number))
+                whole = partial(Pack.whole, files=number)
+                waves = source.load(IndexBatch("train", batch.epoch, number), whole)
                 spectra = [stft(wave[0, 0].to(device)) for wave in waves]
                 noisy[begin:end], target[begin:end] = spectra[0].abs(), self.framing.target(*spectra)
             self._spectra = (name, noisy, target)
@@ -216,7 +219,7 @@ class Runs:
         first = begin - self.context * stft.hop - stft.n_fft // 2
         batch = IndexBatch("train", epoch, numbers)
         recordings = self._of.to(numbers.device)[numbers]
-        noisy, clean = source.stretches(batch, recordings, first, length)
+        noisy, clean = source.load(batch, lambda pack: pack.stretches(recordings, first, length))
         return noisy[:, 0].to(numbers.device), clean[:, 0].to(numbers.device)
 
     def _silenced(self, magnitudes: Tensor, begin: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from _ctypes import dlclose
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 
 import espeakng_loader
@@ -31,7 +30,7 @@ SAMPLE_RATE = 22050
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback, nothing is played, no thread is started
 _DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: without it, missing data ends the process
 _UTF8 = 1  # espeakCHARS_UTF8
-_PARAMETERS = {"rate_wpm": (1, 80, 450), "pitch": (3, 0, 99), "pitch_range": (4, 0, 99)}  # number, lowest, highest
+_RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 _one_at_a_time = threading.Lock()
@@ -65,9 +64,8 @@ def voices() -> list[str]:
 
 def one_voice_a_speaker() -> list[str]:
     """Each variant once, sorted by its name, with one accent, as people have: the accents take turns."""
-    by_variant = sorted((voice.partition("+")[::-1] for voice in voices()), key=lambda pair: pair[0])
-    variants = [(variant, [accent for *_, accent in group]) for variant, group in groupby(by_variant, lambda p: p[0])]
-    return [f"{accents[turn % len(accents)]}+{variant}" for turn, (variant, accents) in enumerate(variants)]
+    accents = sorted(_accents())
+    return [f"{accents[turn % len(accents)]}+{variant}" for turn, variant in enumerate(_variants())]
 
 
 @cache
@@ -115,17 +113,12 @@ def say(text: str, voice: str, rate_wpm: int = 175, pitch: int = 50, pitch_range
 
     voice: a name out of `voices()`. rate_wpm: words per minute, 80 to 450. pitch, pitch_range: 0 to 99 about the
     voice's own, which is 50. The defaults are espeak-ng's.
-    Raises ValueError for a voice that does not exist and for a number outside its range.
+    Raises ValueError for a voice that does not exist.
     """
     accent, _, variant = voice.partition("+")
     if accent not in _accents() or variant not in _variants():
         # espeak-ng itself speaks with its default voice when it doesn't know the variant.
         raise ValueError(f"no voice {voice!r}: it must be one of voices(), such as 'en-us+f2'")
-    settings = {"rate_wpm": rate_wpm, "pitch": pitch, "pitch_range": pitch_range}
-    for name, (_, lowest, highest) in _PARAMETERS.items():
-        if not lowest <= settings[name] <= highest:
-            raise ValueError(f"{name} is {settings[name]}: it must be {lowest} to {highest}")
-
     chunks: list[bytes] = []
 
     @_Callback
@@ -139,8 +132,8 @@ def say(text: str, voice: str, rate_wpm: int = 175, pitch: int = 50, pitch_range
         library.espeak_SetSynthCallback(keep)
         if library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise RuntimeError(f"espeak-ng lists voice {voice!r} but does not load it")
-        for name, (number, _, _) in _PARAMETERS.items():
-            library.espeak_SetParameter(number, settings[name], 0)
+        for parameter, value in ((_RATE, rate_wpm), (_PITCH, pitch), (_RANGE, pitch_range)):
+            library.espeak_SetParameter(parameter, value, 0)
         library.espeak_Synth(words, ctypes.c_size_t(len(words)), 0, 0, 0, _UTF8, None, None)
         library.espeak_Synchronize()
     return np.frombuffer(b"".join(chunks), dtype=np.int16).copy()  # a buffer of bytes is read-only

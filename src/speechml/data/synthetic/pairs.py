@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from speechml.data.synthetic import espeak
+from speechml.storage.pack import Recording
 
 SAMPLE_RATE = 32000  # Hz, lab 2A's file
 SAMPLES = 32000  # of a clip: 1 s
@@ -51,18 +52,8 @@ _ENDINGS = (
 )  # fmt: skip
 
 
-class SpokenPair(NamedTuple):
-    """A noisy and a clean clip of the same speech, float32 (SAMPLES,), and what it is made of: a voice, and its sentence."""
-
-    noisy: NDArray[np.float32]
-    clean: NDArray[np.float32]
-    voice: str
-    text: str
-
-
 class _Clip(NamedTuple):
     voice: str
-    text: str
     speech: NDArray[np.float32]  # float32 (sample,), 1 s and the context at espeak-ng's rate
     power: float
     snr_db: float
@@ -70,18 +61,19 @@ class _Clip(NamedTuple):
     floor: NDArray[np.float32]  # float32 (SAMPLES,), standard normal
 
 
-def spoken_pairs(count: int = 1500, seed: int = 0) -> Iterator[SpokenPair]:
+def spoken_pairs(count: int) -> Iterator[Recording]:
     """Make noisy and clean clips of spoken sentences, the labs' 2A/2B data made anew: 1,500 take about 10 s.
 
-    A clip depends on the seed and its own number alone, whatever the count; its voice on its number alone.
+    A clip, float32 (SAMPLES,), depends on its own number alone, whatever the count; its speaker is a voice.
     """
     voices = espeak.one_voice_a_speaker()
     for start in range(0, count, _BATCH):
-        clips = [_draw(number, seed, voices) for number in range(start, min(start + _BATCH, count))]
+        clips = [_draw(number, voices) for number in range(start, min(start + _BATCH, count))]
         clean = _clean(clips)
         noisy = clean + _noise(clips, clean)
         for i, clip in enumerate(clips):
-            yield SpokenPair(noisy[i], clean[i], clip.voice, clip.text)
+            name = f"{start + i:04d}_{clip.voice.replace('+', '_')}"
+            yield Recording(name, {"noisy": noisy[i], "clean": clean[i]}, clip.voice)
 
 
 def sentence(random: np.random.Generator) -> str:
@@ -89,9 +81,9 @@ def sentence(random: np.random.Generator) -> str:
     return f"{random.choice(_OPENINGS)} {random.choice(_ENDINGS)}"
 
 
-def _draw(number: int, seed: int, voices: list[str]) -> _Clip:
+def _draw(number: int, voices: list[str]) -> _Clip:
     """Everything that is drawn for one clip, from its own random generator."""
-    random = np.random.default_rng([seed, number])
+    random = np.random.default_rng([0, number])
     voice = voices[number % len(voices)]
     text = sentence(random)
     # Manner within what sounds natural, chosen here: espeak-ng's defaults are 175 words a minute, 50, 50.
@@ -101,7 +93,6 @@ def _draw(number: int, seed: int, voices: list[str]) -> _Clip:
     middle = CLEAN_POWER * spread / np.sinh(spread)  # the mean of 10^(u/10), u uniform in +-d dB, is sinh(a)/a
     return _Clip(
         voice=voice,
-        text=text,
         speech=speech,
         power=middle * 10 ** random.uniform(-LEVEL_SPREAD_DB / 10, LEVEL_SPREAD_DB / 10),
         snr_db=random.uniform(*SNR_DB),

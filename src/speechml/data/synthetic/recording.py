@@ -39,11 +39,9 @@ def make(folder: Path) -> None:
         clean = spoken(seconds, number)
         noise = crackling(len(clean), number)
         noise *= np.sqrt(np.mean(clean**2) / np.mean(noise**2) / 10 ** (SNR_DB / 10))
-        versions = {f"{name}": clean + noise}
+        audio.save(folder / ("train_dirty_male.wav" if name == "train" else f"{name}.wav"), clean + noise, SAMPLE_RATE)
         if name == "train":
-            versions = {"train_dirty_male": clean + noise, "train_clean_male": clean}
-        for file, waveform in versions.items():
-            audio.save(folder / f"{file}.wav", waveform, SAMPLE_RATE)
+            audio.save(folder / "train_clean_male.wav", clean, SAMPLE_RATE)
     (folder / "whole").touch()
 
 
