@@ -26,7 +26,7 @@ def test_what_experiments_need_is_accepted(name: str) -> None:
     "name",
     [
         "os.system", "builtins.eval", "subprocess.Popen", "torch.hub.load", "torch.load", "torch.utils.cpp_extension.load",
-        "speechml.models.cnn.torch.hub.load", "speechml.config.compose.Path", "speechml.process.os.system",
+        "speechml.models.waveform.torch.hub.load", "speechml.config.compose.Path", "speechml.process.os.system",
         "speechml.runs.folder.subprocess.Popen", "torch.serialization.os.system", "lightning.pytorch.cli.LightningCLI",
         "torch.utils.data.DataLoader", "pathlib.Path", "speechml.config.instantiate.build", "torchmetrics.functional.accuracy",
     ],
