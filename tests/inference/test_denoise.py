@@ -158,6 +158,13 @@ def test_a_damaged_or_foreign_checkpoint_is_one_sentence(kind: str, run: Path, w
         speechml.load(path)
 
 
+def test_what_is_no_denoiser_is_one_sentence(trained: dict[str, Path], workplace: Path) -> None:
+    audio.save(workplace / "in.wav", tone(), 16000)
+    with pytest.raises(UserError, match=r"is no denoiser; speechml classify uses it"):
+        denoise_files(trained["genre_mlp"], [workplace / "in.wav"], workplace / "out")
+    assert not (workplace / "out").exists()
+
+
 def test_a_folder_that_is_no_run_is_one_sentence(workplace: Path) -> None:
     with pytest.raises(UserError, match="is no run"):
         speechml.load(workplace)

@@ -193,6 +193,18 @@ def test_forced_runs_of_different_tests_are_compared_as_unpaired(workplace: Path
     assert line.verdict == "no difference shown"  # as recordings differ more than the networks
 
 
+def test_what_no_interval_tells_is_not_known(workplace: Path) -> None:
+    one = classifier(workplace / "runs", np.arange(30) % 4 > 0)
+    other = classifier(workplace / "runs", np.arange(30) % 3 > 0, lr=0.2, data={"test_fingerprint": "cc"})
+    found = compare_runs([one, other], force=True)
+    assert [line.verdict for line in found.lines if line.score == "macro_f1"] == ["", "not known"]
+    runs = [
+        make_run(workplace / "runs", snr=np.where(np.arange(2) == silent, np.nan, 1.0), lr=1 + silent)
+        for silent in (0, 1)
+    ]
+    assert {line.verdict for line in compare_runs(runs).lines[1::2]} == {"not known"}
+
+
 def test_every_format_says_the_same(workplace: Path, monkeypatch, capsys) -> None:
     runs = [str(make_run(workplace / "runs", snr=HARD + shift, lr=shift, **{"a|b": "<b>"})) for shift in (0.0, 1.0)]
     texts = {}

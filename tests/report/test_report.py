@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import pytest
 import soundfile
 
 from browser import opened
-from conftest import TINY, edit_card, make_words, run_of, speechml, tone
+from conftest import TINY, edit_card, make_words, read_card, run_of, speechml, tone
 from made_up import make_run
 from speechml.errors import UserError
 from speechml.report import media
-from speechml.report.pages import write_report, write_run_report
+from speechml.report.drawing import draw_curves
+from speechml.report.pages import write_report
+from speechml.report.sweep_page import sweep_context
 
 PHONE = 360  # pixels
 WIDTH = "document.scrollingElement.scrollWidth"
@@ -123,6 +126,16 @@ def test_the_page_of_a_sweep_sorts_plots_and_compares(workplace: Path, browser: 
     assert {path.name for path in (workplace / "runs" / "made_up").iterdir()} == {run.name for run in runs.values()}
 
 
+def test_only_runs_that_are_done_are_plotted(workplace: Path) -> None:
+    states = ("done", "stopped")
+    runs = [make_run(workplace / "runs", seed=seed, snr=np.ones(3), state=state) for seed, state in enumerate(states)]
+    page = workplace / "report.html"
+    context = sweep_context(workplace / "runs", page)
+    assert [(cells[1], colour) for _, colour, cells in context["rows"]] == [("done", 0), ("stopped", "")]
+    shutil.rmtree(runs[0])
+    assert "Scores against keys" not in write_report(workplace / "runs", page).read_text()
+
+
 def test_names_from_a_stranger_stay_text(runs: Path, browser: Any) -> None:
     run = run_of(runs)
     evil = "</script><script>document.title='taken'</script><img src=http://example.org/x onerror=alert(1)>"
@@ -145,6 +158,14 @@ def test_sounds_are_kept_without_loss_and_left_beside_the_page_where_room_ends(
     text = media.flac(*media.read_mono(workplace / "x.wav")).partition("base64,")[2]
     assert np.array_equal(soundfile.read(io.BytesIO(base64.b64decode(text)), dtype="int16")[0], wave)
     run = run_of(runs)
+    whole = media.embed_media(run)
+    size = sum(len(text) for recording in whole.recordings for sound in recording.sounds for text in sound)
+    wavs = sum(file.path.stat().st_size for file in media.list_audio(run))
+    assert size < wavs * 4 // 3  # FLAC takes less than the files, base64 more
+    monkeypatch.setattr(media, "BUDGET", size)
+    assert media.embed_media(run) == whole
+    monkeypatch.setattr(media, "BUDGET", size - 1)
+    assert len(media.embed_media(run).omitted) == 1
     monkeypatch.setattr(media, "BUDGET", 1000)
     page = write_report(run).read_text()
     assert "<audio" not in page
@@ -171,9 +192,21 @@ def test_what_has_no_page_is_one_sentence(runs: Path, workplace: Path, monkeypat
     assert re.fullmatch(r"error: .*card\.json is damaged .*\n", capsys.readouterr().err)
 
 
-def test_a_page_that_cannot_be_made_is_a_sentence_after_a_run(runs: Path, monkeypatch) -> None:
+def test_a_page_that_cannot_be_made_is_a_sentence_after_a_run_that_is_done(
+    train: Callable[..., Path], monkeypatch, capsys
+) -> None:
     monkeypatch.setattr("speechml.report.pages.render", lambda *_: 1 / 0)
-    assert "Report: not written (ZeroDivisionError" in write_run_report(run_of(runs))
+    less = ("callbacks.figures=null", "callbacks.listening=null")
+    run = train("experiment=lab2a_fir", *TINY, "model.net.taps=8", "trainer.max_epochs=1", *less)
+    assert "Report: not written (ZeroDivisionError" in capsys.readouterr().out
+    assert read_card(run)["state"] == "done"
+
+
+def test_values_that_are_nan_or_infinite_are_left_out_of_curves() -> None:
+    nan, inf = float("nan"), float("inf")
+    figure = draw_curves({"a": [(1, 0.5), (2, nan), (3, inf), (4, 0.2)], "b": [(1, -inf)]}, "loss")
+    assert [line.get_xydata().tolist() for line in figure.axes[0].lines] == [[[1, 0.5], [4, 0.2]]]
+    assert draw_curves({"b": [(1, nan), (2, -inf)]}, "loss") is None
 
 
 def test_what_is_damaged_beside_the_card_is_left_out_of_the_page(runs: Path) -> None:

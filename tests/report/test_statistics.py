@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from speechml.metrics.classification import cross_entropy, macro_f1
 from speechml.report import statistics
-from speechml.report.statistics import mean_difference, seed_interval, share_difference
+from speechml.report.statistics import mean_difference, seed_interval, share_difference, unpaired_difference
 
 TRIALS = 1000
 
@@ -99,3 +99,11 @@ def test_macro_f1_of_a_resample_is_that_of_the_items_drawn(seed: int, items: int
     assert macro_f1(logits, label, weights)[0] == pytest.approx(np.mean(scores), abs=1e-6)
     wanted = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[np.arange(items), label]
     assert cross_entropy(logits, label) == pytest.approx(wanted)
+
+
+@pytest.mark.filterwarnings("error")
+def test_welch_takes_one_side_without_spread_silently() -> None:
+    other = np.arange(6.0)
+    difference = unpaired_difference(np.full(6, 0.1), other)
+    half = 2.570582 * other.std(ddof=1) / 6**0.5  # Student's t of 5 degrees of freedom, times the standard error
+    assert (difference.low, difference.high) == pytest.approx((2.4 - half, 2.4 + half), rel=1e-6)

@@ -6,6 +6,7 @@ import pytest
 
 from speechml.report.audit import Audit, Finding
 from speechml.report.evaluation import evaluation_text
+from speechml.report.published import figure_rows
 from speechml.report.summary import is_published_data, run_facts, score_tables
 from speechml.runs.card import DataCard, PublishedCard, RunCard
 
@@ -41,12 +42,29 @@ def test_a_runs_own_metrics_are_the_last_rows(scores: dict[str, float], rows: li
 def test_published_figures_stand_beside_scores_of_such_data_only() -> None:
     of = {"data": "MadeUp", "protocol": "speaker", "least": 10, "classes": 2}
     published = PublishedCard("a paper", of=of, scores={"test/acc": 0.9})
-    assert is_published_data(published, data_card(classes=["no", "yes"]))
+    assert is_published_data(published, data_card(classes=["no", "yes"]), "test/acc")
     others = ({"data": "Other"}, {"protocol": "random"}, {"classes": ["no"]}, {"recordings": {"train": 6, "test": 2}})
     for other in others:
-        assert not is_published_data(published, data_card(**{"classes": ["no", "yes"], **other}))
+        assert not is_published_data(published, data_card(**{"classes": ["no", "yes"], **other}), "test/acc")
     card = RunCard("1", "x", "done", data_card(), published=published, scores={"test/acc": 0.5})
     assert "  test/acc: 0.9 published for other data or another split, 0.5 here" in run_facts(card)
+
+
+@pytest.mark.parametrize(("protocol", "same"), [("random", True), ("as_published", True), ("time", False)])
+def test_a_figure_of_training_data_is_of_all_of_a_recording(protocol: str, same: bool) -> None:
+    of, scores = {"data": "MadeUp"}, {"train/mse": 0.9, "test/mse": 0.9}
+    published = PublishedCard("a paper", of=of, scores=scores, tolerance=scores)
+    card = RunCard("1", "x", "done", data_card(protocol=protocol), published=published, scores=scores)
+    told = " for other data or another split" * (not same)
+    assert f"  train/mse: 0.9 published{told}, 0.9 here" in run_facts(card)
+    verdicts = [figure.row[5] for figure in figure_rows("x", published, [card])]
+    assert verdicts == ["reproduced" if same else "other data", "reproduced"]
+
+
+def test_many_classes_of_the_lowest_recall_are_counted_rather_than_some_of_them_named(tmp_path: Path) -> None:
+    recalls = {f"test/recall_{name}": 0.0 for name in "abcdef"} | {"test/recall_g": 0.5}
+    (table,) = score_tables({"test/acc": 0.1, **recalls}, data_card(), tmp_path / "predictions.npz", 0)
+    assert table.remarks == ["Lowest recall: 0%, of 6 of 7 classes."]
 
 
 def test_an_evaluation_says_how_it_relates_to_the_run(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -183,6 +184,15 @@ def test_what_cannot_be_shown_is_a_sentence(place: Path, monkeypatch: pytest.Mon
         port = taken.getsockname()[1]
         assert speechml(monkeypatch, "tensorboard", "--port", str(port)) == 2
         assert "already in use" in capsys.readouterr().err
+
+
+def test_a_signal_while_it_starts_ends_it_and_leaves_no_folder(place: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tensorboard, "_start_server", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    tensorboard.serve([place], None)
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_runs_and_files_that_begin_meanwhile_are_linked_under_names_that_stay(place: Path, tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ def _read_weights(path: Path, about: Config) -> dict[str, torch.Tensor]:
         weights = safetensors.torch.load(content)
     except UserError:
         raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be read", str(error.strerror), AGAIN) from error
     except Exception as error:  # readers of hostile bytes raise whatever comes up: the refusal is the same
         raise UserError(f"{path} cannot be read as safetensors", type(error).__name__, AGAIN) from error
     check_finite(weights, path)

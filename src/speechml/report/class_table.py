@@ -39,7 +39,10 @@ def _accuracy_remarks(scores: Scores, count: int, item_name: str) -> list[str]:
         lines = [f"95 % interval of the accuracy: {low:.3f} to {high:.3f} ({of})."]
     recalls = {name.removeprefix("test/recall_"): value for name, value in scores.items() if "test/recall_" in name}
     lowest = sorted((value, name) for name, value in recalls.items() if value is not None and value < 1)
-    if lowest:
+    equal = sum(value == lowest[0][0] for value, _ in lowest)
+    if equal > NAMED:  # names of some would hide the others
+        lines.append(f"Lowest recall: {lowest[0][0]:.0%}, of {equal} of {len(recalls)} classes.")
+    elif lowest:
         lines.append("Lowest recall: " + ", ".join(f"{name} {value:.0%}" for value, name in lowest[:NAMED]) + ".")
     return lines
 

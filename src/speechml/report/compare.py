@@ -52,13 +52,16 @@ class Line:
     mean: Difference
     over_items: Difference = UNKNOWN
     over_seeds: Difference = UNKNOWN
+    is_reference: bool = False  # of the first setting, to which the others are compared
 
     @property
     def verdict(self) -> str:
         """What the intervals allow to say: both, where there are seeds, have to leave out 0 on the same side."""
+        if self.is_reference:
+            return ""
         known = [d for d in (self.over_items, self.over_seeds) if not math.isnan(d.low)]
         if not known:
-            return "not known" if self.over_items.units else ""
+            return "not known"
         certain = all(d.low > 0 for d in known) or all(d.high < 0 for d in known)
         if certain and not any(d.p >= 1 - LEVEL for d in known):  # an exact test may be stricter than an interval
             return "better" if (known[0].mean > 0) == HIGHER_IS_BETTER[self.score] else "worse"
@@ -164,7 +167,7 @@ def _compare_score(score: str, settings: Sequence[Setting], paired: bool) -> lis
     """A line for each setting."""
     seeds = [np.array([run.score(score) for run in setting.runs]) for setting in settings]
     items = [_item_scores(score, setting.runs) for setting in settings]
-    lines = [Line(score, settings[0], seed_interval(seeds[0]))]
+    lines = [Line(score, settings[0], seed_interval(seeds[0]), is_reference=True)]
     for setting, own_seeds, own_items in zip(settings[1:], seeds[1:], items[1:], strict=True):
         groups = settings[0].runs[0].groups if paired else None
         over_items, over_seeds = _item_difference(score, items[0], own_items, groups), UNKNOWN

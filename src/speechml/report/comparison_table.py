@@ -63,7 +63,7 @@ def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]
         rows.append([
             TITLES[line.score] if line.score != previous else "", printable(line.setting.label),
             format_score(line.mean.mean, db), _interval(line.mean, db),
-            "" if line.setting is comparison.settings[0] else difference, line.verdict,
+            "" if line.is_reference else difference, line.verdict,
             _interval(items, db), _p(items), _interval(seeds, db), _p(seeds),
         ])  # fmt: skip
         previous = line.score

@@ -13,7 +13,6 @@ import numpy as np
 from speechml.report.drawing import RANGE_DB, envelope, spectrogram_db
 
 BUDGET = 6_500_000  # characters of sounds and their pictures in a page, which has to stay below 10 MB
-PICTURES = 80_000  # characters that the pictures of a version take at most
 VERSIONS = ("noisy", "denoised", "clean")
 COLUMNS, ROWS = 600, 128  # pixels of a spectrogram
 WIDTH, HEIGHT = 600, 80  # of a waveform's drawing
@@ -75,16 +74,23 @@ def embed_media(folder: Path) -> Media:
         if file.path.is_file():
             items.setdefault(file.name, []).append(file)
     for name, files in items.items():
-        if sum(file.path.stat().st_size * 4 // 3 + PICTURES for file in files) > room:  # base64 is a third longer
-            media.omitted.append(f"{name} ({', '.join(file.path.name for file in files)})")
-            continue
-        waves = {file.version: wave for file in files if (wave := read_mono(file.path))}
+        size = sum(file.path.stat().st_size for file in files) // 6  # FLAC as base64 seldom takes less
+        waves = {file.version: wave for file in files if size <= room and (wave := read_mono(file.path))}
+        recording, clip = None, ""
         if versions := {version: waves[version] for version in VERSIONS if version in waves}:
-            media.recordings.append(embed_recording(name, versions))
-            room -= sum(len(text) for sound in media.recordings[-1].sounds for text in sound)
+            recording = embed_recording(name, versions)
+            size = sum(len(text) for sound in recording.sounds for text in sound)
         elif waves:
-            media.clips[name] = flac(*waves.popitem()[1])
-            room -= len(media.clips[name])
+            clip = flac(*waves.popitem()[1])
+            size = len(clip)
+        if size > room:
+            media.omitted.append(f"{name} ({', '.join(file.path.name for file in files)})")
+        elif recording:
+            media.recordings.append(recording)
+            room -= size
+        elif clip:
+            media.clips[name] = clip
+            room -= size
     return media
 
 

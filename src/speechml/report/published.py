@@ -46,7 +46,7 @@ def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCa
 
     Of what was published counts what the config says now; a card has what it said when the run was launched.
     """
-    same, card = all(is_published_data(published, card.data) for card in cards), cards[0]
+    card = cards[0]
     source = f"{published.source}; {published.note or 'no note'}." if published.source else ""
     seconds = [one.training_s for one in cards if one.training_s is not None]
     time = format_duration(sum(seconds) / len(seconds)) if seconds else "-"
@@ -55,6 +55,7 @@ def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCa
         split, _, score = name.partition("/")
         values, db = [value for one in cards if (value := one.scores.get(name)) is not None], score.endswith("_db")
         figure, tolerance = published.scores.get(name), published.tolerance.get(name)
+        same = all(is_published_data(published, one.data, name) for one in cards)
         row = [
             experiment, f"{TITLES.get(score, score)}, {SPLITS.get(split, split)}", format_score(figure, db),
             format_score(tolerance, db), _format_obtained(values, db),

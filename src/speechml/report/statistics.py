@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -60,7 +61,9 @@ def unpaired_difference(one: np.ndarray, other: np.ndarray) -> Difference:
     mean = float(other.mean() - one.mean()) if units else math.nan
     if units < 2 or (_is_constant(one) and _is_constant(other)):
         return _without_spread(mean, units)
-    test = stats.ttest_ind(other, one, equal_var=False)
+    with warnings.catch_warnings():  # of a side that is constant, whose variance is rounding beside the other's
+        warnings.simplefilter("ignore", RuntimeWarning)
+        test = stats.ttest_ind(other, one, equal_var=False)
     low, high = test.confidence_interval(LEVEL)
     return Difference(mean, float(low), float(high), float(test.pvalue), units)
 

@@ -118,15 +118,14 @@ def _published_facts(card: RunCard) -> list[str]:
     return lines
 
 
-def is_published_data(published: PublishedCard, data: DataCard, score: str = "") -> bool:
-    """Whether published figures are of such data: the card of the data has all that `published.of` says.
+def is_published_data(published: PublishedCard, data: DataCard, score: str) -> bool:
+    """Whether a published score is of such data: the card of the data has all that `published.of` says.
 
-    Args:
-        score: what was published of training data is of runs that train on all of them.
+    What was published of training data is of all of a recording, and not of one whose end was held out.
     """
     wanted, own = dict(published.of), data.to_json() | {"classes": len(data.classes or ())}
     enough = sum(data.recordings.values()) >= wanted.pop("least", 0)
-    whole = not score.startswith("train/") or data.protocol == "as_published"
+    whole = not score.startswith("train/") or data.protocol != "time"
     return enough and whole and all(own.get(key) == value for key, value in wanted.items())
 
 

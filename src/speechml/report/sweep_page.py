@@ -93,7 +93,7 @@ def sweep_context(folder: Path, page: Path) -> dict[str, object]:
     settings = dict.fromkeys(entry.setting(keys) for entry in done)  # runs that differ by seed only are one
     colours = {name: number % len(PALETTE) for number, name in enumerate(settings)}
     columns, states = ["run", "state", *keys, *scores, *FACTS], Counter(entry.state for entry in entries)
-    own = [colours.get(entry.setting(keys), "") for entry in entries]
+    own = [colours[entry.setting(keys)] if entry.state == "done" else "" for entry in entries]
     cells = [[_cell(entry.value(column)) for column in columns] for entry in entries]
     links = [_link(entry.folder, page.parent) for entry in entries]
     title, command, path = f"runs in {folder.resolve().name}", "", folder.resolve()

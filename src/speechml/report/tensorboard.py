@@ -34,13 +34,14 @@ def serve(folders: Sequence[Path], port: int | None) -> None:
         UserError: no run, or a port that is taken.
     """
     runs = begun_runs(folders)
-    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="speechml-tensorboard-") as place:
-        links = RunLinks(Path(place))
-        links.update(runs)
-        address = _start_server(Path(place), port)
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # which nohup asks for
-                signal.signal(number, signal.default_int_handler)
+                stack.callback(signal.signal, number, signal.signal(number, signal.default_int_handler))
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="speechml-tensorboard-")))
+        links = RunLinks(place)
+        links.update(runs)
+        address = _start_server(place, port)
         count = f"{len(links.names)} run{'s' * (len(links.names) != 1)}"
         print(f"TensorBoard shows {count}: {address} (Ctrl-C ends it)", flush=True)
         while True:

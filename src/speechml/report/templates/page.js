@@ -112,7 +112,7 @@ for (const table of all("table.sortable")) {
 
 // A sweep: any column of its table against any other.
 const runs = document.querySelector("table.sortable");
-if (runs) {
+if (runs && document.getElementById("scatter")) {
   const columns = all("th", runs).map(head => head.textContent.trim());
   const value = (row, name) => {
     const text = row.cells[columns.indexOf(name)].textContent.trim();
