@@ -1,5 +1,6 @@
 """One schema says what every key is: it fits the classes, the shipped files, the editors, and refuses before torch is loaded."""
 
+import importlib
 import inspect
 import json
 import subprocess
@@ -52,6 +53,27 @@ def test_a_data_module_takes_the_keys_of_its_schema_and_checks_them_by_it() -> N
                         ({"words": ["yes"]}, "at least two different"), ({"split": "voice"}, "official or random")):  # fmt: skip
         with pytest.raises(UserError, match=says):
             SpokenWords(**{"sample_rate": 16000, "batch_size": 4, "split_seed": 0, **words})
+
+
+def test_a_users_data_module_may_annotate_what_only_a_type_checker_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_data.py").write_text(
+        """from __future__ import annotations
+from typing import TYPE_CHECKING
+from speechml.config.schema import key
+from speechml.data import SpokenPairs
+if TYPE_CHECKING:
+    from somewhere import Table
+class Mine(SpokenPairs):
+    table: Table | None = None
+    mine: int = key("a number of one's own", 3)
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = importlib.import_module("my_data").Mine
+    assert keys_of(mine)["mine"].kind is int
+    assert mine(sample_rate=32000, clip_s=1, batch_size=4, split_seed=0).mine == 3
 
 
 @pytest.mark.parametrize("target", [*TARGETS, *OF_OTHERS])

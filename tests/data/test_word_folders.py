@@ -7,11 +7,13 @@ import pytest
 import soundfile
 
 from conftest import SHARED, make_words, needs_shared, tone
-from speechml.data.word_folders import CHANGED, CUT, decode, find_words, official_splits, split_by_hash
+from speechml.data.word_folders import CUT, decode, find_words, official_splits, split_by_hash
 from speechml.errors import UserError
 from speechml.storage import audio
 
 SPEECH_COMMANDS = SHARED / "speech-commands"
+
+CHANGED = "at another rate than 16000 Hz or of several channels: resampled or mixed down"
 
 
 @needs_shared

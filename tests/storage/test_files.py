@@ -26,7 +26,6 @@ BUILDER = textwrap.dedent(
     folder, locks, begin = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
     if locks == "reach nobody":  # as between machines
         fcntl.flock = lambda *_: None
-        files.this_machine = lambda: str(os.getpid())
 
     def is_whole(folder):
         return all((folder / f"{i}.txt").is_file() for i in range(20)) and (folder / "by").is_file()
@@ -91,9 +90,7 @@ def test_of_two_machines_without_common_locks_the_first_wins(tmp_path: Path, mon
 
     def slowly(part: Path) -> None:
         build(part)
-        with monkeypatch.context() as patch:
-            patch.setattr(files, "this_machine", lambda: "other-1")
-            build_once(folder, is_whole, build)
+        build_once(folder, is_whole, build)
         (folder / "first").touch()
 
     build_once(folder, is_whole, slowly)
@@ -123,7 +120,16 @@ def test_of_two_that_replace_a_torn_folder_neither_deletes_the_others(tmp_path: 
     assert others(folder) == [".pack.lock"]
 
 
-def test_a_killed_builders_leftover_is_removed_by_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("locks", ["work", "fail", "reach nobody"])
+def test_a_killed_builders_leftover_is_removed_by_the_next(
+    tmp_path: Path, locks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        if locks == "fail":
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    if locks != "work":
+        monkeypatch.setattr(fcntl, "flock", flock)
     program = f"""
         import os, time
         from pathlib import Path
@@ -149,7 +155,7 @@ def test_a_killed_builders_leftover_is_removed_by_the_next(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("hours", "kept"), [(23, True), (25, False)])
 def test_another_machines_leftover_is_removed_when_it_is_a_day_old(tmp_path: Path, hours: int, kept: bool) -> None:
-    leftover = tmp_path / ".pack.other-01234567.1.89abcdef.part"
+    leftover = tmp_path / ".pack.other-01234567.999999999.89abcdef.part"  # no process here has such a number
     leftover.mkdir()
     (leftover / "half").touch()
     then = time.time() - 3600 * hours

@@ -52,6 +52,12 @@ def test_whole_recordings_and_their_clips_come_back_bit_for_bit(tmp_path: Path) 
     assert torch.equal(clips, torch.from_numpy(expected))
 
 
+def test_remarks_are_counted_among_those_that_they_are_on(tmp_path: Path) -> None:
+    remarks = ["", "cut", "cut", None]
+    write_pack(tmp_path, 10, (Recording("x", {"a": np.zeros(3, np.int16)}, remark=remark) for remark in remarks))
+    assert open_pack(tmp_path).notes == ["of all 3 clips 2 are cut"]
+
+
 def test_training_rows_are_those_of_the_recordings_asked_for() -> None:
     pack = Pack.of(torch.arange(60.0), [20, 20, 20], [1.0] * 3, 10)
     assert pack.training_rows([2, 0]).tolist() == [0, 1, 4, 5]

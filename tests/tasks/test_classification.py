@@ -149,6 +149,7 @@ def test_two_processes_score_every_clip_once(train: Callable[..., Path], words: 
         ),
         (["experiment=words_tuned", "data=spoken_words", "model.augment.noise=3"], "a number from 0 to 1"),
         (["experiment=words_tuned", "data=spoken_words", "model.augment.snr_db=[5,0]"], "snr_db is .*lowest, highest"),
+        (["experiment=words_tuned", "data=spoken_words", "model.augment.snr_db=[]"], "snr_db is .*lowest, highest"),
         (["experiment=words_tuned", "data=spoken_words", "model.label_smoothing=2"], "at least 0 and below 1"),
         (["experiment=words_tuned", "data=spoken_words", "+model.augment.pitch=1"], "no key model.augment.pitch"),
         (["experiment=words_tuned", "data=spoken_words", "trainer.precision=bf16-true"], "it can be 32-true"),

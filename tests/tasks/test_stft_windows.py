@@ -16,6 +16,7 @@ from speechml.data.pairs import PairDataModule
 from speechml.errors import UserError
 from speechml.signal.random import uniform
 from speechml.signal.stft import STFT, num_frames
+from speechml.tasks import stft_windows
 from speechml.tasks.stft_windows import TARGETS, Augment, FrameBatch, Framing, cut_frames
 
 FRAMES, N_FFT, HOP = 5, 256, 128
@@ -85,9 +86,28 @@ def test_windows_hold_one_spectrogram_and_not_one_a_window(tmp_path: Path) -> No
     cut(data, framing())
     epoch(data)
     assert data.training_items is not None
-    held = sum(t.nbytes for t in data.training_items._spectra[1:])  # type: ignore[union-attr,index]
+    held = sum(t.nbytes for t in data.training_items._spectra[1:3])  # type: ignore[union-attr,index]
     total = sum(num_frames(data.corpus.lengths[i], HOP) for i in data.splits["train"])
     assert held <= 1.3 * total * BINS * 4 * 2  # noisy and clean, float32
+
+
+def test_blocks_give_the_same_windows_when_not_all_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pairs(tmp_path)
+    cut(data, framing())
+    whole = by_item(epoch(data))
+    monkeypatch.setattr(stft_windows, "BLOCK_FRAMES", 130)
+    cut(data, framing())
+    blocks, batches, loads = data.training_items.blocks(1), [], set()  # type: ignore[union-attr]
+    for index in data._training_groups(1):
+        batches.append(data.load_batch(IndexBatch("train", 1, index)))
+        loads.add(data.training_items._spectra[1].data_ptr())  # type: ignore[union-attr,index]
+        assert len(data.training_items._spectra[1]) <= 130 + 2 * (FRAMES - 1)  # type: ignore[union-attr,index]
+    assert blocks.bincount().tolist() == [2, 2]  # four recordings of 63 frames
+    by_block = by_item(batches)  # type: ignore[arg-type]
+    assert by_block.keys() == whole.keys()
+    for number, (window, target) in by_block.items():
+        assert torch.equal(window, whole[number][0])
+        assert torch.equal(target, whole[number][1])
 
 
 @pytest.mark.parametrize("run", [1, 3, 8])

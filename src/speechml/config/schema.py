@@ -7,6 +7,7 @@ JSON schemas, the identity of a run and the keys that are paths all come from th
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
@@ -101,11 +102,14 @@ _KEYS: dict[type[Schema], dict[str, Key]] = {}  # of the sections that were aske
 def keys_of(schema: type[Schema]) -> dict[str, Key]:
     """The keys of a section by their names."""
     if schema not in _KEYS:
-        kinds = get_type_hints(schema)
-        own = {name: value for name in kinds if isinstance(value := getattr(schema, name, None), Key)}
-        _KEYS[schema] = {
-            name: replace(known, kind=kinds[name], section=section_of(kinds[name])) for name, known in own.items()
-        }
+        keys: dict[str, Key] = {}
+        for base in reversed(schema.__mro__):
+            for name in [name for name, value in vars(base).items() if isinstance(value, Key)]:
+                # Other annotations of the user's own class may name what only a type checker imports.
+                only = types.SimpleNamespace(__annotations__={name: base.__annotations__[name]})
+                kind = get_type_hints(only, vars(sys.modules[base.__module__]))[name]
+                keys[name] = replace(vars(base)[name], kind=kind, section=section_of(kind))
+        _KEYS[schema] = {name: known for name, known in keys.items() if isinstance(getattr(schema, name), Key)}
     return _KEYS[schema]
 
 

@@ -26,7 +26,7 @@ LAYOUTS = (
     "speech_commands_v0.01", "mini_speech_commands",
 )  # fmt: skip
 CUT = "longer than 1 s: only the first second is used"
-CHANGED = "at another rate or of several channels: resampled or mixed down"
+CHANGED = "at another rate than {} Hz or of several channels: resampled or mixed down"
 CHUNK = 512  # clips that are decoded ahead
 
 
@@ -106,7 +106,7 @@ def decode(path: Path, rate: int, stereo: str) -> tuple[audio.Samples, str]:
     header = audio.info(path)
     samples = audio.load(path, rate, stereo, longest_s=CLIP_S)[:length]
     changed = header.rate != rate or header.channels > 1
-    return samples, CHANGED if changed else CUT * (header.frames > length)
+    return samples, CHANGED.format(rate) if changed else CUT * (header.frames > length)
 
 
 def read_words(root: Path, clips: list[str], background: list[str], rate: int, stereo: str) -> Iterator[Recording]:

@@ -35,7 +35,8 @@ def read_music(root: Path, cache: Path) -> Music:
         )
     absent = [genre for number, genre in enumerate(music.genres) if number not in music.label]
     if absent or len(music.genres) < 2:
-        why = f"files that cannot be read, are silent or are shorter than {BLOCK_S} s give none"
+        silent = f"silent files and those shorter than {BLOCK_S} s give none"
+        why = "; ".join([silent, *music.notes]) if root.is_dir() else ""
         genre = absent[0] if absent else "a second genre"
         raise UserError(f"{root} holds no rows of {genre}", why, "a class without rows cannot be learned")
     return music

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -98,15 +99,12 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def lock_file(path: Path, must: bool = True) -> Iterator[bool]:
+def lock_file(path: Path, must: bool = True) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, waiting for whoever has it; a killed holder lets go by itself.
 
     Args:
         path: the folders above it are made.
         must: fail where the file system has no locks (Lustre mounted without them); else go on without one.
-
-    Yields:
-        Whether it is held.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -115,12 +113,10 @@ def lock_file(path: Path, must: bool = True) -> Iterator[bool]:
         except OSError as error:
             if must or error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
                 raise
-            yield False
-        else:
-            yield True
+        yield
 
 
-PART = re.compile(r"\.(?P<name>.+)\.(?P<machine>[^.]+)\.[0-9a-f]{8}\.part")  # a folder that is being built
+PART = re.compile(r"\..+\.(?P<machine>[^.]+)\.(?P<process>\d+)\.[0-9a-f]{8}\.part")  # a folder that is being built
 ABANDONED_S = 24 * 3600.0  # no build takes longer without writing
 builds: dict[Path, bool] = {}  # what `build_once` has given in this process, and whether it had to build it
 
@@ -139,12 +135,12 @@ def build_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[
     if is_whole(folder):
         return folder
     make_folder(folder.parent)
-    with lock_file(_lock_of(folder), must=False) as held:
+    with lock_file(folder.with_name(f".{folder.name}.lock"), must=False):
         if not is_whole(folder):
             part = _new_part(folder)
             try:
                 part.mkdir()
-                _remove_leftovers(part, folder if held else None)
+                _remove_leftovers(part)
                 build(part)
                 builds[folder] = _put_in_place(part, folder, is_whole)
             except OSError as error:
@@ -157,51 +153,51 @@ def build_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[
     return folder
 
 
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.lock")
-
-
 def _new_part(folder: Path) -> Path:
-    """A name beside `folder` that no other builder uses and that tells on which machine it is."""
-    return folder.with_name(f".{folder.name}.{this_machine()}.{secrets.token_hex(4)}.part")
+    """A name beside `folder` that no other builder uses and that tells whose it is."""
+    return folder.with_name(f".{folder.name}.{this_machine()}.{os.getpid()}.{secrets.token_hex(4)}.part")
 
 
 @cache
 def this_machine() -> str:
-    """A name without dots for where processes see each other's locks; hosts are not told apart by name, some are localhost."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:  # not Linux
-        return socket.gethostname().replace(".", "_")
+    """A name without dots for where a process number means one process: host, start of the system, and container.
+
+    Hosts alone are not told apart by name where each is called localhost.
+    """
+    marks = []
+    for read in (Path("/proc/sys/kernel/random/boot_id").read_text, Path("/proc/self/ns/pid").readlink):
+        with suppress(OSError):  # not Linux: the host's name has to do
+            marks.append(str(read()))
+    return f"{socket.gethostname().replace('.', '_')}-{hashlib.sha256(''.join(marks).encode()).hexdigest()[:8]}"
 
 
-def _remove_leftovers(mine: Path, locked: Path | None) -> None:
+def _remove_leftovers(mine: Path) -> None:
     """Remove what builders have left beside the folder `mine`, which has just been made.
 
-    Those of this machine that nobody holds the lock of, `locked` being the folder whose lock this process holds; of other
-    machines those that are a day old.
+    Those of this machine whose process is gone, whatever they built; of other machines those that are a day old.
     """
     now = mine.stat().st_mtime  # by the clock that dates the other folders, too
     for part in mine.parent.glob(".*.part"):
         if part == mine or part.is_symlink() or not part.is_dir():
             continue
-        parsed = PART.fullmatch(part.name)
-        is_free = False
-        if parsed and parsed["machine"] == this_machine():
-            folder = part.with_name(parsed["name"])
-            is_free = folder == locked or _is_unlocked(_lock_of(folder))
-        if is_free or now - _last_change(part) > ABANDONED_S:
+        of = PART.fullmatch(part.name)
+        is_dead = of is not None and of["machine"] == this_machine() and not _runs(int(of["process"]))
+        if is_dead or now - _last_change(part) > ABANDONED_S:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _is_unlocked(path: Path) -> bool:
-    """Whether nobody holds the lock, as far as locks tell."""
+def _runs(process: int) -> bool:
+    """Whether a process of this machine is there and not only waited for by its parent."""
     try:
-        with path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-    except OSError:
+        os.kill(process, 0)
+    except ProcessLookupError:
         return False
+    except OSError:  # it is somebody else's
+        return True
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (OSError, IndexError):  # not Linux, or gone within these lines: the next builder sees it
+        return True
 
 
 def _last_change(folder: Path) -> float:

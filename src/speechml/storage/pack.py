@@ -27,13 +27,14 @@ FORMAT = 1  # raise it when the layout below changes, and packs made before are 
 class Recording(NamedTuple):
     """A recording that a pack is to hold.
 
-    waveforms: of equal length (time,), int16 or float, one a role (`noisy`, `clean`, ...). remark: what was done to it.
+    waveforms: of equal length (time,), int16 or float, one a role (`noisy`, `clean`, ...). remark: what was done to it, empty if
+    nothing; None where it is not counted.
     """
 
     name: str
     waveforms: Mapping[str, Samples]
     speaker: str = ""
-    remark: str = ""
+    remark: str | None = None
 
 
 def write_pack(folder: Path, row: int, recordings: Iterable[Recording]) -> None:
@@ -45,7 +46,7 @@ def write_pack(folder: Path, row: int, recordings: Iterable[Recording]) -> None:
     entries: list[tuple[str, str, int, str]] = []
     gains: dict[str, list[float]] = {}
     files: dict[str, BinaryIO] = {}
-    remarks: Counter[str] = Counter()
+    remarks: Counter[str | None] = Counter()
     with ExitStack() as stack:
         for name, waveforms, speaker, remark in recordings:
             digest = hashlib.sha256()
@@ -60,8 +61,8 @@ def write_pack(folder: Path, row: int, recordings: Iterable[Recording]) -> None:
             entries.append((name, speaker, length, digest.hexdigest()))
             remarks[remark] += 1
     index = zip(("names", "speakers", "lengths", "sums"), zip(*entries, strict=True), strict=True)
-    done = [(remark, count) for remark, count in sorted(remarks.items()) if remark]
-    notes = [f"of all {len(entries)} recordings {count} are {remark}" for remark, count in done]
+    done = {remark: count for remark, count in remarks.items() if remark is not None}
+    notes = [f"of all {sum(done.values())} clips {done[remark]} are {remark}" for remark in sorted(done) if remark]
     write_json(folder / "index.json", {"format": FORMAT, "row": row, "notes": notes, **dict(index), "gains": gains})
 
 

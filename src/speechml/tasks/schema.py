@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from speechml.config.schema import Schema, key
+from speechml.config.schema import Schema, key, refuse_value
 from speechml.contracts import Config
-from speechml.errors import UserError
 
 
 class Task(Schema):
@@ -109,10 +107,10 @@ class Augmentation(Schema):
     )
 
     @classmethod
-    def check(cls, node: Mapping[str, Any], where: str) -> None:
-        low, *others = node.get("snr_db") or [0.0, 20.0]
-        if len(others) != 1 or low > others[0]:
-            raise UserError(f"{where}snr_db is {node['snr_db']}", fix="give two numbers, lowest, highest")
+    def check(cls, node: Config, where: str) -> None:
+        snr_db = node.get("snr_db", [0.0, 20.0])
+        if len(snr_db) != 2 or snr_db[0] > snr_db[1]:
+            raise refuse_value(f"{where}snr_db", snr_db, "it must be [lowest, highest]")
 
 
 class Classifier(Classification):

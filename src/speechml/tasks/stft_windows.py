@@ -24,6 +24,8 @@ def phase_sensitive(noisy: Tensor, clean: Tensor) -> Tensor:
     return (clean * torch.sgn(noisy).conj()).real.clamp(min=0)
 
 
+# Frames whose spectrograms are held at a time: 0.5 GB for 513 bins, 70 minutes at hop 512, 16 kHz.
+BLOCK_FRAMES = 1 << 17
 Target = Callable[[Tensor, Tensor], Tensor]
 # The magnitudes that a network is to give, from noisy and clean spectra.
 TARGETS: dict[str, Target] = {"magnitude": lambda _, clean: clean.abs(), "phase_sensitive": phase_sensitive}
@@ -65,7 +67,7 @@ class Framing(NamedTuple):
         return self.frames - 1
 
     @property
-    def skipped(self) -> int:
+    def lead(self) -> int:
         """Frames at the begin of a recording that are the last of no window."""
         return self.context if self.silence is None else 0
 
@@ -103,57 +105,85 @@ def cut_frames(lengths: dict[int, int], seed: int, framing: Framing, sample_rate
 
 
 class Windows:
-    """Single windows in random order, out of spectrograms that are held on the device, 0.5 GB an hour at 16 kHz.
+    """Single windows in random order, out of spectrograms that are held on the device.
 
-    The recordings are put end to end, each behind its silent frames. A batch is a gather by index: of a window nothing is
+    The recordings are put end to end, each behind its silent frames. Where they are more than BLOCK_FRAMES an epoch goes
+    through them in blocks of whole recordings, in random order. A batch is a gather by index: of a window nothing is
     kept but its number.
     """
 
     def __init__(self, lengths: dict[int, int], framing: Framing, seed: int) -> None:
         self.framing, self.seed, self.context = framing, seed, framing.context
-        self.counts = {recording: num_frames(samples, framing.stft.hop) for recording, samples in lengths.items()}
-        # The rows of all frames in what is held, and the numbers of those that are the last of a window.
-        ends = [(self.context + torch.arange(count)) for count in self.counts.values()]
-        offsets = torch.tensor([0, *(self.context + count for count in self.counts.values())]).cumsum(0)
-        self.rows = torch.cat([offset + end for offset, end in zip(offsets, ends, strict=False)])
-        self.numbers = torch.cat([end - self.context >= framing.skipped for end in ends]).nonzero()[:, 0]
-        self.total = int(offsets[-1])
-        self._spectra: tuple[object, Tensor, Tensor] | None = None
+        self.recordings = list(lengths)
+        self.counts = torch.tensor([num_frames(samples, framing.stft.hop) for samples in lengths.values()])
+        self.first = self.counts.cumsum(0) - self.counts  # number of each recording's frame 0
+        self.row = torch.repeat_interleave(self.counts)  # the recording of each frame, by its place among all
+        self.numbers = (torch.arange(len(self.row)) - self.first[self.row] >= framing.lead).nonzero()[:, 0]
+        self._plan: tuple[int, Tensor] | None = None
+        self._spectra: tuple[object, Tensor, Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def groups(self, epoch: int, size: int) -> list[Tensor]:
-        """Batches of item numbers of an epoch."""
-        return list(self.numbers[permutation(key("order", self.seed, epoch, 0), len(self))].split(size))
+        """Batches of item numbers of an epoch; a batch stays within a block."""
+        block = self.blocks(epoch)[self.row[self.numbers]]
+        groups: list[Tensor] = []
+        for place in range(int(block.max()) + 1):
+            numbers = self.numbers[block == place]
+            groups += numbers[permutation(key("order", self.seed, epoch, place), len(numbers))].split(size)
+        return groups
+
+    def blocks(self, epoch: int) -> Tensor:
+        """The block of each recording in an epoch. Shape: (recordings,)."""
+        if self._plan is None or self._plan[0] != epoch:
+            block = torch.zeros_like(self.counts)
+            if len(self.row) > BLOCK_FRAMES:
+                place = frames = 0
+                for row in permutation(key("blocks", self.seed, epoch), len(block)).tolist():
+                    count = int(self.counts[row])
+                    if frames and frames + count > BLOCK_FRAMES:
+                        place, frames = place + 1, 0
+                    block[row], frames = place, frames + count
+            self._plan = (epoch, block)
+        return self._plan[1]
 
     def load_batch(self, batch: IndexBatch, source: PairSource) -> FrameBatch:
         """The windows of `batch`, on the device of `batch.indices`."""
-        noisy, target = self._held(batch, source)
-        last = self.rows[batch.indices.cpu()].to(noisy.device)
+        numbers = batch.indices.cpu()
+        rows = self.row[numbers]
+        noisy, target, starts = self._spectra_around(int(rows[0]), batch, source)
+        last = (starts[rows] + numbers - self.first[rows]).to(noisy.device)
         window = last[:, None] + torch.arange(-self.context, 1, device=noisy.device)
         return FrameBatch(noisy[window], target[last][:, None], batch.indices)
 
-    def _held(self, batch: IndexBatch, source: PairSource) -> tuple[Tensor, Tensor]:
-        """Noisy magnitudes and targets of all recordings. Shape: (time, bins) each."""
-        device = batch.indices.device
-        name = (batch.epoch if source.changes else None, device)
+    def _spectra_around(self, row: int, batch: IndexBatch, source: PairSource) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy magnitudes and targets of the block of a recording, and where frame 0 of each recording lies in them.
+
+        Shape: (time, bins), (time, bins), (recordings,).
+        """
+        device, block = batch.indices.device, self.blocks(batch.epoch)
+        members = (block == block[row]).nonzero()[:, 0].tolist()
+        changes = source.changes or len(members) < len(block)
+        name = (batch.epoch if changes else None, int(block[row]), device)
         if self._spectra is None or self._spectra[0] != name:
             self._spectra = None  # the old ones go before the new ones come
             stft = self.framing.stft.to(device)
-            noisy, target = torch.zeros(2, self.total, stft.bins, device=device)
+            total = int((self.counts[members] + self.context).sum())
+            noisy, target = torch.zeros(2, total, stft.bins, device=device)
+            starts = torch.zeros_like(block)
             end = 0
-            for recording, count in self.counts.items():
-                begin = end + self.context
+            for member in members:
+                starts[member] = begin = end + self.context
                 if self.framing.silence is not None:
                     noisy[end:begin] = self.framing.silence.to(device)
-                end = begin + count
-                number = torch.tensor([recording], device=device)
+                end = begin + int(self.counts[member])
+                number = torch.tensor([self.recordings[member]], device=device)
                 whole = partial(Pack.whole, files=number)
                 waves = source.load(IndexBatch("train", batch.epoch, number), whole)
                 spectra = [stft(wave[0, 0].to(device)) for wave in waves]
                 noisy[begin:end], target[begin:end] = spectra[0].abs(), self.framing.target(*spectra)
-            self._spectra = (name, noisy, target)
+            self._spectra = (name, noisy, target, starts)
         return self._spectra[1:]
 
 
@@ -166,16 +196,16 @@ class Runs:
 
     def __init__(self, lengths: dict[int, int], framing: Framing, seed: int) -> None:
         self.framing, self.seed, self.context = framing, seed, framing.context
-        hop, skipped = framing.stft.hop, framing.skipped
+        hop, lead = framing.stft.hop, framing.lead
         recordings, begins, rooms = [], [], []
         for recording, samples in lengths.items():
-            windows = num_frames(samples, hop) - skipped
+            windows = num_frames(samples, hop) - lead
             if windows < 1:
                 continue
-            free = max(0, samples - (framing.run - 1 + skipped) * hop)  # begins that keep the run inside the recording
+            free = max(0, samples - (framing.run - 1 + lead) * hop)  # begins that keep the run inside the recording
             slots = max(1, round(windows / framing.run)) * framing.passes
             recordings += [recording] * slots
-            begins += [skipped * hop + free * i // slots for i in range(slots)]
+            begins += [lead * hop + free * i // slots for i in range(slots)]
             rooms += [free // slots] * slots
         self._of = torch.tensor(recordings, dtype=torch.int64)
         self._begin = torch.tensor(begins, dtype=torch.int64)
