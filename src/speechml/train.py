@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from speechml.cli.hydra_app import run_app, run_job
 from speechml.config.compose import conf_dir
-from speechml.sweep.checked import train_checked
+from speechml.sweep.training import train_checked
 
 
 @hydra.main(config_path=conf_dir(), config_name="train", version_base="1.3")

@@ -13,7 +13,7 @@ import torch
 from conftest import TINY, composed, succeed
 from speechml.engine.distributed import RankInfo, check_rank_counts, count_processes, rank_info
 from speechml.errors import UserError
-from speechml.sweep.checked import train_checked
+from speechml.sweep.training import train_checked
 from stress_resume import differences
 
 TWO = (

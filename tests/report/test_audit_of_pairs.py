@@ -17,7 +17,7 @@ from conftest import composed, make_pairs, mixed_folders, tone
 from speechml.contracts import SPLITS, IndexBatch
 from speechml.data import MixedPairs, RecordingPair, WavPairs, mixed_pairs
 from speechml.data.pairs import PairDataModule
-from speechml.report.audit import overlapping
+from speechml.report.audit import find_overlaps
 
 
 def heard_samples(data: MixedPairs, part: str) -> set[int]:
@@ -59,7 +59,7 @@ def test_stretches_overlap_where_they_share_a_sample(one: list[Any], other: list
         any(a == b and set(range(i, i + n)) & set(range(k, k + m)) for b, k, m in other) for a, i, n in one
     ]  # fmt: skip
     some, others = (np.array([(a, i, i + n) for a, i, n in given]).reshape(-1, 3) for given in (one, other))
-    assert overlapping(some, others).tolist() == wanted
+    assert find_overlaps(some, others).tolist() == wanted
 
 
 def test_validation_that_shares_a_speaker_with_training_is_told(tmp_path: Path, common: dict[str, Any]) -> None:

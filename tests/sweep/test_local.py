@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from conftest import SMALL_CARD, TINY, command, composed, read_card, succeed, write_card
+from speechml.errors import UserError
 from speechml.sweep import local
-from speechml.sweep.jobs import Job, Outcome, lost_outcome
+from speechml.sweep.jobs import Job, Outcome, compute, dump_job, lost_outcome
 from speechml.sweep.local import InProcess, Pool
 from speechml.sweep.sweep_command import SweepCommand
 from stress_resume import differences
@@ -165,6 +166,23 @@ def test_a_search_computes_its_trials_side_by_side_and_the_run_after_it_alone() 
     command = SweepCommand(composed("train", "hydra.sweep.dir=s", keep_hydra=True), None, [])  # type: ignore[arg-type] # none is asked
     assert command.open_launcher(None, least=2, most=9).capacity == 2
     assert isinstance(command.open_launcher(None, most=1), InProcess)
+    assert command.composer is command.composer  # which keeps what it has composed
+
+
+def test_a_launcher_of_others_is_refused_though_its_class_has_the_name_of_ours() -> None:
+    other = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
+    words = ("hydra.sweep.dir=s", "hydra/launcher=slurm", f"hydra.launcher._target_={other}")
+    command = SweepCommand(composed("train", *words, keep_hydra=True), None, [])  # type: ignore[arg-type] # none is asked
+    with pytest.raises(UserError, match="cannot compute trainings; choose basic, local or slurm"):
+        command.open_launcher(None, most=1)
+
+
+def test_a_config_is_refused_before_anything_heavy_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("hparams_search=mimo_cnn", "optimizer.lr=-1")
+    refused = dump_job(composed("train", *words, keep_hydra=True), 0, "", Path("x"))
+    for heavy in ("speechml.sweep.trial", "speechml.engine.train"):
+        monkeypatch.setitem(sys.modules, heavy, None)  # it cannot be imported
+    assert "optimizer.lr is -1" in compute(refused).error
 
 
 def test_the_worker_program_answers_what_it_cannot_compute_and_ends_when_there_are_no_more_jobs(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Pretence:
         self.asked: list[dict[str, str]] = []
         self.answer: Callable[[dict[str, str]], Any] = lambda _: 1.0
         monkeypatch.setattr(jobs, "load_job", lambda job: job.config["config"])
-        monkeypatch.setattr("speechml.sweep.checked.train_checked", self.train)
+        monkeypatch.setattr("speechml.sweep.training.train_checked", self.train)
 
     def train(self, words: dict[str, str], _: object) -> Any:
         self.asked.append(words)

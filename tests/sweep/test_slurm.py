@@ -86,6 +86,15 @@ def test_the_script_follows_the_runs_and_the_keys() -> None:
     )
 
 
+def test_numbers_are_text_where_slurm_wants_text() -> None:
+    words = ("account=12345", "mem_per_gpu=16", "comment=1.5", "srun_args=[-n,2]", "additional_parameters=null")
+    overrides = [f"hydra.launcher.{word}" for word in words]
+    cfg = composed("train", "hydra/launcher=slurm", *overrides, keep_hydra=True)
+    script = job_script(read_options(cfg, "launcher", SlurmLauncher), {}, Path("/s/0.jsonl"), 1, Path("/l"))
+    for line in ("--account=12345", "--mem-per-gpu=16", "--comment=1.5", "--kill-on-bad-exit=1 -n 2 "):
+        assert line in script
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [
@@ -93,6 +102,8 @@ def test_the_script_follows_the_runs_and_the_keys() -> None:
         ("timeout_min='1:00'", "hydra.launcher.timeout_min is 1:00"),
         ("array_parallelism=-1", "hydra.launcher.array_parallelism is -1"),
         ("runs_per_job=0", "hydra.launcher.runs_per_job is 0"),
+        ("srun_args=-n", "hydra.launcher.srun_args is -n; it must be a list of words, or null"),
+        ("account=[a]", "hydra.launcher.account is .*; it must be text or a number, or null"),
         ("+queue=main", "there is no key hydra.launcher.queue"),
     ],
 )
@@ -142,6 +153,26 @@ def test_a_job_that_met_its_limit_says_so_and_notes_of_earlier_versions_are_pass
     assert list(launcher.outcomes()) == []  # of another launch
     told = capsys.readouterr().err
     assert "its job 7_0 met its time limit before it was queued again; raise hydra.launcher.timeout_min" in told
+
+
+def test_only_the_jobs_of_runs_that_are_waited_for_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [Job(number, {"config": {}}, f"seed={number}", str(tmp_path / str(number))) for number in (0, 1)]
+    monkeypatch.setattr(slurm_commands, "queue", lambda _: {"7": ("RUNNING", "None")})
+    monkeypatch.setattr(slurm_commands, "widest_array", lambda: 9)
+    monkeypatch.setattr(slurm_commands, "submit_script", lambda *_: "7")
+    slurm.SlurmLauncher(options_of(SlurmLauncher), tmp_path, 1).submit(runs[:1])
+    launcher = slurm.SlurmLauncher(options_of(SlurmLauncher), tmp_path, 1)
+    monkeypatch.setattr(slurm_commands, "submit_script", lambda *_: "8")
+    (tmp_path / "slurm" / "6.json").write_text("{")  # of jobs that nobody waits for
+    launcher.submit(runs)
+    monkeypatch.setattr(slurm_commands, "queue", lambda _: {})
+    monkeypatch.setattr(slurm_commands, "end_of", lambda _: "COMPLETED")
+    monkeypatch.setattr(slurm, "ASK_S", (0.0, 0.0))
+    monkeypatch.setattr(slurm, "LOOK_S", 0.0)
+    errors = [outcome.error for _, outcome in launcher.outcomes()]
+    assert [error.partition(" has ended")[0] for error in errors] == ["its job 7", "its job 8"]
 
 
 def waited(what: Callable[[], object], patience_s: float = 300.0) -> None:

@@ -24,8 +24,8 @@ from speechml.sweep.space import as_overrides, grid, read_space
     ],
 )
 def test_a_sweep_is_the_distribution_that_it_describes(text: str, wanted: object) -> None:
-    assert read_space({"key": text}, []).searched == {"key": wanted}
-    assert read_space({}, [f"key={text}"]).searched == {"key": wanted}
+    assert read_space({"key": text}, []).distributions == {"key": wanted}
+    assert read_space({}, [f"key={text}"]).distributions == {"key": wanted}
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_every_choice_can_stand_on_a_command_line_again(text: str) -> None:
 
 def test_the_command_line_has_the_last_word_on_each_key() -> None:
     space = read_space({"a": "range(3)", "b": "range(3)", "c": "1"}, ["a=7", "b=1,2", "c=range(2)", "d=x"])
-    assert space.fixed == ["a=7", "d=x"]
-    assert space.searched == {"b": CategoricalDistribution([1, 2]), "c": IntDistribution(0, 1)}
+    assert space.overrides == ["a=7", "d=x"]
+    assert space.distributions == {"b": CategoricalDistribution([1, 2]), "c": IntDistribution(0, 1)}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from speechml.errors import FolderBusy, UserError
 from speechml.sweep.optuna_compat import resume_trial
 from speechml.sweep.schema import OptunaSweeper
 from speechml.sweep.space import Space, read_space
-from speechml.sweep.study import JOURNAL, ask, finished, new_sampler, open_study, try_again, unfinished
+from speechml.sweep.study import JOURNAL, ask, finished_trials, new_sampler, open_study, try_again, unfinished_trials
 from speechml.sweep.sweep_command import hold, options_of
 
 SPACE = read_space({}, ["a=interval(0, 1)", "b=range(9)", "c=x,y", "fixed=1"])
@@ -48,7 +48,7 @@ def test_a_trial_that_was_cut_off_between_two_draws_ends_as_one_that_was_not(nam
     short = read_space({}, ["a=interval(0, 1)"])
     assert new_trial(study, name, short).params == {"a": wanted["a"]}
     study = opened(tmp_path / "cut")
-    (number,) = unfinished(study)
+    (number,) = unfinished_trials(study)
     trial = ask(study, SPACE, options_of(OptunaSweeper, sampler=name), number)
     assert trial.number == 0
     assert trial.params == wanted
@@ -70,17 +70,20 @@ def test_a_grid_goes_on_with_its_next_point_when_a_failed_trial_is_tried_again(t
     study = opened(tmp_path / "s", space)
     try_again(study)
     try_again(study)  # a second time changes nothing
-    todo = [ask(study, space, options_of(OptunaSweeper, sampler="grid"), number).params for number in unfinished(study)]
+    todo = [
+        ask(study, space, options_of(OptunaSweeper, sampler="grid"), number).params
+        for number in unfinished_trials(study)
+    ]
     assert todo == [{"a": 0, "b": "y"}, first.params]
     assert [new_trial(study, "grid", space).params for _ in range(2)] == [{"a": 1, "b": "x"}, {"a": 1, "b": "y"}]
-    assert finished(study) == []
+    assert finished_trials(study) == []
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"space": SPACE._replace(searched={"a": SPACE.searched["b"]})}, r"another search \(space\)"),
-        ({"space": SPACE._replace(fixed=["fixed=2"])}, r"another search \(fixed\)"),
+        ({"space": SPACE._replace(distributions={"a": SPACE.distributions["b"]})}, r"another search \(space\)"),
+        ({"space": SPACE._replace(overrides=["fixed=2"])}, r"another search \(fixed\)"),
         ({"direction": "maximize"}, "direction"),
         ({"objective": "val/acc"}, "objective"),
     ],
@@ -145,6 +148,7 @@ def test_a_trial_of_another_process_can_be_gone_on_with(tmp_path: Path) -> None:
     [
         ("tpee", {}, "did you mean tpe"),
         ("tpe", {"wrong": 1}, "unexpected keyword"),
+        ("tpe", {"seed": 1}, "sampler_options has a seed; set hydra.sweeper.seed"),
         ("CmaEsSampler", {}, "pickled"),
         ("GridSampler", {}, "choose grid"),
     ],

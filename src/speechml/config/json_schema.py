@@ -107,7 +107,7 @@ def _type(kind: object, known: Key) -> Config:
     if origin is Literal:
         return {"enum": list(inner)}
     if origin is list:
-        return {"type": "array", "items": {"anyOf": [_type(inner[0], known), LATER]}}
+        return {"type": "array", "items": {"anyOf": [*(_type(arm, known) for arm in arms(inner[0])), LATER]}}
     bounds = {
         "minimum": known.least, "exclusiveMinimum": known.above, "maximum": known.most, "exclusiveMaximum": known.below,
     }  # fmt: skip

@@ -46,6 +46,7 @@ def _phrase(kind: object) -> str:
     lists = 0
     while get_origin(kind) is list:
         kind, lists = get_args(kind)[0], lists + 1
+    kind = arms(kind)[0]
     names = NAMES[get_origin(kind) or kind]  # type: ignore[index] # a type that keys have
     return f"a list of {'lists of ' * (lists - 1)}{names[2]}" if lists else names[1]
 

@@ -137,7 +137,7 @@ def check_noise(items: Items, noise: Noise) -> Finding:
         text = f"every one of the {items.name} has noise of its own"
         return Finding("noise", PASSES, text, 0, items.test_count)
     of, total = noise.stretches, len(noise.stretches["test"])
-    hits = {pair: overlapping(of[pair[0]], of[pair[1]]) for pair in COMPARED_SPLITS}
+    hits = {pair: find_overlaps(of[pair[0]], of[pair[1]]) for pair in COMPARED_SPLITS}
     if shared := [f"{SPLIT_NAMES[one]} and {SPLIT_NAMES[two]}" for (one, two), hit in hits.items() if hit.any()]:
         text = f"the same stretches of noise are in {' and in '.join(shared)}"
         return Finding("noise", FLAGGED, text, int((hits["test", "train"] | hits["test", "val"]).sum()), total)
@@ -145,7 +145,7 @@ def check_noise(items: Items, noise: Noise) -> Finding:
     return Finding("noise", PASSES, text, 0, total)
 
 
-def overlapping(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+def find_overlaps(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Which of some stretches share samples with any of the others.
 
     Shape: (stretches, 3): recording, first sample, first one after it -> (stretches,).

@@ -38,7 +38,7 @@ def mean_difference(differences: np.ndarray, groups: np.ndarray | None = None) -
     Its intervals hold for skewed differences as well, where the plain (percentile) bootstrap is too narrow. Items of a group
     are not independent, so whole groups are drawn. Shape: (items,) twice.
     """
-    sums, counts = grouped(differences, groups)
+    sums, counts = sum_groups(differences, groups)
     units, mean = len(sums), float(sums.sum() / counts.sum()) if len(sums) else math.nan
     by_t = seed_interval(sums / counts)._replace(mean=mean)
     if units < FEW_UNITS or by_t.low == by_t.high:
@@ -80,7 +80,7 @@ def share_difference(one: np.ndarray, other: np.ndarray, groups: np.ndarray | No
     from scipy import stats
 
     differences = other.astype(float) - one.astype(float)
-    sums, counts = grouped(differences, groups)
+    sums, counts = sum_groups(differences, groups)
     if not len(sums):
         return UNKNOWN
     kinds, each = np.unique(np.stack([sums, counts], axis=1), axis=0, return_counts=True)
@@ -113,7 +113,7 @@ def seed_interval(values: np.ndarray) -> Difference:
     return Difference(mean, float(low), float(high), float(test.pvalue), len(values))
 
 
-def grouped(values: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def sum_groups(values: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the values and number of items in each group. Shape: (items,) twice -> (groups,) twice."""
     if groups is None:
         return values.astype(float), np.ones(len(values))

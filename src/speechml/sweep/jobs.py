@@ -128,13 +128,12 @@ def load_job(job: Job) -> DictConfig:
 
 def compute(job: Job) -> Outcome:
     """Train and test the run of a job in this process. Raises Stopped where a signal stops it."""
-    from speechml.sweep.checked import train_checked
-    from speechml.sweep.trial import trial_of
+    from speechml.sweep.training import train_checked
 
     before = HydraConfig.instance().cfg
     try:
         with explain_missing_extras():
-            value = train_checked(load_job(job), trial_of(job.config["hydra"]))
+            value = train_checked(load_job(job), job.config["hydra"])
     except Exception as error:  # whatever it is, it ends this run alone
         if not isinstance(error, (UserError, Pruned)):
             traceback.print_exc()

@@ -9,6 +9,8 @@ from speechml.config.schema import Schema, key
 from speechml.contracts import Config
 from speechml.errors import UserError
 
+Text = str | int | float  # as Hydra reads a word of digits
+
 
 class GridSweeper(Schema):
     """Every combination of the swept values."""
@@ -55,10 +57,10 @@ class LocalLauncher(Schema):
 class SlurmLauncher(Schema):
     """Runs of a sweep as jobs of a Slurm cluster."""
 
-    partition: str | None = key("which of the cluster's queues the jobs wait in; null: its default", None,
+    partition: Text | None = key("which of the cluster's queues the jobs wait in; null: its default", None,
                                 allowed="a partition of the cluster (sinfo lists them)")  # fmt: skip
-    account: str | None = key("whose budget pays for the jobs; null: as the cluster has it", None)
-    qos: str | None = key("quality of service: priorities and limits of the cluster; null: its default", None)
+    account: Text | None = key("whose budget pays for the jobs; null: as the cluster has it", None)
+    qos: Text | None = key("quality of service: priorities and limits of the cluster; null: its default", None)
     timeout_min: int = key("time limit of a job; shorter ones begin sooner; a longer run is queued again and goes on at its "
                            "step", 60, unit="min", least=1)  # fmt: skip
     signal_delay_s: int = key("a job is told so long before its limit: a step, or a validation, must fit into it, and saving",
@@ -71,20 +73,20 @@ class SlurmLauncher(Schema):
     nodes: int | None = key("machines of a job; null: trainer.num_nodes", None, unit="machines", least=1)
     tasks_per_node: int | None = key("processes of a job on each machine; null: one for each of trainer.devices", None,
                                      unit="processes", least=1)  # fmt: skip
-    constraint: str | None = key("features that a machine must have, as the cluster names them", None)
-    exclude: str | None = key("machines to avoid, as node3,node7", None)
-    gres: str | None = key("generic resources in Slurm's words, as gpu:a100:1", None)
+    constraint: Text | None = key("features that a machine must have, as the cluster names them", None)
+    exclude: Text | None = key("machines to avoid, as node3,node7", None)
+    gres: Text | None = key("generic resources in Slurm's words, as gpu:a100:1", None)
     cpus_per_gpu: int | None = key("cores for each GPU; goes with gpus_per_task", None, unit="cores", least=1)
     gpus_per_task: int | None = key("GPUs of each process", None, unit="GPUs", least=1)
-    mem_per_gpu: str | None = key("memory for each GPU, as 16GB", None)
-    mem_per_cpu: str | None = key("memory for each core, as 4GB", None)
-    comment: str | None = key("a comment that Slurm keeps with the jobs", None)
-    name: str = key("name of the jobs in squeue", "speechml")
+    mem_per_gpu: Text | None = key("memory for each GPU, as 16GB", None)
+    mem_per_cpu: Text | None = key("memory for each core, as 4GB", None)
+    comment: Text | None = key("a comment that Slurm keeps with the jobs", None)
+    name: Text = key("name of the jobs in squeue", "speechml")
     setup: list[str] | None = key("lines of shell before the program, as ['module load cuda']", None)
     python: str | None = key("command that starts Python on a node, as 'apptainer exec --nv image.sif python'; null: this "
                              "Python", None)  # fmt: skip
-    srun_args: list[str] | None = key("further words of srun", None)
-    additional_parameters: Config = key("further lines of the job script, as {reservation: NAME}", {})
+    srun_args: list[Text] | None = key("further words of srun", None)
+    additional_parameters: Config | None = key("further lines of the job script, as {reservation: NAME}", {})
     array_parallelism: int | None = key("how many jobs of an array run at a time; fewer leave room for others", 256,
                                         unit="jobs", least=1)  # fmt: skip
     runs_per_job: int = key("how many runs a job computes one after another: more where runs take minutes: Python starts less "

@@ -29,13 +29,13 @@ from speechml.sweep.space import Space, as_overrides, grid, read_space
 from speechml.sweep.study import (
     archive,
     ask,
-    finished,
+    finished_trials,
     new_pruner,
     new_sampler,
     open_study,
-    replaced,
+    replaced_trials,
     try_again,
-    unfinished,
+    unfinished_trials,
 )
 from speechml.sweep.sweep_command import SweepCommand, hold
 
@@ -66,7 +66,7 @@ class Plan(NamedTuple):
         """Of one execution of a trial."""
         quiet = [] if self.options.figures else [f"++callbacks.{name}=null" for name in QUIET]
         seed = [] if self.run_seed is None else [f"seed={self.run_seed + execution}"]
-        return [*quiet, *self.space.fixed, *as_overrides(params), *seed]
+        return [*quiet, *self.space.overrides, *as_overrides(params), *seed]
 
 
 def run_search(command: SweepCommand) -> float | None:
@@ -77,10 +77,10 @@ def run_search(command: SweepCommand) -> float | None:
     """
     options = command.options(OptunaSweeper)
     space, composer = read_space(options.params, command.arguments), command.composer
-    first = _compose(command, [*space.fixed, *space.first_point()])
+    first = _compose(command, [*space.overrides, *space.first_point()])
     plan = _plan(command, options, space, first)
     if options.retrain is not None:
-        _compose(command, [*space.fixed, *space.first_point(), *options.retrain])
+        _compose(command, [*space.overrides, *space.first_point(), *options.retrain])
     launcher = command.open_launcher(None, least=options.n_jobs, most=plan.total)
 
     def make_job(overrides: list[str], number: int) -> Job:
@@ -98,7 +98,7 @@ def run_search(command: SweepCommand) -> float | None:
             best = report.best()
             if best and options.retrain is not None:
                 print(f"\nTraining with the values of trial {best.number}, from new weights:", flush=True)
-                overrides = [*space.fixed, *as_overrides(best.params), *options.retrain]
+                overrides = [*space.overrides, *as_overrides(best.params), *options.retrain]
                 with closing(command.open_launcher(None, most=1)) as launcher:  # it has what the trials have shared
                     report.add_retrained(_compute_one(launcher, make_job(overrides, -1)))
             print(f"Side by side: speechml tensorboard {Path(str(first.paths.runs)) / plan.experiment}  (HPARAMS)")
@@ -138,20 +138,20 @@ def _plan(command: SweepCommand, options: OptunaSweeper, space: Space, first: Di
     if options.pruner is not None:
         new_pruner(options.pruner, options.pruner_options or {})
     is_repeated = options.executions_per_trial > 1
-    if is_repeated and "seed" in space.searched:
+    if is_repeated and "seed" in space.distributions:
         raise UserError("seed is searched, so executions_per_trial, which sets it, must be 1")
     return Plan(
         folder=command.folder, experiment=str(first.name), space=space, options=options, objective=objective,
         direction=options.direction or ("maximize" if rises else "minimize"),
-        standalone=[*space.fixed_without_search(), *_set_by_file(command, space, first)],
+        standalone=[*space.overrides_without_search(), *_set_by_file(command, space, first)],
         run_seed=int(first.seed) if is_repeated else None,
     )  # fmt: skip
 
 
 def _set_by_file(command: SweepCommand, space: Space, first: DictConfig) -> list[str]:
     """Overrides for what the file of `hparams_search` sets beside the search itself, so that a run goes without it."""
-    fixed = space.fixed_without_search()
-    if fixed == space.fixed:
+    fixed = space.overrides_without_search()
+    if fixed == space.overrides:
         return []
     # The file chose the sweeper, and the command line may have set keys of it.
     is_chosen = any(word.startswith("hydra/sweeper=") for word in command.config.hydra.overrides.hydra)
@@ -181,9 +181,9 @@ def search(plan: Plan, launcher: Launcher, make_job: MakeJob) -> SearchReport:
     """
     study = _open(plan)
     report = SearchReport(plan, study)
-    before = f", {count} of them done before" if (count := len(finished(study))) else ""
+    before = f", {count} of them done before" if (count := len(finished_trials(study))) else ""
     print(
-        f"searching {', '.join(plan.space.searched)}: {plan.total} trials{before}, "
+        f"searching {', '.join(plan.space.distributions)}: {plan.total} trials{before}, "
         f"{plan.direction.removesuffix('e')}ing {plan.objective}; {plan.folder}",
         file=sys.stderr, flush=True,
     )  # fmt: skip
@@ -194,7 +194,7 @@ def search(plan: Plan, launcher: Launcher, make_job: MakeJob) -> SearchReport:
     except BaseException:
         report.write("stopped")
         raise
-    ended = finished(study)
+    ended = finished_trials(study)
     if _all_failed(study):
         raise UserError(f"all {len(ended)} trials failed; the last: {ended[-1].user_attrs.get('error')}")
     return report
@@ -204,7 +204,7 @@ def _open(plan: Plan) -> optuna.Study:
     """The study in the plan's folder; one of which every trial failed begins anew, since something else was wrong."""
     about = {"objective": plan.objective, "executions_per_trial": plan.options.executions_per_trial}
     study = open_study(plan.folder, plan.space, plan.direction, about)
-    if len(finished(study)) >= plan.total and _all_failed(study):
+    if len(finished_trials(study)) >= plan.total and _all_failed(study):
         archive(plan.folder)
         study = open_study(plan.folder, plan.space, plan.direction, about)
     try_again(study)
@@ -212,7 +212,7 @@ def _open(plan: Plan) -> optuna.Study:
 
 
 def _all_failed(study: optuna.Study) -> bool:
-    ended = finished(study)
+    ended = finished_trials(study)
     return bool(ended) and all(trial.state == TrialState.FAIL for trial in ended)
 
 
@@ -224,7 +224,7 @@ class _Search:
     ) -> None:
         self.plan, self.study, self.launcher, self.make_job, self.report = plan, study, launcher, make_job, report
         # Those that were cut off come first, with the numbers and values that they have.
-        self.todo = [ask(study, plan.space, plan.options, number) for number in unfinished(study)]
+        self.todo = [ask(study, plan.space, plan.options, number) for number in unfinished_trials(study)]
         self.running: dict[int, _Running] = {}
 
     def run(self) -> None:
@@ -245,7 +245,7 @@ class _Search:
             if trial.params not in now:
                 self.todo.remove(trial)
                 return trial
-        if len(self.study.get_trials(deepcopy=False)) - len(replaced(self.study)) >= self.plan.total:
+        if len(self.study.get_trials(deepcopy=False)) - len(replaced_trials(self.study)) >= self.plan.total:
             return None
         trial = ask(self.study, self.plan.space, self.plan.options)
         if trial.params in now:
@@ -270,7 +270,7 @@ class _Search:
             self._submit(running.trial, len(running.outcomes))
             return
         trial = self.running.pop(number).trial
-        searched = [key.lstrip("+") for key in self.plan.space.searched]
+        searched = [key.lstrip("+") for key in self.plan.space.distributions]
         if outcome.affects_all and not any(key.startswith(outcome.affects_all) for key in searched):
             raise UserError(outcome.error)
         retries = trial.user_attrs.get("retries", 0)

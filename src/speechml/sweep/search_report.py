@@ -20,7 +20,7 @@ from speechml.runs.sweep_record import describe_client, save_sweep
 from speechml.runs.tables import table
 from speechml.sweep.jobs import Outcome
 from speechml.sweep.space import as_overrides
-from speechml.sweep.study import finished, replaced
+from speechml.sweep.study import finished_trials, replaced_trials
 
 if TYPE_CHECKING:
     from speechml.sweep.search import Plan
@@ -43,7 +43,7 @@ class SearchReport:
         content: dict[str, object] = {
             "state": state, "experiment": plan.experiment, "objective": plan.objective, "direction": plan.direction,
             "sampler": options.sampler, "pruner": options.pruner, "seed": options.seed, "n_trials": options.n_trials,
-            "executions_per_trial": options.executions_per_trial, "fixed": plan.space.fixed,
+            "executions_per_trial": options.executions_per_trial, "fixed": plan.space.overrides,
             "space": plan.space.as_json(), **describe_client(), "best": None, **self.retrained,
             "trials": [_as_json(trial) for trial in self.study.get_trials(deepcopy=False)],
         }  # fmt: skip
@@ -73,7 +73,7 @@ class SearchReport:
 
     def _ranked(self) -> list[FrozenTrial]:
         """All trials, the best first, pruned and failed ones last."""
-        sign, anew = -1 if self.plan.direction == "maximize" else 1, replaced(self.study)
+        sign, anew = -1 if self.plan.direction == "maximize" else 1, replaced_trials(self.study)
         kinds = [TrialState.COMPLETE, TrialState.PRUNED]
 
         def place(trial: FrozenTrial) -> tuple[int, float, int]:
@@ -92,13 +92,13 @@ class SearchReport:
         }.get(trial.state, "")
         so_far = f"  (best {_shown(best.value)}, trial {best.number})" if best else ""
         short = {key: _shown(value) if isinstance(value, float) else value for key, value in trial.params.items()}
-        count, seconds = f"{len(finished(self.study))}/{self.plan.total}", trial.user_attrs.get("seconds", 0)
+        count, seconds = f"{len(finished_trials(self.study))}/{self.plan.total}", trial.user_attrs.get("seconds", 0)
         return f"{count}  trial {number}  {what}{so_far}  {' '.join(as_overrides(short))}  {seconds:.1f} s"
 
     def show(self) -> None:
         """Print the table and where everything lies, and draw the figures."""
-        trials, order, best = finished(self.study), self._ranked(), self.best()
-        keys, short = list(self.plan.space.searched), shorten_keys(list(self.plan.space.searched))
+        trials, order, best = finished_trials(self.study), self._ranked(), self.best()
+        keys, short = list(self.plan.space.distributions), shorten_keys(list(self.plan.space.distributions))
         is_repeated = self.plan.options.executions_per_trial > 1
         names = ["trial", self.plan.objective, *["of the executions"] * is_repeated]
         rows = []
@@ -147,7 +147,7 @@ class SearchReport:
                     print(f"no figure of {name}: {' '.join(str(error).split())}", file=sys.stderr)
                     continue
                 figure = pyplot.gcf()
-                figure.set_size_inches(max(8.0, 1.6 * len(self.plan.space.searched) + 4), 5)
+                figure.set_size_inches(max(8.0, 1.6 * len(self.plan.space.distributions) + 4), 5)
                 figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
             pyplot.close("all")
             yield folder / f"{name}.png"

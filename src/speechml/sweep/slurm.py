@@ -30,7 +30,7 @@ ASK_S = 5.0, 60.0  # between two questions to Slurm's controller: at first, and 
 USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Dependency", "Cleaning", "Prolog")
 
 
-class Submitted(NamedTuple):
+class Submission(NamedTuple):
     """A run, and the array task that it is part of."""
 
     user: str
@@ -42,7 +42,7 @@ class Submitted(NamedTuple):
 class Queued(NamedTuple):
     """A run that the cluster has."""
 
-    run: Submitted
+    run: Submission
     state: str  # queued, or in a job
     reason: str  # why it waits, where that is not a matter of course
 
@@ -62,23 +62,22 @@ class SlurmLauncher:
     ) -> None:
         self.options, self.folder, self.capacity, self.progress = options, folder, capacity, progress
         self.place = (folder / "slurm").absolute()  # for configs, notes of jobs, and outcomes
-        # What is watched; a run without a job is one of an earlier launch that this one has not asked for.
-        self.watched: dict[Path, tuple[Submitted, Job | None]] = {
+        # What is waited for; a run without a job is one of an earlier launch that this one has not asked for.
+        self.submissions: dict[Path, tuple[Submission, Job | None]] = {
             run: (queued.run, None) for run, queued in still_queued(folder).items()
         }
         self.missing: dict[Path, int] = {}  # how often in a row a run's job was not in the queue
         self.notes: set[str] = set()
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        new = [job for job in jobs if Path(job.folder) not in self.watched]
+        new = [job for job in jobs if Path(job.folder) not in self.submissions]
         if len(new) < len(jobs):
             print(f"{len(jobs) - len(new)} of them have jobs already", file=sys.stderr, flush=True)
-        if new:
-            self._submit(new)
-        newest = {run.folder: run for run in submitted(self.folder)}
-        self.watched |= {Path(job.folder): (newest[Path(job.folder)], job) for job in jobs}
+        runs = [run for run, _ in self.submissions.values()] + (self._submit(new) if new else [])
+        newest = {run.folder: run for run in runs}
+        self.submissions |= {Path(job.folder): (newest[Path(job.folder)], job) for job in jobs}
 
-    def _submit(self, jobs: Sequence[Job]) -> None:
+    def _submit(self, jobs: Sequence[Job]) -> list[Submission]:
         """Submit runs as arrays no wider than the cluster takes."""
         trainers = [job.config["config"].get("trainer") or {} for job in jobs]
         if len({(str(trainer.get("devices")), str(trainer.get("num_nodes"))) for trainer in trainers}) > 1:
@@ -91,11 +90,12 @@ class SlurmLauncher:
         arrays = [
             self._submit_array(tasks[begin : begin + widest], trainers[0]) for begin in range(0, len(tasks), widest)
         ]
-        what = f"{len(jobs)} runs as {len(tasks)} jobs ({', '.join(arrays)})"
-        print(f"submitted {what}", file=sys.stderr, flush=True)
+        names = ", ".join(runs[0].job.partition("_")[0] for runs in arrays)
+        print(f"submitted {len(jobs)} runs as {len(tasks)} jobs ({names})", file=sys.stderr, flush=True)
+        return [run for runs in arrays for run in runs]
 
-    def _submit_array(self, tasks: Sequence[Sequence[Job]], trainer: Config) -> str:
-        """Submit an array, and note which of its jobs has which run; its number."""
+    def _submit_array(self, tasks: Sequence[Sequence[Job]], trainer: Config) -> list[Submission]:
+        """Submit an array, and note which of its jobs has which run."""
         path = self.place / f"{sum(1 for _ in self.place.glob('*.jsonl'))}-{os.getpid()}.jsonl"
         write_text(path, "".join(json.dumps([asdict(job) for job in task]) + "\n" for task in tasks))
         for job in (job for task in tasks for job in task):
@@ -103,12 +103,14 @@ class SlurmLauncher:
             note.unlink(missing_ok=True)
             step_file(note).unlink(missing_ok=True)
         array = slurm_commands.submit_script(self.options, trainer, path, len(tasks))
-        notes = [
-            {"job": f"{array}_{number}" if len(tasks) > 1 else array, "folder": job.folder, "shown": job.label}
+        user = getpass.getuser()
+        runs = [
+            Submission(user, f"{array}_{number}" if len(tasks) > 1 else array, Path(job.folder), job.label)
             for number, task in enumerate(tasks) for job in task
         ]  # fmt: skip
-        write_json(self.place / f"{array}.json", {"job": array, "user": getpass.getuser(), "runs": notes})
-        return array
+        notes = [{"job": run.job, "folder": str(run.folder), "shown": run.label} for run in runs]
+        write_json(self.place / f"{array}.json", {"job": array, "user": user, "runs": notes})
+        return runs
 
     def outcomes(self) -> Iterator[tuple[Job, Outcome]]:
         """As of any launcher; none where the launch does not wait.
@@ -121,10 +123,10 @@ class SlurmLauncher:
             print(f"not waiting for them; {tells} what became of them", file=sys.stderr)
             return
         if self.progress:
-            self.progress.total += sum(job is None for _, job in self.watched.values())
+            self.progress.total += sum(job is None for _, job in self.submissions.values())
         asked, wait_s = -ASK_S[0], ASK_S[0]
         try:
-            while self.watched:
+            while self.submissions:
                 yield from self._ended()
                 if time.monotonic() - asked >= wait_s:
                     asked, wait_s = time.monotonic(), min(1.2 * wait_s, ASK_S[1])
@@ -135,7 +137,7 @@ class SlurmLauncher:
                         continue
                     wait_s = ASK_S[0] if self.missing else wait_s
                     yield from lost
-                time.sleep(max(LOOK_S, len(self.watched) / 1000))  # a long list of names is work for a file server
+                time.sleep(max(LOOK_S, len(self.submissions) / 1000))  # a long list of names is work for a file server
         except Stopped:
             print(
                 f"the jobs go on; {tells} of them, speechml sweep wait {self.folder} waits, and speechml sweep cancel "
@@ -146,16 +148,16 @@ class SlurmLauncher:
     def _ended(self) -> Iterator[tuple[Job, Outcome]]:
         """The runs whose jobs have written what became of them."""
         names = {path.name for path in (self.place / "ended").iterdir()}
-        for folder in list(self.watched):
+        for folder in list(self.submissions):
             path = outcome_file(self.place, folder)
             if path.name in names:
                 yield from self._give(folder, read_outcome(path))
 
     def _lost(self) -> list[tuple[Job, Outcome]]:
         """The runs whose jobs have left the queue without a word."""
-        there, lost = still_queued(self.folder), list[tuple[Job, Outcome]]()
-        for folder, (run, job) in list(self.watched.items()):
-            if queued := there.get(folder):
+        queue, lost = ask_queue([run for run, _ in self.submissions.values()]), list[tuple[Job, Outcome]]()
+        for folder, (run, job) in list(self.submissions.items()):
+            if queued := queue.get(folder):
                 self.missing.pop(folder, None)
                 if queued.state == "queued" and queued.reason:
                     why = "perhaps for ever; what it asks for may be more than there is"
@@ -166,7 +168,7 @@ class SlurmLauncher:
                     lost += self._give(folder, self._lost_outcome(run, job))
         return lost
 
-    def _lost_outcome(self, run: Submitted, job: Job | None) -> Outcome:
+    def _lost_outcome(self, run: Submission, job: Job | None) -> Outcome:
         end = slurm_commands.end_of(run.job)
         logs = ", ".join(str(path) for path in sorted((self.place / "logs").glob(f"{run.job}_*log.out")))
         why = f"its job {run.job} has ended before it ({end}){'; see ' * bool(logs)}{logs}"
@@ -181,7 +183,7 @@ class SlurmLauncher:
     def _give(self, folder: Path, outcome: Outcome) -> list[tuple[Job, Outcome]]:
         """What is to be said of a run that has ended: an outcome, or a line where somebody else launched it."""
         self.missing.pop(folder, None)
-        run, job = self.watched.pop(folder)
+        run, job = self.submissions.pop(folder)
         if job:
             return [(job, outcome)]
         if self.progress:
@@ -198,13 +200,13 @@ class SlurmLauncher:
         """Nothing ends: the jobs go on."""
 
 
-def submitted(folder: Path) -> Iterator[Submitted]:
+def read_submissions(folder: Path) -> Iterator[Submission]:
     """The runs that a sweep has ever submitted, and their jobs, the newest last. Raises UserError where a note is damaged."""
     for path in sorted(folder.glob("slurm/*.json"), key=lambda path: path.stat().st_mtime):
         try:
             content = json.loads(path.read_text())
             user, notes = str(content["user"]), content["runs"]
-            runs = [Submitted(user, str(run["job"]), Path(run["folder"]), str(run["shown"])) for run in notes]
+            runs = [Submission(user, str(run["job"]), Path(run["folder"]), str(run["shown"])) for run in notes]
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{path} is damaged ({type(error).__name__}); find the jobs with squeue, and move the file away"
@@ -215,7 +217,11 @@ def submitted(folder: Path) -> Iterator[Submitted]:
 def still_queued(folder: Path) -> dict[Path, Queued]:
     """The runs that the cluster has, waiting or in a job, by folder. Raises UserError where it cannot be asked now."""
     ended = {path.name for path in folder.glob("slurm/ended/*.json")}
-    runs = [run for run in submitted(folder) if outcome_file(folder, run.folder).name not in ended]
+    return ask_queue([run for run in read_submissions(folder) if outcome_file(folder, run.folder).name not in ended])
+
+
+def ask_queue(runs: Sequence[Submission]) -> dict[Path, Queued]:
+    """Those of some runs that the cluster has, by folder. Raises UserError where it cannot be asked now."""
     queue = slurm_commands.queue({run.user for run in runs})
     found = {}
     for run in (run for run in runs if run.job in queue):

@@ -97,7 +97,7 @@ def job_script(options: SlurmLauncher, trainer: Config, path: Path, tasks: int, 
     flags = resources(options, trainer)
     if tasks > 1:
         flags["array"] = f"0-{tasks - 1}%{min(tasks, options.array_parallelism or tasks)}"
-    flags |= {"output": f"{logs}/{job}_0_log.out", "open-mode": "append"} | options.additional_parameters
+    flags |= {"output": f"{logs}/{job}_0_log.out", "open-mode": "append"} | (options.additional_parameters or {})
     lines = []
     for key, value in sorted(flags.items()):
         text = "" if value is True else f"={shlex.quote(str(value))}"
@@ -106,7 +106,7 @@ def job_script(options: SlurmLauncher, trainer: Config, path: Path, tasks: int, 
     cores = [f"--cpus-per-task={options.cpus_per_task}"] if options.cpus_per_task else []
     srun = ["srun", "--unbuffered", "--output", f"{logs}/{job}_%t_log.out", *cores, "--kill-on-bad-exit=1"]
     program = f"{options.python or shlex.quote(sys.executable)} -u -m speechml.worker slurm {shlex.quote(str(path))}"
-    command = f"{shlex.join([*srun, *(options.srun_args or [])])} {program}"
+    command = f"{shlex.join([*srun, *map(str, options.srun_args or [])])} {program}"
     return "\n".join(["#!/bin/bash", *lines, *(options.setup or []), command, ""])
 
 

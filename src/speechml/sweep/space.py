@@ -26,22 +26,22 @@ Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 class Space(NamedTuple):
     """Keys that are searched, in order, and overrides that all trials share."""
 
-    searched: dict[str, Distribution]
-    fixed: list[str]
+    distributions: dict[str, Distribution]
+    overrides: list[str]
 
     def as_json(self) -> Config:
         """The distributions as plain values, as Optuna writes them."""
-        return {key: json.loads(distribution_to_json(dist)) for key, dist in self.searched.items()}
+        return {key: json.loads(distribution_to_json(dist)) for key, dist in self.distributions.items()}
 
-    def fixed_without_search(self) -> list[str]:
+    def overrides_without_search(self) -> list[str]:
         """The shared overrides of a run that is computed alone."""
-        return [word for word in self.fixed if not word.lstrip("+").startswith("hparams_search=")]
+        return [word for word in self.overrides if not word.lstrip("+").startswith("hparams_search=")]
 
     def first_point(self) -> list[str]:
         """Overrides with one value for each key, to see whether a config can be composed with them."""
         return as_overrides({
             key: dist.choices[0] if isinstance(dist, CategoricalDistribution) else dist.low
-            for key, dist in self.searched.items()
+            for key, dist in self.distributions.items()
         })  # fmt: skip
 
 
@@ -92,11 +92,11 @@ def as_overrides(params: Mapping[str, object]) -> list[str]:
 def grid(space: Space) -> list[Config]:
     """Every combination of a space of choices and ranges."""
     values: list[Sequence[object]] = []
-    for key, dist in space.searched.items():
+    for key, dist in space.distributions.items():
         if isinstance(dist, CategoricalDistribution):
             values.append(dist.choices)
         elif isinstance(dist, IntDistribution) and not dist.log:
             values.append(range(dist.low, dist.high + 1, dist.step))
         else:
             raise UserError(f"a grid has no end on an interval of {key}; write choice(...) or range(...)")
-    return [dict(zip(space.searched, point, strict=True)) for point in itertools.product(*values)]
+    return [dict(zip(space.distributions, point, strict=True)) for point in itertools.product(*values)]

@@ -77,7 +77,7 @@ def open_study(folder: Path, space: Space, direction: str, about: Mapping[str, o
         UserError: the study there is of another space or command, or damaged.
     """
     repair_journal(folder)
-    wanted = {"space": space.as_json(), "fixed": sorted(space.fixed), "direction": direction, **about}
+    wanted = {"space": space.as_json(), "fixed": sorted(space.overrides), "direction": direction, **about}
     silence_optuna()
     kept = storage(folder)
     with _translate_damage(folder):
@@ -124,6 +124,8 @@ def new_sampler(options: OptunaSweeper, *where: int | str) -> BaseSampler:
         return optuna.samplers.RandomSampler()
     if name in REFUSED:
         raise UserError(f"hydra.sweeper.sampler={name} is refused: {REFUSED[name]}")
+    if "seed" in (options.sampler_options or {}):  # all draws would be alike
+        raise UserError("hydra.sweeper.sampler_options has a seed", fix="set hydra.sweeper.seed")
     cls: type[BaseSampler] = _class_of(optuna.samplers, name, "Sampler")
     own = int.from_bytes(hashlib.blake2b(repr((options.seed, *where)).encode(), digest_size=4).digest(), "little")
     seeded = {"seed": own} if "seed" in inspect.signature(cls).parameters else {}
@@ -145,11 +147,11 @@ def ask(study: optuna.Study, space: Space, options: OptunaSweeper, number: int |
     trials = study.get_trials(deepcopy=False)
     waiting = [t.number for t in trials if t.state == TrialState.WAITING]
     if number is None and not waiting and options.sampler == "grid":
-        study.enqueue_trial(grid(space)[len(trials) - len(replaced(study))])
+        study.enqueue_trial(grid(space)[len(trials) - len(replaced_trials(study))])
     own = number if number is not None else waiting[0] if waiting else len(trials)
     study.sampler = new_sampler(options, own)
     trial = study.ask() if number is None else resume_trial(study, number)
-    for key, dist in space.searched.items():
+    for key, dist in space.distributions.items():
         study.sampler = new_sampler(options, own, key)
         _suggest(trial, key, dist)
     return trial
@@ -165,27 +167,27 @@ def _suggest(trial: Trial, key: str, dist: Distribution) -> None:
         trial.suggest_categorical(key, dist.choices)
 
 
-def unfinished(study: optuna.Study) -> list[int | None]:
+def unfinished_trials(study: optuna.Study) -> list[int | None]:
     """Numbers of the trials that were being computed when the search was cut off; None for each that has yet to be asked for."""
     states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
     cut: list[int | None] = [number for number, state in states.items() if state == TrialState.RUNNING]
     return cut + [None] * list(states.values()).count(TrialState.WAITING)
 
 
-def finished(study: optuna.Study) -> list[FrozenTrial]:
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials with an end: complete, pruned, or failed and not begun anew."""
-    anew = replaced(study)
+    anew = replaced_trials(study)
     return [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.number not in anew]
 
 
-def replaced(study: optuna.Study) -> set[int]:
+def replaced_trials(study: optuna.Study) -> set[int]:
     """Numbers of the failed trials that a later one tries again with the same values."""
     return {t.user_attrs["retry_of"] for t in study.get_trials(deepcopy=False) if "retry_of" in t.user_attrs}
 
 
 def try_again(study: optuna.Study) -> None:
     """Give each trial that failed by accident, in a search that has ended since, a successor with the same values."""
-    for trial in finished(study):
+    for trial in finished_trials(study):
         if trial.state == TrialState.FAIL and trial.user_attrs.get("accident"):
             study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
@@ -24,7 +26,8 @@ from speechml.sweep.status import Progress
 Options = TypeVar("Options", bound=Schema)
 
 
-class SweepCommand(NamedTuple):
+@dataclass(frozen=True)
+class SweepCommand:
     """What Hydra knows of a sweep."""
 
     config: DictConfig  # Hydra's own among it, without what the runs differ in
@@ -36,9 +39,9 @@ class SweepCommand(NamedTuple):
         """Of the sweep."""
         return Path(str(self.config.hydra.sweep.dir))
 
-    @property
+    @cached_property
     def composer(self) -> Composer:
-        """What composes its runs."""
+        """What composes its runs; it keeps what they share."""
         return Composer(
             lambda words: self.loader.load_sweep_config(self.config, words),
             lambda key: bool(self.loader.get_group_options(key)),
@@ -58,15 +61,15 @@ class SweepCommand(NamedTuple):
             UserError: a launcher that is not ours, or keys that it cannot have.
         """
         logs, together = self.folder / "logs", max(1, min(least, most))
-        match str(self.config.hydra.launcher["_target_"]).rpartition(".")[2]:
-            case "BasicLauncher":
+        match self.config.hydra.launcher["_target_"]:
+            case "hydra._internal.core_plugins.basic_launcher.BasicLauncher":
                 return Pool(together, [], logs, progress) if together > 1 else InProcess(progress)
-            case "LocalLauncher":
+            case "hydra_plugins.speechml_sweeps.LocalLauncher":
                 count = read_options(self.config, "launcher", schema.LocalLauncher).n_jobs
                 is_on_cpu = str((self.config.get("trainer") or {}).get("accelerator", "cpu")) in ("cpu", "mps")
                 gpus = [] if is_on_cpu else visible_gpus()
                 return Pool(max(1, min(max(least, count or len(gpus)), most)), gpus, logs, progress)
-            case "SlurmLauncher":
+            case "hydra_plugins.speechml_sweeps.SlurmLauncher":
                 from speechml.sweep.slurm import SlurmLauncher
 
                 options = read_options(self.config, "launcher", schema.SlurmLauncher)

@@ -8,13 +8,17 @@ from omegaconf import DictConfig
 
 from speechml.config.compose import resolve_config
 from speechml.config.train_config import check_config
-from speechml.contracts import Trial
+from speechml.contracts import Config
 from speechml.engine.distributed import rank_info
 from speechml.errors import UserError
 
 
-def train_checked(cfg: DictConfig, trial: Trial | None = None) -> float | None:
-    """As `engine.train.train`; a search space that nothing would search is refused, too."""
+def train_checked(cfg: DictConfig, job: Config | None = None) -> float | None:
+    """As `engine.train.train`; a search space that nothing would search is refused, too.
+
+    Args:
+        job: Hydra's part of the job, of a run of a sweep.
+    """
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
     if hydra and hydra.mode == RunMode.RUN and (chosen := hydra.runtime.choices.get("hparams_search")):
         fix = "add -m to search, or leave it out for one run"
@@ -27,4 +31,8 @@ def train_checked(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         raise
     from speechml.engine.train import train
 
-    return train(cfg, trial)
+    if job is None:
+        return train(cfg)
+    from speechml.sweep.trial import trial_of
+
+    return train(cfg, trial_of(job))
