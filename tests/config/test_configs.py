@@ -152,7 +152,7 @@ def test_an_added_key_that_nothing_reads_is_refused_with_the_nearest(override: s
         (
             ["data.root=mine"],
             1,
-            "no key data.root in this data; it belongs to data=genre_features or data=lab_pairs or",
+            "no key data.root in the chosen data; it belongs to data=genre_features or data=lab_pairs or",
         ),
         (["experiment=lab2b_mimo"], 1, "did you mean lab2b_mimo_cnn?"),
         (["data=wav_pairs"], 2, "data.root must be given"),

@@ -177,7 +177,7 @@ def test_an_editor_marks_a_wrong_key_and_a_wrong_value() -> None:
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("trainer.max_epochs=2.5", "trainer.max_epochs is 2.5; it must be a whole number of at least -1 (1 or more; -1 sets"),
+        ("trainer.max_epochs=2.5", "trainer.max_epochs is 2.5; it must be a whole number of at least -1 (-1 sets no limit"),
         ("trainer.max_epochs=null", "trainer.max_epochs is null; it must be"),
         ("trainer.max_epochs=-1", "trainer.max_epochs is -1; it must be at least 1, or trainer.max_steps be given"),
         ("trainer.max_epochs=1e1", "trainer.max_epochs is 10.0; it must be a whole number"),

@@ -183,7 +183,7 @@ def schema(
     """Write JSON schemas, by which editors complete, explain and check config files (with `-o schemas`: those of conf/)."""
     from speechml.config.json_schema import write_schemas
 
-    print(f"{output}: {len(write_schemas(output))} schemas")
+    print(f"wrote {len(write_schemas(output))} schemas to {output}")
 
 
 @commands.command()

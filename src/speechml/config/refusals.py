@@ -60,7 +60,7 @@ def _unknown_key(name: str, section: object) -> str:
         f"{group}={file.stem}" for file in files if rest in set(OmegaConf.load(file))
     ]  # `in` alone passes over ???
     if rest and having:
-        return f"there is no key {name} in this {group}; it belongs to {' or '.join(having)}"
+        return f"there is no key {name} in the chosen {group}; it belongs to {' or '.join(having)}"
     names = map(str, section) if isinstance(section, DictConfig) else ()
     known = [f"{name.removesuffix(name.rpartition('.')[2])}{key}" for key in names]
     return f"there is no key {name}{did_you_mean(name, known if rest else [*known, *WHOLE])}"

@@ -25,8 +25,8 @@ class Gradient(Optimizer):
     """How weights follow their gradients, each step by the last batch."""
 
     FURTHER = frozenset({"maximize", "foreach", "fused", "differentiable"})
-    weight_decay: float = key("pull of the weights towards 0 at every step; more keeps from learning by heart, too much "
-                              "from learning", 0, least=0)  # fmt: skip
+    weight_decay: float = key("pull of the weights towards 0 at every step; more reduces overfitting, too much "
+                              "hinders learning", 0, least=0)  # fmt: skip
 
 
 class SGD(Gradient):
@@ -57,8 +57,8 @@ class Adam(_Adam):
 class AdamW(_Adam):
     """Adam, with a pull of the weights towards 0."""
 
-    weight_decay: float = key("pull of the weights towards 0 at every step; more keeps from learning by heart, too much "
-                              "from learning", 0.01, least=0)  # fmt: skip
+    weight_decay: float = key("pull of the weights towards 0 at every step; more reduces overfitting, too much "
+                              "hinders learning", 0.01, least=0)  # fmt: skip
 
 
 class LBFGS(Optimizer):
@@ -96,7 +96,7 @@ class OneCycleLR(Schema):
 
 
 class Trainer(Schema):
-    """Where, how long and how exactly is computed: Lightning's Trainer."""
+    """Lightning's Trainer: what computes, for how long, and how precisely."""
 
     FURTHER = frozenset({
         "min_epochs", "min_steps", "max_time", "benchmark", "gradient_clip_algorithm", "limit_predict_batches",
@@ -112,9 +112,9 @@ class Trainer(Schema):
                         allowed="auto, ddp, or another of Lightning's")  # fmt: skip
     precision: Precision = key("digits of the computation: bf16-mixed is faster where the processor has it; scores are taken "
                                "in float32", "32-true")  # fmt: skip
-    max_epochs: int = key("how often the training split is gone through; too few leave the network untrained, too many learn "
-                          "by heart", 20, unit="epochs", least=-1,
-                          allowed="1 or more; -1 sets no limit, where trainer.max_steps does")  # fmt: skip
+    max_epochs: int = key("how often the training split is gone through; too few leave the network untrained, too many "
+                          "overfit", 20, unit="epochs", least=-1,
+                          allowed="-1 sets no limit, for a run with trainer.max_steps")  # fmt: skip
     max_steps: int = key("training stops after the epoch in which this many are reached; -1: max_epochs alone decides", -1,
                          unit="batches", least=-1)  # fmt: skip
     deterministic: Literal[True, False, "warn"] | None = key("true makes equal configs give equal numbers; on a GPU that "
@@ -124,8 +124,8 @@ class Trainer(Schema):
     accumulate_grad_batches: int = key("batches whose gradients are added up for one step", 1, unit="batches", least=1)
     check_val_every_n_epoch: int | None = key("validation and its checkpoint come this often; lowered to what divides "
                                               "max_epochs, so the last epoch has one", 1, unit="epochs", least=1)  # fmt: skip
-    val_check_interval: int | float | None = key("validation within an epoch, after this many batches; null: after each epoch",
-                                                 None, unit=BATCHES, above=0)  # fmt: skip
+    val_check_interval: int | float | None = key("validation within an epoch, after this many batches or this share of "
+                                                 "it; null: at its end", None, unit=BATCHES, above=0)  # fmt: skip
     fast_dev_run: bool | int = key("true: one batch of each split to see whether it runs; no weights are kept (debug=fdr)",
                                    False, unit="batches", least=0)  # fmt: skip
     limit_train_batches: int | float | None = key(LIMIT.format("training"), None, unit=BATCHES, least=0)

@@ -148,8 +148,9 @@ def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
 
     config = parts.config
     overrides = simplify_overrides(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    session = describe_session(["speechml-train", *overrides] if in_sweep() else None)  # the run's, not its sweep's
     card = RunCard(
-        id=folder.name, experiment=config["name"], state="running", **describe_session(),
+        id=folder.name, experiment=config["name"], state="running", **session,
         overrides=overrides, seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
         data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
         failures=failures,

@@ -41,14 +41,12 @@ class FCNN(Schema):
 class MLP(Schema):
     """A few layers of units on rows of features."""
 
-    layers: int = key(
-        "depth of the network; more can learn more, and by heart as well", 2, unit="hidden layers", least=0
-    )
-    units: int | list[int] = key("width of every hidden layer, or one number for each; more can learn more, and by heart as "
-                                 "well", 16, unit="units", least=1)  # fmt: skip
+    layers: int = key("depth of the network; more can learn more, and overfit more", 2, unit="hidden layers", least=0)
+    units: int | list[int] = key("width of every hidden layer, or one number for each; more can learn more, and overfit "
+                                 "more", 16, unit="units", least=1)  # fmt: skip
     activation: Literal["tanh", "relu", "bump"] = key("what bends the output of a unit; bump, exp(-x^2), answers only near "
                                                       "what it has learned", "tanh")  # fmt: skip
-    dropout: float = key("what a training step leaves out at random; more keeps from learning by heart, too much from learning",
+    dropout: float = key("what a training step leaves out at random; more reduces overfitting, too much hinders learning",
                          0.0, unit="share", least=0, most=1)  # fmt: skip
 
 
@@ -66,7 +64,7 @@ class SpectrogramResNet(SpectrogramCNN):
     bins: int = key("rows of a spectrum, as the model's transform or mel bands give", 64, unit="bins", above=0)
     width: int = key("channels of the first block, the last has three times as many; doubled, it takes about four times as long",
                      48, unit="channels", least=2)  # fmt: skip
-    dropout: float = key("what a training step leaves out at random; more keeps from learning by heart, too much from learning",
+    dropout: float = key("what a training step leaves out at random; more reduces overfitting, too much hinders learning",
                          0.2, unit="share", least=0, most=1)  # fmt: skip
 
 
@@ -81,7 +79,7 @@ class _STFTNetwork(Schema):
     inputs: Literal["magnitude", "log"] = key("what the network sees: magnitudes, or their logarithms, normalised by bin, "
                                               "where soft sounds count as well", "magnitude")  # fmt: skip
     batch_norm: bool = key("true normalises after each convolution: often steadier, with larger learning rates", False)
-    dropout: float = key("what a training step leaves out at random; more keeps from learning by heart, too much from learning",
+    dropout: float = key("what a training step leaves out at random; more reduces overfitting, too much hinders learning",
                          0.0, unit="share", least=0, most=1)  # fmt: skip
 
 

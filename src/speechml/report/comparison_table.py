@@ -116,7 +116,7 @@ def _methods(comparison: Comparison) -> str:
         p = "p of accuracy: " + ("McNemar's exact test" if single else "of the same resamples")
         return f"paired bootstrap (of macro F1 somewhat narrow); {p}; over seeds: Student's t"
     units = max([line.over_items.units for line in comparison.lines], default=0)
-    how = f"Student's t, as they are {units} only" if units < FEW_UNITS else "paired bootstrap, studentised"
+    how = f"Student's t (there are only {units})" if units < FEW_UNITS else "paired bootstrap, studentised"
     return f"{how}; over seeds: Student's t"
 
 

@@ -8,13 +8,14 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
@@ -166,10 +167,14 @@ class Session(TypedDict):
     started: str
 
 
-def describe_session() -> Session:
-    """What a card says of the command, the code, the packages and the machine."""
+def describe_session(command: Sequence[str] | None = None) -> Session:
+    """What a card says of the command, the code, the packages and the machine.
+
+    Args:
+        command: its words; None: those of this process.
+    """
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *simplify_overrides(sys.argv[1:])]),
+        "command": shlex.join(command or [Path(sys.argv[0]).name, *simplify_overrides(sys.argv[1:])]),
         "code": code_version(),
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
         "hardware": hardware(),

@@ -33,7 +33,7 @@ class WaveformDenoiser(Task):
 
 
 class Remixing(Schema):
-    """How far runs of frames are varied. More varied ones are learned by heart less."""
+    """How far runs of frames are varied. More variation reduces overfitting."""
 
     remix: float = key("runs that get the noise of another run, so that new mixtures are heard; needs sampling=runs", 0.0,
                        unit="share of runs", least=0, most=1)  # fmt: skip
@@ -83,7 +83,7 @@ class FrontEnd(Schema):
 
 
 class Augmentation(Schema):
-    """How far clips are varied. More varied ones are learned by heart less."""
+    """How far clips are varied. More variation reduces overfitting."""
 
     shift_s: float = key(
         "a clip is moved in time by up to this; zeros follow, so much of it cuts words", 0.0, unit="s", least=0
