@@ -7,6 +7,7 @@ import torch
 
 from conftest import TINY, read_card
 from speechml.config.instantiate import build, import_class
+from speechml.engine.signals import Stopped, interruptible
 from speechml.errors import UserError
 
 
@@ -105,6 +106,15 @@ def test_networks_of_the_users_own_are_built_where_the_environment_names_their_f
     monkeypatch.delenv("SPEECHML_CONF")
     with pytest.raises(UserError, match=r"is refused.*SPEECHML_CONF"):
         import_class("mine_of_test.Mine")
+
+
+def test_a_signal_while_a_module_of_the_users_own_is_loaded_stops_the_run(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speechml.engine.signals.early_signals", [])
+    (own / "stopped_of_test.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nlist(range(9))")
+    with interruptible(), pytest.raises(Stopped, match="75"):
+        import_class("stopped_of_test.Net")
 
 
 def test_a_run_tells_that_the_users_own_code_has_changed_since(own: Path, train: Callable[..., Path], capsys) -> None:

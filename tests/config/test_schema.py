@@ -182,6 +182,7 @@ def test_an_editor_marks_a_wrong_key_and_a_wrong_value() -> None:
         ("trainer.max_epochs=-1", "trainer.max_epochs is -1; it must be at least 1, or trainer.max_steps be given"),
         ("trainer.max_epochs=1e1", "trainer.max_epochs is 10.0; it must be a whole number"),
         ("trainer.limit_val_batches=1.5", "it can be a share up to 1.0"),
+        ("trainer.strategy=ddp_spawn", "trainer.strategy is ddp_spawn; it starts copies of this process; choose ddp"),
         ("trainer.precision=64-true", "it can be 32-true, bf16-mixed"),
         ("data.batch_size=2.5", "data.batch_size is 2.5; it must be a whole number"),
         ("data.clip_s=true", "data.clip_s is true"),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import speechml
-from speechml.engine.checkpoint import load_task, read_checkpoint, write_checkpoint
+from speechml.engine.checkpoint import find_latest, load_task, read_checkpoint, write_checkpoint
 from speechml.errors import UserError
 from speechml.storage.checkpoint_checksum import is_whole, sealed
 
@@ -70,6 +70,38 @@ def test_one_flipped_bit_anywhere_is_refused(place: int, bit: int, tmp_path_fact
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"flipped\.ckpt"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"optimizer_states": []}, {"lr_schedulers": []}, {"global_step": None}, {"loops": 3}, {"loops": {}}, {"callbacks": []},
+        {"resume": {}}, {"machine": [1]}, {"logs": 3}, {"logs": {"events": -1}}, {"logs": {"events": "9"}}, {"ranks": {}},
+        {"metrics": {}}, {"training_s": "9"}, {"should_stop": None}, {"finished": "no"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_checkpoint_that_is_whole_but_wrong_is_told_and_the_one_before_is_taken(
+    damage: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = FIXTURES / "runs" / "runs" / "genre_mlp" / "29efa54018"
+    content = read_checkpoint(run / "checkpoints" / "previous.ckpt")
+    write_checkpoint(content, tmp_path / "checkpoints" / "previous.ckpt")
+    content["speechml"]["config"]["scheduler"] = {"_target_": "torch.optim.lr_scheduler.OneCycleLR"}
+    content["lr_schedulers"] = [{"last_epoch": 3}]
+    content["resume"] |= {"finished": False, "should_stop": False}
+    whole = tmp_path / "whole"
+    write_checkpoint(content, whole / "checkpoints" / "last.ckpt")
+    assert find_latest(whole)
+    assert capsys.readouterr().err == ""
+    for name, value in damage.items():
+        (content if name in content else content["resume"])[name] = value
+    write_checkpoint(content, tmp_path / "checkpoints" / "newest.ckpt")
+    (tmp_path / "checkpoints" / "newest.ckpt").rename(tmp_path / "checkpoints" / "last.ckpt")
+    latest = find_latest(tmp_path)
+    assert latest
+    assert "resume" in latest[1]
+    assert "last.ckpt is whole, but not what a run can go on from" in capsys.readouterr().err
 
 
 def test_a_seal_is_a_comment_to_readers_of_zip_archives() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from conftest import TINY, composed, succeed
+from speechml.engine import ranks
 from speechml.engine.distributed import RankInfo, check_rank_counts, count_processes, rank_info
 from speechml.errors import UserError
 from speechml.sweep.training import train_checked
@@ -65,6 +66,20 @@ def test_a_config_is_refused_by_rank_0_alone(workplace: Path, monkeypatch: pytes
         train_checked(composed("train", *TWO, "optimizer.lr=-1"))
     monkeypatch.setenv("SLURM_PROCID", "1")
     assert train_checked(composed("train", *TWO, "optimizer.lr=-1")) is None
+
+
+def test_a_rank_hears_of_each_time_that_a_run_is_worked_on_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Store(dict[str, str]):
+        def check(self, keys: list[str]) -> bool:
+            return all(key in self for key in keys)
+
+    trained = []
+    store = Store({"run 1": '["folder"]'})
+    for name, value in {"PATIENCE_S": 0, "_open_store": lambda _: store, "train_rank": trained.append}.items():
+        monkeypatch.setattr(ranks, name, value)
+    for _ in range(2):  # of the second time nothing is said, and it ends
+        ranks.follow(RankInfo(1, 2, 1, 0, "localhost", 1), "run")
+    assert trained == [Path("folder")]
 
 
 @pytest.mark.slow

@@ -33,7 +33,11 @@ def test_the_suggestion_is_where_the_loss_falls_fastest() -> None:
     assert abs(steepest_fall(curve.tolist()) - 40) <= 1
 
 
-def test_one_override_plots_the_curve_and_prints_the_override_to_paste(workplace: Path) -> None:
+def test_one_override_plots_the_curve_and_prints_the_override_to_paste(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"JOB_ID": "7", "NTASKS": "4", "PROCID": "0", "NODEID": "0", "LOCALID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)  # in an allocation for four, whatever it asks for
     done = succeed("speechml-train", "experiment=lab2a_fir", *TINY, "model.net.taps=8", "threads=1", "find_lr=true")
     assert "\n  optimizer.lr=" in done.stdout
     folder = next((workplace / "runs" / ".lr_finder" / "lab2a_fir").iterdir())

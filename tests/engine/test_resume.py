@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 
 from conftest import read_card, write_card
@@ -108,6 +109,16 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_is_taken(
     told = capsys.readouterr().out
     assert "has no usable checkpoint: it begins again" in told
     assert next(Path("cut").glob(".old/*/*/checkpoints/best.ckpt")).is_file()  # what there was is not lost
+
+
+def test_what_fails_before_a_run_goes_on_is_not_blamed_on_its_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such disk")
+
+    stop_in("cut", 5, signal.SIGTERM, *GENRE)
+    monkeypatch.setattr(pl.LightningDataModule, "setup", fail)
+    with pytest.raises(RuntimeError, match="no such disk"):
+        run_in("cut", *GENRE)
 
 
 def test_the_comparison_finds_what_differs(undisturbed: Path) -> None:

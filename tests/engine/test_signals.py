@@ -66,7 +66,7 @@ def test_a_period_that_is_none_is_refused_before_there_is_a_folder(setting: str)
     assert not Path("runs/genre_mlp").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_signal_before_a_run_begins_ends_the_command_with_code_75_too(number: signal.Signals) -> None:
     process = subprocess.Popen([PROGRAM, *GENRE], stderr=subprocess.PIPE, text=True)
     while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():  # which is loaded for seconds

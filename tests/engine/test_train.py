@@ -14,6 +14,8 @@ from conftest import TINY, composed, read_card, succeed, write_card
 from speechml.errors import FolderBusy, UserError
 from speechml.runs.folder import lock
 from speechml.runs.identity import run_id
+from speechml.tasks.base import Task
+from speechml.tasks.waveform_denoising import WaveformDenoiser
 
 FAST = (*TINY, "experiment=lab2a_fir", "model.net.taps=8", "trainer.max_epochs=2")
 
@@ -45,6 +47,8 @@ def test_a_run_leaves_what_the_readme_says_in_its_folder_and_for_tensorboard(tra
     assert {"test/snr_wiener_db", "test/si_sdr_db", "test/mse", "test/mse_input", "test/l1", "train/mse"} <= set(scores)
     for name in ("config.yaml", "metrics.csv", "train.log", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
         assert (folder / name).stat().st_size > 0
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best.keys() == {"epoch", "global_step", "pytorch-lightning_version", "state_dict", "speechml"}
     figures = {p.stem.partition("_")[0] for p in (folder / "figures").iterdir()}
     assert figures == {"waveforms", "loss", "spectra", "response", "filters", "spectrogram"}
     assert len(list((folder / "audio").glob("*_denoised.wav"))) == 3
@@ -145,10 +149,36 @@ def test_a_checkpoint_of_another_model_is_refused_at_a_resume(train: Callable[..
         train(*FAST)
 
 
+@pytest.mark.parametrize("member", ["describe", "test_step"])
+def test_whatever_fails_is_recorded_without_the_figures_of_a_run_that_is_done(
+    member: str, train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("as if by chance")
+
+    monkeypatch.setattr(Task, member, fail)
+    with pytest.raises(RuntimeError, match="by chance"):
+        train(*FAST, "trainer.max_epochs=1")
+    card = read_card(next(Path("runs").glob("lab2a_fir/*")))
+    assert (card["state"], card["error"]) == ("failed", "RuntimeError: as if by chance")
+    assert {card.get(key) for key in ("monitored", "epochs", "training_s", "clips_per_s")} == {None}
+
+
+def test_scores_may_be_numpys_numbers(train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    two = np.float32(2)
+    scores_of = lambda _, split, __: {f"{split}/loss": two, f"{split}/snr_db": two}  # noqa: E731
+    monkeypatch.setattr(WaveformDenoiser, "compute_scores", scores_of)
+    words = ("trainer.max_epochs=1", "report=false", "callbacks.figures=null", "callbacks.listening=null")
+    assert read_card(train(*FAST, *words))["scores"]["test/snr_db"] == 2
+
+
 def test_two_launches_never_write_into_one_folder(tmp_path: Path) -> None:
     with lock(tmp_path), pytest.raises(FolderBusy, match="is being trained by process"), lock(tmp_path):
         pass
     with lock(tmp_path):
+        pass
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FileExistsError, match="link"), lock(tmp_path / "link" / "run"):
         pass
 
 
@@ -169,7 +199,7 @@ def test_a_limit_of_batches_is_rounded_up_to_whole_epochs(train: Callable[..., P
     assert (folder / "checkpoints" / "best.ckpt").is_file()
 
 
-@pytest.mark.parametrize(("epochs", "period", "used"), [(20, 7, 5), (13, 10, 1), (12, 4, 4), (6, 100, 6)])
+@pytest.mark.parametrize(("epochs", "period", "used"), [(20, 7, 5), (13, 10, 1), (12, 4, 4), (6, 100, 6), (-1, 3, 3)])
 def test_the_last_epoch_always_ends_with_a_validation(epochs: int, period: int, used: int) -> None:
     from speechml.engine.parts import largest_divisor
 

@@ -121,11 +121,7 @@ def swapped_weights(module: pl.LightningModule, state: dict[str, Tensor]) -> Ite
 def denoise_recordings(
     trainer: pl.Trainer, module: pl.LightningModule, split: str, count: int
 ) -> Iterator[tuple[str, Versions]]:
-    """Denoise the first recordings of a split, and with the test part those that have no clean version.
-
-    Returns:
-        Name and versions of each.
-    """
+    """Denoise the first recordings of a split, and with the test part those that have no clean version: names, versions."""
     data = cast("PairDataModule", trainer.datamodule)  # type: ignore[attr-defined] # Lightning sets it late
     for number in data.splits[split][:count]:
         batch = cast("PairBatch", data.load_batch(IndexBatch(split, 0, torch.tensor([number], device=module.device))))

@@ -63,6 +63,8 @@ def import_class(name: object, where: str = "") -> type:
     try:
         cls = pydoc.locate(str(name))
     except pydoc.ErrorDuringImport as error:
+        if error.value is not None and not isinstance(error.value, Exception):  # a signal asks the run to stop
+            raise error.value from None
         why = f"{type(error.value).__name__}: {' '.join(str(error.value).split())}"
         raise UserError(f"{target} names nothing that can be imported", why) from error
     if cls is None:

@@ -10,6 +10,8 @@ from speechml.contracts import Config
 # Those in which windows, filter banks and scores stay in float32; the other names of Lightning round them as well.
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16]
 
+COPYING = ("ddp_spawn", "ddp_fork", "ddp_notebook")  # Lightning's, which would start copies of the process that trains
+
 BATCHES = "batches, or a share up to 1.0"
 LIMIT = "how much of the {} part is used; for trying out (debug=limit); null: all"
 
@@ -147,6 +149,10 @@ class Trainer(Schema):
         epochs = node.get("max_epochs", 1)
         if epochs == 0 or (epochs == -1 and node.get("max_steps", -1) < 1):
             raise refuse_value(f"{where}max_epochs", epochs, f"it must be at least 1, or {where}max_steps be given")
+        if (strategy := node.get("strategy", "auto")).startswith(COPYING):
+            raise refuse_value(
+                f"{where}strategy", strategy, "it starts copies of this process; choose ddp, which does not"
+            )
         for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches"):
             value = node.get(name)
             if isinstance(value, float) and value > 1:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ANOTHER = "use another of the run, or train again with redo=true"
 EXAMPLE = "give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789"
+WEIGHTS = ("epoch", "global_step", "pytorch-lightning_version", "state_dict")  # of what a training does not go on from
 FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and could not be continued at a step
 
 
@@ -43,7 +44,10 @@ class AtomicIO(TorchCheckpointIO):
         self.record = record
 
     def save_checkpoint(self, checkpoint: State, path: str | Path, storage_options: object = None) -> None:  # noqa: ARG002
-        write_checkpoint({**checkpoint, "speechml": self.record}, Path(path))
+        path = Path(path)
+        if path.name != LAST:
+            checkpoint = {key: checkpoint[key] for key in WEIGHTS}
+        write_checkpoint({**checkpoint, "speechml": self.record}, path)
 
     def load_checkpoint(
         self, path: str | Path, map_location: object = None, weights_only: bool | None = None  # noqa: ARG002
@@ -158,20 +162,21 @@ def _shorten(value: object, most: int = 60) -> str:
 def find_latest(folder: Path) -> tuple[Path, State] | None:
     """The newest checkpoint that the run in `folder` can go on from, and its content; None where there is none.
 
-    Of a damaged one a note is printed, and the one before is used.
+    Of one that is damaged, or holds nothing to go on with, a note is printed, and the one before takes its place and name.
     """
     for path in (folder / "checkpoints" / name for name in (LAST, PREVIOUS)):
         if not path.exists():
             continue
         try:
             content = read_checkpoint(path)
+            if not can_resume(content):
+                raise UserError(f"{path} is whole, but not what a run can go on from")
         except UserError as error:
             print(f"note: {UserError(error.what, error.why)}", file=sys.stderr)
             continue
-        if can_resume(content):
-            if path.name == PREVIOUS:  # which the next saving would replace by the damaged one
-                path = path.replace(path.with_name(LAST))
-            return path, content
+        if path.name == PREVIOUS:  # which the next saving would replace by the damaged one
+            path = path.replace(path.with_name(LAST))
+        return path, content
     return None
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import lightning.pytorch as pl
 from omegaconf import DictConfig
 
 from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
 from speechml.config.train_config import EvaluateConfig, check_config
 from speechml.engine.checkpoint import find_checkpoint, load_task
+from speechml.engine.parts import one_process_trainer
 from speechml.errors import UserError
 from speechml.process import prepare_process, set_seed
 from speechml.report.audit import audit_data
@@ -55,10 +55,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     set_seed(config["seed"])
     task.setup_for(data)
     task.add_metrics(trained.get("metrics") or {})  # older runs have no such section
-    trainer = pl.Trainer(
-        accelerator="auto", devices=1, deterministic=True, use_distributed_sampler=False, default_root_dir=folder,
-        logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
-    )  # fmt: skip
+    trainer = one_process_trainer(accelerator="auto", deterministic=True, default_root_dir=folder)
     trainer.test(task, datamodule=data, verbose=False)
     scores = task.scores
     name = f"{card.data}-{card.test_fingerprint}"
@@ -67,9 +64,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     write_predictions(
         out / f"{name}.npz", task.items, data.scored_items(), data.item_names, **task.prediction_columns()
     )
-    known = data.count_seen(record["heard"])
-    audit = audit_other_data(data, known) if is_foreign else audit_data(data)
+    seen = data.count_seen(record["heard"])
+    audit = audit_other_data(data, seen) if is_foreign else audit_data(data)
     content = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit.to_json(), "scores": scores}
     write_json(out / f"{name}.json", {**content, **describe_session(), "code": code_version().to_json()})
-    print(evaluation_text(own, card, scores, audit, known, out / name))
+    print(evaluation_text(own, card, scores, audit, seen, out / name))
     return scores

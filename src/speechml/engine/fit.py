@@ -39,16 +39,17 @@ def fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunC
     monitored = parts.best.best_model_score if parts.best else None
     if monitored is None:
         monitored = trainer.callback_metrics.get(monitor)
-    card.monitored = None if monitored is None else float(monitored)
-    card.training_s, card.epochs = round(parts.saving.training_s, 2), trainer.current_epoch
-    items = trainer.global_step / len(data.train_dataloader()) * data.items_per_epoch
-    card.clips_per_s = round(items / parts.saving.training_s, 1)
-    card.parameters = sum(p.numel() for p in task.parameters())
+    training_s, epochs = parts.saving.training_s, trainer.current_epoch
     test(parts, folder, card)
-    known = {**card.scores, monitor: card.monitored}
-    card.headlines = [name for name in _headline_scores(parts) if known.get(name) is not None]
+    card.monitored = None if monitored is None else float(monitored)
+    card.training_s, card.epochs = round(training_s, 2), epochs
+    items = trainer.global_step / len(data.train_dataloader()) * data.items_per_epoch
+    card.clips_per_s = round(items / training_s, 1)
+    card.parameters = sum(p.numel() for p in task.parameters())
+    scores = {**card.scores, monitor: card.monitored}
+    card.headlines = [name for name in _headline_scores(parts) if scores.get(name) is not None]
     for logger in trainer.loggers:
-        logger.end({name: known[name] for name in card.headlines}, trainer.global_step)  # type: ignore[attr-defined]
+        logger.end({name: scores[name] for name in card.headlines}, trainer.global_step)  # type: ignore[attr-defined]
 
 
 def _fit(parts: Parts, checkpoint: Path | None) -> None:
@@ -61,7 +62,7 @@ def _fit(parts: Parts, checkpoint: Path | None) -> None:
             parts.task, datamodule=parts.data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True
         )
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        if checkpoint is None or parts.saving.is_under_way:
+        if checkpoint is None or not parts.saving.to_restore:
             raise
         raise UserError(
             f"{checkpoint} is not what this run can go on from", why=str(error), fix="add redo=true to begin again"
@@ -78,11 +79,11 @@ def test(parts: Parts, folder: Path, card: RunCard) -> None:
     use_best = config["checkpoint"]["test_weights"] == "best" and best
     weights: dict[str, Any] = {"ckpt_path": best if use_best else None, "weights_only": True}
     splits = ("train/",) if data.spec.validation_is_trained_on else ("train/", "val/")
-    scores = _beginning_with(splits, trainer.callback_metrics)
+    scores, scored = _beginning_with(splits, trainer.callback_metrics), None
     if config["test"]:
         trainer.test(task, datamodule=data, verbose=False, **weights)
         scores |= task.scores
-        card.scored = len(set(task.items) & set(data.splits["test"]))
+        scored = len(set(task.items) & set(data.splits["test"]))
         if trainer.is_global_zero:
             path, about = folder / "predictions.npz", task.prediction_columns()
             write_predictions(path, task.items, data.scored_items(), data.item_names, **about)
@@ -92,7 +93,7 @@ def test(parts: Parts, folder: Path, card: RunCard) -> None:
     if missing and goal.startswith("val/") and not data.spec.validation_is_trained_on:
         trainer.validate(task, datamodule=data, verbose=False, **weights)
         scores |= _beginning_with(("val/",), trainer.callback_metrics)
-    card.scores = scores
+    card.scores, card.scored = scores, scored
 
 
 def _beginning_with(splits: tuple[str, ...], values: Mapping[str, Tensor]) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import numpy as np
 from torch import Tensor
 
-from speechml.engine.parts import Parts
+from speechml.engine.parts import Parts, one_process_trainer
 from speechml.errors import UserError
 from speechml.report.drawing import make_axes
 from speechml.storage.files import make_folder, write_text
@@ -75,11 +75,9 @@ def find_rate(parts: Parts, steps: int = STEPS) -> RateCurve:
         key: config["trainer"][key] for key in ("accelerator", "precision", "gradient_clip_val", "deterministic")
     }
     curve = RateCurve(steps)
-    trainer = pl.Trainer(
-        **options, devices=1, max_steps=steps, max_epochs=-1, min_epochs=0, limit_val_batches=0, callbacks=[curve],
-        use_distributed_sampler=False, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
-    )  # fmt: skip
+    trainer = one_process_trainer(
+        **options, max_steps=steps, max_epochs=-1, min_epochs=0, limit_val_batches=0, callbacks=[curve]
+    )
     parts.task.scheduler_node = None
     parts.task.build_optimization(steps)
     trainer.fit(parts.task, datamodule=parts.data)

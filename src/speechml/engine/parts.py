@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -143,9 +144,17 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
     return trainer
 
 
+def one_process_trainer(**options: Any) -> pl.Trainer:
+    """A trainer that only computes, in this process alone, whatever allocation of a cluster it is in."""
+    return pl.Trainer(
+        devices=1, plugins=[LightningEnvironment()], use_distributed_sampler=False, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **options,
+    )  # fmt: skip
+
+
 def largest_divisor(number: int, at_most: int) -> int:
-    """The largest divisor of `number` that is at most `at_most`."""
-    return max(d for d in range(1, at_most + 1) if number % d == 0)
+    """The largest divisor of `number` that is at most `at_most`, which it is where `number` is -1, without an end."""
+    return max(d for d in range(1, at_most + 1) if number % d == 0) if number > 0 else at_most
 
 
 def training_steps(trainer: pl.Trainer, batches: int) -> int:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -41,10 +42,14 @@ if TYPE_CHECKING:
     from torch.distributed import TCPStore
 
 Ranks = list[subprocess.Popen[bytes]]
+LOST = ("onnection", "Broken pipe", "aborted")  # in what gloo and NCCL say of a rank that is no longer there
 GRACE_S = 20.0  # that a rank gets to notice by itself that another has ended
 PATIENCE_S = 1800.0  # that a rank waits for the first one, as torch does: it may be packing the data
 STORE_OFFSET = 10000  # how far above the port of process groups our store listens
 _store: TCPStore | None = None  # where rank 0 says what the others are to do; for all runs of a process
+_sessions: Counter[str] = (
+    Counter()
+)  # how often this process has worked on each run, as all ranks have: none reads old news
 
 
 @contextmanager
@@ -67,11 +72,15 @@ def other_ranks(info: RankInfo | None, count: int, folder: Path, checkpoint: Pat
         except UserError:  # every rank is refused alike
             raise
         except Exception as error:
-            if is_lost_connection(error) or any(process.poll() for process in ranks):
-                codes = f"exit codes {[process.poll() for process in ranks]}; -9 is kill -9, or no memory left"
-                fix = "the same command goes on from the last checkpoint"
-                raise UserError(f"{folder}: one of the other ranks has ended", codes if ranks else "", fix) from error
-            raise
+            deadline = time.monotonic() + 2  # its connection ends before its process
+            while ranks and not any(process.poll() for process in ranks) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            codes = [process.poll() for process in ranks]
+            if not any(codes) and not is_lost_connection(error):
+                raise
+            why = f"exit codes {codes}; -9 is kill -9, or no memory left" if ranks else ""
+            fix = "the same command goes on from the last checkpoint"
+            raise UserError(f"{folder}: one of the other ranks has ended", why, fix) from error
         finally:
             ended.set()
             leave_group(ranks)
@@ -121,7 +130,7 @@ def _watch(ranks: Ranks, ended: threading.Event) -> None:
 
 def is_lost_connection(error: Exception) -> bool:
     """Whether an error is of a connection, closed or reset by a rank that has ended; torch has no type for it."""
-    return isinstance(error, RuntimeError) and "onnection" in str(error)
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in LOST)
 
 
 def leave_group(ranks: Ranks) -> None:
@@ -139,6 +148,7 @@ def leave_group(ranks: Ranks) -> None:
 @contextmanager
 def leader_session(info: RankInfo, run: str) -> Iterator[None]:
     """Inside, rank 0 of a cluster works on a run; afterwards the others stop waiting, should they not have been needed."""
+    _sessions[run] += 1
     with restored_environment():
         _export(info)
         _open_store(info)
@@ -171,7 +181,9 @@ def _open_store(info: RankInfo) -> TCPStore:
 def _announce(run: str, folder: Path | None = None, checkpoint: Path | None = None) -> None:
     """Tell the other ranks of a cluster to train a run, from a checkpoint or from the beginning; without a folder: nothing."""
     if _store is not None:
-        _store.set(run, json.dumps([str(path.absolute()) for path in (folder, checkpoint) if path]))
+        _store.set(
+            f"{run} {_sessions[run]}", json.dumps([str(path.absolute()) for path in (folder, checkpoint) if path])
+        )
 
 
 def follow(info: RankInfo, run: str) -> None:
@@ -179,14 +191,18 @@ def follow(info: RankInfo, run: str) -> None:
 
     Whatever this rank is refused or loses, rank 0 is as well, and says so; its exit code counts.
     """
+    _sessions[run] += 1
+    key = f"{run} {_sessions[run]}"
     with restored_environment():
         _export(info)
         deadline = time.monotonic() + PATIENCE_S
         try:
             store = _open_store(info)
-            while not store.check([run]) and time.monotonic() < deadline:
+            while not store.check([key]):
+                if time.monotonic() > deadline:
+                    return
                 time.sleep(0.1)
-            places = json.loads(store.get(run))
+            places = json.loads(store.get(key))
         except (RuntimeError, UserError):  # rank 0 has ended, and has said why
             return
         try:

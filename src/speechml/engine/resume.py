@@ -15,14 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.engine.lightning_compat import capture_metrics, restore_loops, restore_metrics
+from speechml.engine.lightning_compat import METRICS, capture_metrics, restore_loops, restore_metrics
 from speechml.errors import UserError
 from speechml.process import gather_from_ranks
 from speechml.tasks.base import Task
 
 State = dict[str, Any]  # what a checkpoint holds: tensors and plain containers
 Losses = dict[int, tuple[int, dict[str, Tensor]]]  # by batch: its items, and what is logged of it
-KEYS = {"finished", "machine", "should_stop", "metrics", "logs", "ranks", "training_s"}  # of what a run goes on with
+CONTENT = {"global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
+RESUME = {"finished": bool, "machine": dict, "should_stop": bool, "metrics": dict, "logs": dict, "ranks": list,
+          "training_s": float}  # what a run goes on with, and of which kinds  # fmt: skip
 EVENTS = "events.out.tfevents.*"  # TensorBoard's files in a run's folder
 
 
@@ -101,7 +103,16 @@ def unpack_losses(losses: State, device: torch.device) -> Losses:
 def can_resume(content: State) -> bool:
     """Whether a checkpoint holds what a run goes on with; the first format could be continued after whole epochs only."""
     saved = content.get("resume")
-    return isinstance(saved, dict) and saved.keys() >= KEYS
+    return (
+        isinstance(saved, dict)
+        and all(type(content.get(name)) is kind for name, kind in CONTENT.items())
+        and all(type(saved.get(name)) is kind for name, kind in RESUME.items())
+        and "fit_loop" in content["loops"]
+        and saved["metrics"].keys() == set(METRICS)
+        and all(type(size) is int and size >= 0 for size in saved["logs"].values())
+        and bool(content["optimizer_states"])
+        and bool(content["lr_schedulers"] or not content["speechml"]["config"].get("scheduler"))
+    )
 
 
 def detached_copies(values: State) -> State:

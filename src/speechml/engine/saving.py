@@ -38,7 +38,6 @@ class Saving(pl.Callback):
         self.agreement: Agreement | None = None  # of several processes
         self.to_restore: State | None = None
         self.to_write: State | None = None
-        self.is_under_way = False  # it trains, from the beginning or from what has been restored
         self.first_step = self.last_step = 0  # of this process, and that was saved
         self.before_s = 0.0  # of training in the sessions before this one
         self.started = self.last_s = time.monotonic()
@@ -79,7 +78,6 @@ class Saving(pl.Callback):
         if self.to_restore:
             restore(trainer, pl_module, self.to_restore)
             self.to_restore = None
-        self.is_under_way = True
         if batch_idx % trainer.accumulate_grad_batches:  # gradients half accumulated are in no checkpoint
             return
         stops = self.stop.is_due(trainer.global_step - self.first_step)
@@ -147,8 +145,8 @@ class Best(ModelCheckpoint):
         folder = Path(str(self.dirpath))
         moved = {key: str(folder / Path(value).name) if value else value
                  for key, value in state_dict.items() if key.endswith("_path")}  # fmt: skip
-        kept = {str(folder / Path(path).name): value for path, value in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **moved, "best_k_models": kept, "dirpath": self.dirpath})
+        scores = {str(folder / Path(path).name): value for path, value in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": scores, "dirpath": self.dirpath})
         self.current_score = state_dict["current_score"]
 
 

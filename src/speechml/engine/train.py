@@ -126,8 +126,8 @@ def _checkpoint_to_resume(folder: Path, card: RunCard) -> Path | None:
     how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped"}[card.state]
     if latest is None:
         if any(folder.glob("checkpoints/*")):
-            kept = archive(folder)
-            print(f"{folder} {how}, and has no usable checkpoint: it begins again; what was there is in {kept}")
+            old = archive(folder)
+            print(f"{folder} {how}, and has no usable checkpoint: it begins again; what was there is in {old}")
         elif not quiet:
             print(f"{folder} {how} before its first checkpoint: it begins again")
         cut_logs(folder, {})
@@ -180,12 +180,12 @@ def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    log.info("%s %s: %s", card.experiment, card.id, card.command)
-    if not in_sweep():
-        print(f"training {folder}  {' '.join(card.overrides)}".rstrip(), file=sys.stderr)
-        print(parts.task.describe(), file=sys.stderr, flush=True)
     try:
         with parts.stop.listening():
+            log.info("%s %s: %s", card.experiment, card.id, card.command)
+            if not in_sweep():
+                print(f"training {folder}  {' '.join(card.overrides)}".rstrip(), file=sys.stderr)
+                print(parts.task.describe(), file=sys.stderr, flush=True)
             yield
         card.state = "done"
     except (KeyboardInterrupt, SystemExit) as error:

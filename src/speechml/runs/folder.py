@@ -43,13 +43,13 @@ def lock(folder: Path) -> Iterator[None]:
     Raises:
         FolderBusy: another process has it.
     """
-    tries = 3
+    tries = 10
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             file = (folder / LOCK).open("a+")
         except (FileExistsError, FileNotFoundError):  # moved aside within these lines
-            if folder.is_file() or folder.is_symlink():
+            if (tries := tries - 1) == 0 or folder.is_file() or folder.is_symlink():
                 raise
             continue
         with file:

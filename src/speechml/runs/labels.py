@@ -17,6 +17,7 @@ from speechml.runs.card import DAMAGE, RunCard, load_card
 from speechml.runs.identity import keys_without_effect, overridden_keys, setting_value, without_later_keys
 from speechml.runs.tables import printable
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first needs libyaml, which not every build has
 LONGEST = 120  # letters of a name
 LARGEST = 1_000_000  # letters of a config, and
 DEEPEST = 2_000  # brackets in it: libyaml falls over a hundred thousand
@@ -33,7 +34,7 @@ def load_config(folder: Path) -> Config:
         text = path.read_text()
         if len(text) > LARGEST or text.count("[") + text.count("{") > DEEPEST:
             raise ValueError("it is no config of a run")
-        return {str(key): value for key, value in dict(yaml.load(text, yaml.CSafeLoader)).items()}
+        return {str(key): value for key, value in dict(yaml.load(text, LOADER)).items()}
     except (OSError, yaml.YAMLError, *DAMAGE) as error:
         why = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read", why, "train the run again") from error

@@ -233,7 +233,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         if self.metrics is not None:
             self.update_metrics(split, rows)
             scores = self.metrics.compute(split) | scores
-        return scores
+        return {name: float(value) for name, value in scores.items()}  # a task of the user's own may give numpy's
 
 
 def check_waveforms(waveforms: Tensor) -> None:
