@@ -101,6 +101,16 @@ def test_a_signal_to_all_while_the_other_rank_is_loading_stops_both(workplace: P
     assert json.loads(next(workplace.glob("runs/*/*/card.json")).read_text())["state"] == "stopped"
 
 
+def test_a_rank_that_is_loading_ends_with_rank_0(workplace: Path) -> None:  # noqa: ARG001
+    process = subprocess.Popen([PROGRAM, *TWO], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (others := ranks_of(process.pid)):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert gone(others)
+
+
 def test_ranks_save_once_in_every_so_many_steps(train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     from speechml.engine.saving import Saving
 

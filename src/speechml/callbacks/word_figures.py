@@ -74,10 +74,10 @@ class WordFigures(FigureCallback):
 
 def scored_items(task: Classification, numbers: Sequence[int]) -> tuple[list[int], Tensor, Tensor]:
     """Items that the task has scored, with their outputs and labels. Shape: -> logits (items, classes), labels (items,)."""
-    kept = [number for number in numbers if number in task.items]
-    rows = [task.items[number] for number in kept]
+    scored = [number for number in numbers if number in task.items]
+    rows = [task.items[number] for number in scored]
     logits = torch.from_numpy(np.stack([row["logits"] for row in rows])) if rows else torch.empty(0, len(task.classes))
-    return kept, logits, torch.tensor([row["label"] for row in rows], dtype=torch.long)
+    return scored, logits, torch.tensor([row["label"] for row in rows], dtype=torch.long)
 
 
 def load_clips(data: WordDataModule, task: Classifier, numbers: Sequence[int]) -> list[tuple[str, Tensor]]:

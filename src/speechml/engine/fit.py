@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,11 +76,11 @@ def test(parts: Parts, folder: Path, card: RunCard) -> None:
     config, trainer, task, data = parts.config, parts.trainer, parts.task, parts.data
     best = parts.best.best_model_path if parts.best else ""
     use_best = config["checkpoint"]["test_weights"] == "best" and best
-    weights: dict[str, Any] = {"ckpt_path": best if use_best else None, "weights_only": True}
+    weights = best if use_best else None
     splits = ("train/",) if data.spec.validation_is_trained_on else ("train/", "val/")
     scores, scored = _beginning_with(splits, trainer.callback_metrics), None
     if config["test"]:
-        trainer.test(task, datamodule=data, verbose=False, **weights)
+        trainer.test(task, datamodule=data, verbose=False, ckpt_path=weights, weights_only=True)
         scores |= task.scores
         scored = len(set(task.items) & set(data.splits["test"]))
         if trainer.is_global_zero:
@@ -91,7 +90,7 @@ def test(parts: Parts, folder: Path, card: RunCard) -> None:
     # A run that is resumed when all its epochs are done knows no score of its training; others know the last epoch's.
     missing = goal not in scores or (goal != monitor and goal not in (task.scores if config["test"] else {}))
     if missing and goal.startswith("val/") and not data.spec.validation_is_trained_on:
-        trainer.validate(task, datamodule=data, verbose=False, **weights)
+        trainer.validate(task, datamodule=data, verbose=False, ckpt_path=weights, weights_only=True)
         scores |= _beginning_with(("val/",), trainer.callback_metrics)
     card.scores, card.scored = scores, scored
 

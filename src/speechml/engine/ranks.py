@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 Ranks = list[subprocess.Popen[bytes]]
 LOST = ("onnection", "Broken pipe", "aborted")  # in what gloo and NCCL say of a rank that is no longer there
 GRACE_S = 20.0  # that a rank gets to notice by itself that another has ended
-PATIENCE_S = 1800.0  # that a rank waits for the first one, as torch does: it may be packing the data
+PATIENCE_S = 1800.0  # that a rank waits for word of the first one, which may be packing the data; torch's own limit
 STORE_OFFSET = 10000  # how far above the port of process groups our store listens
 _store: TCPStore | None = None  # where rank 0 says what the others are to do; for all runs of a process
 _sessions: Counter[str] = (

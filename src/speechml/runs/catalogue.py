@@ -133,12 +133,12 @@ def _as_table(entries: list[Entry]) -> str:
 
 def file_sizes(folder: Path) -> dict[str, int]:
     """Bytes of every file below a folder, by its relative name."""
-    found = {}
+    sizes = {}
     for path in sorted(folder.rglob("*")):
         with contextlib.suppress(FileNotFoundError):  # a run in training replaces its files
             if path.is_symlink() or path.is_file():
-                found[str(path.relative_to(folder))] = path.lstat().st_size
-    return found
+                sizes[str(path.relative_to(folder))] = path.lstat().st_size
+    return sizes
 
 
 def no_run(folder: Path) -> UserError:
@@ -168,7 +168,7 @@ def check_removable(folders: list[Path]) -> dict[Path, int]:
     Raises:
         UserError: no run, a link, a folder with further runs in it, or one that another process holds.
     """
-    found: dict[Path, int] = {}
+    sizes: dict[Path, int] = {}
     for folder in folders:
         if not is_run(folder):
             raise no_run(folder)
@@ -179,8 +179,8 @@ def check_removable(folders: list[Path]) -> dict[Path, int]:
             raise UserError(f"{folder} holds other runs, as {others[0]}", fix="give one run")
         if owner := lock_owner(folder):
             raise UserError(f"{folder} is held by {owner}", fix="stop it, or wait for it, and then remove the run")
-        found[folder.resolve()] = sum(file_sizes(folder).values())
-    return found
+        sizes[folder.resolve()] = sum(file_sizes(folder).values())
+    return sizes
 
 
 def remove(folder: Path) -> None:

@@ -98,8 +98,8 @@ def _later_keys(target: str | None) -> dict[str, object]:
 
 def run_settings(config: Config, overrides: Sequence[str]) -> Config:
     """What TensorBoard is told of a run by itself: what its command set, and what every run has."""
-    given = {"optimizer.lr": None, **overridden_keys(config, overrides), "seed": None}
-    values = {key: setting_value(config, key, text) for key, text in given.items()}
+    texts = {"optimizer.lr": None, **overridden_keys(config, overrides), "seed": None}
+    values = {key: setting_value(config, key, text) for key, text in texts.items()}
     return {"experiment": config["name"], **{key: value for key, value in values.items() if value is not None}}
 
 

@@ -22,8 +22,8 @@ def write_predictions(
         names: of the items, by their number.
         about: what is said of all of them.
     """
-    wanted = set(scored.get("test") or [number for part in scored.values() for number in part])
-    order = sorted(wanted & items.keys())
+    tested = set(scored.get("test") or [number for part in scored.values() for number in part])
+    order = sorted(tested & items.keys())
     columns = {key: np.array([items[i][key] for i in order]) for key in (items[order[0]] if order else {})}
     part = path.with_name(f".{path.name}.{os.getpid()}.npz")
     try:

@@ -94,12 +94,12 @@ def list_runs(folder: Path) -> list[SweepRun]:
     """
     if is_sweep(folder):
         return load_sweep(folder).runs
-    found = [SweepRun(run) for run in runs_below(folder)]
-    if not found:
+    runs = [SweepRun(run) for run in runs_below(folder)]
+    if not runs:
         raise UserError(
             f"there is no run in {folder}", fix="give a folder of runs, or of a sweep (runs/.sweeps/EXPERIMENT/ID)"
         )
-    return found
+    return runs
 
 
 def describe_client() -> dict[str, object]:
