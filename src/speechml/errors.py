@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # What is imported of the extras of pyproject.toml, by package. PESQ and STOI are left out where they are not installed.
 EXTRAS = {"optuna": "search", "pyloudnorm": "music", "safetensors": "export"}
@@ -66,6 +69,13 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     """`; did you mean ...?` for the most similar of some words, or nothing where none is similar."""
     near = closest(word, words)
     return f"; did you mean {near}?" if near else ""
+
+
+def choose(what: str, name: str, choices: Mapping[str, T]) -> T:
+    """The choice of a name. ValueError, which lists the choices, where there is none."""
+    if name not in choices:
+        raise ValueError(f"{what} is {name!r}; it can be {', '.join(choices)}")
+    return choices[name]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 
@@ -53,6 +54,8 @@ def test_a_data_module_takes_the_keys_of_its_schema_and_checks_them_by_it() -> N
                         ({"words": ["yes"]}, "at least two different"), ({"split": "voice"}, "official or random")):  # fmt: skip
         with pytest.raises(UserError, match=says):
             SpokenWords(**{"sample_rate": 16000, "batch_size": 4, "split_seed": 0, **words})
+    data = SpokenWords(sample_rate=16000, batch_size=np.int64(4), split_seed=0, words=("yes", "no"))
+    assert (data.words, type(data.batch_size)) == (["yes", "no"], int)  # as a config writes them
 
 
 def test_a_users_data_module_may_annotate_what_only_a_type_checker_imports(

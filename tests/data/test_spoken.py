@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from scipy import linalg, signal
 
+from speechml.data import SpokenPairs
 from speechml.data.splits import split_by_voice, voice_speaker
 from speechml.data.spoken_pairs import SHARES
 from speechml.data.synthetic import espeak
@@ -232,6 +233,7 @@ def test_one_speaker_has_all_accents_and_versions():
     assert len({voice_speaker(voice) for voice in espeak.voices()}) >= 80
 
 
-def test_impossible_splits_are_refused():
-    with pytest.raises(UserError, match="2 speakers"):
-        split_by_voice(["en+f1", "en-us+f1", "en+f2"], SHARES)
+def test_impossible_splits_are_refused(tmp_path):
+    data = SpokenPairs(sample_rate=32000, clip_s=1, batch_size=4, split_seed=0, count=2, cache=str(tmp_path))
+    with pytest.raises(UserError, match=r"too few for a (val|test) split; give more pairs with data\.count"):
+        _ = data.corpus

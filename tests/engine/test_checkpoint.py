@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import speechml
 from speechml.engine.checkpoint import find_latest, load_task, read_checkpoint, write_checkpoint
 from speechml.errors import UserError
-from speechml.storage.checkpoint_checksum import is_whole, sealed
+from speechml.storage.checkpoint_checksum import is_whole, seal_copy
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -107,7 +107,7 @@ def test_a_checkpoint_that_is_whole_but_wrong_is_told_and_the_one_before_is_take
 def test_a_seal_is_a_comment_to_readers_of_zip_archives() -> None:
     buffer = io.BytesIO()
     torch.save({"x": torch.arange(3)}, buffer)
-    whole = sealed(buffer.getvalue())
+    whole = seal_copy(buffer.getvalue())
     assert is_whole(whole)
     assert not is_whole(buffer.getvalue())
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:

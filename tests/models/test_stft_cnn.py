@@ -46,7 +46,7 @@ def networks(draw: Any) -> STFTCNN2d:
         return STFTCNN2d(
             draw(st.integers(1, 30)), draw(st.integers(1, 14)), channels, *layers,
             activation=draw(st.sampled_from(sorted(ACTIVATIONS))), output=draw(st.sampled_from(sorted(OUTPUTS))),
-            inputs=draw(st.sampled_from(INPUTS)), batch_norm=draw(st.booleans()), dropout=0.3,
+            inputs=draw(st.sampled_from(list(INPUTS))), batch_norm=draw(st.booleans()), dropout=0.3,
         )  # fmt: skip
     except ValueError:
         assume(False)
@@ -106,6 +106,9 @@ def test_a_map_that_shrinks_to_nothing_is_refused_and_the_layer_named(strides: l
     ("changes", "words"),
     [
         ({"kernels": (3,)}, "channels names 2 layers and kernels 1; give an entry for every layer"),
+        ({"output": "foo"}, "output is 'foo'; it can be relu, softplus, mask"),
+        ({"activation": "foo"}, "activation is 'foo'; it can be relu, "),
+        ({"inputs": "foo"}, "inputs is 'foo'; it can be magnitude, log"),
     ],
 )
 def test_a_wrong_option_is_named(changes: dict[str, Any], words: str) -> None:

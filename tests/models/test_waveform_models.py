@@ -60,6 +60,8 @@ def test_fcnn_has_the_labs_layers_and_range() -> None:
         ([40], [1, 5, 1], "features needs 2 numbers"),
         ([], [1], "describe 0 layers"),
         ([40, 40], [2, 5, 1], "begin and end with 1"),
+        ([40, 0], [1, 5, 1], "must be at least 1 each"),
+        ([40, 40], [1, 0, 1], "must be at least 1 each"),
     ],
 )
 def test_wrong_lengths_of_taps_or_features_are_one_clear_error(
@@ -67,6 +69,11 @@ def test_wrong_lengths_of_taps_or_features_are_one_clear_error(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         MIMOCNN(taps=taps, features=features)
+
+
+def test_a_filter_without_taps_is_refused() -> None:
+    with pytest.raises(ValueError, match="taps is 0"):
+        FIR(taps=0)
 
 
 @pytest.mark.parametrize("net", [FIR(81), CNN([40, 40]), MIMOCNN([5, 7, 3], [1, 2, 3, 1])])

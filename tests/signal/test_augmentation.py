@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechml.signal.augmentation import Augmentation, at_snr, masked, moved, noise_chances, partner_places
+from speechml.signal.augmentation import Augmentation, at_snr, mask_stretches, move_clips, noise_chances, partner_places
 
 ALL = Augmentation(
     shift_s=0.1, speed=0.1, gain_db=6, noise=0.5, snr_db=(0.0, 20.0), time_masks=2, frequency_masks=2, mix=0.5
@@ -56,7 +56,7 @@ def test_nothing_is_varied_by_default() -> None:
 @given(st.integers(-3999, 3999))
 def test_a_whole_shift_moves_samples_and_fills_with_zeros(shift: int) -> None:
     wave = clips(1)
-    later = moved(wave, torch.ones(1), torch.tensor([float(shift)]))
+    later = move_clips(wave, torch.ones(1), torch.tensor([float(shift)]))
     expected = torch.zeros_like(wave)
     if shift >= 0:
         expected[..., shift:] = wave[..., : 4000 - shift]
@@ -68,7 +68,7 @@ def test_a_whole_shift_moves_samples_and_fills_with_zeros(shift: int) -> None:
 def test_a_faster_clip_has_a_higher_tone() -> None:
     time = torch.arange(16000) / 16000
     tone = torch.sin(2 * torch.pi * 440 * time)[None, None]
-    fast = moved(tone, torch.tensor([1.1]), torch.zeros(1))
+    fast = move_clips(tone, torch.tensor([1.1]), torch.zeros(1))
     spectrum = torch.fft.rfft(fast[0, 0, 1000:15000]).abs()
     assert abs(float(spectrum.argmax()) * 16000 / 14000 - 484) < 2
 
@@ -92,7 +92,7 @@ def test_silence_gets_no_noise_and_silent_noise_changes_nothing() -> None:
 @given(st.floats(0, 0.999), st.floats(0, 0.999), st.integers(1, 30), st.sampled_from([2, 3]))
 def test_a_mask_is_one_stretch_of_at_most_its_length(length: float, place: float, longest: int, axis: int) -> None:
     spectra = 1 + torch.rand(1, 2, 20, 25, generator=torch.Generator().manual_seed(0))
-    out = masked(spectra, torch.tensor([[[length, place]]]), longest, axis)
+    out = mask_stretches(spectra, torch.tensor([[[length, place]]]), longest, axis)
     changed = (out != spectra).all(1).all(3 - axis + 1 if axis == 2 else 1)[0]
     where = torch.nonzero(changed)[:, 0]
     assert len(where) == int(length * (min(longest, spectra.shape[axis]) + 1))

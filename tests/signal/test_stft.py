@@ -63,7 +63,8 @@ def test_the_end_of_a_padded_recording_has_no_click() -> None:
     factors = 1 + 0.01 * torch.from_numpy(noise(valid_length(samples, 512) // 512 + 1, 513, seed=1))
     padded = torch.nn.functional.pad(waveform, (0, valid_length(samples, 512) - samples))
     ours = STFT().inverse(STFT()(padded) * factors)[:samples]
-    plain = STFT().inverse(STFT()(waveform) * factors[:-1], samples)
+    changed = (STFT()(waveform) * factors[:-1]).T
+    plain = torch.istft(changed, 1024, 512, window=torch.hann_window(1024), length=samples)
     assert float((ours - waveform)[-20:].abs().max()) < 0.1
     assert float((plain - waveform)[-20:].abs().max()) > 1  # what the padding is for
 

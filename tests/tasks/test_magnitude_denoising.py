@@ -44,6 +44,12 @@ def test_magnitudes_that_are_not_changed_give_the_waveform_back(padding: str, sa
     torch.testing.assert_close(denoiser(waveform), waveform, atol=2e-6, rtol=0)
 
 
+@pytest.mark.parametrize("samples", [1, 600, 512 * 18])
+def test_a_network_leaves_recordings_shorter_than_its_window_as_they_are_without_padding(samples: int) -> None:
+    waveform = torch.randn(2, 1, samples)
+    torch.testing.assert_close(task(padding="none")(waveform), waveform, atol=2e-6, rtol=0)
+
+
 @pytest.mark.parametrize("net", [NET_1D, NET_2D])
 @pytest.mark.parametrize("padding", ["silent", "none"])
 @pytest.mark.parametrize("pieces", [[20000], [1, 2, 510, 1, 512, 18974], [700] * 28 + [400], [19999, 1], [20000, 0]])
@@ -94,6 +100,7 @@ def test_the_oracles_are_those_known_of_the_homeworks_recording() -> None:
         ({"n_fft": 512, "hop": 256}, "the network has 513 bins and n_fft 512 gives 257"),
         ({"hop": 1024}, "do not fit"),
         ({"augment": {"remix": 0.5}}, "augment varies runs"),
+        *(({name: "foo"}, f"{name} is 'foo'; it can be ") for name in ("loss", "target", "padding", "sampling")),
     ],
 )
 def test_settings_that_do_not_fit_are_one_sentence(changes: dict[str, Any], words: str) -> None:

@@ -215,4 +215,7 @@ def test_passes_make_an_epoch_longer(tmp_path: Path) -> None:
     for passes in (1, 3):
         cut(data, framing("runs", 4)._replace(passes=passes))
         counts.append(data.items_per_epoch)
+        runs = data.training_items
+        begins = set(zip(runs._of.tolist(), runs._begin.tolist(), strict=True))  # type: ignore[union-attr]
+        assert len(begins) == len(runs)  # type: ignore[arg-type] # each pass begins elsewhere
     assert counts[1] == 3 * counts[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,15 +95,16 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
     item_name: ClassVar[str] = "recordings"
     min_batch_per_rank: ClassVar[int] = 1
     statistics: ClassVar[str] = ""  # what tasks fit to the training items before the first step
-    remedy = "give at least 3, or folders train/, val/ and test/"  # where a split is empty
+    remedy = "give at least 3"  # where a split is empty
     validation_is_trained_on = False  # whether validation items are training items as well
     is_foreign = False  # whether a run is scored on these data that was trained on others
 
     def __init__(self, **keys: object) -> None:
         super().__init__()
-        check_section({k: str(v) if isinstance(v, Path) else v for k, v in keys.items()}, type(self), "data.")
+        plain = {name: _as_plain(value) for name, value in keys.items()}
+        check_section(plain, type(self), "data.")
         for name, known in keys_of(type(self)).items():
-            value = keys.get(name, known.default)
+            value = plain.get(name, known.default)
             setattr(self, name, Path(str(value)).expanduser() if known.is_path and value is not None else value)
         self.cache_folder = Path(self.cache).expanduser()
 
@@ -270,6 +272,13 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
     def load_batch(self, batch: IndexBatch) -> NamedTuple:
         """The items of an IndexBatch, on the device of its `indices`."""
         raise TypeError(f"{type(self).__name__} cannot load {batch.split}")
+
+
+def _as_plain(value: object) -> object:
+    """A value as a config holds it: paths as text, tuples as lists, NumPy's numbers as Python's."""
+    if isinstance(value, (list, tuple)):
+        return [_as_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value.tolist() if isinstance(value, np.generic) else value
 
 
 def shorten(checksum: str) -> str:

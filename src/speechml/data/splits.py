@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from speechml.contracts import SPLITS
-from speechml.errors import UserError
 from speechml.signal.random import key, permutation
 
 # How published corpora write the speaker into their file names; anybody else's names are not interpreted.
@@ -94,10 +93,7 @@ def split_by_voice(voices: Sequence[str], shares: Mapping[str, float], seed: int
     Args:
         voices: espeak-ng's, one a clip.
         shares: of the clips, one a split, 1 together; met as nearly as whole speakers allow.
-        seed: of the order in which speakers are placed.
-
-    Raises:
-        UserError: too few speakers to fill every split.
+        seed: of the order in which speakers are placed; splits stay empty where these are too few.
     """
     clips: dict[str, list[int]] = {}
     for number, voice in enumerate(voices):
@@ -108,6 +104,4 @@ def split_by_voice(voices: Sequence[str], shares: Mapping[str, float], seed: int
     for name in sorted(names, key=lambda name: -len(clips[name])):  # stable: equals stay shuffled
         missing = {split: shares[split] * len(voices) - len(clips_of) for split, clips_of in splits.items()}
         splits[max(missing, key=missing.__getitem__)] += clips[name]
-    if not all(splits.values()):
-        raise UserError(f"{len(names)} speakers are too few: each split needs at least one", fix="give more voices")
     return {split: sorted(clips_of) for split, clips_of in splits.items()}

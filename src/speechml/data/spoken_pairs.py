@@ -21,6 +21,8 @@ class SpokenPairs(schema.SpokenPairs, PairDataModule):
     Made once, in seconds, and cached.
     """
 
+    remedy = "give more pairs with data.count"
+
     def read_corpus(self) -> PairCorpus:
         name = f"spoken-{fingerprint(RECIPE, self.count, version('espeakng-loader'), version('numpy'))}"
         pack = self.pack(name, self.row, self._speak(), self.count)

@@ -32,6 +32,8 @@ class SpokenWords(schema.SpokenWords, WordDataModule):
     Made once, in seconds, and cached. `split=official` keeps every speaker in one split.
     """
 
+    remedy = "give more voices with data.voices"
+
     def read_corpus(self) -> ClipCorpus:
         from speechml.data.synthetic import espeak
 

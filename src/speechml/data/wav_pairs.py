@@ -46,6 +46,8 @@ class WavPairs(schema.WavPairs, FilePairs):
     without `val/`, a fifth of the training files takes its place.
     """
 
+    remedy = "give at least 3, or folders train/, val/ and test/"
+
     def read_corpus(self) -> PairCorpus:
         pack = self.pack_files(match_pairs(self.root))
         return packed_pairs(pack, *self._split(pack.names))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from speechml.errors import choose
+
 
 class Bump(nn.Module):
     """exp(-x^2): a unit that answers near what it has learned, and says nothing far from it. Any shape."""
@@ -38,11 +40,10 @@ class MLP(nn.Module):
         widths = [units] * layers if isinstance(units, int) else list(units)
         if len(widths) != layers or layers < 0 or any(width < 1 for width in widths):
             raise ValueError(f"units is {units} for {layers} layers; give one positive number, or one for each layer")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {activation!r}; it can be {', '.join(ACTIVATIONS)}")
+        bend = choose("activation", activation, ACTIVATIONS)
         parts: list[nn.Module] = []
         for before, after in zip([inputs, *widths], widths, strict=False):
-            parts += [nn.Linear(before, after), ACTIVATIONS[activation]()]
+            parts += [nn.Linear(before, after), bend()]
             parts += [nn.Dropout(dropout)] if dropout else []
         self.layers = nn.Sequential(*parts, nn.Linear([inputs, *widths][-1], classes))
         with torch.no_grad():

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechml.errors import choose
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "leaky_relu": lambda x: F.leaky_relu(x, 0.1),
@@ -17,7 +19,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": F.softplus,
     "tanh": torch.tanh,
 }
-INPUTS = ("magnitude", "log")
+INPUTS = {"magnitude": False, "log": True}  # whether logarithms are taken
 # From the linear layer and the last noisy frame to magnitudes.
 OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "relu": lambda x, _: F.relu(x),
@@ -74,12 +76,14 @@ class STFTCNN2d(nn.Module):
                 )
             if any(len(pair) != 2 for pair in given):
                 raise ValueError(f"{name} is {given}; each layer's must be [frames, bins]")
-        self.bins, self.frames, self.inputs = bins, frames, inputs
-        self.activation, self.output = ACTIVATIONS[activation], OUTPUTS[output]
+        self.bins, self.frames = bins, frames
+        self.takes_logs = choose("inputs", inputs, INPUTS)
+        self.activation = choose("activation", activation, ACTIVATIONS)
+        self.output = choose("output", output, OUTPUTS)
         self.layers = [
             Layer((k[0], k[1]), (s[0], s[1]), (p[0], p[1])) for k, s, p in zip(kernels, strides, pooling, strict=True)
         ]
-        self.skipped: list[Pair] = []  # rows left out before each convolution and before its pooling
+        self.trims: list[Pair] = []  # rows left out before each convolution and before its pooling
         heights, widths = self._sizes()
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, layer.kernel)
@@ -112,7 +116,7 @@ class STFTCNN2d(nn.Module):
                     f"layer {number} of {len(self.layers)} (kernel {_of(kernel)}, stride {_of(stride)}, pooling {_of(pool)}) "
                     f"leaves nothing of its {_of(before)} map (frames x bins); use smaller strides or fewer layers"
                 )
-            self.skipped.append((oldest, oldest_pooled))
+            self.trims.append((oldest, oldest_pooled))
         return height, width
 
     @property
@@ -153,7 +157,7 @@ class STFTCNN2d(nn.Module):
         return self.output(self.linear(self.dropout(x.flatten(1))).float(), magnitudes[:, 0, -1])
 
     def _layers(self) -> Iterator[tuple[nn.Conv2d, nn.Module, Layer, Pair]]:
-        return zip(cast("Iterator[nn.Conv2d]", self.convolutions), self.norms, self.layers, self.skipped, strict=True)
+        return zip(cast("Iterator[nn.Conv2d]", self.convolutions), self.norms, self.layers, self.trims, strict=True)
 
     def all_windows(self, spectrogram: Tensor) -> Tensor:
         """What `forward` gives for every window of consecutive frames, each layer computed once for all of them.
@@ -195,7 +199,7 @@ class STFTCNN2d(nn.Module):
         return out
 
     def _scaled(self, magnitudes: Tensor) -> Tensor:
-        return ((magnitudes + LOG_FLOOR).log() - self.mean) / self.std if self.inputs == "log" else magnitudes
+        return ((magnitudes + LOG_FLOOR).log() - self.mean) / self.std if self.takes_logs else magnitudes
 
 
 class STFTCNN1d(STFTCNN2d):

@@ -16,6 +16,8 @@ class FIR(nn.Module):
 
     def __init__(self, taps: int = 81) -> None:
         super().__init__()
+        if taps < 1:
+            raise ValueError(f"taps is {taps}; a filter has at least 1")
         self.receptive_field = taps  # samples of input that one sample of output depends on
         self.taps = nn.Parameter(torch.ones(taps, 1, 1))  # (tap, feature out, feature in)
 
@@ -63,6 +65,8 @@ class MIMOCNN(nn.Module):
                 f"taps {taps} describe {len(taps)} layers, so features needs {len(taps) + 1} numbers "
                 f"(in, between the layers, out), but is {features}"
             )
+        if min(*taps, *features) < 1:
+            raise ValueError(f"taps {taps} and features {features} must be at least 1 each")
         if features[0] != 1 or features[-1] != 1:
             raise ValueError(f"features {features} must begin and end with 1: one waveform in, one out")
         self.receptive_field = sum(taps) - len(taps) + 1  # samples of input that one sample of output depends on

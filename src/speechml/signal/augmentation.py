@@ -41,7 +41,7 @@ class Augmentation(NamedTuple):
         draws = uniform(key("waveform", seed, epoch), numbers, 8)
         both_ways = 2 * draws - 1
         if self.shift_s or self.speed:
-            clips = moved(clips, 1 + self.speed * both_ways[:, 0], self.shift_s * sample_rate * both_ways[:, 1])
+            clips = move_clips(clips, 1 + self.speed * both_ways[:, 0], self.shift_s * sample_rate * both_ways[:, 1])
         if self.noise:
             if noise is None:
                 raise ValueError(
@@ -66,7 +66,7 @@ class Augmentation(NamedTuple):
         ):  # fmt: skip
             if count:
                 draws = uniform(key(f"{what} masks", seed, epoch), numbers, 2 * count).view(-1, count, 2)
-                spectrograms = masked(spectrograms, draws, longest, axis)
+                spectrograms = mask_stretches(spectrograms, draws, longest, axis)
         return spectrograms
 
 
@@ -85,7 +85,7 @@ def partner_seed(seed: int) -> int:
     return key("partner", seed)
 
 
-def moved(clips: Tensor, speed: Tensor, shift: Tensor) -> Tensor:
+def move_clips(clips: Tensor, speed: Tensor, shift: Tensor) -> Tensor:
     """Clips played faster by `speed` about their middle, and later by `shift` samples; zeros beyond their ends.
 
     Between samples the value is interpolated linearly. Shape: clips (batch, 1, time), speed, shift (batch,).
@@ -114,7 +114,7 @@ def at_snr(clips: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
     return clips + gain[:, None, None] * noise
 
 
-def masked(spectrograms: Tensor, draws: Tensor, longest: int, axis: int) -> Tensor:
+def mask_stretches(spectrograms: Tensor, draws: Tensor, longest: int, axis: int) -> Tensor:
     """Stretches along an axis set to the mean of each spectrogram.
 
     Shape: spectrograms (batch, channel, bins, frames), draws (batch, masks, 2) in [0, 1): length and place.

@@ -56,10 +56,6 @@ class STFT(nn.Module):
         )
         return spectrum.transpose(-1, -2)
 
-    def inverse(self, spectrum: Tensor, length: int | None = None) -> Tensor:
-        """The inverse, that of librosa.istft. Shape: ([batch,] frames, bins), complex -> ([batch,] time).
-
-        Without a `length` time = (frames - 1) * hop; a longer one is exact as far as the last frame carries (see
-        `valid_length`), and zeros follow.
-        """
-        return torch.istft(spectrum.transpose(-1, -2), self.n_fft, self.hop, window=self.window, length=length)
+    def inverse(self, spectrum: Tensor) -> Tensor:
+        """The inverse, that of librosa.istft. Shape: ([batch,] frames, bins), complex -> ([batch,] (frames - 1) * hop)."""
+        return torch.istft(spectrum.transpose(-1, -2), self.n_fft, self.hop, window=self.window)

@@ -24,7 +24,7 @@ def seal(archive: io.BytesIO) -> None:
     archive.write(digest.encode())
 
 
-def sealed(archive: bytes) -> bytes:
+def seal_copy(archive: bytes) -> bytes:
     """A sealed copy of a ZIP archive."""
     copy = io.BytesIO(archive)
     seal(copy)

@@ -103,7 +103,7 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
             found = waveform_scores(*waves)
             if what in perceived:
                 found |= perceptual_scores(*waves, self.sample_rate)
-            columns |= {named(score, what): value for score, value in found.items()}
+            columns |= {score_name(score, what): value for score, value in found.items()}
         if self.metrics is not None:
             self._count(batch, estimates[""].float(), testing)
         return columns | {"loss": loss}
@@ -133,7 +133,7 @@ def means_of(split: str, rows: list[Row]) -> dict[str, float]:
     means. PESQ and STOI are not defined without speech, of the output neither where it is silence; these are counted
     on their own. A network's own NaN in another score is no such case and makes the mean NaN.
     """
-    given = [row for row in rows if all(math.isfinite(row[named(score, "_input")]) for score in WAVEFORM_SCORES)]
+    given = [row for row in rows if all(math.isfinite(row[score_name(score, "_input")]) for score in WAVEFORM_SCORES)]
     found: dict[str, float] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         if split == "train" and name == "loss":  # the name of the training's own
@@ -148,14 +148,14 @@ def means_of(split: str, rows: list[Row]) -> dict[str, float]:
                 found[f"{split}/{score}_undefined"] = float(len(asked) - len(defined))
         found[f"{split}/{name}"] = float(torch.tensor(values, dtype=torch.float64).mean())
     for score in ("snr_db", "si_sdr_db", *PERCEPTUAL):
-        if f"{split}/{named(score, '_input')}" in found:
-            gain = found[f"{split}/{score}"] - found[f"{split}/{named(score, '_input')}"]
-            found[f"{split}/{named(score, '_gain')}"] = gain
+        if f"{split}/{score_name(score, '_input')}" in found:
+            gain = found[f"{split}/{score}"] - found[f"{split}/{score_name(score, '_input')}"]
+            found[f"{split}/{score_name(score, '_gain')}"] = gain
     if len(given) < len(rows):
         found[f"{split}/undefined"] = float(len(rows) - len(given))
     return found
 
 
-def named(score: str, what: str) -> str:
+def score_name(score: str, what: str) -> str:
     """`snr_db` of `_input` is `snr_input_db`: the unit stays last."""
     return f"{score.removesuffix('_db')}{what}_db" if score.endswith("_db") else f"{score}{what}"

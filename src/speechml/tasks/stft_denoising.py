@@ -11,12 +11,13 @@ from torch import Tensor
 
 from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
+from speechml.errors import choose
 from speechml.models.stft_cnn import STFTCNN2d
 from speechml.signal.random import key, uniform
 from speechml.signal.stft import STFT, phase, valid_length
 from speechml.tasks.base import check_waveforms
 from speechml.tasks.denoising import DenoisingTask, Reach
-from speechml.tasks.stft_windows import TARGETS, Augment, FrameBatch, Framing, cut_frames
+from speechml.tasks.stft_windows import SAMPLINGS, TARGETS, Augment, FrameBatch, Framing, cut_frames
 
 SILENCE = 1e-5  # largest magnitude of a silent frame: well below the rounding of 16 bits (1.7e-4 for n_fft 1024)
 BLOCK_FRAMES = 4096  # computed together, of one recording: 131 s at hop 512, 16 kHz
@@ -67,12 +68,16 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
             raise ValueError(
                 f"the network has {self.net.bins} bins and n_fft {n_fft} gives {self.stft.bins}; set net.bins"
             )
-        self.loss_name, self.criterion, self.target_of = loss, LOSSES[loss], TARGETS[target]
+        choose("sampling", sampling, SAMPLINGS)
+        self.loss_name, self.criterion = loss, choose("loss", loss, LOSSES)
+        self.target_of = choose("target", target, TARGETS)
         self.context = self.net.frames - 1
         self.silence: Tensor
         draws = uniform(key("silence", seed), torch.arange(self.context), self.stft.bins)
         self.register_buffer("silence", SILENCE * draws)
-        self.opening = {"silent": self.context, "none": 0}[padding]  # silent frames before a recording
+        self.opening = choose(
+            "padding", padding, {"silent": self.context, "none": 0}
+        )  # silent frames before a recording
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the training targets
         self.framing = Framing(  # with a transform of its own, which goes where the recordings are

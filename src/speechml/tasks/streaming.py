@@ -26,20 +26,20 @@ class Stream:
 
     def __init__(self, denoise: Callable[[Tensor], Tensor], channels: int, reach: Reach) -> None:
         self.denoise, self.reach = denoise, reach
-        self.kept = np.zeros((0, channels), np.float32)  # begins where a step does
-        self.given = 0  # samples of it whose output was given
+        self.tail = np.zeros((0, channels), np.float32)  # begins where a step does
+        self.done = 0  # samples of it whose output was given
 
     @torch.no_grad()
     def next(self, waveform: np.ndarray, last: bool) -> np.ndarray:
         """The denoised continuation, all of the rest when `last`. Shape: (time, channel) -> (time, channel)."""
         before, after, step = self.reach
-        signal = np.concatenate([self.kept, waveform])
+        signal = np.concatenate([self.tail, waveform])
         ready = len(signal) if last else (len(signal) - after) // step * step
-        if ready <= self.given:
-            self.kept = signal
+        if ready <= self.done:
+            self.tail = signal
             return signal[:0]
         channels = torch.from_numpy(np.ascontiguousarray(signal[: ready + after].T))
-        out: np.ndarray = self.denoise(channels[:, None])[:, 0].float().numpy().T[self.given : ready]
+        out: np.ndarray = self.denoise(channels[:, None])[:, 0].float().numpy().T[self.done : ready]
         begin = max(0, ready - before) // step * step
-        self.kept, self.given = signal[begin:], ready - begin
+        self.tail, self.done = signal[begin:], ready - begin
         return out

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
+from speechml.errors import choose
 from speechml.signal.convolution import causal_convolution
 from speechml.signal.wiener import Wiener
 from speechml.tasks.base import check_waveforms
@@ -63,7 +64,7 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
                 f"{type(self.net).__name__} says neither receptive_field (samples of input behind one of output) nor samples "
                 "(the one length that it takes)"
             )
-        self.loss_name, self.criterion, self.normalize = loss, LOSSES[loss], normalize
+        self.loss_name, self.criterion, self.normalize = loss, choose("loss", loss, LOSSES), normalize
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the noisy training waveforms
         self.wiener: Tensor | None = None  # (taps,)

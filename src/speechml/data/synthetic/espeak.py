@@ -111,8 +111,8 @@ def say(text: str, voice: str, rate_wpm: int = 175, pitch: int = 50, pitch_range
     The same arguments give the same samples: whatever was said before, in any order, in any process, with the same
     build of espeak-ng and the same C library. Calls from several threads wait for each other.
 
-    voice: a name out of `voices()`. rate_wpm: words per minute, 80 to 450. pitch, pitch_range: 0 to 99 about the
-    voice's own, which is 50. The defaults are espeak-ng's.
+    voice: a name out of `voices()`. rate_wpm: words per minute. pitch, pitch_range: about the voice's own, which is 50.
+    The defaults are espeak-ng's.
     Raises ValueError for a voice that does not exist.
     """
     accent, _, variant = voice.partition("+")
