@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from speechml.storage.checkpoint_checksum import SEAL_BYTES, sealed
+from speechml.storage.checkpoint_checksum import SEAL_BYTES, seal_copy
 
 Originals = list[bytes]
 Damage = Callable[[Originals, Random, Path, Path], None]  # originals, draws, where to put the file, the canary's place
@@ -80,7 +80,7 @@ def saved(content: Any, draws: Random | None = None) -> bytes:
         torch.save(content, buffer)
     finally:
         sys.setrecursionlimit(limit)
-    return buffer.getvalue() if draws and draws.random() < 0.5 else sealed(buffer.getvalue())
+    return buffer.getvalue() if draws and draws.random() < 0.5 else seal_copy(buffer.getvalue())
 
 
 def forged(changes: dict[str, Callable[[dict[str, Any], Random], Any]]) -> Damage:

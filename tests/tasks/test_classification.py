@@ -110,8 +110,6 @@ def test_a_run_is_scored_again_on_its_own_and_on_other_words(
     card = read_card(folder)
     again = evaluate(composed("evaluate", f"run={folder}"))
     assert again["test/acc"] == card["scores"]["test/acc"]
-    turned = evaluate(composed("evaluate", f"run={folder}", "data.words=[middle,low,high]"))
-    assert {name: turned[name] for name in again} == again
     make_words(workplace / "others", words=("high", "low", "middle"), takes=2)
     evaluate(composed("evaluate", f"run={folder}", "data=speech_commands", "data.root=others"))
     said = capsys.readouterr().out
