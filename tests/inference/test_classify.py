@@ -40,8 +40,8 @@ def test_windows_of_a_second_cover_a_recording(
             assert not w.inputs[0, 0, len(here) :].any()
 
 
-def told(capsys: pytest.CaptureFixture[str], run: Path, recordings: list[Path], form: str) -> str:
-    """What is printed of recordings."""
+def classes_printed(capsys: pytest.CaptureFixture[str], run: Path, recordings: list[Path], form: str) -> str:
+    """What is printed of the classes of recordings."""
     classify_files(run, recordings, form)
     return capsys.readouterr().out
 
@@ -51,7 +51,7 @@ def test_the_likeliest_words_are_told_in_three_formats(
 ) -> None:
     soundfile.write(workplace / "long.wav", np.stack([tone(2.1, 44100)] * 2, 1), 44100)
     given = [trained["words"] / "low", workplace / "long.wav"]
-    rows = list(csv.DictReader(io.StringIO(told(capsys, trained["words_tuned"], given, "csv"))))
+    rows = list(csv.DictReader(io.StringIO(classes_printed(capsys, trained["words_tuned"], given, "csv"))))
     assert len(rows) == 30 + 6
     assert [row["start_s"] for row in rows[30:]] == ["0.000", "0.250", "0.500", "0.750", "1.000", "1.250"]
     for row in rows:
@@ -59,9 +59,9 @@ def test_the_likeliest_words_are_told_in_three_formats(
         assert shares == sorted(shares, reverse=True)
         assert abs(sum(shares) - 1) < 1e-3
         assert {row[f"word{i}"] for i in (1, 2, 3)} == {"high", "low", "middle"}
-    objects = json.loads(told(capsys, trained["words_tuned"], given, "json"))
+    objects = json.loads(classes_printed(capsys, trained["words_tuned"], given, "json"))
     assert [answer["words"][0]["word"] for answer in objects] == [row["word1"] for row in rows]
-    assert len(told(capsys, trained["words_tuned"], given, "table").splitlines()) == len(rows) + 2
+    assert len(classes_printed(capsys, trained["words_tuned"], given, "table").splitlines()) == len(rows) + 2
 
 
 def test_what_cannot_be_classified_is_one_sentence(trained: dict[str, Path], workplace: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_classifier_of_genres_names_whole_files(
         "callbacks.figures=null",
     )
     capsys.readouterr()
-    answers = json.loads(told(capsys, run, [music], "json"))
+    answers = json.loads(classes_printed(capsys, run, [music], "json"))
     assert [answer["words"][0]["word"] for answer in answers] == ["metal", "EDM", "classical"]
     assert all(answer["end_s"] == 60 for answer in answers)
     soundfile.write(workplace / "short.wav", np.zeros(1000), 8000)

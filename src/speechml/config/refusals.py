@@ -56,11 +56,10 @@ def _unknown_key(name: str, section: object) -> str:
     """What to say of a key that a section does not have; other choices of its group may."""
     group, _, rest = name.partition(".")
     files = sorted((Path(conf_dir()) / group).glob("*.yaml"))
-    having = [
-        f"{group}={file.stem}" for file in files if rest in set(OmegaConf.load(file))
-    ]  # `in` alone passes over ???
-    if rest and having:
-        return f"there is no key {name} in the chosen {group}; it belongs to {' or '.join(having)}"
+    # A set, since `in` of a DictConfig passes over ???.
+    owners = [f"{group}={file.stem}" for file in files if rest in set(OmegaConf.load(file))]
+    if rest and owners:
+        return f"there is no key {name} in the chosen {group}; it belongs to {' or '.join(owners)}"
     names = map(str, section) if isinstance(section, DictConfig) else ()
     known = [f"{name.removesuffix(name.rpartition('.')[2])}{key}" for key in names]
     return f"there is no key {name}{did_you_mean(name, known if rest else [*known, *WHOLE])}"

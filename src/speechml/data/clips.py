@@ -68,9 +68,8 @@ class WordDataModule(schema.Words, BaseDataModule[ClipCorpus]):
     def __init__(self, **keys: object) -> None:
         super().__init__(**keys)
         self.row = round(CLIP_S * self.sample_rate)
-        self._run_words: list[str] | None = (
-            None  # the words of the run that is scored on these data, where `words` is null
-        )
+        # The words of the run that is scored on these data, where `words` is null.
+        self._run_words: list[str] | None = None
         self._mixing = (0, False, False)  # see `request_mixing`
         self._by_device: dict[torch.device, ClipCorpus] = {}
 
@@ -111,12 +110,8 @@ class WordDataModule(schema.Words, BaseDataModule[ClipCorpus]):
 
     def provenance(self) -> Provenance:
         c = self.corpus
-        files = c.pack.row_file
-        return (
-            super()
-            .provenance()
-            ._replace(silent=lambda _, item: is_constant(c.pack.recording(int(files[c.rows[item]]))))
-        )
+        files, known = c.pack.row_file, super().provenance()
+        return known._replace(silent=lambda _, item: is_constant(c.pack.recording(int(files[c.rows[item]]))))
 
     def _identity(self, item: int) -> tuple[str, ...]:
         return (*super()._identity(item), self.corpus.label_names[item])

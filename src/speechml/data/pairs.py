@@ -78,14 +78,10 @@ class PairDataModule(schema.Pairs, BaseDataModule[PairCorpus]):
 
     def provenance(self) -> Provenance:
         """Waveforms that lie in packs are compared, each role by itself."""
-        packs = self.corpus.source.packs
-        return (
-            super()
-            .provenance()
-            ._replace(
-                content_keys={role: content_keys(pack) for role, pack in packs.items()},
-                silent=lambda role, item: is_constant(packs[role].recording(item)),
-            )
+        packs, known = self.corpus.source.packs, super().provenance()
+        return known._replace(
+            content_keys={role: content_keys(pack) for role, pack in packs.items()},
+            silent=lambda role, item: is_constant(packs[role].recording(item)),
         )
 
     def unpaired(self) -> list[tuple[str, NDArray[np.float32]]]:

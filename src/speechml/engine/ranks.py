@@ -47,9 +47,8 @@ GRACE_S = 20.0  # that a rank gets to notice by itself that another has ended
 PATIENCE_S = 1800.0  # that a rank waits for word of the first one, which may be packing the data; torch's own limit
 STORE_OFFSET = 10000  # how far above the port of process groups our store listens
 _store: TCPStore | None = None  # where rank 0 says what the others are to do; for all runs of a process
-_sessions: Counter[str] = (
-    Counter()
-)  # how often this process has worked on each run, as all ranks have: none reads old news
+# How often this process has worked on each run, as all ranks have: none reads old news.
+_sessions: Counter[str] = Counter()
 
 
 @contextmanager
