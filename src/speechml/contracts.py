@@ -222,7 +222,23 @@ class FileDenoiser(Protocol):
     sample_rate: int  # Hz
 
     def stream(self, channels: int) -> Stream:
-        """The network as something that is fed a recording piece by piece."""
+        """The network as something that is fed a recording piece by piece.
+
+        Where the task has `follows_level` and it is true, `level=` the RMS of each channel, (channels,), is given as well.
+        """
+
+
+class WaveformTask(Protocol):
+    """What a task has besides whose items are waveforms, and could be louder or softer."""
+
+    level_score: str  # name of the score that `level_scores` gives
+    device: torch.device
+
+    def waveforms(self, batch: NamedTuple) -> Tensor:
+        """What the network is given of a batch. Shape: (batch, 1, time)."""
+
+    def level_scores(self, batch: NamedTuple, gain: Tensor) -> Tensor:
+        """The score of each item when it is louder by a factor. Shape: gain (batch, 1, 1) -> (batch,)."""
 
 
 class Stretch(NamedTuple):

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
+import torch
 from omegaconf import DictConfig
 
 from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
 from speechml.config.train_config import EvaluateConfig, check_config
+from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members
 from speechml.engine.checkpoint import find_checkpoint, load_task
 from speechml.engine.parts import one_process_trainer
 from speechml.errors import UserError
 from speechml.process import prepare_process, set_seed
 from speechml.report.audit import audit_data
 from speechml.report.evaluation import audit_other_data, evaluation_text
+from speechml.report.level import level_remark
 from speechml.runs.card import load_card
 from speechml.runs.folder import code_version, describe_session
 from speechml.runs.predictions import write_predictions
+from speechml.signal.level import decibels
 from speechml.storage.files import write_json
 from speechml.tasks.classification import Classification
 
@@ -69,4 +74,19 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     content = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit.to_json(), "scores": scores}
     write_json(out / f"{name}.json", {**content, **describe_session(), "code": code_version().to_json()})
     print(evaluation_text(own, card, scores, audit, seen, out / name))
+    if remark := level_remark(own, task, input_levels(task, data)):
+        print(remark)
     return scores
+
+
+def input_levels(task: object, data: DataModule) -> dict[str, float]:
+    """The RMS in dBFS of each test item that is a waveform, by its name."""
+    if missing_members(task, WaveformTask):
+        return {}
+    levels = {}
+    for number in data.splits["test"]:
+        batch = data.load_batch(IndexBatch("test", 0, torch.tensor([number])))
+        levels[data.item_names[number]] = decibels(
+            float(cast("WaveformTask", task).waveforms(batch).square().mean().sqrt())
+        )
+    return levels

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members
 from speechml.engine.checkpoint import check_weights, read_checkpoint
 from speechml.engine.parts import Parts, watched_score
 from speechml.engine.resume import EVENTS
 from speechml.errors import UserError
-from speechml.runs.card import RunCard
+from speechml.runs.card import LevelCurve, RunCard
 from speechml.runs.identity import run_settings
 from speechml.runs.predictions import write_predictions
+from speechml.signal.level import rms
+
+LEVELS_DB = (-60.0, -50.0, -40.0, -30.0, -20.0, -10.0, 0.0)  # RMS, dB of full scale
+LEVEL_S = 30.0  # s of test items that are scored at each of them, the first
 
 
 def fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunCard) -> None:
@@ -86,6 +93,8 @@ def test(parts: Parts, folder: Path, card: RunCard) -> None:
         if trainer.is_global_zero:
             path, about = folder / "predictions.npz", task.prediction_columns()
             write_predictions(path, task.items, data.scored_items(), data.item_names, **about)
+            if not missing_members(task, WaveformTask):
+                card.level_curve = measure_levels(cast("WaveformTask", task), data)
     monitor, goal = config["checkpoint"]["monitor"], watched_score(config)
     # A run that is resumed when all its epochs are done knows no score of its training; others know the last epoch's.
     missing = goal not in scores or (goal != monitor and goal not in (task.scores if config["test"] else {}))
@@ -93,6 +102,27 @@ def test(parts: Parts, folder: Path, card: RunCard) -> None:
         trainer.validate(task, datamodule=data, verbose=False, ckpt_path=weights, weights_only=True)
         scores |= _beginning_with(("val/",), trainer.callback_metrics)
     card.scores, card.scored = scores, scored
+
+
+@torch.no_grad()
+def measure_levels(task: WaveformTask, data: DataModule) -> LevelCurve | None:
+    """Score some test items as they are, and brought to each of LEVELS_DB; None where all of them are silent."""
+    rows, levels, samples = [], [], 0
+    for item in list(data.scored_items().values())[-1]:
+        if samples > LEVEL_S * (data.spec.sample_rate or 1):
+            break
+        batch = data.load_batch(IndexBatch("test", 0, torch.tensor([item], device=task.device)))
+        waveform = task.waveforms(batch)
+        level, samples = float(rms(waveform)), samples + waveform.shape[-1]
+        gains = [1.0, *(10 ** (db / 20) / level for db in LEVELS_DB)]
+        row = [float(task.level_scores(batch, torch.full_like(waveform[..., :1], gain))) for gain in gains]
+        if all(map(math.isfinite, row)):
+            rows.append(row)
+            levels.append(20 * math.log10(level))
+    if not rows:
+        return None
+    own, *scores = (sum(column) / len(column) for column in zip(*rows, strict=True))
+    return LevelCurve(task.level_score, sum(levels) / len(levels), own, list(LEVELS_DB), scores)
 
 
 def _beginning_with(splits: tuple[str, ...], values: Mapping[str, Tensor]) -> dict[str, float | None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -11,10 +13,13 @@ from typing import NamedTuple, cast
 import torch
 from tqdm import tqdm
 
-from speechml.contracts import FileClassifier, Stretch, missing_members
+from speechml.contracts import FileClassifier, Stretch, WaveformTask, missing_members
 from speechml.errors import UserError
+from speechml.inference.denoise import card_around
 from speechml.inference.export import load_model
+from speechml.report.level import level_remark
 from speechml.runs.tables import check_choice, csv_text, table
+from speechml.signal.level import decibels, rms
 from speechml.storage import audio
 
 TOP = 3  # classes that are named
@@ -46,17 +51,26 @@ def classify_files(run: Path, recordings: list[Path], form: str) -> None:
     classifier = cast("FileClassifier", task)
     files = [file for given in recordings for file in (audio.find(given) if given.is_dir() else [given])]
     errors: list[UserError] = []
+    levels_db: dict[str, float] = {}
+    is_waveform = not missing_members(task, WaveformTask)
 
     def usable() -> Iterator[tuple[Path, Stretch]]:
         for file in tqdm(files, "classifying", leave=False, disable=None):
             try:
-                yield from ((file, stretch) for stretch in classifier.stretches(file))
+                for stretch in classifier.stretches(file):
+                    if is_waveform:
+                        levels_db[str(file)] = max(
+                            levels_db.get(str(file), -math.inf), decibels(float(rms(stretch.inputs).max()))
+                        )
+                    yield file, stretch
             except UserError as error:
                 errors.append(error)
 
     answers = list(classify(classifier.classes, task, usable()))
     if answers:
         print({"table": as_table, "csv": as_csv, "json": as_json}[form](answers), end="")
+    if remark := level_remark(card_around(run), task, levels_db):
+        print(remark, file=sys.stderr)
     if errors:
         others = f"; and {len(errors) - 1} more of {len(files)} files" if len(errors) > 1 else ""
         raise UserError(f"{errors[0]}{others}")

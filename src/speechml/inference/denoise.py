@@ -8,11 +8,16 @@ from typing import cast
 import numpy as np
 import soundfile
 import soxr
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from speechml.contracts import FileDenoiser, missing_members
 from speechml.errors import UserError
 from speechml.inference.export import load_model
+from speechml.report.level import level_remark
+from speechml.runs.card import RunCard, load_card
+from speechml.signal.level import decibels
 from speechml.storage import audio
 from speechml.storage.files import make_folder, new_version
 
@@ -37,10 +42,14 @@ def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bo
     if rates := sorted({header.rate for header in headers.values()} - {denoiser.sample_rate}):
         others = ", ".join(map(str, rates))
         print(f"The model works at {denoiser.sample_rate} Hz: recordings at {others} Hz are resampled to it and back.")
+    levels_db: dict[str, float] = {}
     for result, source in tqdm(jobs.items(), "denoising", leave=False, disable=None):
-        denoise_file(denoiser, source, result)
+        level = denoise_file(denoiser, source, result)
+        levels_db[str(source)] = decibels(float(level.square().mean().sqrt()))
     total = sum(headers[source].frames / headers[source].rate for source in jobs.values())
     print(f"{len(jobs)} recording{'s' * (len(jobs) != 1)}, {total:.1f} s of sound, denoised into {output}")
+    if remark := level_remark(card_around(run), denoiser, levels_db):
+        print(remark)
     return list(jobs)
 
 
@@ -69,13 +78,15 @@ def plan_results(recordings: list[Path], output: Path, overwrite: bool) -> dict[
     return jobs
 
 
-def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> None:
-    """Denoise every channel of one file block by block."""
+def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> Tensor:
+    """Denoise every channel of one file block by block, and give the RMS that each had, (channels,)."""
     header, rate = audio.info(source), denoiser.sample_rate
     kind = result.suffix.lower().lstrip(".").upper()
     subtype = header.subtype if soundfile.check_format(kind, header.subtype) else None
     result.parent.mkdir(parents=True, exist_ok=True)
-    stream = denoiser.stream(header.channels)
+    level = measure_level(source, rate)
+    follows = {"level": level} if getattr(denoiser, "follows_level", False) else {}
+    stream = denoiser.stream(header.channels, **follows)
     there = soxr.ResampleStream(header.rate, rate, header.channels) if header.rate != rate else None
     back = soxr.ResampleStream(rate, header.rate, header.channels) if header.rate != rate else None
     left = 0  # samples that were read and have not been written
@@ -95,3 +106,23 @@ def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> None:
                 left -= len(waveform)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise UserError(f"{source} cannot be denoised into {result}", why=str(error)) from error
+    return level
+
+
+def measure_level(file: Path, rate: int) -> Tensor:
+    """The RMS of each channel of a recording that is brought to a rate in Hz. Shape: (channels,)."""
+    header = audio.info(file)
+    stream = soxr.ResampleStream(header.rate, rate, header.channels) if header.rate != rate else None
+    power, count = np.zeros(header.channels), 0
+    for block, last in audio.read_blocks(file, round(BLOCK_S * header.rate)):
+        waveform = block if stream is None else stream.resample_chunk(block, last)
+        power, count = power + np.square(waveform, dtype=np.float64).sum(0), count + len(waveform)
+    return torch.from_numpy(np.sqrt(power / max(1, count))).float()
+
+
+def card_around(run: Path) -> RunCard | None:
+    """The card of a run, given by its folder or by one of its checkpoints; None of a model outside of a run."""
+    try:
+        return load_card(run if run.is_dir() else run.resolve().parents[1])
+    except (UserError, IndexError):
+        return None

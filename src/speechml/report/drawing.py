@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from speechml.runs.card import LevelCurve
+
 SIZE = (9.0, 4.0)  # inches
 CURVES_SIZE = (6.0, 3.4)  # two side by side in a page
 DPI = 110
@@ -89,6 +91,18 @@ def draw_curves(curves: Mapping[str, Curve], label: str, colours: Sequence[int] 
     axis.set(xlabel="epoch", ylabel=literal(label), title=literal(f"{label} per epoch"))
     if colours is None and len(axis.lines) > 1:
         axis.legend()
+    return figure
+
+
+def draw_level_curve(curve: LevelCurve, label: str) -> Figure:
+    """Draw a score against the level of what the network is given, and where its own test items lie."""
+    figure, (axis,) = make_axes(size=CURVES_SIZE)
+    axis.plot(curve.levels_db, curve.scores, marker="o", markersize=3, label="brought to a level", color=PALETTE[0])
+    axis.plot([curve.own_db], [curve.own], marker="D", linestyle="", label="as they are", color=PALETTE[1])
+    axis.set(xlabel="level of the input (RMS, dBFS)", ylabel=literal(label), title=literal(f"{label} against level"))
+    if max(curve.scores) - min(curve.scores) < 1:  # a flat curve looks flat
+        axis.set_ylim(min(*curve.scores, curve.own) - 0.5, max(*curve.scores, curve.own) + 0.5)
+    axis.legend()
     return figure
 
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from speechml.metrics.classification import softmax
-from speechml.report.drawing import Curve, draw_curves, pixels, png
+from speechml.report.drawing import Curve, draw_curves, draw_level_curve, pixels, png
 from speechml.report.finished_run import LOSSES, Result, require_done
 from speechml.report.media import HEIGHT, WIDTH, data_address, embed_media
 from speechml.report.summary import TITLES, describe_machine, run_facts, score_tables
-from speechml.runs.card import explain_damage
+from speechml.runs.card import RunCard, explain_damage
 
 ITEMS_OF_CELL = 60  # items that are listed of a cell, at most
 ELSEWHERE = ("loss", "accuracy", "confusion", "waveforms")  # figures that the page shows in another place or way
@@ -54,7 +54,7 @@ def run_context(folder: Path) -> dict[str, object]:
     return {
         "title": f"{card.experiment} {card.id}", "card": card, "tables": tables, "facts": facts, "media": media,
         "confusions": list_confusions(Result(folder), media.clips) if predictions.is_file() else None,
-        "curves": training_curves(folder), "figures": embed_figures(folder, bool(media.recordings)),
+        "curves": training_curves(folder), "figures": level_picture(card) + embed_figures(folder, bool(media.recordings)),
         "folder": folder, "machine": describe_machine(card), "wave_size": f"0 0 {WIDTH} {HEIGHT}",
         "config": config.read_text(errors="replace") if config.is_file() else "",
     }  # fmt: skip
@@ -84,6 +84,14 @@ def training_curves(folder: Path) -> list[Picture]:
         path = folder / "figures" / f"{title}.png"
         pictures += [embed_png(title, path.read_bytes())] if path.is_file() else draw_picture(title, curves)
     return pictures
+
+
+def level_picture(card: RunCard) -> list[Picture]:
+    """How the run's score depends on the level of its input, where that was measured."""
+    if card.level_curve is None:
+        return []
+    figure = draw_level_curve(card.level_curve, TITLES.get(card.level_curve.score, card.level_curve.score))
+    return [embed_png("level", png(pixels(figure)))]
 
 
 def draw_picture(title: str, curves: Mapping[str, Curve], colours: list[int] | None = None) -> list[Picture]:

@@ -98,6 +98,10 @@ def run_facts(card: RunCard) -> list[str]:
     if card.scored is not None and card.scored < data.recordings["test"]:
         lines.append(f"Only {card.scored} of the {data.recordings['test']} test {data.called} were scored.")
     lines += [f"  note: {note}" for note in data.notes]
+    if card.level_curve:
+        from speechml.report.level import level_text  # which takes its titles from here
+
+        lines.append(level_text(card.level_curve))
     if card.training_s is not None:
         epochs = f"{card.epochs} epoch{'s' * (card.epochs != 1)}"
         lines.append(f"Training: {epochs} in {card.training_s:.0f} s, {card.parameters or 0:,} parameters.")

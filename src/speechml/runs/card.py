@@ -154,6 +154,29 @@ class PublishedCard(_Part):
 
 
 @dataclass
+class LevelCurve(_Part):
+    """How a score depends on the level (RMS in dBFS) of what the network is given.
+
+    Attributes:
+        score: its name without the split.
+        own_db, own: the level that the scored items have by themselves, and their score.
+        levels_db, scores: the same items, each brought to a level.
+    """
+
+    score: str
+    own_db: float
+    own: float
+    levels_db: list[float]
+    scores: list[float]
+
+    def loss_at(self, level_db: float) -> float:
+        """How much of the score is lost at a level; between the measured ones it is interpolated."""
+        import numpy as np
+
+        return self.own - float(np.interp(level_db, self.levels_db, self.scores))
+
+
+@dataclass
 class RunCard(_Part):
     """Everything that a run says of itself.
 
@@ -164,6 +187,7 @@ class RunCard(_Part):
         monitored: the best value of checkpoint.monitor.
         headlines: names of the scores by which runs are compared.
         training_s: seconds of training in all sessions together.
+        level_curve: None of runs from before it was measured, and of networks that are given no waveforms.
         files: checksums of what the run left, by name.
         failures: how often in a row it has failed.
         stopped, pruned, error: how it ended where it is not done.
@@ -193,6 +217,7 @@ class RunCard(_Part):
     monitored: float | None = None
     scored: int | None = None
     headlines: list[str] | None = None
+    level_curve: LevelCurve | None = None
     files: dict[str, str] | None = None
     stopped: str | None = None
     pruned: str | None = None

@@ -59,3 +59,9 @@ class STFT(nn.Module):
     def inverse(self, spectrum: Tensor) -> Tensor:
         """The inverse, that of librosa.istft. Shape: ([batch,] frames, bins), complex -> ([batch,] (frames - 1) * hop)."""
         return torch.istft(spectrum.transpose(-1, -2), self.n_fft, self.hop, window=self.window)
+
+    def rms(self, magnitudes: Tensor) -> float:
+        """The RMS of the waveforms that frames are of, by Parseval's theorem. Shape: (..., bins)."""
+        power = magnitudes.double().square().flatten(0, -2).mean(0)
+        two_sided = 2 * power.sum() - power[0] - power[-1]  # of the bins, the first and the last have no mirror image
+        return float((two_sided / self.n_fft / self.window.double().square().sum().to(power)).sqrt())

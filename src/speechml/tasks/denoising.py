@@ -62,6 +62,8 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
     own_scores = (*WAVEFORM_SCORES, *PERCEPTUAL, "loss")
     test_only = "_input"
     make_items: MakeItems | None = None  # what a training item is, where it is not a clip
+    level_score = "snr_db"
+    follows_level = False  # whether each recording is brought to the level of training first, and back
 
     def __init__(self, sample_rate: int, optimizer: Config | None = None, scheduler: Config | None = None) -> None:
         super().__init__(optimizer, scheduler)
@@ -79,11 +81,28 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
         """The samples of input that a sample of output depends on."""
         raise NotImplementedError
 
-    def stream(self, channels: int) -> Stream:
-        """The model as something that is fed a signal piece by piece."""
+    def input_level(self, noisy: Tensor) -> Tensor:
+        """What the network's input is divided by: the RMS of each recording, of training, or 1. Shape: (batch, 1, time)
+        -> (batch, 1, 1) or ()."""
+        raise NotImplementedError
+
+    def denoise(self, noisy: Tensor, level: Tensor) -> Tensor:
+        """Denoise waveforms whose level is known, as `input_level` gives it. Shape: (batch, 1, time) -> the same."""
+        raise NotImplementedError
+
+    def stream(self, channels: int, level: Tensor | None = None) -> Stream:
+        """The model as something that is fed a signal piece by piece.
+
+        Args:
+            channels: of the signal, denoised one by one.
+            level: RMS of each channel of the whole signal, (channels,), for a model that follows it; None: that of what was
+                heard so far.
+        """
         from speechml.tasks.streaming import Stream
 
-        return Stream(self, channels, self.reach())
+        if not self.follows_level:
+            return Stream(lambda noisy, _: self(noisy), channels, self.reach())
+        return Stream(self.denoise, channels, self.reach(), level)
 
     def denoise_batch(self, batch: PairBatch, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         """Waveforms to score (`` the output, `_input` the noisy one, references in a test), and the loss of each recording.
@@ -115,6 +134,12 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
             for place, number in enumerate(batch.indices.tolist()):
                 if number in numbers and self.metrics is not None:
                     self.metrics.update(split, estimate[place], batch.clean[place])
+
+    def waveforms(self, batch: PairBatch) -> Tensor:
+        return batch.noisy
+
+    def level_scores(self, batch: PairBatch, gain: Tensor) -> Tensor:
+        return waveform_scores(self(batch.noisy * gain).float().cpu(), (batch.clean * gain).cpu())["snr_db"]
 
     def build_metrics(self, nodes: Config) -> CustomMetrics:
         from speechml.metrics.custom import CustomMetrics

@@ -28,8 +28,8 @@ class WaveformDenoiser(Task):
     sample_rate: int = key("rate that the network works at: that of the data", unit="Hz", above=0)
     loss: Literal["l1", "mse", "mse_sum", "snr"] = key("what training lowers: l1, mse are means per sample, mse_sum adds up a "
                                                        "batch, snr (minus dB) counts clips alike", "l1")  # fmt: skip
-    normalize: bool = key("true divides by the RMS of the noisy training waveforms first: tanh and rate then do not depend on "
-                          "their level", False)  # fmt: skip
+    normalize: Literal[False, True, "recording"] = key("recording: each is divided by its own RMS first, so no level is too "
+        "high or too low; true: by that of the noisy training waveforms", False)  # fmt: skip
 
 
 class Remixing(Schema):
@@ -61,6 +61,8 @@ class MagnitudeDenoiser(Task):
                       1, unit="times an epoch", least=1)  # fmt: skip
     padding: Literal["silent", "none"] = key("silent: silence stands before a recording, so every frame is cleaned; none: its "
                                              "first frames stay noisy", "silent")  # fmt: skip
+    normalize: Literal[False, "recording"] = key("recording: each is brought to the RMS of the noisy training recordings "
+                                                 "first, and back", False, later=True)  # fmt: skip
     augment: Remixing | None = key("how far runs are varied; null: not at all", None)
     seed: int = key("decides the tiny random frames that stand for silence before a recording; follows seed", 0)
 
@@ -118,5 +120,7 @@ class Classifier(Classification):
 
     sample_rate: int = key("rate that the network works at: that of the data", unit="Hz", above=0)
     front_end: FrontEnd = key("the spectrogram that the network sees")
+    normalize: Literal[False, "recording"] = key("recording: each clip is brought to one RMS first, so no level is too high "
+                                                 "or too low", False, later=True)  # fmt: skip
     augment: Augmentation | None = key("how far clips are varied; null: not at all", None)
     seed: int = key("decides how clips are augmented; follows seed", 0)

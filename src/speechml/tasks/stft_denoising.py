@@ -13,6 +13,7 @@ from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
 from speechml.errors import choose
 from speechml.models.stft_cnn import STFTCNN2d
+from speechml.signal.level import rms
 from speechml.signal.random import key, uniform
 from speechml.signal.stft import STFT, phase, valid_length
 from speechml.tasks.base import check_waveforms
@@ -40,6 +41,8 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
         passes: how often an epoch goes over the recordings, with other runs each time.
         padding: `silent` puts frames - 1 silent frames before each recording, so that every frame is the last of a window;
             `none` leaves the first frames of a recording as they are.
+        normalize: `recording` brings each recording to the RMS of the noisy training recordings first, and back behind the
+            network; False leaves the levels as they are.
         augment: `remix`, `noise_db`, `gain_db` of `tasks.stft_windows.Augment`; for runs.
         seed: of the silent frames.
         optimizer, scheduler: config nodes; needed for training only.
@@ -53,7 +56,7 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
     def __init__(
         self, net: Config, sample_rate: int, n_fft: int = 1024, hop: int = 512, loss: str = "mse",
         target: str = "magnitude", sampling: str = "windows", run: int = 64, passes: int = 1, padding: str = "silent",
-        augment: dict[str, float] | None = None, seed: int = 0, optimizer: Config | None = None,
+        normalize: str | bool = False, augment: dict[str, float] | None = None, seed: int = 0, optimizer: Config | None = None,
         scheduler: Config | None = None,
     ) -> None:  # fmt: skip
         super().__init__(sample_rate, optimizer, scheduler)
@@ -80,6 +83,10 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
         )  # silent frames before a recording
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the training targets
+        self.follows_level = normalize == "recording"
+        self.noisy_rms: Tensor
+        if self.follows_level:
+            self.register_buffer("noisy_rms", torch.ones(()))  # of the noisy training waveforms
         self.framing = Framing(  # with a transform of its own, which goes where the recordings are
             STFT(n_fft, hop), self.net.frames, sampling, 1 if sampling == "windows" else run, passes,
             self.silence if self.opening == self.context else None, self.target_of, variation,
@@ -91,7 +98,13 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
 
     def forward(self, noisy: Tensor) -> Tensor:
         check_waveforms(noisy)
-        return self._waveform(self._cleaned(self._spectrum(noisy)), noisy.shape[-1])
+        return self.denoise(noisy, self.input_level(noisy))
+
+    def input_level(self, noisy: Tensor) -> Tensor:
+        return rms(noisy) / self.noisy_rms if self.follows_level else torch.ones((), device=noisy.device)
+
+    def denoise(self, noisy: Tensor, level: Tensor) -> Tensor:
+        return self._waveform(self._cleaned(self._spectrum(noisy / level)), noisy.shape[-1]) * level
 
     def reach(self) -> Reach:
         # The frames over a sample, those before them in their windows, and what these are transforms of.
@@ -132,6 +145,8 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
             if count >= SAMPLED_FRAMES:
                 break
         self.net.fit_inputs(torch.cat(magnitudes).to(self.device))
+        if self.follows_level:
+            self.noisy_rms.fill_(self.stft.rms(torch.cat(magnitudes)) or 1.0)
         self.level.fill_(float(torch.cat(targets).double().square().mean().sqrt()) or 1.0)
 
     def training_loss(self, batch: FrameBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -144,11 +159,12 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
 
     def denoise_batch(self, batch: PairBatch, testing: bool) -> tuple[dict[str, Tensor], Tensor]:
         time = batch.noisy.shape[-1]
-        noisy, clean = self._spectrum(batch.noisy), self._spectrum(batch.clean)
+        level = self.input_level(batch.noisy)
+        noisy, clean = self._spectrum(batch.noisy / level), self._spectrum(batch.clean / level)
         cleaned = self._cleaned(noisy)
-        waveforms = {"": self._waveform(cleaned, time), "_input": batch.noisy}
+        waveforms = {"": self._waveform(cleaned, time) * level, "_input": batch.noisy}
         if testing:
-            waveforms["_clean_magnitude"] = self._waveform(clean.abs() * phase(noisy), time)
-            waveforms["_binary_mask"] = self._waveform(noisy * (clean.abs() > (noisy - clean).abs()), time)
+            waveforms["_clean_magnitude"] = self._waveform(clean.abs() * phase(noisy), time) * level
+            waveforms["_binary_mask"] = self._waveform(noisy * (clean.abs() > (noisy - clean).abs()), time) * level
         pairs = zip(cleaned.abs() / self.level, self.target_of(noisy, clean) / self.level, strict=True)
         return waveforms, torch.stack([self.criterion(*pair) for pair in pairs])

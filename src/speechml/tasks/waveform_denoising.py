@@ -12,6 +12,7 @@ from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
 from speechml.errors import choose
 from speechml.signal.convolution import causal_convolution
+from speechml.signal.level import rms
 from speechml.signal.wiener import Wiener
 from speechml.tasks.base import check_waveforms
 from speechml.tasks.denoising import DenoisingTask, Reach
@@ -44,15 +45,16 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
             output depends on that many samples of input up to it, or `samples`, the one length that it takes.
         sample_rate: Hz the network works at.
         loss: `l1`, `mse` (both mean per sample), `mse_sum` (sum over the batch), `snr` (minus the mean SNR in dB).
-        normalize: divide by the RMS of the noisy training waveforms before the network and the loss, so that the
-            nonlinearities and the learning rate do not depend on the level of the recordings.
+        normalize: what waveforms are divided by before the network and the loss, and multiplied by behind it: `recording`,
+            the RMS of each by itself, so that no level is too high or too low; True, that of the noisy training
+            waveforms; False, nothing.
         optimizer, scheduler: config nodes; needed for training only.
 
     Shape of `forward`: (batch, 1, time) -> (batch, 1, time), any time.
     """
 
     def __init__(
-        self, net: Config, sample_rate: int, loss: str = "l1", normalize: bool = False, optimizer: Config | None = None,
+        self, net: Config, sample_rate: int, loss: str = "l1", normalize: bool | str = False, optimizer: Config | None = None,
         scheduler: Config | None = None,
     ) -> None:  # fmt: skip
         super().__init__(sample_rate, optimizer, scheduler)
@@ -65,13 +67,20 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
                 "(the one length that it takes)"
             )
         self.loss_name, self.criterion, self.normalize = loss, choose("loss", loss, LOSSES), normalize
+        self.follows_level = normalize == "recording"
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the noisy training waveforms
         self.wiener: Tensor | None = None  # (taps,)
 
     def forward(self, noisy: Tensor) -> Tensor:
         check_waveforms(noisy)
-        return self._by_records(noisy / self.level) * self.level
+        return self.denoise(noisy, self.input_level(noisy))
+
+    def input_level(self, noisy: Tensor) -> Tensor:
+        return rms(noisy) if self.follows_level else self.level
+
+    def denoise(self, noisy: Tensor, level: Tensor) -> Tensor:
+        return self._by_records(noisy / level) * level
 
     def _by_records(self, noisy: Tensor) -> Tensor:
         """The network, in records of its own length where it has one; the last is padded with zeros and cut back."""
@@ -85,14 +94,15 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
         return Reach((self.receptive_field or 1) - 1, 0, self.record or 1)
 
     def prepare(self, data: DataModule) -> None:
-        if self.normalize:
+        if self.normalize:  # with `recording` it says what the network has learned from
             powers = [batch.noisy.double().square().mean() for batch in self.training_items(data)]
             self.level.fill_(float(torch.stack(powers).mean().sqrt()) or 1.0)
 
     def training_loss(self, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        estimate = self._by_records(batch.noisy / self.level)  # the loss is taken at the network's own level
-        loss = self.criterion(estimate, batch.clean / self.level)
-        return loss, {"mse": F.mse_loss(estimate.detach() * self.level, batch.clean)}
+        level = self.input_level(batch.noisy)
+        estimate = self._by_records(batch.noisy / level)  # the loss is taken at the network's own level
+        loss = self.criterion(estimate, batch.clean / level)
+        return loss, {"mse": F.mse_loss(estimate.detach() * level, batch.clean)}
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
@@ -113,6 +123,7 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
             # A reference is not rounded to the run's precision.
             with torch.autocast(batch.noisy.device.type, enabled=False):
                 waveforms["_wiener"] = causal_convolution(batch.noisy, taps)
-        loss = self.criterion(waveforms[""] / self.level, batch.clean / self.level)
+        level = self.input_level(batch.noisy)
+        loss = self.criterion(waveforms[""] / level, batch.clean / level)
         share = len(batch.indices) if self.loss_name == "mse_sum" else 1  # a sum is reported per recording
         return waveforms, (loss / share).expand(len(batch.indices))
