@@ -95,6 +95,11 @@ class Schema:
     def check(cls, node: Config, where: str) -> None:
         """Refuse what is wrong with values that are right by themselves; `where` is the key of the section and a dot."""
 
+    @classmethod
+    def recipe(cls, node: Config) -> int:  # noqa: ARG003 (for those that it depends on)
+        """The number of what the class makes of a section; raised where equal keys come to give something else."""
+        return 1
+
 
 _KEYS: dict[type[Schema], dict[str, Key]] = {}  # of the sections that were asked for
 

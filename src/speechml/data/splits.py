@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from speechml.contracts import SPLITS
 from speechml.signal.random import key, permutation
 
@@ -98,8 +96,7 @@ def split_by_voice(voices: Sequence[str], shares: Mapping[str, float], seed: int
     clips: dict[str, list[int]] = {}
     for number, voice in enumerate(voices):
         clips.setdefault(voice_speaker(voice), []).append(number)
-    names = sorted(clips)
-    np.random.default_rng(seed).shuffle(names)
+    names = sorted(clips, key=lambda name: key("voice", seed, name))  # at random, and alike with every library
     splits: dict[str, list[int]] = {split: [] for split in shares}
     for name in sorted(names, key=lambda name: -len(clips[name])):  # stable: equals stay shuffled
         missing = {split: shares[split] * len(voices) - len(clips_of) for split, clips_of in splits.items()}

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from itertools import product
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
 from speechml.data import schema
@@ -17,7 +16,9 @@ from speechml.data.splits import split_by_voice, voice_speaker
 from speechml.data.word_folders import word_of
 from speechml.storage.pack import PackedCorpus, Recording, fingerprint
 
-RECIPE = 1  # raise it when `word` makes other samples
+RECIPE = schema.SPOKEN_RECIPE  # of what `word` makes
+PEAK = (-2000, -300)  # in 0.01 dB of full scale, chosen here
+KEPT = 0.45  # of the lower rate, by resampling
 # Of Speech Commands v0.01.
 WORDS = (
     "bed", "bird", "cat", "dog", "down", "eight", "five", "four", "go", "happy", "house", "left", "marvin", "nine", "no",
@@ -38,7 +39,7 @@ class SpokenWords(schema.SpokenWords, WordDataModule):
         from speechml.data.synthetic import espeak
 
         words, word_notes = self.choose_words(list(WORDS), "spoken_words")
-        recipe = (RECIPE, self.voices, self.sample_rate, version("espeakng-loader"), version("numpy"), version("soxr"))
+        recipe = (RECIPE, self.voices, self.sample_rate, version("espeakng-loader"))
         voices = espeak.one_voice_a_speaker()[: self.voices]
         name = f"spoken-words-{fingerprint(recipe)}"
         pack = self.pack(name, self.row, self._speak(voices), len(voices) * len(WORDS))
@@ -74,16 +75,17 @@ def word(text: str, voice: str, number: int, rate: int) -> NDArray[np.float32]:
     Manner and level are within what sounds natural, chosen here: espeak-ng's defaults are 175 words a minute, 50, 50.
     """
     from speechml.data.synthetic import espeak
+    from speechml.data.synthetic.exact import UNIT, Draws, amplitude, resample
 
-    random = np.random.default_rng([1, number])
-    pace, pitch, pitch_range = (int(random.integers(low, high)) for low, high in ((120, 201), (30, 71), (30, 71)))
-    said = espeak.say(text, voice, pace, pitch, pitch_range).astype(np.float32)
-    speech = soxr.resample(said, espeak.SAMPLE_RATE, rate)
-    loud = np.flatnonzero(np.abs(speech) > 0.01 * np.abs(speech).max())
+    draws = Draws(1, number)
+    pace, pitch, pitch_range = (draws.integer(low, high) for low, high in ((120, 201), (30, 71), (30, 71)))
+    said = espeak.say(text, voice, pace, pitch, pitch_range).astype(np.int64)
+    speech = resample(said, espeak.SAMPLE_RATE, rate, KEPT * min(rate, espeak.SAMPLE_RATE)) // UNIT
+    loud = np.flatnonzero(100 * np.abs(speech) > np.abs(speech).max())
     length = round(CLIP_S * rate)
     speech = speech[loud[0] : loud[-1] + 1][:length]
-    peak = 10 ** (random.uniform(-20, -3) / 20)
     clip = np.zeros(length, np.float32)
-    place = int(random.integers(length - len(speech) + 1))
-    clip[place : place + len(speech)] = speech * (peak / np.abs(speech).max())
+    place = draws.integer(0, length - len(speech) + 1)
+    peak = amplitude(draws.integer(*PEAK))
+    clip[place : place + len(speech)] = speech * (peak / int(np.abs(speech).max()))
     return clip

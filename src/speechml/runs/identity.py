@@ -41,8 +41,16 @@ def digest(config: Config) -> str:
     counted = without_later_keys(fill_groups(config))
     for key in keys_without_effect(config):
         _leave_out(counted, key.split("."))
+    if (recipe := _recipe(config)) > 1:
+        counted["recipe"] = recipe
     text = json.dumps(counted, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _recipe(config: Config) -> int:
+    """Which of the recordings that a data module has made under equal keys are meant."""
+    schema = schema_of(_data_class(config))
+    return schema.recipe(config["data"]) if schema else 1
 
 
 def _leave_out(node: Config, words: list[str]) -> None:

@@ -4,22 +4,34 @@ The labs' data, measured on excerpts: 1 s at 32 kHz; speech below about 1.9 kHz;
 15.5 kHz; SNR -14 to -23 dB; clean power about 8.1e-8. Here the speech is espeak-ng's and all numbers are those.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from speechml.data.synthetic import espeak
+from speechml.data.synthetic.exact import (
+    NORMAL_STD,
+    Draws,
+    Whole,
+    band_pass,
+    convolve,
+    energy,
+    low_pass,
+    power,
+    resample,
+    to_20_bits,
+)  # fmt: skip
 from speechml.storage.pack import Recording
 
 SAMPLE_RATE = 32000  # Hz, lab 2A's file
 SAMPLES = 32000  # of a clip: 1 s
 CLEAN_POWER = 8e-8  # mean square of the clean clips, full scale being 1: lab 2A's 8.1e-8
-LEVEL_SPREAD_DB = 4.0  # a clip's power is uniform in dB within +- this about the middle: "a few dB", chosen here
-SNR_DB = (-23.0, -14.0)  # lab 2A; uniform, mean -18.5
-SPEECH_HZ = (1800.0, 1900.0)  # full below the first, nothing above the second: lab 2A's 1.9 kHz, transition chosen here
+LEVEL_SPREAD = 400  # in 0.01 dB; a clip's power is uniform within +- this about the middle: "a few dB", chosen here
+SNR = (-2300, -1400)  # in 0.01 dB: lab 2A; uniform, mean -18.5 dB
+SPEECH_HZ = 1850.0  # full 50 Hz below, nothing 50 Hz above: lab 2A's 1.9 kHz, transition chosen here
 NOISE_HZ = (14000, 15500)  # lab 2A
 FLOOR_POWER = 3e-12
 """Mean square of the white floor under each noisy clip, 44 dB below the speech.
@@ -30,8 +42,12 @@ sample on. Over whole clips it gives 29 dB: before a clip's start the filter see
 noise, 18.5 dB above the speech, gets through."""
 
 
-_CONTEXT_S = 0.1  # speech kept on both sides of a cut while filtering: the response to a 100 Hz transition is shorter
-_BATCH = 50  # clips transformed at once: larger is no faster and takes more memory
+_MIDDLE_POWER = 6.9716573e-8
+"""In the middle of the spread, for a mean of CLEAN_POWER: the mean of 10^(u / 10), u uniform in +-d dB, is
+sinh(a) / a with a = d ln(10) / 10."""
+
+_BATCH = 50  # clips computed at once: larger is no faster and takes more memory
+_SPEECH_TAPS, _NOISE_TAPS = 1201, 1601  # transitions of 100 Hz at espeak-ng's rate and at SAMPLE_RATE
 
 _OPENINGS = (
     "my neighbour", "the old farmer", "our new teacher", "a tired traveller", "the little girl", "her older brother",
@@ -54,11 +70,11 @@ _ENDINGS = (
 
 class _Clip(NamedTuple):
     voice: str
-    speech: NDArray[np.float32]  # float32 (sample,), 1 s and the context at espeak-ng's rate
+    speech: Whole  # (sample,), 1 s and half a filter on both sides, at espeak-ng's rate
     power: float
-    snr_db: float
-    noise: NDArray[np.complex64]  # complex64 (bin,), white in NOISE_HZ
-    floor: NDArray[np.float32]  # float32 (SAMPLES,), standard normal
+    snr: float  # of powers
+    noise: Whole  # white, SAMPLES and half a filter on both sides
+    floor: Whole  # (SAMPLES,)
 
 
 def spoken_pairs(count: int) -> Iterator[Recording]:
@@ -69,71 +85,61 @@ def spoken_pairs(count: int) -> Iterator[Recording]:
     voices = espeak.one_voice_a_speaker()
     for start in range(0, count, _BATCH):
         clips = [_draw(number, voices) for number in range(start, min(start + _BATCH, count))]
-        clean = _clean(clips)
-        noisy = clean + _noise(clips, clean)
+        clean, noise = _clean(clips), _noise(clips)
         for i, clip in enumerate(clips):
             name = f"{start + i:04d}_{clip.voice.replace('+', '_')}"
-            yield Recording(name, {"noisy": noisy[i], "clean": clean[i]}, clip.voice)
+            noisy = (clean[i] + noise[i]).astype(np.float32)
+            yield Recording(name, {"noisy": noisy, "clean": clean[i].astype(np.float32)}, clip.voice)
 
 
-def sentence(random: np.random.Generator) -> str:
+def sentence(draws: Draws) -> str:
     """Somebody did something: one of 600 sentences."""
-    return f"{random.choice(_OPENINGS)} {random.choice(_ENDINGS)}"
+    return f"{draws.choice(_OPENINGS)} {draws.choice(_ENDINGS)}"
 
 
 def _draw(number: int, voices: list[str]) -> _Clip:
-    """Everything that is drawn for one clip, from its own random generator."""
-    random = np.random.default_rng([0, number])
+    """Everything that is drawn for one clip, from its own random numbers."""
+    draws = Draws(0, number)
     voice = voices[number % len(voices)]
-    text = sentence(random)
+    text = sentence(draws)
     # Manner within what sounds natural, chosen here: espeak-ng's defaults are 175 words a minute, 50, 50.
-    rate, pitch, pitch_range = (int(random.integers(low, high)) for low, high in ((140, 201), (30, 71), (30, 71)))
-    speech = _cut(espeak.say(text, voice, rate, pitch, pitch_range), random)
-    spread = np.log(10) / 10 * LEVEL_SPREAD_DB
-    middle = CLEAN_POWER * spread / np.sinh(spread)  # the mean of 10^(u/10), u uniform in +-d dB, is sinh(a)/a
+    rate, pitch, pitch_range = (draws.integer(low, high) for low, high in ((140, 201), (30, 71), (30, 71)))
     return _Clip(
         voice=voice,
-        speech=speech,
-        power=middle * 10 ** random.uniform(-LEVEL_SPREAD_DB / 10, LEVEL_SPREAD_DB / 10),
-        snr_db=random.uniform(*SNR_DB),
-        noise=random.standard_normal(2 * (NOISE_HZ[1] - NOISE_HZ[0] + 1), np.float32).view(np.complex64),
-        floor=random.standard_normal(SAMPLES, np.float32),
+        speech=_cut(espeak.say(text, voice, rate, pitch, pitch_range).astype(np.int64), draws),
+        power=_MIDDLE_POWER * power(draws.integer(-LEVEL_SPREAD, LEVEL_SPREAD + 1)),
+        snr=power(draws.integer(*SNR)),
+        noise=draws.normal(SAMPLES + _NOISE_TAPS - 1),
+        floor=draws.normal(SAMPLES),
     )
 
 
-def _cut(said: NDArray[np.int16], random: np.random.Generator) -> NDArray[np.float32]:
-    """One second from anywhere in what was said, with context on both sides; zeros where there is no more."""
-    second, context = espeak.SAMPLE_RATE, round(_CONTEXT_S * espeak.SAMPLE_RATE)
-    loud = np.flatnonzero(np.abs(said.astype(np.int32)) > 0.02 * np.abs(said.astype(np.int32)).max())
+def _cut(said: Whole, draws: Draws) -> Whole:
+    """One second from anywhere in what was said, and what the filter needs on both sides; zeros where there is no more."""
+    second, context = espeak.SAMPLE_RATE, _SPEECH_TAPS // 2
+    loud = np.flatnonzero(50 * np.abs(said) > np.abs(said).max())
     first, spare = int(loud[0]), int(loud[-1]) + 1 - int(loud[0]) - second
-    start = first + int(random.integers(min(spare, 0), max(spare, 0) + 1))
-    around = np.pad(said.astype(np.float32), second + context)  # so that no cut reaches past an end
+    start = first + draws.integer(min(spare, 0), max(spare, 0) + 1)
+    around = np.pad(said, second + context)  # so that no cut reaches past an end
     return around[start + second : start + 2 * second + 2 * context]
 
 
-def _clean(clips: list[_Clip]) -> NDArray[np.float32]:
-    """Band-limited and resampled in one step, each clip at its power: float32 (clip, SAMPLES)."""
-    speech = np.stack([clip.speech for clip in clips])
-    spectrum = fft.rfft(speech, workers=-1)
-    hertz = fft.rfftfreq(speech.shape[1], 1 / espeak.SAMPLE_RATE)
-    full, none = SPEECH_HZ
-    spectrum *= (0.5 + 0.5 * np.cos(np.pi * np.clip((hertz - full) / (none - full), 0, 1))).astype(np.float32)
-    length = speech.shape[1] * SAMPLE_RATE // espeak.SAMPLE_RATE
-    at_rate = fft.irfft(spectrum, n=length, workers=-1)  # pads with zeros: resampling without a second filter
-    edge = (length - SAMPLES) // 2
-    cut = at_rate[:, edge : edge + SAMPLES]
-    power = np.array([clip.power for clip in clips])
-    return cut * np.sqrt(power / np.mean(np.square(cut, dtype=np.float64), axis=1)).astype(np.float32)[:, None]
+def _clean(clips: list[_Clip]) -> NDArray[np.float64]:
+    """Band-limited and resampled, each clip at its power: (clip, SAMPLES)."""
+    banded = convolve(np.stack([clip.speech for clip in clips]), low_pass(_SPEECH_TAPS, SPEECH_HZ, espeak.SAMPLE_RATE))
+    at_rate = to_20_bits(np.stack([resample(one, espeak.SAMPLE_RATE, SAMPLE_RATE, SPEECH_HZ) for one in banded]))
+    gains = np.array([clip.power * SAMPLES for clip in clips]) / energy(at_rate)
+    return np.sqrt(gains)[:, None] * at_rate
 
 
-def _noise(clips: list[_Clip], clean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Band noise on the white floor, together at the clip's SNR: float32 (clip, SAMPLES)."""
-    spectrum = np.zeros((len(clips), SAMPLES // 2 + 1), np.complex64)
-    spectrum[:, NOISE_HZ[0] : NOISE_HZ[1] + 1] = [clip.noise for clip in clips]  # a clip of 1 s: bins of 1 Hz
-    band = fft.irfft(spectrum, n=SAMPLES, workers=-1).astype(np.float64)
-    floor = np.sqrt(FLOOR_POWER) * np.stack([clip.floor for clip in clips]).astype(np.float64)
-    wanted = np.sum(np.square(clean, dtype=np.float64), axis=1) / 10 ** (np.array([c.snr_db for c in clips]) / 10)
+def _noise(clips: list[_Clip]) -> NDArray[np.float64]:
+    """Band noise on the white floor, together at the clip's SNR: (clip, SAMPLES)."""
+    taps = band_pass(_NOISE_TAPS, *NOISE_HZ, SAMPLE_RATE)
+    band = to_20_bits(convolve(np.stack([clip.noise for clip in clips]), taps))
+    floor = np.stack([clip.floor for clip in clips])
+    level = math.sqrt(FLOOR_POWER) / NORMAL_STD
+    wanted = np.array([clip.power * SAMPLES / clip.snr for clip in clips])
     # The gain g for which sum (g band + floor)^2 is what is wanted.
-    a, b, c = np.sum(band**2, axis=1), np.sum(band * floor, axis=1), np.sum(floor**2, axis=1) - wanted
-    gain = (np.sqrt(b**2 - a * c) - b) / a
-    return (gain[:, None] * band + floor).astype(np.float32)
+    a, b, c = energy(band), (band * floor).sum(1) * level, energy(floor) * level**2 - wanted
+    gain = (np.sqrt(b * b - a * c) - b) / a
+    return gain[:, None] * band + level * floor
