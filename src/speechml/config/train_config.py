@@ -51,6 +51,8 @@ class Published(Schema):
         allowed="data (a class), protocol, fingerprint; classes, least: numbers of classes and of items")  # fmt: skip
     scores: dict[str, float] = key("the published figures by the names of our scores; shown in a column of the table", {},
                                    allowed="score: number, as {test/snr_db: 12.3}")  # fmt: skip
+    choices: list[str] = key("what was taken where the text of a lab and its code disagree; shown on the page", [])
+    deviations: list[str] = key("in what the experiment differs from both; shown on the page", [])
     tolerance: dict[str, float] = key("how far from a published figure a run may be and still reproduce it; speechml reproduce "
                                       "judges by it", {}, allowed="score: number, in the unit of the score")  # fmt: skip
 

@@ -97,6 +97,7 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
     statistics: ClassVar[str] = ""  # what tasks fit to the training items before the first step
     remedy = "give at least 3"  # where a split is empty
     validation_is_trained_on = False  # whether validation items are training items as well
+    scores_training = False  # whether a test scores the training items as well, where it does not anyway
     is_foreign = False  # whether a run is scored on these data that was trained on others
 
     def __init__(self, **keys: object) -> None:

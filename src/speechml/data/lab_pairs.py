@@ -20,9 +20,13 @@ from speechml.storage.pack import Pack, PackedCorpus, fingerprint
 class LabPairs(schema.LabPairs, PairDataModule):
     """Pairs of labs 2A and 2B: `[(noisy, clean), ...]`, float tensors of (1, samples), all of one length.
 
-    100 random pairs are test, as in the labs; another 100 of the training pairs are kept for validation. Files with
-    fewer than 500 pairs give a fifth to each.
+    100 random pairs are test and all others train, as in the labs, so that what is validated on is trained on; with
+    `val_pairs` some are kept for validation. Of files with fewer than 500 pairs a fifth is test.
     """
+
+    def __init__(self, **keys: object) -> None:
+        super().__init__(**keys)
+        self.validation_is_trained_on = self.val_pairs == 0
 
     def read_corpus(self) -> PairCorpus:
         path = self._file()
@@ -30,7 +34,10 @@ class LabPairs(schema.LabPairs, PairDataModule):
         count, samples = sides[0].shape
         with path.open("rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        each = min(self.test_pairs, count // 5) / count
+        test, val = (min(wanted, count // 5) for wanted in (self.test_pairs, self.val_pairs or self.test_pairs))
+        splits = random_split(count, self.split_seed, (val / count, test / count))
+        if self.validation_is_trained_on:
+            splits["train"] = sorted(splits["train"] + splits["val"])
         pack = PackedCorpus(
             names=[f"{path.stem}_{i:04d}" for i in range(count)], speakers=[""] * count,
             sums=[fingerprint(checksum, i) for i in range(count)],
@@ -38,7 +45,7 @@ class LabPairs(schema.LabPairs, PairDataModule):
                    for role, side in zip(("noisy", "clean"), sides, strict=True)},
             notes=["pairs divided at random as in the labs: one speaker may be in several splits"],
         )  # fmt: skip
-        return packed_pairs(pack, random_split(count, self.split_seed, (each, each)), "random")
+        return packed_pairs(pack, splits, "random")
 
     def _file(self) -> Path:
         """The file itself, or the one in the folder."""

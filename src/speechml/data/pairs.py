@@ -118,10 +118,17 @@ class PairDataModule(schema.Pairs, BaseDataModule[PairCorpus]):
         """Recordings of splits in runs of equal length, each recording on exactly one rank."""
         groups: list[Tensor] = []
         lengths = self.corpus.lengths
-        for length, run in itertools.groupby(self._share(itertools.chain(*splits)), key=lengths.__getitem__):
+        for length, run in itertools.chain(
+            *(itertools.groupby(self._share(split), key=lengths.__getitem__) for split in splits)
+        ):
             most = max(1, int(SCORED_S * self.sample_rate) // length)
             groups.extend(torch.tensor(list(run)).split(min(self.batch_size, most)))
         return groups
+
+    def scored_items(self) -> dict[str, list[int]]:
+        """The test recordings, and those of training where what was published is of them as well."""
+        training = {"train": self.corpus.splits["train"]} if self.scores_training and not self.is_foreign else {}
+        return {**training, **super().scored_items()}
 
     def load_batch(self, batch: IndexBatch) -> NamedTuple:
         """A PairBatch, or in training what a task makes of it, on the device of `batch.indices`."""

@@ -94,8 +94,10 @@ class LabPairs(Pairs):
     root: Path = key("the labs' own recordings", allowed="the .pt file, or the folder it lies in")
     sample_rate: int = key("rate that the .pt file was recorded at, which the file does not say; nothing is resampled",
                            unit="Hz", above=0)  # fmt: skip
-    test_pairs: int = key("pairs for test, and as many for validation; more make scores surer, training poorer; at most a "
-                          "fifth each", 100, unit="pairs", least=1)  # fmt: skip
+    test_pairs: int = key("pairs for test; more make scores surer, training poorer; at most a fifth of all", 100, unit="pairs",
+                          least=1)  # fmt: skip
+    val_pairs: int | None = key("pairs for validation instead of training; 0: none, as in the labs; null: as many as for "
+                                "test", None, unit="pairs", least=0, later=True)  # fmt: skip
 
 
 class RecordingPair(Pairs, Files):

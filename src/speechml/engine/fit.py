@@ -84,8 +84,10 @@ def test(parts: Parts, folder: Path, card: RunCard) -> None:
     best = parts.best.best_model_path if parts.best else ""
     use_best = config["checkpoint"]["test_weights"] == "best" and best
     weights = best if use_best else None
-    splits = ("train/",) if data.spec.validation_is_trained_on else ("train/", "val/")
-    scores, scored = _beginning_with(splits, trainer.callback_metrics), None
+    # What is logged of training is a mean over an epoch in which the weights move: no score of any weights.
+    scores, scored = {}, None
+    if not data.spec.validation_is_trained_on:
+        scores = _beginning_with(("val/",), trainer.callback_metrics)
     if config["test"]:
         trainer.test(task, datamodule=data, verbose=False, ckpt_path=weights, weights_only=True)
         scores |= task.scores

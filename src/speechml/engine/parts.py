@@ -80,6 +80,8 @@ def build_parts(
         config = {**config, "model": {**config["model"], "classes": list(data.spec.classes) or None}}
     set_seed(config["seed"])
     task = build_task(config, "the config")
+    published = PublishedCard.from_config(config["published"]).scores
+    data.scores_training = any(name.startswith("train/") for name in published)
     task.setup_for(data)
     task.add_metrics(config.get("metrics") or {})
     stop = stop or Stop()

@@ -25,7 +25,8 @@ class MLP(nn.Module):
         inputs: features of a row.
         classes: outputs.
         layers: hidden layers.
-        units: of every hidden layer; or a list, one number a layer.
+        units: of every hidden layer; or a list, one number a layer; or a mapping, of which the first `layers` numbers count,
+            so that a search draws the width of each layer.
         activation: tanh, relu or bump (exp(-x^2)).
         dropout: share of the hidden units that a training step leaves out.
 
@@ -33,10 +34,12 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, inputs: int = 7, classes: int = 3, layers: int = 2, units: int | list[int] = 16,
+        self, inputs: int = 7, classes: int = 3, layers: int = 2, units: int | list[int] | dict[str, int] = 16,
         activation: str = "tanh", dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
+        if isinstance(units, dict):
+            units = list(units.values())[:layers]
         widths = [units] * layers if isinstance(units, int) else list(units)
         if len(widths) != layers or layers < 0 or any(width < 1 for width in widths):
             raise ValueError(f"units is {units} for {layers} layers; give one positive number, or one for each layer")

@@ -42,8 +42,8 @@ class MLP(Schema):
     """A few layers of units on rows of features."""
 
     layers: int = key("depth of the network; more can learn more, and overfit more", 2, unit="hidden layers", least=0)
-    units: int | list[int] = key("width of every hidden layer, or one number for each; more can learn more, and overfit "
-                                 "more", 16, unit="units", least=1)  # fmt: skip
+    units: int | list[int] | dict[str, int] = key("width of every hidden layer, or one number for each, in a list or by a name; "
+                                                  "more can learn more, and overfit more", 16, unit="units", least=1)  # fmt: skip
     activation: Literal["tanh", "relu", "bump"] = key("what bends the output of a unit; bump, exp(-x^2), answers only near "
                                                       "what it has learned", "tanh")  # fmt: skip
     dropout: float = key("what a training step leaves out at random; more reduces overfitting, too much hinders learning",

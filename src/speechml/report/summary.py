@@ -114,6 +114,8 @@ def _published_facts(card: RunCard) -> list[str]:
     if not published.source:
         return []
     lines = [f"Published: {published.source}. Note: {published.note or 'none'}."]
+    lines += [f"  choice: {choice}" for choice in published.choices]
+    lines += [f"  deviation: {deviation}" for deviation in published.deviations]
     for name, value in published.scores.items():
         if name in card.scores:
             other = " for other data or another split" * (not is_published_data(published, card.data, name))

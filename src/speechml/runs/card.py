@@ -136,13 +136,16 @@ class CodeCard(_Part):
 
 @dataclass
 class PublishedCard(_Part):
-    """Figures of a paper or lab, and of which data they are (`of`)."""
+    """Figures of a paper or lab, of which data they are (`of`), what was chosen where a text and its
+    code disagree (`choices`), and in what the experiment differs from both (`deviations`)."""
 
     source: str = ""
     note: str = ""
     of: Record = field(default_factory=dict)
     scores: dict[str, float | None] = field(default_factory=dict)
     tolerance: dict[str, float | None] = field(default_factory=dict)
+    choices: list[str] = field(default_factory=list)
+    deviations: list[str] = field(default_factory=list)
 
     @classmethod
     def from_config(cls, content: object) -> Self:
