@@ -6,19 +6,42 @@ from conftest import composed
 from speechml.runs.identity import digest, run_id
 
 
+AS_BEFORE = {  # what experiments were, in words, before they were brought to the letter of the labs or to one level
+    "words": ["model.normalize=false", "+model.augment.gain_db=10"],
+    "genre": [
+        "scheduler=one_cycle", "model.columns=null", "model.log=[low_high_ratio]", "optimizer.lr=0.01",
+        "data.batch_size=32", "trainer.max_epochs=30", "callbacks.early_stopping.after=0.9",
+    ],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("overrides", "then"),
     [  # as computed before spoken_words could be split otherwise
-        ([], "0ca4f77d47"),
-        (["experiment=words_tuned", "data=spoken_words"], "be24733a21"),
-        (["experiment=words_spectrogram", "data=spoken_words", "data.voices=6", "seed=3"], "3b521c4812"),
-        (["experiment=words_tuned", "data.root=x"], "05b9c5637c"),
-        (["experiment=genre_mlp", "data.root=x"], "b23ecbec60"),
+        (["experiment=words_tuned", "data.root=x", *AS_BEFORE["words"]], "05b9c5637c"),
+        (["experiment=genre_mlp", "data.root=x", *AS_BEFORE["genre"]], "b23ecbec60"),
+        (["experiment=genre_mlp_tuned", "data.root=x"], "b01a5fa61e"),
+        (["experiment=lab2b_mimo_cnn", "data=wav_pairs", "data.root=x"], "7d12af18ee"),
+        (["experiment=lab2a_fir", "data=lab_pairs", "data.root=x", "data.val_pairs=null"], "9852f69093"),
     ],
 )
 def test_a_run_of_before_keeps_its_id(overrides: list[str], then: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPEECHML_CONF", raising=False)
     assert run_id(composed("train", *overrides)) == then
+
+
+@pytest.mark.parametrize(
+    ("overrides", "then"),
+    [
+        ([], "0ca4f77d47"),
+        (["experiment=words_tuned", "data=spoken_words", *AS_BEFORE["words"]], "be24733a21"),
+        (["experiment=words_spectrogram", "data=spoken_words", "data.voices=6", "seed=3"], "3b521c4812"),
+        (["experiment=genre_mlp", "data.root=x"], "b23ecbec60"),
+        (["experiment=lab2a_fir", "data=lab_pairs", "data.root=x"], "9852f69093"),
+    ],
+)
+def test_no_id_of_before_is_used_for_what_means_something_else(overrides: list[str], then: str) -> None:
+    assert run_id(composed("train", *overrides)) != then
 
 
 def test_a_later_key_counts_where_it_changes_something() -> None:

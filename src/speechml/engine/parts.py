@@ -23,6 +23,7 @@ from speechml.engine.signals import Stop
 from speechml.engine.tensorboard_logger import Events
 from speechml.errors import UnusableData, UserError
 from speechml.process import set_seed
+from speechml.runs.card import PublishedCard
 from speechml.tasks.base import Task
 
 Data = BaseDataModule[Corpus]

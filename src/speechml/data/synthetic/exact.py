@@ -19,7 +19,7 @@ from scipy import fft
 
 Whole = NDArray[np.int64]
 Item = TypeVar("Item")
-UNIT = 1 << 15  # what a filter's taps stand for 1 by
+UNIT = 1 << 20  # what a filter's taps stand for 1 by: the rounding of 12,000 taps stops 90 dB
 NORMAL_STD = math.sqrt(4 / 12) * 65536  # of `Draws.normal`
 _DECIMAL = Context(prec=28)
 _SAFE = 2**50  # below, sums in float64 are whole numbers, exactly

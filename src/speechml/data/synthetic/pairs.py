@@ -47,7 +47,8 @@ _MIDDLE_POWER = 6.9716573e-8
 sinh(a) / a with a = d ln(10) / 10."""
 
 _BATCH = 50  # clips computed at once: larger is no faster and takes more memory
-_SPEECH_TAPS, _NOISE_TAPS = 1201, 1601  # transitions of 100 Hz at espeak-ng's rate and at SAMPLE_RATE
+_SPEECH_TAPS, _NOISE_TAPS = 1201, 12001  # transitions of 100 Hz at espeak-ng's rate, of 13 Hz at SAMPLE_RATE
+_EDGE_HZ = 5.0  # the half of a transition lies inside of the band
 
 _OPENINGS = (
     "my neighbour", "the old farmer", "our new teacher", "a tired traveller", "the little girl", "her older brother",
@@ -127,14 +128,16 @@ def _cut(said: Whole, draws: Draws) -> Whole:
 def _clean(clips: list[_Clip]) -> NDArray[np.float64]:
     """Band-limited and resampled, each clip at its power: (clip, SAMPLES)."""
     banded = convolve(np.stack([clip.speech for clip in clips]), low_pass(_SPEECH_TAPS, SPEECH_HZ, espeak.SAMPLE_RATE))
-    at_rate = to_20_bits(np.stack([resample(one, espeak.SAMPLE_RATE, SAMPLE_RATE, SPEECH_HZ) for one in banded]))
+    # Eight bits less, so that the sums of the next filter stay exact.
+    at_rate = to_20_bits(np.stack([resample(one >> 8, espeak.SAMPLE_RATE, SAMPLE_RATE, SPEECH_HZ) for one in banded]))
     gains = np.array([clip.power * SAMPLES for clip in clips]) / energy(at_rate)
     return np.sqrt(gains)[:, None] * at_rate
 
 
 def _noise(clips: list[_Clip]) -> NDArray[np.float64]:
     """Band noise on the white floor, together at the clip's SNR: (clip, SAMPLES)."""
-    taps = band_pass(_NOISE_TAPS, *NOISE_HZ, SAMPLE_RATE)
+    low, high = NOISE_HZ
+    taps = band_pass(_NOISE_TAPS, low + _EDGE_HZ, high - _EDGE_HZ, SAMPLE_RATE)
     band = to_20_bits(convolve(np.stack([clip.noise for clip in clips]), taps))
     floor = np.stack([clip.floor for clip in clips])
     level = math.sqrt(FLOOR_POWER) / NORMAL_STD

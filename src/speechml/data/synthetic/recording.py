@@ -94,7 +94,7 @@ def crackling(samples: int, number: int) -> Whole:
             begin = bite + int(offset * SAMPLE_RATE)
             stretch = impulses[begin : begin + len(burst)]
             stretch += burst[: len(stretch)] * int(256 * strength * _loudness(draws, 700)) >> 8
-    return convolve(to_20_bits(impulses), band_pass(_TAPS, *BAND_HZ, SAMPLE_RATE))[:samples]
+    return convolve(to_20_bits(impulses) >> 4, band_pass(_TAPS, *BAND_HZ, SAMPLE_RATE))[:samples]
 
 
 def _loudness(draws: Draws, deviation: int) -> float:
@@ -104,8 +104,8 @@ def _loudness(draws: Draws, deviation: int) -> float:
 
 @cache
 def _decay(samples: int) -> Whole:
-    """An exponential from UNIT on that falls to 1/e in so many samples, five times as long."""
-    level, values = UNIT << 16, []
+    """An exponential from 2^15 on that falls to 1/e in so many samples, five times as long."""
+    level, values = 1 << 31, []
     for _ in range(5 * samples):
         values.append(level >> 16)
         level -= level // samples
