@@ -5,7 +5,6 @@ import pytest
 from conftest import composed
 from speechml.runs.identity import digest, run_id
 
-
 AS_BEFORE = {  # what experiments were, in words, before they were brought to the letter of the labs or to one level
     "words": ["model.normalize=false", "+model.augment.gain_db=10"],
     "genre": [

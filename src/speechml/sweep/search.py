@@ -180,6 +180,7 @@ def search(plan: Plan, launcher: Launcher, make_job: MakeJob) -> SearchReport:
         UserError: another search is in the folder, the objective is no score, or every trial failed.
     """
     study = _open(plan)
+    _check_meaning(plan, study, make_job)
     report = SearchReport(plan, study)
     before = f", {count} of them done before" if (count := len(finished_trials(study))) else ""
     print(
@@ -209,6 +210,20 @@ def _open(plan: Plan) -> optuna.Study:
         study = open_study(plan.folder, plan.space, plan.direction, about)
     try_again(study)
     return study
+
+
+def _check_meaning(plan: Plan, study: optuna.Study, make_job: MakeJob) -> None:
+    """Refuse to go on with trials whose words have come to mean other runs: an experiment or a config has changed since."""
+    done = next((trial for trial in finished_trials(study) if trial.user_attrs.get("runs")), None)
+    if done is None:
+        return
+    first = Path(done.user_attrs["runs"][0])
+    if Path(make_job(plan.overrides(done.params, 0), 0).folder).name != first.name:
+        raise UserError(
+            f"the settings of {plan.experiment} have changed since the trials in {plan.folder} were computed, so they "
+            "cannot be compared with new ones",
+            fix="search anew in another folder, with hydra.sweep.dir=FOLDER",
+        )
 
 
 def _all_failed(study: optuna.Study) -> bool:
