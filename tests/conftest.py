@@ -280,6 +280,14 @@ def runs(finished_runs: Path, workplace: Path) -> Path:
     return workplace / "runs"
 
 
+@pytest.fixture
+def place(workplace: Path, finished_runs: Path) -> Any:
+    """A stranger's run in the working folder, beside files that are nobody's business (tests/strangers.py)."""
+    from strangers import Place
+
+    return Place(workplace, finished_runs)
+
+
 def run_of(runs: Path, experiment: str = "lab2a_fir") -> Path:
     """The one run of an experiment."""
     return next((runs / experiment).iterdir())

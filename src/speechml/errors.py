@@ -1,16 +1,33 @@
-"""The exceptions whose message is meant for the person at the keyboard."""
+"""What is said to the person at the keyboard: exceptions with a sentence, and text that steers no terminal."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 T = TypeVar("T")
 
 # What is imported of the extras of pyproject.toml, by package. PESQ and STOI are left out where they are not installed.
 EXTRAS = {"optuna": "search", "pyloudnorm": "music", "safetensors": "export"}
+
+
+def printable(text: str) -> str:
+    """Text on one line: what would steer a terminal, or hide letters, is shown as Python writes it, as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def reason(error: Exception) -> str:
+    """What an error says, on one line; of the system's without their number and path."""
+    return " ".join(str((isinstance(error, OSError) and error.strerror) or error).split())
+
+
+def echo(text: object, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:
+    """Print lines of text, each as `printable`: names of files, labels and cards may be anybody's."""
+    print("\n".join(map(printable, str(text).split("\n"))), file=file, end=end, flush=flush)
 
 
 class UserError(Exception):
@@ -27,7 +44,7 @@ class UserError(Exception):
         self.what, self.why, self.fix = what, why, fix
 
     def __str__(self) -> str:
-        return self.what + f" ({self.why})" * bool(self.why) + f"; {self.fix}" * bool(self.fix)
+        return printable(self.what + f" ({self.why})" * bool(self.why) + f"; {self.fix}" * bool(self.fix))
 
 
 class FolderBusy(UserError):

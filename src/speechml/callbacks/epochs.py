@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Never
 
 import lightning.pytorch as pl
 
+from speechml.errors import echo
 from speechml.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Progress(pl.Callback):
             self.bar.set_description(where)
             self.bar.write(line, file=sys.stderr)
         elif (epoch - 1) % max(1, -(-epochs // LINES)) == 0 or epoch == epochs:
-            print(line, file=sys.stderr, flush=True)
+            echo(line, file=sys.stderr, flush=True)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
         if self.bar is not None:

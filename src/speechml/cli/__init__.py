@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from speechml.errors import UserError, explain_missing_extras
+from speechml.errors import UserError, echo, explain_missing_extras
 
 REFUSED = 2  # exit code, where speechml refuses what it is given
 
@@ -24,5 +24,5 @@ def explain_refusals() -> Iterator[None]:
         with explain_missing_extras():
             yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        echo(f"error: {error}", file=sys.stderr)
         sys.exit(REFUSED)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from speechml.cli import explain_refusals
 from speechml.config.compose import adapt_overrides
 from speechml.engine.signals import interruptible
-from speechml.errors import explain_missing_extras
+from speechml.errors import echo, explain_missing_extras
 
 Result = TypeVar("Result")
 
@@ -36,7 +36,7 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
             if {"--help", "-h"} & set(sys.argv[1:]):
                 from speechml.config.explain import app_help
 
-                print(app_help(config_name, [word for word in sys.argv[1:] if not word.startswith("-")]))
+                echo(app_help(config_name, [word for word in sys.argv[1:] if not word.startswith("-")]))
             else:
                 app()
     except BrokenPipeError:  # the reader of our output has gone, as in `speechml-train --help | head`
@@ -46,7 +46,7 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
             raise
         from speechml.config.refusals import hydra_sentence
 
-        print(f"error: {hydra_sentence(error, sys.argv[1:])}", file=sys.stderr)
+        echo(f"error: {hydra_sentence(error, sys.argv[1:])}", file=sys.stderr)
         sys.exit(HYDRA_REFUSED)
 
 

@@ -12,6 +12,7 @@ from speechml import __version__
 from speechml.cli import app
 from speechml.cli.runs import runs
 from speechml.cli.sweep import sweep
+from speechml.errors import echo
 
 commands = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -38,7 +39,7 @@ def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
 ) -> None:
     if version:
-        print(__version__)
+        echo(__version__)
         raise typer.Exit
 
 
@@ -81,7 +82,7 @@ def prepare(overrides: OfData = None) -> None:
     from speechml.cli.prepare import prepare
     from speechml.config.compose import compose_app
 
-    print(prepare(compose_app("train", overrides or [])))
+    echo(prepare(compose_app("train", overrides or [])))
 
 
 @commands.command()
@@ -95,7 +96,7 @@ def audit(overrides: OfData = None) -> None:
     from speechml.report.evaluation import audit_report
 
     text, is_flagged = audit_report(open_data(compose_app("train", overrides or [])))
-    print(text)
+    echo(text)
     if is_flagged:
         raise typer.Exit(1)
 
@@ -110,7 +111,7 @@ def export(
     from speechml.inference.export import export
 
     export(run, folder, overwrite)
-    print(f"{folder}: weights.safetensors, model.json")
+    echo(f"{folder}: weights.safetensors, model.json")
 
 
 @commands.command()
@@ -127,7 +128,7 @@ def compare(
     from speechml.report.compare import compare_runs
     from speechml.report.comparison_table import format_comparison
 
-    print(format_comparison(compare_runs(runs, force), form), end="")
+    echo(format_comparison(compare_runs(runs, force), form), end="")
 
 
 @commands.command()
@@ -138,7 +139,7 @@ def report(
     """Write a page that opens offline: scores, curves, sounds and confusions of a run; tables and plots of a sweep."""
     from speechml.report.pages import write_report
 
-    print(write_report(folder, output))
+    echo(write_report(folder, output))
 
 
 @commands.command()
@@ -157,7 +158,7 @@ def reproduce(
     from speechml.cli.reproduce import reproduce
 
     text, are_all_done = reproduce(words or [], data, launcher, read)
-    print(text)
+    echo(text)
     if not are_all_done:
         raise typer.Exit(1)
 
@@ -173,7 +174,7 @@ def explain(
     """Explain a key of the config: type, unit, default, allowed values, and where its value came from."""
     from speechml.config.explain import explain
 
-    print(explain(key, overrides or []))
+    echo(explain(key, overrides or []))
 
 
 @commands.command()
@@ -183,7 +184,7 @@ def schema(
     """Write JSON schemas, by which editors complete, explain and check config files (with `-o schemas`: those of conf/)."""
     from speechml.config.json_schema import write_schemas
 
-    print(f"wrote {len(write_schemas(output))} schemas to {output}")
+    echo(f"wrote {len(write_schemas(output))} schemas to {output}")
 
 
 @commands.command()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from speechml.config.refusals import translate_hydra_errors
 from speechml.data.spoken_words import WORDS
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.report.published import (
     LABS,
     PublishedFigure,
@@ -133,7 +133,7 @@ def run_all(commands: dict[str, list[str]], launcher: str) -> bool:
     hydra = [] if launcher == "basic" else [f"hydra/launcher={launcher}"]
     processes = []
     for number, (name, words) in enumerate(commands.items(), 1):
-        print(f"experiment {number}/{len(commands)}: {name}", file=sys.stderr, flush=True)
+        echo(f"experiment {number}/{len(commands)}: {name}", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "speechml.train", "-m", *hydra, *words]
         processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
         if launcher != "slurm":

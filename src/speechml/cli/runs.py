@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speechml.errors import UserError
+from speechml.errors import UserError, echo, printable
 
 if TYPE_CHECKING:
     from speechml.runs.card import RunCard
@@ -29,13 +29,13 @@ def list_runs(
     """List the runs in a folder: state, epochs, score, overrides."""
     from speechml.runs.catalogue import format_list
 
-    print(format_list(folder, state, form), end="")
+    echo(format_list(folder, state, form), end="")
 
 
 @runs.command()
 def show(run: Run) -> None:
     """Show a run: what it was, its scores and files, what can be done next."""
-    print(description(run))
+    echo(description(run))
 
 
 @runs.command()
@@ -67,16 +67,16 @@ def remove(
 
     found = check_removable(folders)
     for folder, size in found.items():
-        print(f"{folder}  {format_size(size)}")
+        echo(f"{folder}  {format_size(size)}")
     if not yes:
         if not sys.stdin.isatty():
             raise UserError("there is no terminal to ask on, so nothing was removed", fix="add --yes")
         if not typer.confirm(f"Delete {'this run' if len(found) == 1 else f'these {len(found)} runs'} for good?"):
-            print("Nothing was removed.")
+            echo("Nothing was removed.")
             raise typer.Exit(1)
     for folder in found:
         delete(folder)
-    print(f"{len(found)} run{'s' * (len(found) != 1)} removed, {format_size(sum(found.values()))}")
+    echo(f"{len(found)} run{'s' * (len(found) != 1)} removed, {format_size(sum(found.values()))}")
 
 
 def description(folder: Path) -> str:
@@ -88,7 +88,7 @@ def description(folder: Path) -> str:
     from speechml.report.summary import summary_text
     from speechml.runs.card import explain_damage
     from speechml.runs.catalogue import file_sizes, require_card, state_of
-    from speechml.runs.tables import format_size, printable, table
+    from speechml.runs.tables import format_size, table
 
     card = require_card(folder)
     state, code = state_of(folder, card), card.code
@@ -102,7 +102,7 @@ def description(folder: Path) -> str:
     lines = [f"{name:<10}  {printable(str(value))}" for name, value in facts.items() if value]
     with explain_damage(folder):
         scores = summary_text(folder, card) if card.scores else "\nno scores yet"
-    files = [[printable(name), format_size(size)] for name, size in file_sizes(folder).items() if name != ".lock"]
+    files = [[name, format_size(size)] for name, size in file_sizes(folder).items() if name != ".lock"]
     return "\n".join(
         [*lines, scores, "", table(["file", "size"], files), "", f"Next: {what_next(folder, card, state)}"]
     )
@@ -111,7 +111,6 @@ def description(folder: Path) -> str:
 def what_next(folder: Path, card: RunCard, state: str) -> str:
     """What a person can do with a run: use it, or the command that goes on with it."""
     from speechml.runs.catalogue import lock_owner
-    from speechml.runs.tables import printable
 
     if state == "running":
         return f"wait: it is being trained by {lock_owner(folder)}"

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from speechml.errors import echo
+
 sweep = typer.Typer(no_args_is_help=True, help="Plan sweeps, and look after those that are being computed.")
 Folder = Annotated[
     Path, typer.Argument(help="Folder of a sweep (runs/.sweeps/EXPERIMENT/ID), or of runs.", envvar="SPEECHML_RUNS")
@@ -26,7 +28,7 @@ def plan(
     from speechml.sweep.grid import plan_report
 
     with translate_hydra_errors():
-        print(plan_report(adapt_overrides(word for word in overrides or [] if word not in ("-m", "--multirun"))))
+        echo(plan_report(adapt_overrides(word for word in overrides or [] if word not in ("-m", "--multirun"))))
 
 
 @sweep.command()
@@ -34,7 +36,7 @@ def status(folder: Folder = RUNS) -> None:
     """Show the runs of a sweep: states, scores, times, and the command that goes on with each that has no end."""
     from speechml.sweep.status import status_report
 
-    print(status_report(folder))
+    echo(status_report(folder))
 
 
 @sweep.command()
@@ -51,4 +53,4 @@ def cancel(folder: Annotated[Path, typer.Argument(help="Folder of a sweep (runs/
     """End a sweep's jobs, or the process that computes it: what is trained now is saved, and the sweep can go on."""
     from speechml.sweep.status import cancel_sweep
 
-    print(cancel_sweep(folder))
+    echo(cancel_sweep(folder))

@@ -20,6 +20,15 @@ from speechml.errors import UserError
 WITH_NONE = ("callbacks", "logger", "metrics", "scheduler")  # groups with a file `none`
 WHOLE = ("experiment", "debug", "hparams_search")  # groups whose files set keys of any section
 NEEDED = ("data", "model", "optimizer", "trainer", "checkpoint", "paths", "hydra")
+HIDDEN = "<hidden>"
+# What is a secret by its name, as in `export HF_TOKEN=...`, `--password ...`, `token: ...`, and by its look.
+SECRET = re.compile(
+    r"""((?:token|(?<![a-z])pass(?:wo?r?d|phrase)?|passwd|password|secret|credentials?|(?:api|access|private|secret)[_-]?key"""
+    r"""|(?<![a-z])key|(?<![a-z])auth(?:ori[sz]ation)?)(?![a-z])[\w-]*["']?[ \t]*[=:][ \t]*(?:bearer |basic )?"""
+    r"""|--?[\w-]*(?:token|passwd|password|secret|key)[ \t]+)(?:"[^"\n]*"|'[^'\n]*'|[^\s"',;\]})]+)""", re.IGNORECASE,
+)  # fmt: skip
+TOKEN = re.compile(r"\b(?:hf_|gh[opsu]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA)[\w-]{12,}")
+ADDRESS = re.compile(r"(\w+://[^/\s:@]*:)[^@\s/]+@")  # of a user with a password
 # Words that do not name a sweep: with others of them it is the same one.
 NOT_OF_THE_SWEEP = (
     "hydra.sweeper.n_trials=", "hydra.sweeper.n_jobs=", "hydra.sweeper.max_retries=", "hydra.sweeper.figures=",
@@ -83,8 +92,14 @@ def _adapt(word: str, config_name: str) -> str:
 
 
 def simplify_overrides(words: Iterable[str]) -> list[str]:
-    """Overrides without the `++` that `adapt_overrides` adds: as they are typed, and can be typed again."""
-    return [word.removeprefix("++") if word.startswith(("++trainer.", "++metrics={")) else word for word in words]
+    """Overrides as they are typed, without the `++` that `adapt_overrides` adds, and without secrets."""
+    return [mask_secrets(word.removeprefix("++") if word.startswith(("++trainer.", "++metrics={")) else word)
+            for word in words]  # fmt: skip
+
+
+def mask_secrets(text: str) -> str:
+    """Text in which what looks like a password or a token is hidden, for files that may be shown to others."""
+    return ADDRESS.sub(rf"\1{HIDDEN}@", TOKEN.sub(HIDDEN, SECRET.sub(rf"\1{HIDDEN}", text)))
 
 
 @cache

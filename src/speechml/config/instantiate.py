@@ -9,12 +9,16 @@ import os
 import pydoc
 import sys
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from speechml.config.schema import Schema, keys_of
+from speechml.config.schema import Schema, check_node, keys_of
 from speechml.contracts import Config
 from speechml.errors import UserError
+from speechml.storage.plain_files import check_tree, inner_items
 
+SEED = 2**63  # beyond what torch takes
+MOST_NUMBER, MOST_ITEMS = 1_000_000, 10_000  # in the config of a file, which another may have written; but for seeds
 PACKAGES = ("speechml", "torch", "torchmetrics", "lightning")
 
 
@@ -105,6 +109,36 @@ def build(node: Config, *args: object, where: str = "", **extra: object) -> Any:
         return cls(*args, **arguments, **extra)
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"{where or 'config'} {cls.__name__}: {' '.join(str(error).split())}") from error
+
+
+def check_foreign_node(node: object, where: str) -> None:
+    """Refuse what a config in somebody else's file may not build, before anything is built of it.
+
+    Classes of ours have schemas, whose bounds hold; of others numbers are bounded, so that none is built for ever.
+
+    Raises:
+        UserError: the first such key.
+    """
+    try:
+        check_tree(node, inner_items)
+    except ValueError as error:
+        raise UserError(f"{where.rstrip('.')} is refused", str(error)) from error
+    todo = [(where, node)]
+    while todo:
+        name, value = todo.pop()
+        most = SEED if name.endswith("seed.") else MOST_NUMBER
+        if isinstance(value, list) and len(value) > MOST_ITEMS:
+            raise UserError(f"{name.rstrip('.')} has {len(value):,} items", fix=f"in a file it may have {MOST_ITEMS:,}")
+        if name.endswith("_target_.") and not isinstance(value, str):
+            raise UserError(f"{name.rstrip('.')} names no class")
+        if isinstance(value, (dict, list)):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            todo += [(f"{name}{key}.", item) for key, item in items]
+        elif not isinstance(value, (str, int, float, bool, NoneType)):
+            raise UserError(f"{name.rstrip('.')} is {type(value).__name__}, which no config holds")
+        elif isinstance(value, (int, float)) and not abs(value) <= most:
+            raise UserError(f"{name.rstrip('.')} is {value!r:.30}", fix=f"in a file it may be {most:,} at most")
+    check_node(node, where)
 
 
 def parameters(cls: type) -> set[str]:

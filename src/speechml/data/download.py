@@ -21,9 +21,8 @@ def download(version: str, root: Path) -> Path:
         UserError: no connection, a wrong sum, or an archive with anything outside its folder; nothing of it is then kept.
     """
     folder = root / f"speech_commands_{version}"
-    for place in (folder, root / "SpeechCommands" / folder.name):  # ours, torchaudio's
-        if place.is_dir():
-            return place
+    if place := downloaded(version, root):
+        return place
     if root.is_dir() and list_audio(root, word_folders(root)).names:
         return root
     make_folder(root)
@@ -31,6 +30,13 @@ def download(version: str, root: Path) -> Path:
         if not folder.is_dir():
             _download(*archive_of(version), root, folder)
     return folder
+
+
+def downloaded(version: str, root: Path) -> Path | None:
+    """The folder below `root` that holds a version already; None where there is none."""
+    folder = root / f"speech_commands_{version}"
+    places = (folder, root / "SpeechCommands" / folder.name)  # ours, torchaudio's
+    return next((place for place in places if place.is_dir()), None)
 
 
 def archive_of(version: str) -> tuple[str, str]:

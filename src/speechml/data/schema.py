@@ -15,6 +15,7 @@ from speechml.errors import UserError
 SPOKEN_RECIPE = 2
 """Of the embedded recordings; raised when their samples become others, and with it the ids of the runs on them. The
 first gave other bits with other versions of numpy and scipy."""
+LOWEST_RATE, HIGHEST_RATE = 100, 768_000  # Hz, far beyond what microphones and converters give
 SEED = 2**63 - 1  # largest, and with a minus smallest, that torch takes
 
 
@@ -33,14 +34,14 @@ class Recordings(Data):
     """Recordings, brought to one rate."""
 
     sample_rate: int = key("rate that recordings are brought to and the network works at; a higher one keeps higher sounds "
-                           "and costs time", unit="Hz", above=0)  # fmt: skip
+                           "and costs time", unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE)  # fmt: skip
 
 
 class Pairs(Recordings):
     """Noisy recordings and the clean ones."""
 
     clip_s: float = key("length of a training clip of waveform networks; longer ones show more context, in fewer clips",
-                        unit="s", above=0)  # fmt: skip
+                        unit="s", above=0, most=3600)  # fmt: skip
 
 
 class Files(Schema):
@@ -56,7 +57,7 @@ class SpokenPairs(Pairs):
 
     sample_rate: Literal[32000] = key("the embedded pairs are made at this rate", unit="Hz")
     clip_s: Literal[1] = key("the embedded pairs are made of this length", unit="s")
-    count: int = key("how many pairs", 1500, unit="pairs", least=1)
+    count: int = key("how many pairs", 1500, unit="pairs", least=1, most=20_000)
 
     @classmethod
     def recipe(cls, node: Config) -> int:  # noqa: ARG003 (all of it is spoken)
@@ -93,7 +94,7 @@ class LabPairs(Pairs):
 
     root: Path = key("the labs' own recordings", allowed="the .pt file, or the folder it lies in")
     sample_rate: int = key("rate that the .pt file was recorded at, which the file does not say; nothing is resampled",
-                           unit="Hz", above=0)  # fmt: skip
+                           unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE)  # fmt: skip
     test_pairs: int = key("pairs for test; more make scores surer, training poorer; at most a fifth of all", 100, unit="pairs",
                           least=1)  # fmt: skip
     val_pairs: int | None = key("pairs for validation instead of training; 0: none, as in the labs; null: as many as for "

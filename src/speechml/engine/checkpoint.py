@@ -15,14 +15,15 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from speechml import __version__
-from speechml.config.instantiate import build, import_class
+from speechml.config.instantiate import build, check_foreign_node, import_class
 from speechml.contracts import Config
 from speechml.engine.resume import State, can_resume
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.runs.card import load_card
 from speechml.runs.folder import LAST, PREVIOUS
 from speechml.storage.checkpoint_checksum import is_sealed, is_whole, seal
 from speechml.storage.files import sync, write_bytes
+from speechml.storage.plain_files import check_stored, is_plain, most_checkpoint, read_plain
 
 if TYPE_CHECKING:
     from speechml.tasks.base import Task
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ANOTHER = "use another of the run, or train again with redo=true"
 EXAMPLE = "give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789"
 WEIGHTS = ("epoch", "global_step", "pytorch-lightning_version", "state_dict")  # of what a training does not go on from
+SHARED = 4  # times that weights may be used
 FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and could not be continued at a step
 
 
@@ -81,15 +83,15 @@ def write_checkpoint(content: State, path: Path) -> None:
 def find_checkpoint(run: Path) -> Path:
     """The checkpoint that a run's scores come from, or the file itself where one is given; UserError where there is none."""
     if run.is_file():
-        return run
+        return run.resolve() if run.is_symlink() else run  # what a person names may be a link
     if not run.exists():
         raise UserError(f"{run} does not exist", fix=EXAMPLE)
     card = load_card(run)
     if card is None:
         raise UserError(f"{run} is no run", why="it has no card.json", fix=EXAMPLE)
-    for candidate in (run / "checkpoints" / f"{card.test_weights}.ckpt", run / "checkpoints" / LAST):
-        if candidate.is_file():
-            return candidate
+    for name in (f"checkpoints/{card.test_weights}.ckpt", f"checkpoints/{LAST}"):
+        if is_plain(run, name):
+            return run / name
     raise UserError(f"{run} has no checkpoint", why=f"its state is {card.state}", fix="launch it again to train it")
 
 
@@ -100,7 +102,7 @@ def read_checkpoint(path: Path) -> State:
         UserError: damaged, carrying code, or not written by speechml.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_plain(path.parent, path.name, most_checkpoint())
     except OSError as error:
         raise UserError(f"{path} cannot be read", why=str(error.strerror), fix=ANOTHER) from error
     if is_sealed(raw) and not is_whole(raw):
@@ -108,8 +110,10 @@ def read_checkpoint(path: Path) -> State:
     if not zipfile.is_zipfile(io.BytesIO(raw)) or raw[:2] != b"PK":  # torch would read other, older formats as well
         raise UserError(f"{path} cannot be read as a checkpoint", why="it may be cut short", fix=ANOTHER)
     try:
-        if not _is_stored(raw):
-            raise UserError(f"{path} is refused: its parts are compressed or larger than the file", fix=ANOTHER)
+        try:
+            check_stored(zipfile.ZipFile(io.BytesIO(raw)), len(raw))
+        except ValueError as error:
+            raise UserError(f"{path} is refused: {error}", fix=ANOTHER) from error
         if not is_sealed(raw) and (bad := zipfile.ZipFile(io.BytesIO(raw)).testzip()):
             raise UserError(f"{path} is damaged", why=f"in its part {bad}", fix=ANOTHER)
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
@@ -122,14 +126,6 @@ def read_checkpoint(path: Path) -> State:
     except Exception as error:  # readers of hostile bytes raise whatever comes up: the refusal is the same
         raise UserError(f"{path} cannot be read as a checkpoint", why=type(error).__name__, fix=ANOTHER) from error
     return _check_content(content, path, is_sealed(raw))
-
-
-def _is_stored(raw: bytes) -> bool:
-    """Whether the parts of the archive are stored as torch stores them, so that they cannot grow when they are read."""
-    with zipfile.ZipFile(io.BytesIO(raw)) as file:
-        parts = file.infolist()
-    stored = all(part.compress_type == zipfile.ZIP_STORED and part.file_size == part.compress_size for part in parts)
-    return stored and sum(part.file_size for part in parts) <= len(raw)
 
 
 def _check_content(content: object, path: Path, sealed: bool) -> State:
@@ -148,6 +144,12 @@ def _check_content(content: object, path: Path, sealed: bool) -> State:
     state = content.get("state_dict")
     if not isinstance(state, dict) or not all(isinstance(weight, torch.Tensor) for weight in state.values()):
         raise UserError(f"{path} holds no weights", fix=ANOTHER)
+    if any(weight.layout != torch.strided or weight.device.type != "cpu" for weight in state.values()):
+        raise UserError(f"{path} holds weights of another kind than numbers in order", fix=ANOTHER)
+    storages = {part.data_ptr(): part.nbytes() for part in (weight.untyped_storage() for weight in state.values())}
+    # Some may be shared, as tied weights are; by strides of 0 a few numbers could say that they are a billion.
+    if sum(weight.numel() * weight.itemsize for weight in state.values()) > SHARED * sum(storages.values()):
+        raise UserError(f"{path} is refused: its weights are larger than the file", fix=ANOTHER)
     return content
 
 
@@ -172,7 +174,7 @@ def find_latest(folder: Path) -> tuple[Path, State] | None:
             if not can_resume(content):
                 raise UserError(f"{path} is whole, but not what a run can go on from")
         except UserError as error:
-            print(f"note: {UserError(error.what, error.why)}", file=sys.stderr)
+            echo(f"note: {UserError(error.what, error.why)}", file=sys.stderr)
             continue
         if path.name == PREVIOUS:  # which the next saving would replace by the damaged one
             path = path.replace(path.with_name(LAST))
@@ -196,15 +198,50 @@ def load_task(path: Path) -> tuple[Task, State]:
         UserError: as `read_checkpoint`, or weights that are not those of the network described beside them.
     """
     content = read_checkpoint(path)
-    config = content["speechml"]["config"]
+    return build_trained(content["speechml"]["config"], content["state_dict"], path), content["speechml"]
+
+
+def build_trained(config: Config, weights: Mapping[str, torch.Tensor], path: Path) -> Task:
+    """The task that a config in a file describes, with the weights beside it, in evaluation mode.
+
+    Whatever sizes it names, no more memory is taken than the weights have: a network without memory is compared first.
+
+    Raises:
+        UserError: no network that can be built, or one whose weights have other names or shapes.
+    """
+    check_trained(config, weights, path)
+    task = _build_described(config, path)
+    check_weights(task, weights, path)
+    task.load_state_dict(weights)
+    return task.eval().requires_grad_(False)
+
+
+def check_trained(config: Config, weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raises UserError where `build_trained` would."""
     try:
-        task = build_task(config, str(path))
+        check_foreign_node(config.get("model"), "model.")
+    except Exception as error:  # of what a config holds that never was one
+        raise _undescribed(path, error) from error
+    with torch.device("meta"):
+        try:
+            task = _build_described(config, path)
+        except UserError as error:
+            if "meta" in str(error.__cause__):  # a class of the user's own that computes with what it makes
+                return
+            raise
+        check_weights(task, weights, path)
+
+
+def _build_described(config: Config, path: Path) -> Task:
+    try:
+        return build_task(config, str(path))
     except Exception as error:  # what a class makes of strange arguments is its own
-        why = _shorten(str(error), 400) if isinstance(error, UserError) else type(error).__name__
-        raise UserError(f"{path} describes no model that speechml can build", why=why) from error
-    check_weights(task, content["state_dict"], path)
-    task.load_state_dict(content["state_dict"])
-    return task.eval().requires_grad_(False), content["speechml"]
+        raise _undescribed(path, error) from error
+
+
+def _undescribed(path: Path, error: Exception) -> UserError:
+    why = _shorten(str(error), 400) if isinstance(error, UserError) else type(error).__name__
+    return UserError(f"{path} describes no model that speechml can build", why=why)
 
 
 def check_weights(task: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -217,9 +254,8 @@ def check_weights(task: torch.nn.Module, state: Mapping[str, torch.Tensor], path
         loaded = state[name]
         if loaded.shape != weight.shape:
             raise UserError(f"{other}: weight {name} has shape {tuple(loaded.shape)}, not {tuple(weight.shape)}")
-        if (loaded.dtype, loaded.layout, loaded.device) != (weight.dtype, weight.layout, weight.device):
-            kind = f"{loaded.dtype}, {loaded.layout} on {loaded.device}"
-            raise UserError(f"{other}: weight {name} is {kind}, not {weight.dtype}")
+        if loaded.dtype != weight.dtype:
+            raise UserError(f"{other}: weight {name} is {loaded.dtype}, not {weight.dtype}")
 
 
 def nonfinite_names(weights: Mapping[str, torch.Tensor]) -> list[str]:

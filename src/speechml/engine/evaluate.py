@@ -13,14 +13,15 @@ from speechml.config.instantiate import build
 from speechml.config.train_config import EvaluateConfig, check_config
 from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members
 from speechml.engine.checkpoint import find_checkpoint, load_task
+from speechml.engine.foreign_config import count_seen, own_data, own_metrics
 from speechml.engine.parts import one_process_trainer
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.process import prepare_process, set_seed
 from speechml.report.audit import audit_data
 from speechml.report.evaluation import audit_other_data, evaluation_text
 from speechml.report.level import level_remark
 from speechml.runs.card import load_card
-from speechml.runs.folder import code_version, describe_session
+from speechml.runs.folder import check_own_files, code_version, describe_session
 from speechml.runs.predictions import write_predictions
 from speechml.signal.level import decibels
 from speechml.storage.files import write_json
@@ -37,13 +38,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     prepare_process(config["threads"])
     run = Path(str(config["run"]))
     checkpoint = find_checkpoint(run).resolve()
-    folder = run if run.is_dir() else checkpoint.parents[1]
+    folder = run if run.is_dir() else checkpoint.parent.parent
     own = load_card(folder)
     if own is None:
         raise UserError(f"{run} lies in no run; give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789")
+    check_own_files(folder)
     task, record = load_task(checkpoint)
-    trained = record["config"]
-    node = config.get("data") or {**trained["data"], "cache": config["paths"]["cache"]}
+    node = config.get("data") or own_data(record, checkpoint, str(config["paths"]["cache"]))
     data = build(node, where="data")
     if isinstance(task, Classification):
         data.keep_classes(task.classes)
@@ -57,9 +58,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             f"{run} works at {task.sample_rate} Hz and the data are at {data.spec.sample_rate} Hz; "
             f"add data.sample_rate={task.sample_rate}"
         )
+    seen = count_seen(data, record, checkpoint)
     set_seed(config["seed"])
     task.setup_for(data)
-    task.add_metrics(trained.get("metrics") or {})  # older runs have no such section
+    task.add_metrics(own_metrics(record["config"]))
     trainer = one_process_trainer(accelerator="auto", deterministic=True, default_root_dir=folder)
     trainer.test(task, datamodule=data, verbose=False)
     scores = task.scores
@@ -69,13 +71,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     write_predictions(
         out / f"{name}.npz", task.items, data.scored_items(), data.item_names, **task.prediction_columns()
     )
-    seen = data.count_seen(record["heard"])
     audit = audit_other_data(data, seen) if is_foreign else audit_data(data)
     content = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit.to_json(), "scores": scores}
     write_json(out / f"{name}.json", {**content, **describe_session(), "code": code_version().to_json()})
-    print(evaluation_text(own, card, scores, audit, seen, out / name))
+    echo(evaluation_text(own, card, scores, audit, seen, out / name))
     if remark := level_remark(own, task, input_levels(task, data)):
-        print(remark)
+        echo(remark)
     return scores
 
 

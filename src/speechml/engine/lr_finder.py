@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from speechml.engine.parts import Parts, one_process_trainer
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.report.drawing import make_axes
 from speechml.storage.files import make_folder, write_text
 
@@ -101,7 +101,7 @@ def report_rates(parts: Parts, folder: Path) -> None:
     text = "".join(f"{rate:.6g},{loss:.6g},{smooth:.6g}\n" for rate, loss, smooth in rows)
     write_text(folder / "lr_finder.csv", "lr,loss,smoothed\n" + text)
     draw_rates(curve).savefig(folder / "lr_finder.png", dpi=110)
-    print(
+    echo(
         f"Losses of {len(curve.rates)} batches with rising learning rates: {folder / 'lr_finder.png'} and .csv\n"
         "Nothing was trained. The smoothed loss falls fastest at the rate below; up to somewhat before the loss is least,\n"
         f"larger ones may learn faster. Look at the figure, then train with\n  optimizer.lr={curve.suggestion:.1g}"

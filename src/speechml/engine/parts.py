@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from speechml import __version__, contracts
 from speechml.callbacks.epochs import EpochTable
 from speechml.config.instantiate import build, import_class
+from speechml.config.schema import data_keys, schema_of
 from speechml.contracts import Config, Trial, missing_members
 from speechml.data.base import BaseDataModule, Corpus
 from speechml.engine.checkpoint import FORMAT, AtomicIO, build_task
@@ -63,9 +66,32 @@ def build_data(config: Config) -> Data:
             name = type(data).__name__
             raise UserError(f"{name} lacks {', '.join(missing)}", fix="speechml.data.base.BaseDataModule has them")
         data.card()
+        remember_places(config)
     except UserError as error:
         raise UnusableData(error.what, error.why, error.fix) from error
     return data
+
+
+def named_places(node: Config) -> list[str]:
+    """The files and folders that a data node names, but for the cache; of a class of the user's own any text may be one."""
+    known = data_keys(node.get("_target_")) if schema_of(node.get("_target_")) else {}
+    return [value for name, value in node.items() if isinstance(value, str)
+            and name not in ("_target_", "cache") and (not known or known[name].is_path)]  # fmt: skip
+
+
+def place_mark(cache: str, place: str) -> Path:
+    """A file that is there when somebody here has trained on the recordings of a place."""
+    name = hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:16]
+    return Path(cache).expanduser() / "trained_on" / name
+
+
+def remember_places(config: Config) -> None:
+    """Remember what the user has named to train on, so that a run may name it again."""
+    for place in named_places(config["data"]):
+        with suppress(OSError):
+            mark = place_mark(str(config["paths"]["cache"]), place)
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
 
 
 def build_parts(

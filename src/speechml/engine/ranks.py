@@ -34,7 +34,7 @@ from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import build_data, build_parts
 from speechml.engine.saving import NOTHING, SAVE
 from speechml.engine.signals import Stop, Stopped
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.process import SIGNALS, gather_from_ranks, in_group, prepare_process, start_worker
 from speechml.runs.card import load_card
 
@@ -120,7 +120,7 @@ def _watch(ranks: Ranks, ended: threading.Event) -> None:
         if any(process.poll() for process in ranks):
             if not ended.wait(GRACE_S):
                 codes = [process.poll() for process in ranks]
-                print(f"error: a rank has failed (exit codes of the others: {codes}); the run ends", file=sys.stderr)
+                echo(f"error: a rank has failed (exit codes of the others: {codes}); the run ends", file=sys.stderr)
                 for process in ranks:
                     process.kill()
                 os._exit(1)

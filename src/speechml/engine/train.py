@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.config.compose import resolve_config, simplify_overrides
+from speechml.config.compose import mask_secrets, resolve_config, simplify_overrides
 from speechml.config.train_config import check_config, make_paths_absolute
 from speechml.contracts import Config, Trial
 from speechml.engine.checkpoint import find_latest
@@ -20,14 +20,16 @@ from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import Parts, build_data, build_parts
 from speechml.engine.resume import cut_logs, numerics
 from speechml.engine.signals import Stop, Stopped
-from speechml.errors import Pruned, UnknownScore, UserError
+from speechml.errors import Pruned, UnknownScore, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
 from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card, save_card
 from speechml.runs.folder import (
     LogFile,
+    LogFormat,
     archive,
+    check_own_files,
     checksums,
     code_version,
     describe_session,
@@ -84,9 +86,10 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
         return None
     make_folder(folder)
     with translate_disk_errors(folder), lock(folder), remove_if_empty(folder):
+        check_own_files(folder)
         before = load_card(folder)
         if before and config["redo"]:
-            print(f"the run that was here is kept in {archive(folder)}")
+            echo(f"the run that was here is kept in {archive(folder)}")
             before = None
         if before:
             check_same_data(folder, before, data.card())
@@ -127,18 +130,18 @@ def _checkpoint_to_resume(folder: Path, card: RunCard) -> Path | None:
     if latest is None:
         if any(folder.glob("checkpoints/*")):
             old = archive(folder)
-            print(f"{folder} {how}, and has no usable checkpoint: it begins again; what was there is in {old}")
+            echo(f"{folder} {how}, and has no usable checkpoint: it begins again; what was there is in {old}")
         elif not quiet:
-            print(f"{folder} {how} before its first checkpoint: it begins again")
+            echo(f"{folder} {how} before its first checkpoint: it begins again")
         cut_logs(folder, {})
         return None
     path, content = latest
     cut_logs(folder, content["resume"]["logs"])
     if not quiet:
-        print(f"resuming {folder}, which {how}, after step {content['global_step']} ({path.name})")
+        echo(f"resuming {folder}, which {how}, after step {content['global_step']} ({path.name})")
     then, now = content["resume"]["machine"], numerics()
     if changes := [f"{key} {then.get(key)}, now {now[key]}" for key in now if then.get(key) != now[key]]:
-        print(f"note: it was saved with {'; '.join(changes)}: the last digits may differ from an undisturbed run's")
+        echo(f"note: it was saved with {'; '.join(changes)}: the last digits may differ from an undisturbed run's")
     return path
 
 
@@ -155,7 +158,11 @@ def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
         data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
         failures=failures,
     )  # fmt: skip
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    text = OmegaConf.to_yaml(OmegaConf.create(config))
+    if (shown := mask_secrets(text)) != text and count_processes(config["trainer"]) > 1:
+        why = "it is kept out of config.yaml, from which the other processes are started"
+        raise UserError("the config holds a password or token", why, "let your class read it from the environment")
+    write_text(folder / "config.yaml", shown)
     save_card(folder, card)
     return card
 
@@ -177,15 +184,15 @@ def _other_ranks(config: Config, folder: Path, checkpoint: Path | None) -> Itera
 def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
     """Keep train.log, and the card true whatever happens inside."""
     handler = LogFile(folder / "train.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(LogFormat("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
         with parts.stop.listening():
             log.info("%s %s: %s", card.experiment, card.id, card.command)
             if not in_sweep():
-                print(f"training {folder}  {' '.join(card.overrides)}".rstrip(), file=sys.stderr)
-                print(parts.task.describe(), file=sys.stderr, flush=True)
+                echo(f"training {folder}  {' '.join(card.overrides)}".rstrip(), file=sys.stderr)
+                echo(parts.task.describe(), file=sys.stderr, flush=True)
             yield
         card.state = "done"
     except (KeyboardInterrupt, SystemExit) as error:
@@ -194,7 +201,7 @@ def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
             card.stopped = error.reason
         if not in_sweep():
             how = "the same command without redo=true" if parts.config["redo"] else "the same command"
-            print(f"\n{card.stopped}; {how} resumes {folder}", file=sys.stderr)
+            echo(f"\n{card.stopped}; {how} resumes {folder}", file=sys.stderr)
         if isinstance(error, Stopped):
             raise
         raise Stopped("SIGINT", None) from error  # Lightning makes exit code 1 of an interrupt
@@ -202,7 +209,8 @@ def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
         card.state, card.pruned = "stopped", str(pruned)
         raise
     except Exception as error:
-        card.state, card.error, card.failures = "failed", f"{type(error).__name__}: {error}", card.failures + 1
+        card.state, card.failures = "failed", card.failures + 1
+        card.error = mask_secrets(f"{type(error).__name__}: {error}")
         log.exception("the run failed")
         raise
     finally:
@@ -217,13 +225,13 @@ def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
 def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) -> float | None:
     """Print the scores, write the page, and give the value for sweepers."""
     if not in_sweep():
-        print(text)
+        echo(text)
     if config["report"]:
         from speechml.report.pages import write_run_report
 
         page = write_run_report(folder)
         if page and not in_sweep():
-            print(page)
+            echo(page)
     if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
         raise Stopped(stop.asked_by, None)
     return objective_value(config, card)
@@ -233,15 +241,15 @@ def _report_done(config: Config, folder: Path, card: RunCard) -> float | None:
     """Show a run that was done before."""
     if in_sweep():
         return objective_value(config, card)
-    print("This run is done already; redo=true trains it again. Its scores:")
+    echo("This run is done already; redo=true trains it again. Its scores:")
     now, then = code_version(), card.code
     if (now.commit, now.dirty) != (then.commit, then.dirty):
         versions = [f"{code.commit}{' with changes' * bool(code.dirty)}" for code in (then, now)]
-        print(f"It was made by another version of the code (commit {versions[0]}, now {versions[1]}).")
+        echo(f"It was made by another version of the code (commit {versions[0]}, now {versions[1]}).")
     mine, before = now.own or {}, then.own or {}
     if changed := ", ".join(name for name in mine.keys() & before if mine[name] != before[name]):
-        print(f"Your own code has changed since ({changed}); redo=true trains with it as it is now.")
-    print(summary_text(folder, card))
+        echo(f"Your own code has changed since ({changed}); redo=true trains with it as it is now.")
+    echo(summary_text(folder, card))
     return objective_value(config, card)
 
 

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from speechml.contracts import FileClassifier, Stretch, WaveformTask, missing_members
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.inference.denoise import card_around
 from speechml.inference.export import load_model
 from speechml.report.level import level_remark
@@ -68,9 +68,9 @@ def classify_files(run: Path, recordings: list[Path], form: str) -> None:
 
     answers = list(classify(classifier.classes, task, usable()))
     if answers:
-        print({"table": as_table, "csv": as_csv, "json": as_json}[form](answers), end="")
+        echo({"table": as_table, "csv": as_csv, "json": as_json}[form](answers), end="")
     if remark := level_remark(card_around(run), task, levels_db):
-        print(remark, file=sys.stderr)
+        echo(remark, file=sys.stderr)
     if errors:
         others = f"; and {len(errors) - 1} more of {len(files)} files" if len(errors) > 1 else ""
         raise UserError(f"{errors[0]}{others}")

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from speechml.contracts import FileDenoiser, missing_members
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.inference.export import load_model
 from speechml.report.level import level_remark
 from speechml.runs.card import RunCard, load_card
@@ -41,15 +41,15 @@ def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bo
     make_folder(output)
     if rates := sorted({header.rate for header in headers.values()} - {denoiser.sample_rate}):
         others = ", ".join(map(str, rates))
-        print(f"The model works at {denoiser.sample_rate} Hz: recordings at {others} Hz are resampled to it and back.")
+        echo(f"The model works at {denoiser.sample_rate} Hz: recordings at {others} Hz are resampled to it and back.")
     levels_db: dict[str, float] = {}
     for result, source in tqdm(jobs.items(), "denoising", leave=False, disable=None):
         level = denoise_file(denoiser, source, result)
         levels_db[str(source)] = decibels(float(level.square().mean().sqrt()))
     total = sum(headers[source].frames / headers[source].rate for source in jobs.values())
-    print(f"{len(jobs)} recording{'s' * (len(jobs) != 1)}, {total:.1f} s of sound, denoised into {output}")
+    echo(f"{len(jobs)} recording{'s' * (len(jobs) != 1)}, {total:.1f} s of sound, denoised into {output}")
     if remark := level_remark(card_around(run), denoiser, levels_db):
-        print(remark)
+        echo(remark)
     return list(jobs)
 
 

@@ -12,10 +12,11 @@ import torch
 
 from speechml import __version__
 from speechml.contracts import Config
-from speechml.engine.checkpoint import build_task, check_weights, find_checkpoint, load_task, nonfinite_names
+from speechml.engine.checkpoint import build_trained, find_checkpoint, load_task, nonfinite_names
 from speechml.errors import UserError
 from speechml.runs.catalogue import is_run
 from speechml.storage.files import make_folder, write_bytes, write_text
+from speechml.storage.plain_files import most_checkpoint, read_json, read_plain
 
 FORMAT = 1  # raise it when what model.json holds changes
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
@@ -32,10 +33,12 @@ def load_model(run: Path) -> pl.LightningModule:
         return load_task(find_checkpoint(run))[0]
     about = _read_about(run / MODEL)
     weights = _read_weights(run / WEIGHTS, about)
-    task = _build_task(about, run / MODEL)
-    check_weights(task, weights, run / WEIGHTS)
-    task.load_state_dict(weights)
-    return task.eval().requires_grad_(False)
+    task = build_trained({"model": about["model"]}, weights, run / MODEL)
+    for key in ("sample_rate", "classes"):
+        own = getattr(task, key, None)
+        if own != about.get(key):
+            raise UserError(f"{run / MODEL} contradicts itself", f"its {key} is {about.get(key)}, its model's {own}")
+    return task
 
 
 def export(run: Path, folder: Path, overwrite: bool = False) -> None:
@@ -78,7 +81,7 @@ def export(run: Path, folder: Path, overwrite: bool = False) -> None:
 def _read_about(path: Path) -> Config:
     """What model.json says, in a format that is known."""
     try:
-        about = json.loads(path.read_text())
+        about = read_json(path.parent, path.name)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read", type(error).__name__, AGAIN) from error
     if not isinstance(about, dict) or type(about.get("format")) is not int or not isinstance(about.get("model"), dict):
@@ -92,7 +95,7 @@ def _read_about(path: Path) -> Config:
 def _read_weights(path: Path, about: Config) -> dict[str, torch.Tensor]:
     """The weights that belong to model.json, whole and finite."""
     try:
-        content = path.read_bytes()
+        content = read_plain(path.parent, path.name, most_checkpoint())
         if hashlib.sha256(content).hexdigest() != about.get("weights_sha256"):
             raise UserError(f"{path} is damaged", f"its checksum is not the one in {MODEL}", AGAIN)
         weights = safetensors.torch.load(content)
@@ -104,21 +107,6 @@ def _read_weights(path: Path, about: Config) -> dict[str, torch.Tensor]:
         raise UserError(f"{path} cannot be read as safetensors", type(error).__name__, AGAIN) from error
     check_finite(weights, path)
     return weights
-
-
-def _build_task(about: Config, path: Path) -> pl.LightningModule:
-    """The network that model.json describes, whose sample rate and classes must be those that model.json says."""
-    try:
-        task = build_task({"model": about["model"]}, str(path))
-    except UserError:
-        raise
-    except Exception as error:  # arguments of any kind reach the classes of networks
-        raise UserError(f"{path} describes no model that can be built", f"{type(error).__name__}: {error}") from error
-    for key in ("sample_rate", "classes"):
-        own = getattr(task, key, None)
-        if own != about.get(key):
-            raise UserError(f"{path} contradicts itself", f"its {key} is {about.get(key)}, its model's {own}")
-    return task
 
 
 def check_finite(weights: dict[str, torch.Tensor], path: Path) -> None:

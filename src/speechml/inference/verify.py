@@ -16,14 +16,14 @@ import torch
 from tqdm import tqdm
 
 from speechml.contracts import Config
-from speechml.engine.checkpoint import build_task, check_weights, nonfinite_names, read_checkpoint
-from speechml.errors import UserError
+from speechml.engine.checkpoint import check_trained, nonfinite_names, read_checkpoint
+from speechml.errors import UserError, echo, printable
 from speechml.metrics.classification import class_scores
 from speechml.runs.card import RunCard, load_card
 from speechml.runs.catalogue import runs_below, state_of
 from speechml.runs.folder import LAST, PREVIOUS, checksums
 from speechml.runs.labels import load_config
-from speechml.runs.tables import printable
+from speechml.storage.plain_files import check_plain, plain_files, read_arrays, read_plain
 from speechml.tasks.denoising import means_of
 
 TOLERANCE = 1e-6  # relative, between a score and the same computed again: it is a sum of the same float64 numbers
@@ -75,8 +75,8 @@ def verify(places: list[Path]) -> bool:
     for folder in tqdm(folders, "verifying", leave=False, disable=None):
         verdict = verify_run(folder)
         bad += bool(verdict.problems)
-        print(verdict, flush=True)
-    print(f"{len(folders)} run{'s' * (len(folders) != 1)}: {len(folders) - bad} ok, {bad} with problems")
+        echo(verdict, flush=True)
+    echo(f"{len(folders)} run{'s' * (len(folders) != 1)}: {len(folders) - bad} ok, {bad} with problems")
     return not bad
 
 
@@ -94,7 +94,7 @@ def verify_run(folder: Path) -> Verdict:
         run.notes.append(f"{run.state}: what is there was checked")
     if not folder.resolve().name.startswith(card.id):
         run.notes.append(f"a copy of run {card.id}")
-    checks = {"the checksums": check_sums} if run.state == "done" else {}
+    checks = {"the files": check_kinds, **({"the checksums": check_sums} if run.state == "done" else {})}
     try:
         run.config.update(load_config(folder))
         if not {"model", "data", "checkpoint", "trainer", "logger", "test"} <= set(run.config):
@@ -112,6 +112,14 @@ def verify_run(folder: Path) -> Verdict:
     return Verdict(folder, problems, run.notes)
 
 
+def check_kinds(run: Run) -> Iterator[str]:
+    """What is no plain file, and so is not read."""
+    try:
+        check_plain(run.folder)
+    except OSError as error:
+        yield str(error.strerror)
+
+
 def check_sums(run: Run) -> Iterator[str]:
     """Files that are not those the run ended with; older cards have no checksums."""
     if (then := run.card.files) is None:
@@ -126,7 +134,7 @@ def check_sums(run: Run) -> Iterator[str]:
 
 def check_checkpoints(run: Run) -> Iterator[str]:
     """Checkpoints that cannot be read or used, or are of another run."""
-    paths = sorted((run.folder / "checkpoints").glob("*.ckpt"))
+    paths = [run.folder / name for name in plain_files(run.folder, "checkpoints/*.ckpt")]
     if run.state == "running":  # these are replaced again and again
         paths = [path for path in paths if path.name not in (LAST, PREVIOUS)]
     needed = run.folder / "checkpoints" / f"{run.card.test_weights}.ckpt"
@@ -136,7 +144,7 @@ def check_checkpoints(run: Run) -> Iterator[str]:
         try:
             content = read_checkpoint(path)
             record, weights = content["speechml"], content["state_dict"]
-            check_weights(build_task(record["config"], str(path)), weights, path)
+            check_trained(record["config"], weights, path)
         except UserError as error:
             yield str(error)
             continue
@@ -160,7 +168,7 @@ def check_epochs(run: Run) -> Iterator[str]:
         if run.is_whole and run.config["logger"]["csv"]:
             yield "metrics.csv is missing"
         return
-    rows = list(csv.DictReader(io.StringIO(path.read_text()), strict=True))
+    rows = list(csv.DictReader(io.StringIO(read_plain(run.folder, path.name).decode()), strict=True))
     epochs, steps = ([int(row[key]) for row in rows] for key in ("epoch", "step"))
     if epochs != list(range(len(epochs))):
         yield "metrics.csv has not each epoch once, in order"
@@ -177,8 +185,7 @@ def check_scores(run: Run) -> Iterator[str]:
         if run.config["test"]:
             yield "predictions.npz is missing"
         return
-    with np.load(path, allow_pickle=False) as file:
-        columns = {name: file[name] for name in file.files}
+    columns = read_arrays(run.folder, path.name)
     of_test, count = any(name.startswith("test/") for name in scores), len(columns["name"])
     if of_test and count != run.card.scored:
         yield f"predictions.npz has {count} rows and {run.card.scored} were scored"

@@ -6,44 +6,50 @@ from typing import Literal
 
 from speechml.config.schema import Schema, key
 
+# Far beyond all use: a file from elsewhere may name any number, and a network of it is to be refused, not built for hours.
+LONGEST = 1_000_000  # samples of a filter or a record
+WIDEST = 10_000  # channels, units
+MOST_BINS = 2**15 + 1
+
 
 class FIR(Schema):
     """One FIR filter."""
 
     taps: int = key("length of the filter: a longer one tells closer frequencies apart, and has more to learn", 81,
-                    unit="samples", least=1)  # fmt: skip
+                    unit="samples", least=1, most=LONGEST)  # fmt: skip
 
 
 class CNN(Schema):
     """Filters one after the other, tanh between them."""
 
     taps: list[int] = key("length of the filters: longer ones tell closer frequencies apart, and have more to learn", [40, 40],
-                          unit="samples, a layer each", least=1)  # fmt: skip
+                          unit="samples, a layer each", least=1, most=LONGEST)  # fmt: skip
 
 
 class MIMOCNN(CNN):
     """Layers of filters with several features between them."""
 
     features: list[int] = key("how many filtered versions of the signal there are between two layers: more can learn more, "
-        "and cost time", [1, 5, 1], unit="signals in, between the layers, out", least=1,
+        "and cost time", [1, 5, 1], unit="signals in, between the layers, out", least=1, most=WIDEST,
         allowed="one more than net.taps, 1 at both ends")  # fmt: skip
 
 
 class FCNN(Schema):
     """A fully connected network on whole records."""
 
-    samples: int = key(
-        "length of a record: a fully connected network takes one length only", 32000, unit="samples", above=0
-    )
-    hidden: int = key("units between input and output", 100, unit="units", above=0)
+    samples: int = key("length of a record: a fully connected network takes one length only", 32000, unit="samples", above=0,
+                       most=LONGEST)  # fmt: skip
+    hidden: int = key("units between input and output", 100, unit="units", above=0, most=LONGEST)
 
 
 class MLP(Schema):
     """A few layers of units on rows of features."""
 
-    layers: int = key("depth of the network; more can learn more, and overfit more", 2, unit="hidden layers", least=0)
+    layers: int = key("depth of the network; more can learn more, and overfit more", 2, unit="hidden layers", least=0,
+                      most=1000)  # fmt: skip
     units: int | list[int] | dict[str, int] = key("width of every hidden layer, or one number for each, in a list or by a name; "
-                                                  "more can learn more, and overfit more", 16, unit="units", least=1)  # fmt: skip
+                                                  "more can learn more, and overfit more", 16, unit="units", least=1,
+                                                  most=WIDEST)  # fmt: skip
     activation: Literal["tanh", "relu", "bump"] = key("what bends the output of a unit; bump, exp(-x^2), answers only near "
                                                       "what it has learned", "tanh")  # fmt: skip
     dropout: float = key("what a training step leaves out at random; more reduces overfitting, too much hinders learning",
@@ -61,9 +67,11 @@ class SpectrogramCNN(Schema):
 class SpectrogramResNet(SpectrogramCNN):
     """A small residual network."""
 
-    bins: int = key("rows of a spectrum, as the model's transform or mel bands give", 64, unit="bins", above=0)
+    bins: int = key(
+        "rows of a spectrum, as the model's transform or mel bands give", 64, unit="bins", above=0, most=MOST_BINS
+    )
     width: int = key("channels of the first block, the last has three times as many; doubled, it takes about four times as long",
-                     48, unit="channels", least=2)  # fmt: skip
+                     48, unit="channels", least=2, most=WIDEST)  # fmt: skip
     dropout: float = key("what a training step leaves out at random; more reduces overfitting, too much hinders learning",
                          0.2, unit="share", least=0, most=1)  # fmt: skip
 
@@ -71,7 +79,9 @@ class SpectrogramResNet(SpectrogramCNN):
 class _STFTNetwork(Schema):
     """Magnitudes in, clean ones out."""
 
-    bins: int = key("rows of a spectrum, as the model's transform or mel bands give", 513, unit="bins", above=0)
+    bins: int = key(
+        "rows of a spectrum, as the model's transform or mel bands give", 513, unit="bins", above=0, most=MOST_BINS
+    )
     activation: Literal["relu", "leaky_relu", "elu", "gelu", "softplus", "tanh"] = key(
         "what bends the output of each convolution; without it all layers would be one", "relu")  # fmt: skip
     output: Literal["relu", "softplus", "mask"] = key("relu, softplus: the network gives magnitudes; mask: a factor from 0 to 1 "
@@ -87,25 +97,25 @@ class STFTCNN1d(_STFTNetwork):
     """Single frames of magnitudes in, clean ones out."""
 
     channels: list[int] = key("maps that each convolution gives; more can learn more, and cost time; their number is the "
-                              "number of layers", [16, 32], unit="channels, a layer each", least=1)  # fmt: skip
+                              "number of layers", [16, 32], unit="channels, a layer each", least=1, most=WIDEST)  # fmt: skip
     kernels: list[int] = key("reach of each convolution: larger ones see more neighbouring frequencies, and have more to "
-                             "learn", [16, 8], unit="bins, a layer each", least=1)  # fmt: skip
+                             "learn", [16, 8], unit="bins, a layer each", least=1, most=WIDEST)  # fmt: skip
     strides: list[int] = key("steps of each convolution: larger ones make the maps smaller and the network faster", [4, 3],
-                             unit="bins, a layer each", least=1)  # fmt: skip
+                             unit="bins, a layer each", least=1, most=WIDEST)  # fmt: skip
     pooling: list[int] = key("windows of max pooling after each convolution; 1: none", [1, 1], unit="bins, a layer each",
-                             least=1)  # fmt: skip
+                             least=1, most=WIDEST)  # fmt: skip
 
 
 class STFTCNN2d(_STFTNetwork):
     """Windows of frames in, the last one cleaned."""
 
     frames: int = key("frames of a window, the last of which is cleaned; more frames show more of what went before", 20,
-                      unit="frames", least=1)  # fmt: skip
+                      unit="frames", least=1, most=1000)  # fmt: skip
     channels: list[int] = key("maps that each convolution gives; more can learn more, and cost time; their number is the "
-                              "number of layers", [16, 32, 32], unit="channels, a layer each", least=1)  # fmt: skip
+                              "number of layers", [16, 32, 32], unit="channels, a layer each", least=1, most=WIDEST)  # fmt: skip
     kernels: list[list[int]] = key("reach of each convolution: larger ones see more around a point, and have more to learn",
-        [[4, 5], [3, 5], [2, 5]], unit="frames x bins, a layer each", least=1)  # fmt: skip
+        [[4, 5], [3, 5], [2, 5]], unit="frames x bins, a layer each", least=1, most=WIDEST)  # fmt: skip
     strides: list[list[int]] = key("steps of each convolution: larger ones make the maps smaller and the network faster",
-        [[2, 2], [2, 2], [1, 2]], unit="frames x bins, a layer each", least=1)  # fmt: skip
+        [[2, 2], [2, 2], [1, 2]], unit="frames x bins, a layer each", least=1, most=WIDEST)  # fmt: skip
     pooling: list[list[int]] = key("windows of max pooling after each convolution; [1, 1]: none", [[1, 1], [1, 1], [1, 1]],
-                                   unit="frames x bins, a layer each", least=1)  # fmt: skip
+                                   unit="frames x bins, a layer each", least=1, most=WIDEST)  # fmt: skip

@@ -16,7 +16,7 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.music.features import COLUMNS, SILENCE, music_features
 from speechml.process import end_with, keep_memory
 from speechml.storage import audio
@@ -113,7 +113,7 @@ def extract(root: Path, cache: Path) -> Music:
         if not len(music.label):
             raise UserError(f"{root} holds no music that can be heard", "; ".join(music.notes), "copy the files again")
         for note in music.notes:
-            print(note, file=sys.stderr)
+            echo(note, file=sys.stderr)
         np.savez(part / "music.npz", **music._asdict())
 
     return _load(build_once(cache / "features" / fingerprint(recipe), _is_whole, build))

@@ -6,10 +6,11 @@ import json
 import math
 from collections.abc import Sequence
 
+from speechml.errors import printable
 from speechml.report.compare import Comparison, Line
 from speechml.report.statistics import FEW_UNITS, Difference
 from speechml.report.summary import TITLES
-from speechml.runs.tables import check_choice, csv_text, format_score, printable, table
+from speechml.runs.tables import check_choice, csv_text, format_score, table
 
 FORMATS = ("table", "markdown", "csv", "json")
 TEXT_COLUMNS = ("score", "setting", "verdict")
@@ -61,7 +62,7 @@ def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]
         means = [d.mean for d in (items, seeds) if not math.isnan(d.mean)]
         difference = "+" * (means[0] > 0) + format_score(means[0], db) if means else "-"
         rows.append([
-            TITLES[line.score] if line.score != previous else "", printable(line.setting.label),
+            TITLES[line.score] if line.score != previous else "", line.setting.label,
             format_score(line.mean.mean, db), _interval(line.mean, db),
             "" if line.is_reference else difference, line.verdict,
             _interval(items, db), _p(items), _interval(seeds, db), _p(seeds),
@@ -89,7 +90,7 @@ def _legend(comparison: Comparison) -> str:
     for setting in comparison.settings:
         folders = [str(run.folder) for run in setting.runs]
         runs = ", ".join(folders[:3]) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")
-        rows.append([printable(setting.label), ", ".join(map(str, setting.seeds)), printable(runs)])
+        rows.append([setting.label, ", ".join(map(str, setting.seeds)), runs])
     return table(["setting", "seeds", "runs"], rows, left=(0, 1, 2))
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from speechml.contracts import Config
-from speechml.errors import UserError
+from speechml.errors import UserError, reason
 from speechml.metrics.classification import cross_entropy, macro_f1
 from speechml.report.summary import score_name
 from speechml.runs.card import DAMAGE, RunCard
 from speechml.runs.catalogue import require_card, state_of
 from speechml.runs.labels import load_config, result_settings
+from speechml.storage.plain_files import read_arrays
 
 # Scores of an item by which runs are compared, and whether more is better.
 HIGHER_IS_BETTER = {"snr_db": True, "si_sdr_db": True, "pesq": True, "stoi": True, "mse": False, "l1": False}
@@ -114,12 +115,11 @@ def load_predictions(path: Path) -> dict[str, np.ndarray]:
 
     Raises UserError where there is no such file, or it is damaged or empty.
     """
-    if not path.is_file():
+    if not path.exists():
         why, fix = "test=false trains without a test", "train it with a test to compare it"
         raise UserError(f"{path.parent} has no {path.name}", why, fix)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            columns = {name: file[name] for name in file.files}
+        columns = read_arrays(path.parent, path.name)
         count = len(columns["name"])
         if any(len(column) != count for name, column in columns.items() if name != "classes"):
             raise ValueError("columns of unequal length")
@@ -130,7 +130,7 @@ def load_predictions(path: Path) -> dict[str, np.ndarray]:
             if not 0 <= label.min(initial=0) <= label.max(initial=0) < classes:
                 raise ValueError("labels of no class")
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, *DAMAGE) as error:
-        raise UserError(f"{path} is damaged", why=str(error), fix="train the run again") from error
+        raise UserError(f"{path} is damaged", reason(error), fix="train the run again") from error
     rows = np.argsort(columns["name"], kind="stable")
     if "heldout" in columns["name"]:
         rows = rows[columns["name"][rows] == "heldout"]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from speechml.report.drawing import RANGE_DB, envelope, spectrogram_db
+from speechml.storage.plain_files import is_plain, open_plain, plain_files, read_json
 
 BUDGET = 6_500_000  # characters of sounds and their pictures in a page, which has to stay below 10 MB
+WAV = ("WAV", "WAVEX")  # as a run writes them; other kinds may hold hours in a few bytes
+LISTED = 1000  # files
+SAMPLES = 40_000_000  # of a recording: more have no room
+RATES = range(100, 655_351)  # Hz, that FLAC can say
 VERSIONS = ("noisy", "denoised", "clean")
 COLUMNS, ROWS = 600, 128  # pixels of a spectrogram
 WIDTH, HEIGHT = 600, 80  # of a waveform's drawing
@@ -58,11 +62,12 @@ def list_audio(folder: Path) -> list[AudioFile]:
     """The recordings in a run's `audio/`: by its index, or by file names where there is none."""
     audio = folder / "audio"
     try:
-        rows = json.loads((audio / "index.json").read_text())
+        rows: Any = read_json(folder, "audio/index.json")
         # Never outside the folder, whatever the index says.
-        return [AudioFile(audio / Path(str(row["file"])).name, str(row["name"]), str(row["version"])) for row in rows]
+        return [AudioFile(audio / Path(str(row["file"])).name, str(row["name"]), str(row["version"]))
+                for row in rows[:LISTED]]  # fmt: skip
     except (OSError, ValueError, TypeError, LookupError, RecursionError):  # damaged, or a run of before the index
-        paths = sorted(path for version in VERSIONS for path in audio.glob(f"*_{version}.wav"))
+        paths = [folder / name for name in plain_files(folder, *(f"audio/*_{version}.wav" for version in VERSIONS))]
         return [AudioFile(path, *path.stem.rsplit("_", 1)) for path in paths]
 
 
@@ -71,7 +76,7 @@ def embed_media(folder: Path) -> Media:
     media, room = Media([], {}, []), BUDGET
     items: dict[str, list[AudioFile]] = {}
     for file in list_audio(folder):
-        if file.path.is_file():
+        if is_plain(folder, f"audio/{file.path.name}"):
             items.setdefault(file.name, []).append(file)
     for name, files in items.items():
         size = sum(file.path.stat().st_size for file in files) // 6  # FLAC as base64 seldom takes less
@@ -112,10 +117,13 @@ def read_mono(path: Path) -> Wave | None:
     import soundfile
 
     try:
-        wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with open_plain(path.parent, path.name, 6 * BUDGET) as opened, soundfile.SoundFile(opened) as file:
+            if file.format not in WAV or not 0 < file.frames * file.channels <= SAMPLES or file.samplerate not in RATES:
+                return None
+            wave, rate = file.read(dtype="float32", always_2d=True), file.samplerate
     except (OSError, RuntimeError):  # libsndfile's errors are the latter
         return None
-    return (np.nan_to_num(wave.mean(1)), int(rate)) if len(wave) else None
+    return (np.nan_to_num(wave.mean(1), posinf=0, neginf=0), rate) if len(wave) else None
 
 
 def flac(wave: np.ndarray, rate: int) -> str:

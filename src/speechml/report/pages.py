@@ -73,4 +73,5 @@ def render(folder: Path, page: Path) -> str:
     )  # fmt: skip
     own = {kind: Markup((TEMPLATES / f"page.{kind}").read_text()) for kind in ("css", "js")}
     name, context = ("run", run_context(folder)) if is_run(folder) else ("sweep", sweep_context(folder, page))
-    return environment.get_template(f"{name}.html").render({**context, **own, "version": __version__})
+    text = environment.get_template(f"{name}.html").render({**context, **own, "version": __version__})
+    return text.encode(errors="replace").decode()  # names may hold what is no letter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,10 +18,12 @@ from speechml.report.finished_run import LOSSES, Result, require_done
 from speechml.report.media import HEIGHT, WIDTH, data_address, embed_media
 from speechml.report.summary import TITLES, describe_machine, run_facts, score_tables
 from speechml.runs.card import RunCard, explain_damage
+from speechml.storage.plain_files import plain_files, read_plain
 
 ITEMS_OF_CELL = 60  # items that are listed of a cell, at most
 ELSEWHERE = ("loss", "accuracy", "confusion", "waveforms")  # figures that the page shows in another place or way
 FIGURES = 3_000_000  # characters of pictures
+PIXELS = 50_000_000  # of a picture
 
 
 class Picture(NamedTuple):
@@ -48,23 +51,32 @@ def run_context(folder: Path) -> dict[str, object]:
         UserError: no run, one without scores, or one whose card is damaged.
     """
     card, media = require_done(folder), embed_media(folder)
-    predictions, config = folder / "predictions.npz", folder / "config.yaml"
+    predictions = folder / "predictions.npz"
     with explain_damage(folder):
         tables, facts = score_tables(card.scores, card.data, predictions, card.scored), run_facts(card)
     return {
         "title": f"{card.experiment} {card.id}", "card": card, "tables": tables, "facts": facts, "media": media,
-        "confusions": list_confusions(Result(folder), media.clips) if predictions.is_file() else None,
+        "confusions": list_confusions(Result(folder), media.clips) if predictions.exists() else None,
         "curves": training_curves(folder), "figures": level_picture(card) + embed_figures(folder, bool(media.recordings)),
         "folder": folder, "machine": describe_machine(card), "wave_size": f"0 0 {WIDTH} {HEIGHT}",
-        "config": config.read_text(errors="replace") if config.is_file() else "",
+        "config": _config_text(folder),
     }  # fmt: skip
+
+
+def _config_text(folder: Path) -> str:
+    """The text of config.yaml, or nothing."""
+    try:
+        return read_plain(folder, "config.yaml").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def load_metrics(folder: Path) -> dict[str, Curve]:
     """The columns of metrics.csv against the epoch, from 1; nothing where there is no such table."""
     curves: dict[str, list[tuple[float, float]]] = {}
-    with suppress(OSError, csv.Error, ValueError), (folder / "metrics.csv").open(newline="") as file:
-        for epoch, row in enumerate(csv.DictReader(file), 1):
+    with suppress(OSError, csv.Error, ValueError):
+        lines = io.StringIO(read_plain(folder, "metrics.csv").decode(), newline="")
+        for epoch, row in enumerate(csv.DictReader(lines), 1):
             for name in row.keys() - {None, "epoch", "step"}:
                 with suppress(ValueError, TypeError):  # an epoch without this score
                     curves.setdefault(name, []).append((epoch, float(row[name])))
@@ -81,8 +93,8 @@ def training_curves(folder: Path) -> list[Picture]:
             groups[TITLES[score]] = {each: metrics[each] for each in (name, f"train/{score}") if each in metrics}
     pictures = []
     for title, curves in groups.items():
-        path = folder / "figures" / f"{title}.png"
-        pictures += [embed_png(title, path.read_bytes())] if path.is_file() else draw_picture(title, curves)
+        own = read_png(folder, f"figures/{title}.png")
+        pictures += [embed_png(title, own)] if own else draw_picture(title, curves)
     return pictures
 
 
@@ -98,6 +110,17 @@ def draw_picture(title: str, curves: Mapping[str, Curve], colours: list[int] | N
     """The picture of curves, or none where no curve has a value."""
     figure = draw_curves(curves, title, colours)
     return [embed_png(title, png(pixels(figure)))] if figure else []
+
+
+def read_png(folder: Path, name: str) -> bytes:
+    """A picture of a run; nothing where there is none, or one so large that a reader of the page would wait for it."""
+    try:
+        content = read_plain(folder, name, FIGURES)
+    except OSError:
+        return b""
+    is_png = content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR"  # RFC 2083
+    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    return content if is_png and 0 < width * height <= PIXELS else b""
 
 
 def embed_png(title: str, content: bytes) -> Picture:
@@ -131,9 +154,10 @@ def list_confusions(run: Result, clips: Mapping[str, str]) -> Confusions | None:
 def embed_figures(folder: Path, has_players: bool) -> list[Picture]:
     """The figures of the run that are not elsewhere in the page; the largest are left out where room ends."""
     pictures, room = [], FIGURES
-    for path in sorted((folder / "figures").glob("*.png"), key=lambda path: path.stat().st_size):
+    paths = [folder / name for name in plain_files(folder, "figures/*.png")]
+    for path in sorted(paths, key=lambda path: path.stat().st_size):
         elsewhere = path.stem in ELSEWHERE or (has_players and path.stem.startswith("spectrogram_"))
-        if not elsewhere and path.stat().st_size * 4 // 3 <= room:
-            pictures.append(embed_png(path.stem, path.read_bytes()))
+        if not elsewhere and path.stat().st_size * 4 // 3 <= room and (own := read_png(folder, f"figures/{path.name}")):
+            pictures.append(embed_png(path.stem, own))
             room -= len(pictures[-1].source)
     return sorted(pictures)

@@ -23,6 +23,7 @@ from speechml.runs.card import HEADLINES, load_card
 from speechml.runs.catalogue import state_of
 from speechml.runs.labels import load_config, result_settings, settings_name
 from speechml.runs.sweep_record import is_sweep, list_runs, load_sweep
+from speechml.storage.plain_files import is_plain
 
 MAX_COMPARED = 60  # runs
 MAX_DRAWN = 50  # curves of a figure
@@ -139,7 +140,7 @@ def _link(run: Path, beside: Path) -> str:
     """The address of a run's page, if there is one."""
     page = run / "report.html"
     place = Path(os.path.relpath(page.absolute(), beside.absolute())).as_posix()
-    return f"./{quote(place)}" if page.is_file() else ""
+    return f"./{quote(place)}" if is_plain(run, page.name) else ""
 
 
 def compare_entries(entries: Sequence[Entry]) -> ScoreTable | None:

@@ -10,12 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.report import tensorboard_compat
 from speechml.runs.card import HEADLINES
 from speechml.runs.catalogue import is_run
 from speechml.runs.labels import LabelledRun, label_runs
 from speechml.runs.sweep_record import list_runs
+from speechml.storage.plain_files import plain_files
 
 HOST = "127.0.0.1"  # recordings are nobody else's business
 EVENTS = "events.out.tfevents.*"
@@ -43,7 +44,7 @@ def serve(folders: Sequence[Path], port: int | None) -> None:
         links.update(runs)
         address = _start_server(place, port)
         count = f"{len(links.names)} run{'s' * (len(links.names) != 1)}"
-        print(f"TensorBoard shows {count}: {address} (Ctrl-C ends it)", flush=True)
+        echo(f"TensorBoard shows {count}: {address} (Ctrl-C ends it)", flush=True)
         while True:
             time.sleep(LOOK_S)
             with contextlib.suppress(UserError):  # all runs may be removed while they are shown
@@ -79,9 +80,9 @@ class RunLinks:
                 own.mkdir(parents=True)
                 start = tensorboard_compat.session_start(run.settings)
                 tensorboard_compat.write_events(own / FIRST, [columns, start])
-            for path in run.folder.glob(EVENTS):
-                if not (own / path.name).is_symlink():
-                    (own / path.name).symlink_to(path.absolute())
+            for file in plain_files(run.folder, EVENTS):
+                if not (own / file).is_symlink():
+                    (own / file).symlink_to((run.folder / file).absolute())
 
 
 def _columns(runs: Mapping[str, LabelledRun]) -> tensorboard_compat.Summary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
@@ -10,8 +9,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
-from speechml.errors import UserError
+from speechml.errors import UserError, reason
 from speechml.storage.files import write_json
+from speechml.storage.plain_files import read_json
 
 CARD = "card.json"
 # What is raised of a file's values that are not what they should be.
@@ -240,17 +240,14 @@ def load_card(folder: Path) -> RunCard | None:
         UserError: there is a card, but it is damaged.
     """
     try:
-        content = json.loads(
-            (folder / CARD).read_text(), parse_constant=lambda _: None
-        )  # NaN is null, as it is written
-        card = RunCard.from_json(content, "card")
+        card = RunCard.from_json(read_json(folder, CARD), "card")
         if card.state not in STATES:
             raise ValueError(f"card.state is {card.state[:20]!r}")
         return card
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(folder, str(error)) from error
+        raise _damaged(folder, reason(error)) from error
 
 
 def save_card(folder: Path, card: RunCard) -> None:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from speechml.errors import UserError
 from speechml.runs.card import CARD, RunCard, load_card
-from speechml.runs.folder import LOCK, lock
-from speechml.runs.tables import check_choice, csv_text, format_score, printable, table
+from speechml.runs.folder import LOCK, OWNER, lock
+from speechml.runs.tables import check_choice, csv_text, format_score, table
+from speechml.storage.plain_files import read_plain
 
 STATES = ("done", "stopped", "failed", "running", "cut off", "damaged")
 FORMATS = ("table", "csv", "json")
@@ -47,11 +48,12 @@ def lock_owner(folder: Path) -> str | None:
     Nothing is written, and other readers are not in the way.
     """
     try:
-        with os.fdopen(os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK)) as file:  # or a pipe would be waited for
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW  # or a pipe would be waited for
+        with os.fdopen(os.open(folder / LOCK, flags), errors="replace") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return file.read().strip() or "another process"
+                return file.read(OWNER).strip() or "another process"
     except OSError:
         pass
     return None
@@ -92,7 +94,7 @@ def make_entry(folder: Path) -> Entry:
 def count_epochs(folder: Path) -> int | None:
     """Epochs that a run's table of metrics has; None where there is no table."""
     try:
-        return max(0, (folder / "metrics.csv").read_bytes().count(b"\n") - 1)
+        return max(0, read_plain(folder, "metrics.csv").count(b"\n") - 1)
     except OSError:
         return None
 
@@ -126,7 +128,7 @@ def _as_table(entries: list[Entry]) -> str:
         score = "-" if name is None else f"{name} {format_score(line.score, name.endswith('_db'))}"
         epochs = "-" if line.epochs is None else str(line.epochs)
         cells = [line.experiment, line.id, line.state, line.started or "-", epochs, score, line.overrides]
-        rows.append([printable(cell) for cell in cells])
+        rows.append(cells)
     header = ["experiment", "id", "state", "started", "epochs", "score", "overrides"]
     return table(header, rows, left=(0, 1, 2, 3, 5, 6)) + "\n"
 

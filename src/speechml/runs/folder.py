@@ -11,6 +11,7 @@ import platform
 import shlex
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -21,15 +22,17 @@ from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypedDict
+from typing import TextIO, TypedDict
 
-from speechml.config.compose import simplify_overrides
+from speechml.config.compose import mask_secrets, simplify_overrides
 from speechml.config.instantiate import user_code
 from speechml.errors import FolderBusy, UserError
 from speechml.runs.card import CARD, CodeCard, Record, load_card, save_card
+from speechml.storage.plain_files import MOST_HASHED, check_plain, open_plain, plain_files
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk or its share is full, or closed for writing
 BLOCK = 4096  # bytes: with less, a file system is full
+OWNER = 200  # letters of who holds a lock
 LOCK = ".lock"  # holds the name of the process that has the folder
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # where a run goes on from, and the one before should it be damaged
 KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt")  # what a card keeps checksums of
@@ -42,12 +45,13 @@ def lock(folder: Path) -> Iterator[None]:
 
     Raises:
         FolderBusy: another process has it.
+        UserError: what has the name of its lock is no plain file.
     """
     tries = 10
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / LOCK).open("a+")
+            file = _open_lock(folder / LOCK)
         except (FileExistsError, FileNotFoundError):  # moved aside within these lines
             if (tries := tries - 1) == 0 or folder.is_file() or folder.is_symlink():
                 raise
@@ -60,16 +64,33 @@ def lock(folder: Path) -> Iterator[None]:
                     time.sleep(0.02)
                     continue
                 file.seek(0)
-                raise FolderBusy(str(folder), file.read().strip() or "another process") from None
+                raise FolderBusy(str(folder), file.read(OWNER).strip() or "another process") from None
             if not _is_still(folder / LOCK, file.fileno()):
                 continue  # the folder was moved aside while we opened its lock
+            if os.fstat(file.fileno()).st_nlink > 1:  # a copy by hard links: what the other one says stays
+                (folder / LOCK).unlink()
+                continue
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
-            for part in (*folder.glob(".*.part*"), *folder.glob("checkpoints/.*.part*")):
-                part.unlink(missing_ok=True)  # a process was killed while it wrote
+            for part in plain_files(folder, ".*.part*", "checkpoints/.*.part*"):
+                (folder / part).unlink(missing_ok=True)  # a process was killed while it wrote
             yield
             return
+
+
+def _open_lock(path: Path) -> TextIO:
+    """Open the file of a lock, or make it; through a link another file would be emptied, and a pipe never opens."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+        raise UserError(f"{path} is no plain file", fix="delete it") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path} is no plain file", fix="delete it")
+    return os.fdopen(descriptor, "a+", errors="replace")
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
@@ -77,6 +98,15 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return path.stat().st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:
         return False
+
+
+def check_own_files(folder: Path) -> None:
+    """Raises UserError where something below a run's folder, which is to be written into, leads out of it."""
+    try:
+        check_plain(folder)
+    except OSError as error:
+        fix = "put in its place what it leads to"
+        raise UserError(str(error.strerror), "such a folder keeps its files itself", fix) from error
 
 
 @contextmanager
@@ -114,10 +144,19 @@ def archive(folder: Path) -> Path:
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of what a run cannot do without, by its name relative to the run's folder."""
     sums = {}
-    for path in sorted(path for pattern in KEPT for path in folder.glob(pattern) if path.name != PREVIOUS):
-        with path.open("rb") as file:
-            sums[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    for name in plain_files(folder, *KEPT):
+        if not name.endswith(f"/{PREVIOUS}"):
+            with open_plain(folder, name, MOST_HASHED) as file:
+                sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return sums
+
+
+class LogFormat(logging.Formatter):
+    """A line with its time, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record, or the lines of a traceback."""
+        return mask_secrets(super().format(record))
 
 
 class LogFile(logging.FileHandler):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,15 +14,16 @@ import yaml
 
 from speechml.config.compose import flatten
 from speechml.contracts import Config
-from speechml.errors import UserError
+from speechml.errors import UserError, printable, reason
 from speechml.runs.card import DAMAGE, RunCard, load_card
 from speechml.runs.identity import keys_without_effect, overridden_keys, setting_value, without_later_keys
-from speechml.runs.tables import printable
+from speechml.storage.plain_files import check_tree, read_plain
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first needs libyaml, which not every build has
 LONGEST = 120  # letters of a name
-LARGEST = 1_000_000  # letters of a config, and
-DEEPEST = 2_000  # brackets in it: libyaml falls over a hundred thousand
+LARGEST = 1_000_000  # bytes of a config, and
+DEEPEST = 2_000  # brackets in it, or signs that nest before a line's words: libyaml falls over a hundred thousand
+NESTING = re.compile(rf"^[\s?:-]{{{DEEPEST}}}", re.MULTILINE)
 
 
 def load_config(folder: Path) -> Config:
@@ -31,13 +34,30 @@ def load_config(folder: Path) -> Config:
     """
     path = folder / "config.yaml"
     try:
-        text = path.read_text()
-        if len(text) > LARGEST or text.count("[") + text.count("{") > DEEPEST:
+        text = read_plain(folder, path.name, LARGEST).decode()
+        if text.count("[") + text.count("{") > DEEPEST or NESTING.search(text):
             raise ValueError("it is no config of a run")
-        return {str(key): value for key, value in dict(yaml.load(text, LOADER)).items()}
+        return {str(key): value for key, value in dict(_parse(text)).items()}
     except (OSError, yaml.YAMLError, *DAMAGE) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read", why, "train the run again") from error
+        raise UserError(f"{path} cannot be read", reason(error), "train the run again") from error
+
+
+def _parse(text: str) -> Config:
+    """The content of a YAML text without aliases, with which a small one can stand for an endless one."""
+    loader = LOADER(text)
+    try:
+        if root := loader.get_single_node():
+            check_tree(root, _inner_nodes)
+        content: Config = loader.construct_document(root)
+        return content
+    finally:
+        loader.dispose()
+
+
+def _inner_nodes(node: yaml.Node) -> list[yaml.Node]:
+    """The lists and mappings in one."""
+    items = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+    return [item for item in items if isinstance(item, yaml.CollectionNode)]
 
 
 def result_settings(config: Config) -> Config:

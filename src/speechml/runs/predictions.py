@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from speechml.storage.files import new_version
 
 
 def write_predictions(
@@ -25,9 +26,5 @@ def write_predictions(
     tested = set(scored.get("test") or [number for part in scored.values() for number in part])
     order = sorted(tested & items.keys())
     columns = {key: np.array([items[i][key] for i in order]) for key in (items[order[0]] if order else {})}
-    part = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    try:
-        np.savez(part, name=np.array([names[i] for i in order], dtype=str), **columns, **about)  # type: ignore[arg-type]
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with new_version(path) as part, part.open("wb") as file:
+        np.savez(file, name=np.array([names[i] for i in order], dtype=str), **columns, **about)  # type: ignore[arg-type]

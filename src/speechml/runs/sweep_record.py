@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import shlex
 import socket
@@ -11,13 +10,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from speechml.config.compose import simplify_overrides
-from speechml.errors import UserError
+from speechml.errors import UserError, reason
 from speechml.runs.card import DAMAGE
 from speechml.runs.catalogue import runs_below
 from speechml.storage.files import write_json
+from speechml.storage.plain_files import read_json
 
 RECORD = "sweep.json"
 
@@ -59,17 +59,28 @@ def load_sweep(folder: Path) -> SweepRecord:
     """
     path = folder / RECORD
     try:
-        content = json.loads(path.read_text())
+        content: Any = read_json(folder, RECORD)
         if "runs" in content:
             runs = [_read_run(run) for run in content["runs"]]
         else:  # of a search
             runs = [SweepRun(Path(run)) for trial in content["trials"] for run in trial.get("runs", [])]
+        _check_places(folder, runs)
         process = content.get("process")
         return SweepRecord(str(content.get("command") or ""), None if process is None else int(process), runs)
     except (OSError, *DAMAGE) as error:
         raise UserError(
-            f"{path} cannot be read", str(error), "launch the sweep again to have it written anew"
+            f"{path} cannot be read", reason(error), "launch the sweep again to have it written anew"
         ) from error
+
+
+def _check_places(folder: Path, runs: list[SweepRun]) -> None:
+    """Raises ValueError where a sweep names runs that lie neither beside it nor in the user's own folder of runs."""
+    path = folder.resolve()
+    beside = path.parents[2] if path.parts[-3:-2] == (".sweeps",) else path.parent
+    places = (beside, Path(os.environ.get("SPEECHML_RUNS", "runs")).resolve())
+    for run in runs:
+        if not any(run.folder.resolve().is_relative_to(place) for place in places):
+            raise ValueError(f"it names {run.folder}, which lies elsewhere; SPEECHML_RUNS may name its place")
 
 
 def _read_run(run: dict[str, object]) -> SweepRun:

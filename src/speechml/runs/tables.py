@@ -6,11 +6,12 @@ import csv
 import io
 from collections.abc import Container, Iterable, Sequence
 
-from speechml.errors import UserError
+from speechml.errors import UserError, printable
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> str:
     """Aligned text: the columns of `left` to the left, the others to the right."""
+    header, *rows = ([printable(cell) for cell in row] for row in (header, *rows))
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = []
     for row in [header, ["-" * w for w in widths], *rows]:
@@ -22,7 +23,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Container[
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV, a line each."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    cells = [[printable(cell) if isinstance(cell, str) else cell for cell in row] for row in (header, *rows)]
+    csv.writer(text, lineterminator="\n").writerows(cells)
     return text.getvalue()
 
 
@@ -53,8 +55,3 @@ def format_size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
-
-
-def printable(text: str) -> str:
-    """Text on one line, without what would steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

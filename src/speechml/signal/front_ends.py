@@ -87,7 +87,7 @@ def mel_bands(bins: int, mels: int, sample_rate: int) -> Tensor:
 
     from torchaudio.functional import melscale_fbanks
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.device("cpu"):  # torchaudio looks into what it makes
         warnings.simplefilter("ignore")  # that some bands are empty, which 128 bands of 257 bins bring with them
         bands: Tensor = melscale_fbanks(bins, 0.0, sample_rate / 2, mels, sample_rate)
     return bands

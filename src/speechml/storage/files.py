@@ -26,6 +26,7 @@ def new_version(path: Path) -> Iterator[Path]:
     """Give a file beside `path` to write; it replaces `path` at the end, and nothing is left of it where that fails."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        part.unlink(missing_ok=True)  # or a link of that name would be written through
         yield part
         part.replace(path)
     finally:

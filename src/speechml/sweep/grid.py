@@ -13,11 +13,12 @@ from typing import NamedTuple
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from speechml.config.compose import conf_dir
+from speechml.config.compose import conf_dir, mask_secrets
 from speechml.engine.signals import Stopped
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.runs.sweep_record import SweepRun, describe_client, save_sweep
 from speechml.runs.tables import table
+from speechml.storage.files import write_text
 from speechml.sweep.jobs import Outcome, condition
 from speechml.sweep.run_configs import Composer, last_words
 from speechml.sweep.schema import GridSweeper
@@ -162,8 +163,8 @@ def run_grid(command: SweepCommand) -> None:
     launcher = command.open_launcher(progress, most=len(waiting))
     with hold(folder):
         _record(folder, runs, "running", outcomes)
-        OmegaConf.save(command.config, folder / "multirun.yaml")
-        print(f"{summarize(runs, retries)}; {folder}", file=sys.stderr, flush=True)
+        write_text(folder / "multirun.yaml", mask_secrets(OmegaConf.to_yaml(command.config)))
+        echo(f"{summarize(runs, retries)}; {folder}", file=sys.stderr, flush=True)
         try:
             with closing(launcher):
                 launcher.submit([composer.job(run.overrides, number, run.label) for number, run in enumerate(waiting)])
@@ -176,7 +177,7 @@ def run_grid(command: SweepCommand) -> None:
             raise
         except BaseException:
             _show(folder, runs, "stopped", outcomes)
-            print("stopped; the same command goes on with what is left", file=sys.stderr)
+            echo("stopped; the same command goes on with what is left", file=sys.stderr)
             raise
         _show(folder, runs, "done" if len(outcomes) == len(waiting) else "submitted", outcomes)
     _check_outcomes(runs, outcomes, retries)
@@ -202,7 +203,7 @@ def _show(folder: Path, runs: list[PlannedRun], state: str, outcomes: Outcomes) 
     except UserError:  # Slurm does not answer; the cards tell enough
         queue = {}
     rows = [SweepRun(run.folder, tuple(run.overrides), run.label, _failure(run, outcomes)) for run in runs]
-    print(f"\n{status_table(rows, queue)}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
+    echo(f"\n{status_table(rows, queue)}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
 
 
 def _failure(run: PlannedRun, outcomes: Outcomes) -> str:

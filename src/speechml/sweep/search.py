@@ -21,7 +21,7 @@ from speechml.config.compose import flatten, resolve_config
 from speechml.config.hydra_compat import override_text
 from speechml.contracts import Config
 from speechml.engine.signals import RESUMABLE, Stopped
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.sweep.jobs import Job, Launcher, Outcome
 from speechml.sweep.schema import OptunaSweeper
 from speechml.sweep.search_report import SearchReport, path_from_here
@@ -91,20 +91,20 @@ def run_search(command: SweepCommand) -> float | None:
             if options.retrain is not None:
                 words = f" ({' '.join(options.retrain)})" if options.retrain else ""
                 fix = "hydra.sweeper.retrain=null leaves it out"
-                print(f"a run with the best values will follow{words}; {fix}", file=sys.stderr)
+                echo(f"a run with the best values will follow{words}; {fix}", file=sys.stderr)
             with closing(launcher):
                 report = search(plan, launcher, make_job)
             report.show()
             best = report.best()
             if best and options.retrain is not None:
-                print(f"\nTraining with the values of trial {best.number}, from new weights:", flush=True)
+                echo(f"\nTraining with the values of trial {best.number}, from new weights:", flush=True)
                 overrides = [*space.overrides, *as_overrides(best.params), *options.retrain]
                 with closing(command.open_launcher(None, most=1)) as launcher:  # it has what the trials have shared
                     report.add_retrained(_compute_one(launcher, make_job(overrides, -1)))
-            print(f"Side by side: speechml tensorboard {Path(str(first.paths.runs)) / plan.experiment}  (HPARAMS)")
+            echo(f"Side by side: speechml tensorboard {Path(str(first.paths.runs)) / plan.experiment}  (HPARAMS)")
             return best.value if best else None
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the one into the other
-        print(f"\nstopped; the same command goes on with the search in {plan.folder}", file=sys.stderr)
+        echo(f"\nstopped; the same command goes on with the search in {plan.folder}", file=sys.stderr)
         sys.exit(RESUMABLE)
 
 
@@ -183,7 +183,7 @@ def search(plan: Plan, launcher: Launcher, make_job: MakeJob) -> SearchReport:
     _check_meaning(plan, study, make_job)
     report = SearchReport(plan, study)
     before = f", {count} of them done before" if (count := len(finished_trials(study))) else ""
-    print(
+    echo(
         f"searching {', '.join(plan.space.distributions)}: {plan.total} trials{before}, "
         f"{plan.direction.removesuffix('e')}ing {plan.objective}; {plan.folder}",
         file=sys.stderr, flush=True,
@@ -291,12 +291,12 @@ class _Search:
         retries = trial.user_attrs.get("retries", 0)
         if outcome.may_retry and retries < self.plan.options.max_retries:
             trial.set_user_attr("retries", retries + 1)
-            print(f"trial {number} failed and is tried again: {outcome.error}", file=sys.stderr, flush=True)
+            echo(f"trial {number} failed and is tried again: {outcome.error}", file=sys.stderr, flush=True)
             self.todo.append(trial)
             return
         tell_outcomes(self.study, trial, running.outcomes, time.monotonic() - running.began)
         self.report.write("running")
-        print(self.report.trial_line(number), file=sys.stderr, flush=True)
+        echo(self.report.trial_line(number), file=sys.stderr, flush=True)
 
 
 def tell_outcomes(study: optuna.Study, trial: Trial, outcomes: list[Outcome], seconds: float) -> None:

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from speechml.contracts import Config
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.runs.card import load_card
 from speechml.runs.labels import shorten_keys
 from speechml.runs.sweep_record import describe_client, save_sweep
@@ -108,19 +108,19 @@ class SearchReport:
             seconds = f"{trial.user_attrs.get('seconds', 0):.1f}"
             state = STATES.get(trial.state, "cut off")
             rows.append([str(trial.number), _shown(trial.value), *[each] * is_repeated, *values, state, seconds])
-        print("", table([*names, *[short[key] for key in keys], "state", "time (s)"], rows), sep="\n")
+        echo("\n" + table([*names, *[short[key] for key in keys], "state", "time (s)"], rows))
         if len(order) > SHOWN:
-            print(f"... and {len(order) - SHOWN} more in sweep.json")
+            echo(f"... and {len(order) - SHOWN} more in sweep.json")
         totals = {name: sum(trial.state == state for trial in trials) for state, name in STATES.items()}
         counts = ", ".join(f"{count} {name}" for name, count in totals.items() if count)
-        print(f"\nTrials: {counts}. The best, by {self.plan.objective} (a score of the validation split):")
+        echo(f"\nTrials: {counts}. The best, by {self.plan.objective} (a score of the validation split):")
         if best:
-            print(f"  {_command(self._overrides(best))}{'   # its first execution' * is_repeated}")
-            print(f"  {' '.join(best.user_attrs.get('runs', []))}")
+            echo(f"  {_command(self._overrides(best))}{'   # its first execution' * is_repeated}")
+            echo(f"  {' '.join(best.user_attrs.get('runs', []))}")
         for trial in [t for t in trials if t.state == TrialState.FAIL][:3]:
-            print(f"  trial {trial.number} failed: {trial.user_attrs.get('error')}")
+            echo(f"  trial {trial.number} failed: {trial.user_attrs.get('error')}")
         drawings = "".join(f", figures/{path.name}" for path in self._draw())
-        print(f"Search: {self.plan.folder} (sweep.json{drawings})")
+        echo(f"Search: {self.plan.folder} (sweep.json{drawings})")
 
     def _draw(self) -> Iterator[Path]:
         """History, importance and parallel coordinates as PNG; what Optuna cannot draw of so few trials is left out."""
@@ -144,7 +144,7 @@ class SearchReport:
                 try:
                     draw(self.study, target_name=self.plan.objective)
                 except (ValueError, RuntimeError, ZeroDivisionError) as error:
-                    print(f"no figure of {name}: {' '.join(str(error).split())}", file=sys.stderr)
+                    echo(f"no figure of {name}: {' '.join(str(error).split())}", file=sys.stderr)
                     continue
                 figure = pyplot.gcf()
                 figure.set_size_inches(max(8.0, 1.6 * len(self.plan.space.distributions) + 4), 5)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from speechml.contracts import Config
 from speechml.engine.signals import Stopped
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.storage.files import make_folder, write_json, write_text
 from speechml.sweep import schema, slurm_commands
 from speechml.sweep.jobs import Job, Outcome, lost_outcome
@@ -72,7 +72,7 @@ class SlurmLauncher:
     def submit(self, jobs: Sequence[Job]) -> None:
         new = [job for job in jobs if Path(job.folder) not in self.submissions]
         if len(new) < len(jobs):
-            print(f"{len(jobs) - len(new)} of them have jobs already", file=sys.stderr, flush=True)
+            echo(f"{len(jobs) - len(new)} of them have jobs already", file=sys.stderr, flush=True)
         runs = [run for run, _ in self.submissions.values()] + (self._submit(new) if new else [])
         newest = {run.folder: run for run in runs}
         self.submissions |= {Path(job.folder): (newest[Path(job.folder)], job) for job in jobs}
@@ -91,7 +91,7 @@ class SlurmLauncher:
             self._submit_array(tasks[begin : begin + widest], trainers[0]) for begin in range(0, len(tasks), widest)
         ]
         names = ", ".join(runs[0].job.partition("_")[0] for runs in arrays)
-        print(f"submitted {len(jobs)} runs as {len(tasks)} jobs ({names})", file=sys.stderr, flush=True)
+        echo(f"submitted {len(jobs)} runs as {len(tasks)} jobs ({names})", file=sys.stderr, flush=True)
         return [run for runs in arrays for run in runs]
 
     def _submit_array(self, tasks: Sequence[Sequence[Job]], trainer: Config) -> list[Submission]:
@@ -120,7 +120,7 @@ class SlurmLauncher:
         """
         tells = f"speechml sweep status {self.folder} tells"
         if not self.options.wait:
-            print(f"not waiting for them; {tells} what became of them", file=sys.stderr)
+            echo(f"not waiting for them; {tells} what became of them", file=sys.stderr)
             return
         if self.progress:
             self.progress.total += sum(job is None for _, job in self.submissions.values())
@@ -139,7 +139,7 @@ class SlurmLauncher:
                     yield from lost
                 time.sleep(max(LOOK_S, len(self.submissions) / 1000))  # a long list of names is work for a file server
         except Stopped:
-            print(
+            echo(
                 f"the jobs go on; {tells} of them, speechml sweep wait {self.folder} waits, and speechml sweep cancel "
                 f"{self.folder} ends them", file=sys.stderr,
             )  # fmt: skip
@@ -194,7 +194,7 @@ class SlurmLauncher:
         """Print a note, once for each reason."""
         if reason not in self.notes:
             self.notes.add(reason)
-            print(f"note: {text}", file=sys.stderr, flush=True)
+            echo(f"note: {text}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Nothing ends: the jobs go on."""

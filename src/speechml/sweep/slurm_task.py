@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from speechml.errors import echo
 from speechml.storage.files import write_json, write_text
 from speechml.sweep.jobs import Job, Outcome, compute
 from speechml.sweep.slurm_commands import ask
@@ -35,17 +36,17 @@ def compute_task(path: Path) -> int:
                 note = outcome_file(path.parent, job.folder)
                 if note.exists():
                     continue
-                print(f"run {job.folder}  {job.label}", file=sys.stderr, flush=True)
+                echo(f"run {job.folder}  {job.label}", file=sys.stderr, flush=True)
                 outcome = compute(job)
                 if outcome.failure:  # the further ranks of a run have no score, and no failure either
                     failures.append(job)
-                    print(f"error: {outcome.failure}", file=sys.stderr, flush=True)
+                    echo(f"error: {outcome.failure}", file=sys.stderr, flush=True)
                 if is_first:
                     write_json(note, asdict(outcome))
     except Stopped as stopped:
         if not is_first:
             return 0  # as all ranks; the first one's exit code counts
-        print(stopped.reason, file=sys.stderr, flush=True)
+        echo(stopped.reason, file=sys.stderr, flush=True)
         if stopped.signal_name == "SIGUSR1" and (why := requeue_task(note, task, stopped.step)):
             write_json(note, asdict(Outcome(error=why)))
             return 1
@@ -82,7 +83,7 @@ def requeue_task(note: Path, task: int, step: int | None) -> str:
             "minute early), or lower hydra.launcher.signal_delay_s"
         )
     write_text(file, f"{max(before, step or 0)} {idle}")
-    print("ahead of the time limit: queued again", file=sys.stderr, flush=True)
+    echo("ahead of the time limit: queued again", file=sys.stderr, flush=True)
     array, own = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ["SLURM_JOB_ID"]
     ask("scontrol", "requeue", f"{array}_{task}" if array else own)  # which ends this process
     return ""

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from speechml.errors import UserError
+from speechml.errors import UserError, echo, printable
 from speechml.runs.card import load_card
 from speechml.runs.catalogue import is_run, lock_owner, state_of
 from speechml.runs.sweep_record import RECORD, SweepRun, is_sweep, list_runs, load_sweep, sweeps_below
-from speechml.runs.tables import format_duration, format_score, printable, table
+from speechml.runs.tables import format_duration, format_score, table
 from speechml.sweep.jobs import Job
 from speechml.sweep.slurm import Queued, still_queued
 from speechml.sweep.slurm_commands import ask
@@ -82,8 +82,7 @@ def status_table(runs: Sequence[SweepRun], queued: Mapping[Path, Queued] = Mappi
             row = replace(row, state=queue.state)
             state = f"{queue.state} ({', '.join(filter(None, (queue.run.job, queue.reason)))})"
         rows.append(row)
-        texts = [row.folder.parent.name, row.folder.name, state, row.score, row.time, row.label]
-        cells.append([printable(text) for text in texts])
+        cells.append([row.folder.parent.name, row.folder.name, state, row.score, row.time, row.label])
     header = ["experiment", "id", "state", "score", "time", "overrides"]
     counts = Counter(row.state for row in rows)
     summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
@@ -126,7 +125,7 @@ class Progress:
 
     def begin(self, job: Job) -> None:
         """A run is computed from now on."""
-        print(f"begins  {job.label}", file=sys.stderr, flush=True)
+        echo(f"begins  {job.label}", file=sys.stderr, flush=True)
 
     def end(self, folder: Path, label: str, error: str = "") -> None:
         """A run has ended, with an error or without."""
@@ -136,7 +135,7 @@ class Progress:
         why = f": {error[:300]}" if error and error != "stopped" else ""
         parts = [f"{state}{why}", row.score, row.time if row.state == "done" else "-", label, str(folder)]
         line = "  ".join(part for part in (f"{self.count}/{self.total}", *parts) if part != "-")
-        print(printable(line), file=sys.stderr, flush=True)
+        echo(line, file=sys.stderr, flush=True)
 
 
 def queued_below(folder: Path) -> dict[Path, Queued]:
@@ -190,7 +189,7 @@ def wait_for(folder: Path) -> bool:
     going = list(filter(is_going_on, _list_all(folder)))
     progress = Progress(len(going))
     if not going and not lock_owner(folder):
-        print("nobody computes it now", file=sys.stderr)
+        echo("nobody computes it now", file=sys.stderr)
     while going or lock_owner(folder):
         with suppress(UserError):  # Slurm does not answer: what it has is as before
             queue = queued_below(folder)
@@ -198,7 +197,7 @@ def wait_for(folder: Path) -> bool:
             going.remove(run)
             progress.end(run.folder, run.label)
         time.sleep(LOOK_S)
-    print(status_report(folder))
+    echo(status_report(folder))
     return all(row_of(run).state == "done" for run in _list_all(folder))
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from speechml.config.compose import plain
 from speechml.config.schema import Schema, check_section, keys_of
 from speechml.errors import FolderBusy, UserError
-from speechml.runs.folder import lock, translate_disk_errors
+from speechml.runs.folder import check_own_files, lock, translate_disk_errors
 from speechml.storage.files import make_folder
 from speechml.sweep import schema
 from speechml.sweep.jobs import Launcher
@@ -113,4 +113,5 @@ def hold(folder: Path) -> Iterator[None]:
             what = f"the same sweep is being computed by {error.owner}, in {folder}"
             fix = f"wait for it (speechml sweep wait {folder})"
             raise FolderBusy(error.folder, error.owner, what, fix) from error
+        check_own_files(folder)
         yield

@@ -6,6 +6,17 @@ from typing import Literal
 
 from speechml.config.schema import Schema, key, refuse_value
 from speechml.contracts import Config
+from speechml.data.schema import HIGHEST_RATE, LOWEST_RATE
+
+MOST_VALUES = 10_000_000  # of a spectrogram, a second: more take the memory of a whole machine
+
+
+def check_values(name: str, hop: float, count: float) -> None:
+    """Refuse a hop by which a second of sound becomes `count` values of its spectrogram, where they are too many."""
+    if count > MOST_VALUES:
+        raise refuse_value(
+            name, hop, "with this n_fft it must be larger: a second would become more values than fit in memory"
+        )
 
 
 class Task(Schema):
@@ -25,7 +36,9 @@ class Classification(Task):
 class WaveformDenoiser(Task):
     """Noisy waveforms in, clean ones out."""
 
-    sample_rate: int = key("rate that the network works at: that of the data", unit="Hz", above=0)
+    sample_rate: int = key(
+        "rate that the network works at: that of the data", unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE
+    )
     loss: Literal["l1", "mse", "mse_sum", "snr"] = key("what training lowers: l1, mse are means per sample, mse_sum adds up a "
                                                        "batch, snr (minus dB) counts clips alike", "l1")  # fmt: skip
     normalize: Literal[False, True, "recording"] = key("recording: each is divided by its own RMS first, so no level is too "
@@ -44,11 +57,13 @@ class Remixing(Schema):
 class MagnitudeDenoiser(Task):
     """Magnitudes of noisy spectra in, clean ones out."""
 
-    sample_rate: int = key("rate that the network works at: that of the data", unit="Hz", above=0)
+    sample_rate: int = key(
+        "rate that the network works at: that of the data", unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE
+    )
     n_fft: int = key("frame of the STFT; longer frames tell frequencies apart better and moments worse; gives n_fft / 2 + 1 "
-                     "bins", 1024, unit="samples", above=0, allowed="even")  # fmt: skip
+                     "bins", 1024, unit="samples", above=0, most=2**16, allowed="even")  # fmt: skip
     hop: int = key("distance of two frames; a smaller one gives more frames and costs time", 512, unit="samples", above=0,
-                   allowed="half of model.n_fft or less")  # fmt: skip
+                   most=2**15, allowed="half of model.n_fft or less")  # fmt: skip
     loss: Literal["mse", "l1"] = key("what training lowers, of magnitudes in units of the clean RMS; l1 minds rare large errors "
                                      "less", "mse")  # fmt: skip
     target: Literal["magnitude", "phase_sensitive"] = key("what the network is to give: the clean magnitude, or the one that "
@@ -66,6 +81,11 @@ class MagnitudeDenoiser(Task):
     augment: Remixing | None = key("how far runs are varied; null: not at all", None)
     seed: int = key("decides the tiny random frames that stand for silence before a recording; follows seed", 0)
 
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        n_fft, hop, rate = node.get("n_fft", 1024), node.get("hop", 512), node.get("sample_rate", LOWEST_RATE)
+        check_values(f"{where}hop", hop, n_fft * rate / hop / 2)
+
 
 class FrontEnd(Schema):
     """The spectrogram that the network sees."""
@@ -73,15 +93,20 @@ class FrontEnd(Schema):
     kind: Literal["power", "mel", "log_mel", "complex"] = key("power: |X|^2; mel: bands as the ear has them; log_mel: their "
                                                               "logarithms; complex: needs net.channels=2", "power")  # fmt: skip
     n_fft: int = key("length of the transform; the window is padded with zeros to it; gives n_fft / 2 + 1 bins", 512,
-                     unit="samples", above=0, allowed="even, and a window or more")  # fmt: skip
+                     unit="samples", above=0, most=2**16, allowed="even, and a window or more")  # fmt: skip
     window_s: float = key("length of a window; longer ones tell frequencies apart better and moments worse", 0.03, unit="s",
-                          above=0)  # fmt: skip
+                          above=0, most=10)  # fmt: skip
     hop_s: float = key(
-        "distance of two windows; a smaller one gives more frames and costs time", 0.01, unit="s", above=0
+        "distance of two windows; a smaller one gives more frames and costs time", 0.01, unit="s", above=0, most=10
     )
     mels: int = key("mel bands (mel and log_mel only); more show finer frequencies, and low ones may then hold no bin", 128,
-                    unit="bands", above=0)  # fmt: skip
+                    unit="bands", above=0, most=1000)  # fmt: skip
     normalized: bool = key("whether the transform is divided by the length of the window", True)
+
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        hop_s = node.get("hop_s", 0.01)
+        check_values(f"{where}hop_s", hop_s, node.get("n_fft", 512) / hop_s / 2)
 
 
 class Augmentation(Schema):
@@ -118,7 +143,9 @@ class Augmentation(Schema):
 class Classifier(Classification):
     """Words from spectrograms."""
 
-    sample_rate: int = key("rate that the network works at: that of the data", unit="Hz", above=0)
+    sample_rate: int = key(
+        "rate that the network works at: that of the data", unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE
+    )
     front_end: FrontEnd = key("the spectrogram that the network sees")
     normalize: Literal[False, "recording"] = key("recording: each clip is brought to one RMS first, so no level is too high "
                                                  "or too low", False, later=True)  # fmt: skip
