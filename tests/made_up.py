@@ -11,12 +11,13 @@ import yaml
 def make_run(
     runs: Path, seed: int = 0, experiment: str = "made_up", data: dict[str, Any] | None = None, state: str = "done",
     snr: np.ndarray | None = None, logits: np.ndarray | None = None, label: np.ndarray | None = None,
-    classes: tuple[str, ...] = ("no", "yes", "stop"), names: list[str] | None = None, **keys: Any,
+    classes: tuple[str, ...] = ("no", "yes", "stop"), names: list[str] | None = None,
+    columns: dict[str, np.ndarray] | None = None, **keys: Any,
 ) -> Path:  # fmt: skip
     """A run of a denoiser with the SNR of each test recording, or of a classifier with logits and labels; or without a test."""
     folder = runs / experiment / f"{len(list(runs.glob('*/*'))):010d}"
     folder.mkdir(parents=True)
-    columns: dict[str, np.ndarray] = {}
+    further, columns = columns or {}, {}
     scores: dict[str, float] = {}
     if snr is not None:
         columns = {name: snr + shift for name, shift in (("snr_db", 0), ("si_sdr_db", -1), ("mse", 9), ("l1", 5))}
@@ -28,7 +29,12 @@ def make_run(
         scores = {"test/acc": float(right.mean()), "test/macro_f1": float(right.mean()), "test/loss": 0.5}
     if columns:
         count = len(columns.get("snr_db", columns.get("label", [])))
-        np.savez(folder / "predictions.npz", name=np.array(names or [f"item{i:04d}" for i in range(count)]), **columns)
+        np.savez(
+            folder / "predictions.npz",
+            name=np.array(names or [f"item{i:04d}" for i in range(count)]),
+            **columns,
+            **further,
+        )
     card = {
         "id": folder.name, "experiment": experiment, "state": state, "seed": seed, "scores": scores,
         "overrides": [f"seed={seed}"], "started": "2026-01-01T00:00:00", "training_s": 1.0,

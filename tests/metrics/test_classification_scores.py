@@ -4,10 +4,9 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score, multiclass_recall
 
-from speechml.metrics.classification import class_scores, confusion, interval
+from speechml.metrics.classification import class_scores, confusion
 
 
 @settings(max_examples=40, deadline=None)
@@ -34,11 +33,3 @@ def test_scores_are_torchmetrics(items: int, classes: int, seed: int) -> None:
 def test_confusions_are_counted_by_row_of_what_was_said() -> None:
     counts = confusion(torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 0]), 3)
     assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
-
-
-@settings(deadline=None)
-@given(st.integers(1, 500), st.floats(0, 1))
-def test_the_interval_is_wilsons(count: int, share: float) -> None:
-    right = round(share * count)
-    expected = binomtest(right, count).proportion_ci(method="wilson")
-    np.testing.assert_allclose(interval(right / count, count), (expected.low, expected.high), atol=1e-6)

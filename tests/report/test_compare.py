@@ -11,6 +11,7 @@ import pytest
 from conftest import speechml
 from made_up import make_run
 from speechml.report.compare import Comparison, Line, compare_runs
+from speechml.report.comparison_table import format_comparison
 
 RANDOM = np.random.default_rng(0)
 HARD = RANDOM.normal(10, 5, 80)  # recordings differ more among one another than networks do
@@ -124,15 +125,80 @@ def test_other_networks_have_short_names(workplace: Path) -> None:
     assert [setting.label for setting in compare_runs(runs).settings] == ["net=FIR", "net=MIMOCNN"]
 
 
-def test_both_channels_of_a_moment_count_once(workplace: Path) -> None:
-    names = [f"song{block % 2}/{channel}/{block:04d}" for block in range(50) for channel in (0, 1)]
-    right = np.repeat(np.arange(50) % 5 > 0, 2)
+def test_rows_of_a_song_count_as_one_song(workplace: Path) -> None:
+    names = [f"song{block % 12}/{channel}/{block:04d}" for block in range(60) for channel in (0, 1)]
+    right = np.repeat(np.arange(60) % 12 > 5, 2)  # all of a song, or nothing
     data = {"data": "GenreFeatures", "called": "rows"}
     runs = [classifier(workplace / "runs", right, names=names, data=data),
-            classifier(workplace / "runs", np.ones(100, bool), names=names, data=data, lr=0.2)]  # fmt: skip
-    line = line_of(compare_runs(runs), "acc")
-    assert line.over_items.units == 50
-    assert line.over_items.p == pytest.approx(2 * 0.5**10)
+            classifier(workplace / "runs", np.ones(120, bool), names=names, data=data, lr=0.2)]  # fmt: skip
+    found = compare_runs(runs)
+    assert line_of(found, "acc").over_items.units == 12
+    assert line_of(found, "acc").over_items.p == pytest.approx(2 * 0.5**6)
+    assert "120 rows of 12 songs" in format_comparison(found, "table")
+
+
+def clips(speakers: int, each: int) -> list[str]:
+    return [f"yes/{speaker:08x}_nohash_{clip}.wav" for speaker in range(speakers) for clip in range(each)]
+
+
+@pytest.mark.parametrize("kept", ["in the names", "in a column"])
+def test_clips_of_a_speaker_are_no_further_evidence(workplace: Path, kept: str) -> None:
+    right = np.ones(200, bool)
+    right[:20] = False  # one speaker of ten, all of whose clips only the second names rightly
+    column = {"speaker": np.repeat([f"s{i}" for i in range(10)], 20)} if kept == "in a column" else {}
+    names = clips(10, 20) if kept == "in the names" else None
+    runs = [classifier(workplace / "runs", wrong, names=names, columns=column, lr=lr)
+            for wrong, lr in ((right, 0.1), (np.ones(200, bool), 0.2))]  # fmt: skip
+    found = compare_runs(runs)
+    line = line_of(found, "acc")
+    assert (line.over_items.units, line.over_items.p, line.verdict) == (10, 1.0, "no difference shown")
+    assert line.over_items.mean == pytest.approx(0.1)
+    alone = [classifier(workplace / "runs", wrong, lr=lr) for wrong, lr in ((right, 0.3), (np.ones(200, bool), 0.4))]
+    assert line_of(compare_runs(alone), "acc").verdict == "better"  # as if they were 200 people
+    assert "200 recordings by 10 speakers" in format_comparison(found, "markdown")
+    assert "speakers unknown: taken as independent" in format_comparison(compare_runs(alone), "markdown")
+
+
+def test_recordings_of_a_speaker_are_drawn_together(workplace: Path) -> None:
+    random = np.random.default_rng(1)
+    names = [f"p{225 + speaker}_{clip:03d}" for speaker in range(20) for clip in range(20)]
+    gain = np.repeat(random.normal(0.3, 1.0, 20), 20)  # what a speaker gains, all of whose recordings gain the same
+    runs = [make_run(workplace / "runs", snr=np.full(400, 9.0) + shift, names=names, lr=lr)
+            for shift, lr in ((0, 0.1), (gain, 0.2))]  # fmt: skip
+    line = line_of(compare_runs(runs))
+    means = gain.reshape(20, 20).mean(1)
+    half = 2.093024 * means.std(ddof=1) / 20**0.5  # Student's t of 19 degrees of freedom, times the standard error
+    assert line.over_items.mean == pytest.approx(gain.mean())
+    assert (line.over_items.high - line.over_items.low) / 2 == pytest.approx(half, rel=0.15)
+    forced = [make_run(workplace / "runs", snr=np.full(400, 9.0) + shift, names=names, lr=lr, data={"test_fingerprint": f"{lr}"})
+              for shift, lr in ((gain, 0.3), (gain, 0.4))]  # fmt: skip
+    apart = line_of(compare_runs(forced, force=True)).over_items
+    assert apart.units == 20
+    assert (apart.high - apart.low) / 2 == pytest.approx(half * 2**0.5, rel=0.05)
+
+
+def test_one_speaker_tells_no_difference(workplace: Path) -> None:
+    names = [f"p225_{clip:03d}" for clip in range(80)]
+    found = compare_runs([make_run(workplace / "runs", snr=HARD + lr, names=names, lr=lr) for lr in (0.1, 0.9)])
+    assert line_of(found).verdict == "not known"
+    assert any("all test recordings are of one speaker" in note for note in found.notes)
+
+
+def test_better_of_two_that_are_worse_than_their_input_says_so(workplace: Path) -> None:
+    deep = HARD - 60  # the input has 1 dB
+    found = compare_runs([make_run(workplace / "runs", snr=deep + lr, lr=lr) for lr in (1.0, 9.0)])
+    assert line_of(found).verdict == "better, but neither is better than its noisy input"
+    assert sum("no better than its noisy input (1.00 dB SNR)" in note for note in found.notes) == 2
+    one_is = compare_runs([make_run(workplace / "runs", snr=snr, lr=lr) for snr, lr in ((deep, 0.3), (HARD, 0.4))])
+    assert line_of(one_is).verdict == "better"
+    assert sum("no better than its noisy input" in note for note in one_is.notes) == 1
+
+
+def test_better_of_two_that_guess_says_so(workplace: Path) -> None:
+    guesses, worse = np.arange(300) % 3 == 0, np.arange(300) % 9 == 0
+    found = compare_runs([classifier(workplace / "runs", right, lr=lr) for right, lr in ((worse, 0.1), (guesses, 0.2))])
+    assert line_of(found, "acc").verdict.startswith("better, but neither is better than chance")
+    assert any("no better than chance (an accuracy of 0.333)" in note for note in found.notes)
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:

@@ -16,6 +16,7 @@ from speechml.errors import UserError, echo
 from speechml.report.published import (
     LABS,
     PublishedFigure,
+    add_intervals,
     figure_rows,
     missing_row,
     public_card,
@@ -86,6 +87,8 @@ def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: b
     for name, runs in plans.items():
         mine = {run.folder: card for run in runs if run.state == "done" and (card := load_card(run.folder))}
         cards |= mine
+        for run, card in mine.items():
+            add_intervals(card, run / "predictions.npz")
         if mine:
             figures += figure_rows(name, published_figures(name), list(mine.values()))
         else:

@@ -7,20 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from speechml.contracts import SPLITS
+from speechml.data.provenance import speaker_in as speaker_in
 from speechml.signal.random import key, permutation
-
-# How published corpora write the speaker into their file names; anybody else's names are not interpreted.
-NAMED_SPEAKERS = (
-    re.compile(r"(.*?)_nohash_"),  # Speech Commands: yes/0a7c2a8d_nohash_0.wav
-    re.compile(r"(p\d{3}|s5)_\d{3}(?!\d)"),  # VCTK and VoiceBank: p225_001
-    re.compile(r"(\d{2,5})-\d{3,6}-\d{4}(?:\.[^.]*)?$"),  # LibriSpeech: 84-121123-0000
-)
-
-
-def speaker_in(name: str) -> str | None:
-    """The speaker that a file name of a published corpus carries, or None: yes/0a7c2a8d_nohash_0.wav is by 0a7c2a8d."""
-    file = name.rpartition("/")[2]
-    return next((match[1] for layout in NAMED_SPEAKERS if (match := layout.match(file))), None)
 
 
 def speakers_of(paths: Sequence[Path]) -> list[str]:

@@ -12,6 +12,7 @@ from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
 from speechml.config.train_config import EvaluateConfig, check_config
 from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members
+from speechml.data.provenance import sources_of
 from speechml.engine.checkpoint import find_checkpoint, load_task
 from speechml.engine.foreign_config import count_seen, own_data, own_metrics
 from speechml.engine.parts import one_process_trainer
@@ -69,7 +70,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
     write_predictions(
-        out / f"{name}.npz", task.items, data.scored_items(), data.item_names, **task.prediction_columns()
+        out / f"{name}.npz",
+        task.items,
+        data.scored_items(),
+        data.item_names,
+        sources_of(data.provenance(), data.item_names),
+        **task.prediction_columns(),
     )
     audit = audit_other_data(data, seen) if is_foreign else audit_data(data)
     content = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit.to_json(), "scores": scores}

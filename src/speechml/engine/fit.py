@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members
+from speechml.data.provenance import sources_of
 from speechml.engine.checkpoint import check_weights, read_checkpoint
 from speechml.engine.parts import Parts, watched_score
 from speechml.engine.resume import EVENTS
@@ -94,7 +95,8 @@ def test(parts: Parts, folder: Path, card: RunCard) -> None:
         scored = len(set(task.items) & set(data.splits["test"]))
         if trainer.is_global_zero:
             path, about = folder / "predictions.npz", task.prediction_columns()
-            write_predictions(path, task.items, data.scored_items(), data.item_names, **about)
+            sources = sources_of(data.provenance(), data.item_names)
+            write_predictions(path, task.items, data.scored_items(), data.item_names, sources, **about)
             if not missing_members(task, WaveformTask):
                 card.level_curve = measure_levels(cast("WaveformTask", task), data)
     monitor, goal = config["checkpoint"]["monitor"], watched_score(config)

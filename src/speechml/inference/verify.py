@@ -210,7 +210,7 @@ def recompute(columns: dict[str, np.ndarray], parts: list[str]) -> dict[str, flo
         logits, labels = (torch.from_numpy(columns[key]) for key in ("logits", "label"))
         given = class_scores(logits, labels, [str(name) for name in columns["classes"]])
         return {f"test/{name}": value for name, value in given.items()} if parts == ["test"] else {}
-    names = columns.pop("name")
+    names, columns = columns["name"], {name: column for name, column in columns.items() if column.dtype.kind == "f"}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
     scores: dict[str, float] = {}
     for part in parts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,11 +72,3 @@ def _mean_f1(right: np.ndarray, given: np.ndarray, predicted: np.ndarray) -> np.
     total = given + predicted
     each = np.divide(2 * right, total, out=np.zeros_like(total), where=total > 0)
     return np.asarray(each.sum(-1) / (total > 0).sum(-1), dtype=float)
-
-
-def interval(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `count` items (Wilson 1927), which holds for few items and shares near 1."""
-    z = 1.959964
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -12,6 +12,7 @@ import numpy as np
 
 from speechml.errors import UserError
 from speechml.metrics.classification import macro_f1
+from speechml.report.certainty import chance_of, shortfall
 from speechml.report.finished_run import HIGHER_IS_BETTER, Result
 from speechml.report.statistics import (
     LEVEL,
@@ -24,9 +25,10 @@ from speechml.report.statistics import (
     share_difference,
     unpaired_difference,
 )
-from speechml.report.summary import TITLES
+from speechml.report.summary import TITLES, score_name
 from speechml.runs.labels import name_differences
 
+NAMED = 10  # settings that are worth nothing
 RESAMPLES = 1_000  # for macro F1: a whole confusion matrix is counted for each
 
 
@@ -53,6 +55,7 @@ class Line:
     over_items: Difference = UNKNOWN
     over_seeds: Difference = UNKNOWN
     is_reference: bool = False  # of the first setting, to which the others are compared
+    worthless: str = ""  # what neither setting is better than: the noisy input, or chance
 
     @property
     def verdict(self) -> str:
@@ -64,7 +67,8 @@ class Line:
             return "not known"
         certain = all(d.low > 0 for d in known) or all(d.high < 0 for d in known)
         if certain and not any(d.p >= 1 - LEVEL for d in known):  # an exact test may be stricter than an interval
-            return "better" if (known[0].mean > 0) == HIGHER_IS_BETTER[self.score] else "worse"
+            better = "better" + f", but neither is better than {self.worthless}" * bool(self.worthless)
+            return better if (known[0].mean > 0) == HIGHER_IS_BETTER[self.score] else "worse"
         return "no difference shown"
 
 
@@ -107,6 +111,9 @@ def compare_runs(folders: Sequence[Path], force: bool = False) -> Comparison:
             raise UserError("the runs have scored no test item in common; evaluate them on the same items")
         for run in results:
             run.align(common, results[0].classes)
+        known = next((run.clusters for run in results if run.clusters.kind), results[0].clusters)
+        for run in results:  # older runs may not know what newer ones do
+            run.clusters = known
     settings = group_settings(results)
     scores = [score for score in results[0].scores if all(score in run.scores for run in results)]
     lines = [line for score in scores for line in _compare_score(score, settings, not forced)]
@@ -169,36 +176,64 @@ def _compare_score(score: str, settings: Sequence[Setting], paired: bool) -> lis
     items = [_item_scores(score, setting.runs) for setting in settings]
     lines = [Line(score, settings[0], seed_interval(seeds[0]), is_reference=True)]
     for setting, own_seeds, own_items in zip(settings[1:], seeds[1:], items[1:], strict=True):
-        groups = settings[0].runs[0].groups if paired else None
-        over_items, over_seeds = _item_difference(score, items[0], own_items, groups), UNKNOWN
+        groups = settings[0].runs[0].clusters.numbers, setting.runs[0].clusters.numbers
+        over_items, over_seeds = _item_difference(score, (items[0], own_items), groups, paired), UNKNOWN
         if min(len(own_seeds), len(seeds[0])) > 1:
             same = setting.seeds == settings[0].seeds
             over_seeds = seed_interval(own_seeds - seeds[0]) if same else unpaired_difference(seeds[0], own_seeds)
-        lines.append(Line(score, setting, seed_interval(own_seeds), over_items, over_seeds))
+        worthless = neither_beats(score, settings[0], setting)
+        lines.append(Line(score, setting, seed_interval(own_seeds), over_items, over_seeds, worthless=worthless))
     return lines
+
+
+def neither_beats(score: str, *settings: Setting) -> str:
+    """What none of the settings is better than in a score: the noisy input, or chance; nothing where one is."""
+    if settings[0].runs[0].classes is not None:
+        return "chance, or by much" if all(map(_shortfall, settings)) else ""
+    given = score_name(score, "_input")
+    for setting in settings:
+        if any(given not in run.columns for run in setting.runs):
+            return ""
+        gain = np.mean([run.score(score) - run.score(given) for run in setting.runs])
+        if (gain > 0) == HIGHER_IS_BETTER[score] and gain != 0:
+            return ""
+    return "its noisy input"
+
+
+def _shortfall(setting: Setting) -> str:
+    """Why the scores of a setting are worth nothing, see `certainty.shortfall`."""
+    runs, names = setting.runs, ("snr_db", "snr_input_db") if setting.runs[0].classes is None else ("acc",)
+    known = [name for name in names if name == "acc" or all(name in run.columns for run in runs)]
+    scores = {f"test/{name}": float(np.mean([run.score(name) for run in runs])) for name in known}
+    return shortfall(scores, "test", len(runs[0].classes or ()), chance_of(runs[0].columns))
 
 
 def _item_scores(score: str, runs: Sequence[Result]) -> np.ndarray:
     """A score of each item, the mean over the runs of a setting; of macro F1 that of all items, then of resamples."""
     if score != "macro_f1":
         return np.mean([run.values(score) for run in runs], axis=0)
-    groups = runs[0].groups
+    groups = runs[0].clusters.numbers
     drawn = resamples(int(groups.max()) + 1, RESAMPLES)[:RESAMPLES, groups]
     weights = np.concatenate([np.ones((1, len(groups)), np.float32), drawn])
     return np.mean([macro_f1(run.columns["logits"], run.columns["label"], weights) for run in runs], axis=0)
 
 
-def _item_difference(score: str, one: np.ndarray, other: np.ndarray, groups: np.ndarray | None) -> Difference:
-    """The difference over test items, of the means over the runs of each setting; unpaired where there are no groups."""
-    if groups is None:
-        resampled = score == "macro_f1"  # whose resamples are no items
-        return UNKNOWN if resampled else unpaired_difference(*(x[np.isfinite(x)] for x in (one, other)))
+def _item_difference(
+    score: str, items: tuple[np.ndarray, np.ndarray], groups: tuple[np.ndarray, np.ndarray], paired: bool
+) -> Difference:
+    """The difference over test items, of the means over the runs of each setting, by what the items are pieces of."""
+    one, other = items
+    if not paired:
+        if score == "macro_f1":  # whose resamples are no items
+            return UNKNOWN
+        known = [np.isfinite(side) for side in items]
+        return unpaired_difference(one[known[0]], other[known[1]], (groups[0][known[0]], groups[1][known[1]]))
     if score == "macro_f1":
-        return resampled_difference(one, other, int(groups.max()) + 1)
+        return resampled_difference(one, other, np.bincount(groups[0]))
     if score == "acc":
-        return share_difference(one, other, groups)
+        return share_difference(one, other, groups[0])
     defined = np.isfinite(other - one)
-    return mean_difference((other - one)[defined], groups[defined])
+    return mean_difference((other - one)[defined], groups[0][defined])
 
 
 def _notes(settings: Sequence[Setting], lines: Sequence[Line], forced: str) -> list[str]:
@@ -208,17 +243,17 @@ def _notes(settings: Sequence[Setting], lines: Sequence[Line], forced: str) -> l
     count, item_name = len(first.names), first.data.called
     if not all(run.is_whole for run in results):
         notes.append(f"only the {count} test {item_name} that all runs have scored are compared")
-    if count < 2 and not forced:
-        notes.append(f"the test is one recording ({first.split} set): only seeds tell whether a difference is chance")
+    if (pieces := first.clusters).kind and len(pieces.names) < 2 and not forced:
+        notes.append(f"all test {item_name} are of one {pieces.kind} ({first.split} set): only seeds tell whether a difference "
+                     "is chance")  # fmt: skip
+    reasons = [(setting.label, _shortfall(setting)) for setting in settings]
+    notes += [f"{label} is {reason}" for label, reason in reasons if reason][:NAMED]
     for score in dict.fromkeys(line.score for line in lines if first.classes is None and not forced):
         if undefined := int((~np.isfinite([run.values(score) for run in results]).all(0)).sum()):
             where = f"{undefined} {item_name} on which it is not defined for every run"
             notes.append(f"{TITLES[score]}: {where} are left out")
-    if first.unit == "moments":
-        notes.append("the two channels of a moment count as one; moments that follow one another are alike all the same, "
-                     "so the intervals are somewhat narrow")  # fmt: skip
     if max(len(setting.runs) for setting in settings) < 2:
-        notes.append("one seed each: the intervals are of the test items; what another seed would give is not in them")
+        notes.append("one seed each: what another seed would give is in no interval")
     if (others := len(settings) - 1) > 1:
         notes.append(f"each p is of its comparison alone; by chance one of {others} falls below {0.05 / others:.3g} in 5 % "
                      "of cases (Bonferroni)")  # fmt: skip

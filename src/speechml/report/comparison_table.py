@@ -27,7 +27,8 @@ def format_comparison(comparison: Comparison, form: str) -> str:
     if form == "json":
         about = {
             "reference": comparison.settings[0].label, "data": data.data, "protocol": data.protocol,
-            "test_set": data.test_fingerprint, "items": len(comparison.first.names), "forced": comparison.forced,
+            "test_set": data.test_fingerprint, "items": len(comparison.first.names),
+            "units": len(comparison.first.clusters.names), "unit": comparison.first.unit, "forced": comparison.forced,
             "notes": comparison.notes, "rows": records,
         }  # fmt: skip
         return json.dumps(about, indent=1) + "\n"
@@ -100,11 +101,13 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
     if comparison.forced:
         lines = [f"FORCED: {comparison.forced}; the items are treated as unpaired."]
     else:
-        what = f"{len(run.names)} {data.called} of {data.data}, {run.split} set"
+        what = f"{run.clusters.describe(data.called)}, of {data.data}, {run.split} set"
         lines = [f"On the same {what}, split protocol {data.protocol}, test set {data.test_fingerprint}."]
     if len(comparison.settings) > 1:
         lines.append(f"Differences are to {comparison.settings[0].label}.")
     lines.append(f"Intervals over {run.unit}: {_methods(comparison)}.")
+    if any(line.over_seeds.units for line in comparison.lines):
+        lines.append("Intervals over seeds (Student's t) say what further seeds would give on these same test items.")
     return [printable(line) for line in [*lines, *(f"note: {note}" for note in comparison.notes)]]
 
 
@@ -113,12 +116,11 @@ def _methods(comparison: Comparison) -> str:
     if comparison.forced:
         return "Welch's t"
     if comparison.first.classes is not None:
-        single = all(len(setting.runs) == 1 for setting in comparison.settings)
-        p = "p of accuracy: " + ("McNemar's exact test" if single else "of the same resamples")
-        return f"paired bootstrap (of macro F1 somewhat narrow); {p}; over seeds: Student's t"
+        grouped = len(comparison.first.clusters.names) < len(comparison.first.names)
+        p = "signs flipped at random" if grouped else "McNemar's exact test, of several seeds signs flipped at random"
+        return f"of accuracy Student's t, p: {p}; else paired bootstrap (of macro F1 somewhat narrow)"
     units = max([line.over_items.units for line in comparison.lines], default=0)
-    how = f"Student's t (there are only {units})" if units < FEW_UNITS else "paired bootstrap, studentised"
-    return f"{how}; over seeds: Student's t"
+    return f"Student's t (there are only {units})" if units < FEW_UNITS else "paired bootstrap, studentised"
 
 
 def _record(line: Line, comparison: Comparison) -> dict[str, object]:

@@ -51,7 +51,7 @@ def evaluation_text(card: RunCard, data: DataCard, scores: Scores, audit: Audit,
         output: the files that were written, without their suffix.
     """
     test_count, total = data.recordings["test"], sum(data.recordings.values())
-    lines = ["", *map(str, score_tables(scores, data, output.with_name(f"{output.name}.npz"), test_count))]
+    lines = ["", *map(str, score_tables(scores, data, output.with_name(f"{output.name}.npz")))]
     own_data = card.data.fingerprint == data.fingerprint
     lines += audit_lines(audit) if own_data or not seen else []  # what is known of other data is said below
     protocol = f"split protocol {data.protocol}, test set {data.test_fingerprint}"

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from speechml.data.provenance import cluster_rows
+from speechml.errors import UserError
 from speechml.report.audit import FLAGGED, Audit
+from speechml.report.certainty import score_intervals, shortfall
 from speechml.report.comparison_table import markdown_table
 from speechml.report.finished_run import HIGHER_IS_BETTER
 from speechml.report.statistics import seed_interval
 from speechml.report.summary import SPLITS, TITLES, describe_machine, is_published_data
 from speechml.runs.card import PublishedCard, RunCard
+from speechml.runs.predictions import load_predictions
 from speechml.runs.tables import format_duration, format_score, table
 
 # The experiments of the five labs, in the order of the courses.
@@ -23,8 +29,12 @@ LABS = (
 )  # fmt: skip
 COLUMNS = ("experiment", "score", "published", "tolerance", "obtained", "verdict", "data", "split", "audit", "time")
 KEPT = (
-    "id", "experiment", "seed", "scores", "published", "data", "audit", "versions", "parameters", "training_s", "epochs",
+    "id", "experiment", "seed", "scores", "published", "data", "audit", "intervals", "versions", "parameters", "training_s",
+    "epochs",
 )  # fmt: skip
+
+
+OTHER_DATA, NO_FIGURE = "other data", "no comparable number"
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,7 @@ class PublishedFigure:
     row: list[str]
     source: str = ""  # where it was published, with a note
     cards: tuple[RunCard, ...] = ()
+    elsewhere: str = ""  # what was obtained, on other data
 
 
 def missing_row(experiment: str, why: str) -> list[PublishedFigure]:
@@ -53,16 +64,25 @@ def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCa
     figures = []
     for name in dict.fromkeys([*published.scores, *([card.headline] if card.headline else [])]):
         split, _, score = name.partition("/")
-        values, db = [value for one in cards if (value := one.scores.get(name)) is not None], score.endswith("_db")
+        db = score.endswith("_db")
+        values = [value for one in cards if (value := one.scores.get(name)) is not None]
         figure, tolerance = published.scores.get(name), published.tolerance.get(name)
         same = all(is_published_data(published, one.data, name) for one in cards)
+        verdict = judge(figure, tolerance, values, same, HIGHER_IS_BETTER.get(score, True))
+        obtained = NO_FIGURE if verdict == OTHER_DATA else _format_obtained(name, cards, db)
+        reasons = (
+            shortfall(one.scores, part, len(one.data.classes or ()))
+            for part in (split, "test", "heldout")  # what is worthless there is worthless in training
+            for one in cards
+        )
+        if reason := next(filter(None, reasons), ""):
+            verdict += f"; {reason}"
         row = [
             experiment, f"{TITLES.get(score, score)}, {SPLITS.get(split, split)}", format_score(figure, db),
-            format_score(tolerance, db), _format_obtained(values, db),
-            judge(figure, tolerance, values, same, HIGHER_IS_BETTER.get(score, True)), _data_of(card), card.data.protocol,
+            format_score(tolerance, db), obtained, verdict, _data_of(card), card.data.protocol,
             Audit.from_json(card.audit).verdict, time,
         ]  # fmt: skip
-        figures.append(PublishedFigure(row, source, tuple(cards)))
+        figures.append(PublishedFigure(row, source, tuple(cards), _format_obtained(name, cards, db)))
     return figures
 
 
@@ -78,7 +98,7 @@ def judge(published: float | None, tolerance: float | None, obtained: Sequence[f
     if not obtained:
         return "not scored"
     if not same:
-        return "other data"
+        return OTHER_DATA
     if tolerance is None:
         return "no tolerance stated"
     distance = sum(obtained) / len(obtained) - published
@@ -87,13 +107,32 @@ def judge(published: float | None, tolerance: float | None, obtained: Sequence[f
     return "better" if math.isfinite(distance) and (distance > 0) == higher else "missed"
 
 
-def _format_obtained(values: Sequence[float], db: bool) -> str:
-    """The mean over seeds with its 95 % interval, or the one figure."""
+def _format_obtained(name: str, cards: Sequence[RunCard], db: bool) -> str:
+    """The mean over seeds with its 95 % interval, or the one figure with that over speakers."""
+    values = [value for card in cards if (value := card.scores.get(name)) is not None]
     if not values:
         return "-"
     interval = seed_interval(np.array(values))
     mean, low, high = (format_score(value, db) for value in interval[:3])
-    return mean if math.isnan(interval.low) else f"{mean} ({low} to {high}, {len(values)} seeds)"
+    said = [] if math.isnan(interval.low) else [f"{low} to {high}, {len(values)} seeds"]
+    if own := (cards[0].intervals or {}).get(name):
+        low, high = (format_score(value, db) for value in own["interval"])
+        said.append(f"{low} to {high}, {own['over']}" + ", one run" * (len(values) > 1))
+    return f"{mean} ({'; '.join(said)})" if said else mean
+
+
+def add_intervals(card: RunCard, predictions: Path) -> None:
+    """Keep the intervals of a finished run's scores over its test items in its card, as far as its predictions tell them."""
+    with suppress(UserError):
+        columns = load_predictions(predictions)
+        split = "heldout" if "heldout" in columns["name"] else "test"
+        pieces = cluster_rows(columns)
+        over = f"{len(pieces.names):,} {pieces.kind + 's' if pieces.kind else card.data.called}"
+        card.intervals = {
+            name: {"interval": [found.low, found.high], "over": over}
+            for name, found in score_intervals(columns, split).items()
+            if math.isfinite(found.low)
+        }
 
 
 def _data_of(card: RunCard) -> str:
@@ -118,14 +157,18 @@ def readme_table(figures: Sequence[PublishedFigure]) -> str:
 def _notes(figures: Sequence[PublishedFigure]) -> list[str]:
     """What the figures are of: sources, machines, what was changed, what an audit flagged."""
     lines = [
-        "Obtained: mean over seeds with its 95 % interval (Student's t), or one run. `reproduced`: within the tolerance.",
-        "`other data`: the figure was published of data that were not at hand, so it cannot be reproduced here.",
+        "Obtained: mean over seeds, with its 95 % interval over seeds (Student's t), which says what another seed would give "
+        "on the same test, and over speakers (songs), where a run's predictions tell it. `reproduced`: within the tolerance.",
+        f"`{OTHER_DATA}`: the figure was published of data that were not at hand; what is obtained on others says nothing of it.",
     ]
     finished = {figure.row[0]: figure for figure in figures if figure.cards}
     for experiment, figure in finished.items():
         card = figure.cards[0]
         if figure.source:
             lines.append(f"{experiment}: {figure.source}")
+        if other := [row for row in figures if row.row[0] == experiment and row.row[4] == NO_FIGURE]:
+            told = "; ".join(f"{row.row[1]}: {row.elsewhere}" for row in other)
+            lines.append(f"{experiment}, on {_data_of(card)}, which is no reproduction: {told}.")
         if flagged := Audit.from_json(card.audit).checks(FLAGGED):
             lines.append(f"{experiment}: its audit flags {', '.join(flagged)}.")
         if changed := [word for word in card.overrides if not word.startswith(("experiment=", "seed=", "data"))]:

@@ -6,8 +6,13 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from speechml.errors import UserError
 from speechml.report.audit import Audit, audit_lines
+from speechml.report.certainty import certainty_remarks, shortfall
 from speechml.runs.card import DataCard, PublishedCard, RunCard
+from speechml.runs.predictions import load_predictions
 from speechml.runs.tables import format_score, table
 
 Scores = Mapping[str, float | None]
@@ -42,16 +47,30 @@ def score_name(score: str, what: str) -> str:
     return f"{score.removesuffix('_db')}{what}_db" if score.endswith("_db") else f"{score}{what}"
 
 
-def score_tables(scores: Scores, data: DataCard, predictions: Path, scored: int | None) -> list[ScoreTable]:
-    """The scores of a run in tables, one for each split or kind; `scored` is the number of test items that have scores."""
-    tables = [_waveform_table(scores, split) for split in ("train", "test", "heldout")
-              if f"{split}/snr_input_db" in scores]  # fmt: skip
+def score_tables(scores: Scores, data: DataCard, predictions: Path) -> list[ScoreTable]:
+    """The scores of a run in tables, one for each split or kind, with how certain they are as far as predictions tell."""
+    splits = [split for split in ("train", "test", "heldout") if f"{split}/snr_input_db" in scores]
+    columns = read_predictions(predictions)
+    tables = [_waveform_table(scores, split) for split in splits]
     if "test/acc" in scores:
         from speechml.report.class_table import class_table
 
-        tables.append(class_table(scores, data, predictions, scored or 0))
+        tables.append(class_table(scores, columns))
+    for split, one in zip(splits or ["test"], tables, strict=False):
+        if columns is not None and (split != "train" or len(splits) == 1):
+            one.remarks[:0] = certainty_remarks(scores, columns, split, data.called)
+        elif reason := shortfall(scores, split, len(data.classes or ())):
+            one.remarks.insert(0, f"The run is {reason}.")
     other = [[name, format_score(value, False)] for name, value in scores.items() if name.startswith("test/")]
     return tables or ([ScoreTable(["", SPLITS["test"]], other, [])] if other else [])
+
+
+def read_predictions(path: Path) -> dict[str, np.ndarray] | None:
+    """Its columns; None where there is none, or `speechml runs verify` says what is wrong with it."""
+    try:
+        return load_predictions(path)
+    except UserError:
+        return None
 
 
 def _waveform_table(scores: Scores, split: str) -> ScoreTable:
@@ -147,6 +166,6 @@ def summary_text(folder: Path, card: RunCard) -> str:
     """The end of a run: its scores, what they were measured on, and where everything lies."""
     folders = [f"{name}/" for name in ("figures", "audio", "checkpoints") if (folder / name).is_dir()]
     return "\n".join([
-        "", *map(str, score_tables(card.scores, card.data, folder / "predictions.npz", card.scored)), *run_facts(card),
+        "", *map(str, score_tables(card.scores, card.data, folder / "predictions.npz")), *run_facts(card),
         f"Run: {folder} ({', '.join(['card.json', *folders])})", f"Look: speechml tensorboard {folder}",
     ])  # fmt: skip

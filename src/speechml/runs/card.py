@@ -189,6 +189,7 @@ class RunCard(_Part):
         scored: number of test items that have scores.
         monitored: the best value of checkpoint.monitor.
         headlines: names of the scores by which runs are compared.
+        intervals: of scores, by name, over test items (`interval`: low, high; `over`: how many of what); in tables only.
         training_s: seconds of training in all sessions together.
         level_curve: None of runs from before it was measured, and of networks that are given no waveforms.
         files: checksums of what the run left, by name.
@@ -221,6 +222,7 @@ class RunCard(_Part):
     scored: int | None = None
     headlines: list[str] | None = None
     level_curve: LevelCurve | None = None
+    intervals: Record | None = None
     files: dict[str, str] | None = None
     stopped: str | None = None
     pruned: str | None = None

@@ -1,0 +1,132 @@
+"""Sentences below the scores of a run: how certain they are, whose scores are the worst, and whether they are worth anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from speechml.data.provenance import NOBODY, Clusters, cluster_rows
+from speechml.report.statistics import Difference, mean_difference, share_interval
+
+NAMED = 3  # speakers who are named
+NEAR = 0.1  # of the way from chance to 1: below, an accuracy says little; chosen here
+
+Columns = Mapping[str, np.ndarray]
+Scores = Mapping[str, float | None]
+
+
+def shortfall(scores: Scores, split: str, classes: int, chance: float = 0.0) -> str:
+    """Why scores are worth nothing, as what ends "it is ...": no better than the noisy input, or than chance; else nothing.
+
+    Args:
+        classes: that a classifier tells apart.
+        chance: share of the items that are of the most frequent class, where it is known.
+    """
+    snr, given = scores.get(f"{split}/snr_db"), scores.get(f"{split}/snr_input_db")
+    if given is not None and not (snr is not None and snr > given):
+        return f"no better than its noisy input ({given:.2f} dB SNR)"
+    if classes < 2 or f"{split}/acc" not in scores:
+        return ""
+    accuracy, chance = scores[f"{split}/acc"], max(chance, 1 / classes)
+    if accuracy is not None and accuracy > chance + NEAR * (1 - chance):
+        return ""
+    how = "near" if accuracy is not None and accuracy > chance else "no better than"
+    return f"{how} chance (an accuracy of {chance:.3f})"
+
+
+def chance_of(columns: Columns) -> float:
+    """The accuracy of always naming the most frequent class."""
+    return float(np.bincount(columns["label"]).max() / len(columns["label"])) if "label" in columns else 0.0
+
+
+def score_intervals(columns: Columns, split: str) -> dict[str, Difference]:
+    """The 95 % interval of each score that is a mean over test items, by its name."""
+    groups = cluster_rows(columns).numbers
+    if "logits" in columns:
+        return {f"{split}/acc": share_interval(columns["logits"].argmax(1) == columns["label"], groups)}
+    intervals = {}
+    for name in ("snr_db", "si_sdr_db", "mse", "l1", "pesq", "stoi"):
+        if name in columns:
+            defined = np.isfinite(columns[name])
+            intervals[f"{split}/{name}"] = mean_difference(columns[name][defined], groups[defined])
+    return intervals
+
+
+def certainty_remarks(scores: Scores, columns: Columns, split: str, items: str) -> list[str]:
+    """What stands below a table of scores; `items` are those of the test, in the plural."""
+    clusters = cluster_rows(columns)
+    if "logits" in columns:
+        remarks, worst = _of_accuracy(columns, clusters, split), _most_errors(columns, clusters, items)
+        count = columns["logits"].shape[1]
+    elif "snr_db" in columns:
+        remarks, worst, count = _of_snr(columns, clusters, split), _lowest(columns, clusters, items), 0
+    else:
+        return []
+    about = f"({clusters.describe(items)}; variation between seeds is not included)"
+    if reason := shortfall(scores, split, count, chance_of(columns)):
+        remarks.insert(0, f"The run is {reason}.")
+    return [*(remark.replace("(*)", about) for remark in remarks), *worst]
+
+
+def _of_accuracy(columns: Columns, clusters: Clusters, split: str) -> list[str]:
+    interval, chance = score_intervals(columns, split)[f"{split}/acc"], chance_of(columns)
+    if math.isnan(interval.low):
+        return [_without_interval("the accuracy", clusters)]
+    doubt = interval.mean > chance + NEAR * (1 - chance) and interval.low <= chance
+    return [
+        f"95 % interval of the accuracy: {interval.low:.3f} to {interval.high:.3f} (*).",
+        *[f"It is not shown to be better than chance ({chance:.3f})."] * doubt,
+    ]
+
+
+def _of_snr(columns: Columns, clusters: Clusters, split: str) -> list[str]:
+    interval = score_intervals(columns, split)[f"{split}/snr_db"]
+    if math.isnan(interval.low):
+        return [_without_interval("the SNR", clusters)]
+    text, doubt = f"95 % interval of the SNR: {interval.low:.2f} to {interval.high:.2f} dB", False
+    if "snr_input_db" in columns:
+        gains = columns["snr_db"].astype(float) - columns["snr_input_db"]
+        defined = np.isfinite(gains)
+        gain = mean_difference(gains[defined], clusters.numbers[defined])
+        text += f", of its gain {gain.low:.2f} to {gain.high:.2f} dB"
+        doubt = gain.mean > 0 >= gain.low
+    return [f"{text} (*).", *["It is not shown to be better than its noisy input."] * doubt]
+
+
+def _without_interval(what: str, clusters: Clusters) -> str:
+    """Why there is none."""
+    if len(clusters.names) > 1:
+        return f"No interval of {what}: no two of the test items have a score."
+    kind = clusters.kind or "item"
+    return f"No interval of {what}: the test is of one {kind}, which does not say how much another would differ."
+
+
+def _most_errors(columns: Columns, clusters: Clusters, items: str) -> list[str]:
+    """The speakers with the most errors, and how many of all these are."""
+    wrong = columns["logits"].argmax(1) != columns["label"]
+    errors, counts = np.bincount(clusters.numbers, wrong), np.bincount(clusters.numbers)
+    order = [i for i in np.lexsort((counts, -errors))[:NAMED] if errors[i] and clusters.names[i]]
+    if not order or len(clusters.names) < 2:
+        return []
+    named = ", ".join(f"{_name(clusters.names[i])} {errors[i]:.0f} of {counts[i]}" for i in order)
+    share = f"; together {errors[order].sum():.0f} of {wrong.sum()} errors" if len(order) > 1 else ""
+    return [f"Worst {clusters.kind}s, {items} wrong: {named}{share}."]
+
+
+def _lowest(columns: Columns, clusters: Clusters, items: str) -> list[str]:
+    """The speakers with the lowest SNR."""
+    defined = np.isfinite(columns["snr_db"])
+    groups, counts = clusters.numbers[defined], np.bincount(clusters.numbers[defined], minlength=len(clusters.names))
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(groups, columns["snr_db"][defined], minlength=len(counts)) / counts
+    order = [i for i in np.argsort(means, kind="stable")[:NAMED] if clusters.names[i] and counts[i]]
+    if not order or len(clusters.names) < 2:
+        return []
+    named = ", ".join(f"{_name(clusters.names[i])} {means[i]:.2f} dB ({counts[i]})" for i in order)
+    return [f"Worst {clusters.kind}s, mean SNR ({items}): {named}."]
+
+
+def _name(name: str) -> str:
+    return name.removeprefix(NOBODY)

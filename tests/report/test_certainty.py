@@ -1,0 +1,144 @@
+"""Below the scores of a run stands how certain they are, whose are the worst, and whether they are worth anything."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from made_up import make_run
+from speechml.data.provenance import Provenance, cluster_rows, sources_of
+from speechml.report.certainty import certainty_remarks, shortfall
+from speechml.report.published import add_intervals, figure_rows, readme_table
+from speechml.report.statistics import share_interval
+from speechml.report.summary import summary_text
+from speechml.runs.card import PublishedCard, load_card
+
+
+def known(sources: dict[str, list[str | None]], content: dict[str, list[object]] | None = None) -> Provenance:
+    return Provenance(content_keys=content or {}, silent=lambda *_: False, fitted=[], sources=sources)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "told"),
+    [
+        (["a", "b", "c"], {}, "3 clips, speakers unknown: taken as independent"),  # older runs
+        (["a", "b", "c"], {"speaker": ["", "", ""]}, "3 clips, speakers unknown: taken as independent"),
+        (["a", "b", "c"], {"speaker": ["x", "x", "y"]}, "3 clips by 2 speakers"),
+        (["a", "b", "c"], {"speaker": ["x", "x", ""]}, "3 clips by 1 speaker and 1 of which the speaker is unknown"),
+        (["a", "b", "c"], {"song": ["x", "x", "x"]}, "3 clips of 1 song"),
+        (["go/a1_nohash_0.wav", "no/a1_nohash_1.wav", "no/b_nohash_0.wav"], {}, "3 clips by 2 speakers"),
+        (["p225_001", "p225_002", "p226_001"], {}, "3 clips by 2 speakers"),
+        (["84-121123-0000", "84-121123-0001", "x/85-121123-0000.flac"], {}, "3 clips by 2 speakers"),
+        (["p225_001", "p225_002", "mine"], {}, "3 clips by 1 speaker and 1 of which the speaker is unknown"),
+        (["p225_001", "p225_002"], {"speaker": ["one", "other"]}, "2 clips by 2 speakers"),  # a column counts more
+    ],
+)  # fmt: skip
+def test_it_is_said_whose_items_they_are(names: list[str], columns: dict[str, list[str]], told: str) -> None:
+    rows = {"name": np.array(names)} | {key: np.array(column) for key, column in columns.items()}
+    assert cluster_rows(rows).describe("clips") == told
+
+
+@pytest.mark.parametrize(
+    ("provenance", "names", "sources"),
+    [
+        (known({"speaker": ["x", None, "x"]}), "abc", ("speaker", ["x", "", "x"])),
+        (known({"speaker": ["x", "", ""]}), ["a", "n.wav#0s", "n.wav#1s"], ("speaker", ["x", *["nobody speaks: n.wav"] * 2])),
+        (known({"song": ["s", "s", "t"]}), "abc", ("song", ["s", "s", "t"])),
+        (known({"speaker": [None] * 3}), "abc", ("", [""] * 3)),
+        (known({"speaker": []}), "abc", ("", [""] * 3)),  # of a data module that says nothing
+        (known({"speaker": [None] * 3}, {"noisy waveform": [1, 2, 3], "clean waveform": [1, 1, 2]}), "abc",
+         ("recording", ["a", "a", "c"])),  # two mixtures of one recording
+        (known({"speaker": [None] * 3}, {"clean waveform": [1, 2, 3]}), "abc", ("", [""] * 3)),
+    ],
+)  # fmt: skip
+def test_what_an_item_is_a_piece_of_is_taken_from_its_data_module(provenance, names, sources) -> None:
+    assert sources_of(provenance, list(names)) == sources
+
+
+@pytest.mark.parametrize(
+    ("scores", "classes", "chance", "told"),
+    [
+        ({"test/snr_db": -58.0, "test/snr_input_db": -18.45}, 0, 0, "no better than its noisy input (-18.45 dB SNR)"),
+        ({"test/snr_db": 5.0, "test/snr_input_db": 5.0}, 0, 0, "no better than its noisy input (5.00 dB SNR)"),
+        ({"test/snr_db": None, "test/snr_input_db": 5.0}, 0, 0, "no better than its noisy input (5.00 dB SNR)"),
+        ({"test/snr_db": math.nan, "test/snr_input_db": 5.0}, 0, 0, "no better than its noisy input (5.00 dB SNR)"),
+        ({"test/snr_db": 5.1, "test/snr_input_db": 5.0}, 0, 0, ""),
+        ({"test/snr_db": 5.1, "test/snr_input_db": None}, 0, 0, ""),  # no input has an SNR
+        ({"test/acc": 0.0879}, 30, 0, "near chance (an accuracy of 0.033)"),
+        ({"test/acc": 0.03}, 30, 0, "no better than chance (an accuracy of 0.033)"),
+        ({"test/acc": None}, 30, 0, "no better than chance (an accuracy of 0.033)"),
+        ({"test/acc": 0.60}, 2, 0.6, "no better than chance (an accuracy of 0.600)"),  # all are given the most frequent class
+        ({"test/acc": 0.2527}, 30, 0, ""),
+        ({"test/loss": 0.3}, 0, 0, ""),  # a task of the user's own
+        ({}, 3, 0, ""),
+    ],
+)  # fmt: skip
+def test_what_is_worth_nothing_says_so(scores, classes: int, chance: float, told: str) -> None:
+    assert shortfall(scores, "test", classes, chance) == told
+
+
+def test_scores_of_a_classifier_have_an_interval_by_speaker_and_name_the_worst(workplace: Path) -> None:
+    right = np.ones(200, bool)
+    right[:16], right[100:103] = False, False
+    label = np.arange(200) % 3
+    folder = make_run(workplace / "runs", logits=4.0 * np.eye(3)[np.where(right, label, (label + 1) % 3)], label=label,
+                      columns={"speaker": np.repeat([f"s{i:02d}" for i in range(20)], 10)}, data={"called": "clips"})  # fmt: skip
+    expected = share_interval(right, np.repeat(np.arange(20), 10))
+    text = summary_text(folder, load_card(folder))
+    assert (
+        f"95 % interval of the accuracy: {expected.low:.3f} to {expected.high:.3f} (200 clips by 20 speakers;" in text
+    )
+    assert "Worst speakers, clips wrong: s00 10 of 10, s01 6 of 10, s10 3 of 10; together 19 of 19 errors." in text
+    assert "chance" not in text
+
+
+def test_scores_of_a_denoiser_have_an_interval_by_speaker_and_name_the_worst(workplace: Path) -> None:
+    snr = np.repeat(np.arange(12.0) + 5, 5)
+    columns = {"speaker": np.repeat([f"s{i:02d}" for i in range(12)], 5)}
+    folder = make_run(workplace / "runs", snr=snr, columns=columns)
+    text = summary_text(folder, load_card(folder))
+    assert "(60 recordings by 12 speakers; variation between seeds is not included)" in text
+    assert "Worst speakers, mean SNR (recordings): s00 5.00 dB (5), s01 6.00 dB (5), s02 7.00 dB (5)." in text
+    worse = make_run(workplace / "runs", snr=snr - 50, columns=columns)
+    assert "The run is no better than its noisy input (1.00 dB SNR)." in summary_text(worse, load_card(worse))
+    doubtful = make_run(workplace / "runs", snr=snr - 9, columns=columns)  # 1.5 dB above the input's 1 dB, of +-2
+    assert "It is not shown to be better than its noisy input." in summary_text(doubtful, load_card(doubtful))
+
+
+@pytest.mark.parametrize(
+    ("snr", "names", "told"),
+    [
+        ([3.0], None, "the test is of one item"),
+        ([3.0, 4.0], ["p225_001", "p225_002"], "the test is of one speaker"),
+        ([math.nan, math.nan, 1.0], None, "no two of the test items have a score"),
+    ],
+)
+def test_without_an_interval_it_is_said_why(snr: list[float], names: list[str] | None, told: str) -> None:
+    columns = {"snr_db": np.array(snr), "name": np.array(names or [f"x{i}" for i in range(len(snr))])}
+    remarks = certainty_remarks({}, columns, "test", "recordings")
+    assert [told in remark for remark in remarks] == [True], remarks
+
+
+def test_intervals_stand_in_the_table_of_published_figures(workplace: Path) -> None:
+    folder = make_run(workplace / "runs", snr=np.repeat(np.arange(20.0), 5),
+                      columns={"speaker": np.repeat([f"s{i}" for i in range(20)], 5)})  # fmt: skip
+    card = load_card(folder)
+    add_intervals(card, folder / "predictions.npz")
+    (figure,) = figure_rows("made_up", PublishedCard(), [card])
+    low, high = card.intervals["test/snr_db"]["interval"]
+    assert low < 9.5 < high
+    assert figure.row[4] == f"9.50 ({low:.2f} to {high:.2f}, 20 speakers)"
+    assert json.loads(json.dumps(card.to_json()))["intervals"]
+
+
+def test_a_row_that_says_nothing_of_the_method_says_why(workplace: Path) -> None:
+    published = PublishedCard(
+        source="Lab", of={"data": "LabPairs"}, scores={"test/mse": 0.1}, tolerance={"test/mse": 0.01}
+    )
+    card = load_card(make_run(workplace / "runs", snr=np.arange(9.0) - 50))
+    rows = figure_rows("made_up", published, [card])
+    assert rows[0].row[4:6] == ["no comparable number", "other data; no better than its noisy input (1.00 dB SNR)"]
+    assert rows[1].row[5] == "none published; no better than its noisy input (1.00 dB SNR)"
+    assert "which is no reproduction: MSE, test set" in readme_table(rows)
