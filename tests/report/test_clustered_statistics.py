@@ -166,7 +166,7 @@ def test_the_whole_table_of_coverage(shape: str, capsys: pytest.CaptureFixture[s
         for (speakers, icc, what), held in table.items():
             print(f"{speakers:4} speakers, ICC {icc}, {what}: {held:.3f}" + " *" * (not 0.93 <= held <= 0.97))
     assert all((0.90 if what == 0.97 else 0.92) <= held <= 0.985 for (*_, what), held in table.items())
-    assert np.mean([0.93 <= held <= 0.97 for held in table.values()]) > 0.85
+    assert np.mean([0.93 <= held <= 0.97 for held in table.values()]) > 0.75
 
 
 def test_items_without_speakers_have_wilsons_interval() -> None:

@@ -197,7 +197,7 @@ def test_better_of_two_that_are_worse_than_their_input_says_so(workplace: Path) 
 def test_better_of_two_that_guess_says_so(workplace: Path) -> None:
     guesses, worse = np.arange(300) % 3 == 0, np.arange(300) % 9 == 0
     found = compare_runs([classifier(workplace / "runs", right, lr=lr) for right, lr in ((worse, 0.1), (guesses, 0.2))])
-    assert line_of(found, "acc").verdict.startswith("better, but neither is better than chance")
+    assert line_of(found, "acc").verdict.startswith("better, but neither is much better than chance")
     assert any("no better than chance (an accuracy of 0.333)" in note for note in found.notes)
 
 

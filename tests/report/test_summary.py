@@ -35,7 +35,7 @@ def data_card(**keys: object) -> DataCard:
     ids=["denoiser", "classifier", "another task", "no test"],
 )
 def test_a_runs_own_metrics_are_the_last_rows(scores: dict[str, float], rows: list[list[str]] | None, tmp_path) -> None:
-    tables = score_tables(scores, data_card(), tmp_path / "predictions.npz", 2)
+    tables = score_tables(scores, data_card(), tmp_path / "predictions.npz")
     assert [table.rows for table in tables] == ([] if rows is None else [rows])
 
 
@@ -63,7 +63,7 @@ def test_a_figure_of_training_data_is_of_all_of_a_recording(protocol: str, same:
 
 def test_many_classes_of_the_lowest_recall_are_counted_rather_than_some_of_them_named(tmp_path: Path) -> None:
     recalls = {f"test/recall_{name}": 0.0 for name in "abcdef"} | {"test/recall_g": 0.5}
-    (table,) = score_tables({"test/acc": 0.1, **recalls}, data_card(), tmp_path / "predictions.npz", 0)
+    (table,) = score_tables({"test/acc": 0.1, **recalls}, data_card(), tmp_path / "predictions.npz")
     assert table.remarks == ["Lowest recall: 0%, of 6 of 7 classes."]
 
 

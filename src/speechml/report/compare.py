@@ -55,7 +55,7 @@ class Line:
     over_items: Difference = UNKNOWN
     over_seeds: Difference = UNKNOWN
     is_reference: bool = False  # of the first setting, to which the others are compared
-    worthless: str = ""  # what neither setting is better than: the noisy input, or chance
+    worthless: str = ""  # what neither setting is: better than its noisy input, or much better than chance
 
     @property
     def verdict(self) -> str:
@@ -67,7 +67,7 @@ class Line:
             return "not known"
         certain = all(d.low > 0 for d in known) or all(d.high < 0 for d in known)
         if certain and not any(d.p >= 1 - LEVEL for d in known):  # an exact test may be stricter than an interval
-            better = "better" + f", but neither is better than {self.worthless}" * bool(self.worthless)
+            better = "better" + f", but neither is {self.worthless}" * bool(self.worthless)
             return better if (known[0].mean > 0) == HIGHER_IS_BETTER[self.score] else "worse"
         return "no difference shown"
 
@@ -187,9 +187,9 @@ def _compare_score(score: str, settings: Sequence[Setting], paired: bool) -> lis
 
 
 def neither_beats(score: str, *settings: Setting) -> str:
-    """What none of the settings is better than in a score: the noisy input, or chance; nothing where one is."""
+    """What none of the settings is in a score: better than its noisy input, or than chance; nothing where one is."""
     if settings[0].runs[0].classes is not None:
-        return "chance, or by much" if all(map(_shortfall, settings)) else ""
+        return "much better than chance" if all(map(_shortfall, settings)) else ""
     given = score_name(score, "_input")
     for setting in settings:
         if any(given not in run.columns for run in setting.runs):
@@ -197,7 +197,7 @@ def neither_beats(score: str, *settings: Setting) -> str:
         gain = np.mean([run.score(score) - run.score(given) for run in setting.runs])
         if (gain > 0) == HIGHER_IS_BETTER[score] and gain != 0:
             return ""
-    return "its noisy input"
+    return "better than its noisy input"
 
 
 def _shortfall(setting: Setting) -> str:

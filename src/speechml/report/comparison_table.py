@@ -6,9 +6,11 @@ import json
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from speechml.errors import printable
 from speechml.report.compare import Comparison, Line
-from speechml.report.statistics import FEW_UNITS, Difference
+from speechml.report.statistics import FEW_UNITS, MANY_UNITS, Difference, effective_units
 from speechml.report.summary import TITLES
 from speechml.runs.tables import check_choice, csv_text, format_score, table
 
@@ -119,8 +121,10 @@ def _methods(comparison: Comparison) -> str:
         grouped = len(comparison.first.clusters.names) < len(comparison.first.names)
         p = "signs flipped at random" if grouped else "McNemar's exact test, of several seeds signs flipped at random"
         return f"of accuracy Student's t, p: {p}; else paired bootstrap (of macro F1 somewhat narrow)"
-    units = max([line.over_items.units for line in comparison.lines], default=0)
-    return f"Student's t (there are only {units})" if units < FEW_UNITS else "paired bootstrap, studentised"
+    effective = effective_units(np.bincount(comparison.first.clusters.numbers))
+    if effective < FEW_UNITS:
+        return f"Student's t (they count as {effective:.0f} of equal size)"
+    return "paired bootstrap, studentised" if effective <= MANY_UNITS else "Student's t"
 
 
 def _record(line: Line, comparison: Comparison) -> dict[str, object]:
