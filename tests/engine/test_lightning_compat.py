@@ -2,7 +2,7 @@
 
 import lightning.pytorch as pl
 import pytest
-from lightning.pytorch.loops import loop
+from lightning.pytorch.loops import fit_loop, loop
 
 from speechml.engine.lightning_compat import METRICS
 
@@ -20,6 +20,8 @@ def test_the_connector_of_loggers_keeps_its_metrics(name: str) -> None:
     ("owner", "name", "remedy"),
     [
         (loop, "_Loop", "find the base of trainer.fit_loop; restore_loops settles every loop below it"),
+        (fit_loop, "RestartStage", "find what decides in FitLoop.on_advance_start whether hooks are called again"),
+        (fit_loop._FitLoop, "restarted_on_epoch_start", "the same"),
         (loop._Loop, "on_iteration_done", "restore_loops has to mark the restored counters as not restarting"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 from conftest import read_card, write_card
 from resuming import GENRE, OTHERS, SMALL, at_step, run_in, steps_of, stop_in
+from speechml.engine.checkpoint import read_checkpoint
 from speechml.process import SIGNALS
 from stress_resume import TASKS, differences, events, resume
 
@@ -35,6 +36,7 @@ def test_a_signal_in_any_step_saves_stops_with_code_75_and_the_same_command_goes
 @pytest.mark.parametrize("task", OTHERS)
 def test_runs_of_every_task_go_on_within_an_epoch(task: str) -> None:
     alone = run_in("alone", *OTHERS[task])
+    assert read_checkpoint(alone / "checkpoints" / "last.ckpt")["resume"]["lost"] == []
     for step in (1, steps_of(alone) // 2 + 1):
         stop_in(f"stopped{step}", step, signal.SIGTERM, *OTHERS[task])
         assert differences(alone, run_in(f"stopped{step}", *OTHERS[task])) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.loops.fit_loop import RestartStage
 from lightning.pytorch.loops.loop import _Loop
 
 # Of the connector of loggers: what callbacks read as the metrics of the last epoch and validation.
@@ -22,6 +23,11 @@ def capture_metrics(trainer: pl.Trainer) -> dict[str, Any]:
 def restore_metrics(trainer: pl.Trainer, metrics: dict[str, Any]) -> None:
     """Put back what `capture_metrics` gave."""
     vars(trainer._logger_connector).update({name: metrics[name] for name in METRICS})
+
+
+def repeat_epoch_start(trainer: pl.Trainer) -> None:
+    """Let a run that goes on within an epoch call the hooks of the epoch's start, which Lightning leaves out."""
+    trainer.fit_loop._restart_stage = RestartStage.RESTARTED_ON_EPOCH_START
 
 
 def restore_loops(trainer: pl.Trainer, state: dict[str, Any]) -> None:

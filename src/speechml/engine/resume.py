@@ -6,7 +6,9 @@ was due, validated. Draws of order, mixtures and augmentation are functions of (
 
 from __future__ import annotations
 
+import copy
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ Losses = dict[int, tuple[int, dict[str, Tensor]]]  # by batch: its items, and wh
 CONTENT = {"global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
 RESUME = {"finished": bool, "machine": dict, "should_stop": bool, "metrics": dict, "logs": dict, "ranks": list,
           "training_s": float}  # what a run goes on with, and of which kinds  # fmt: skip
+OWN = ("items", "losses", "scores", "wiener")  # of tasks, which begin anew or are restored by themselves
+ADJUSTED = ("accumulate_grad_batches", "gradient_clip_val")  # of the trainer, by callbacks
 EVENTS = "events.out.tfevents.*"  # TensorBoard's files in a run's folder
 
 
@@ -55,8 +59,12 @@ def set_random_states(states: State, device: torch.device) -> None:
         getattr(torch, device.type).set_rng_state(states["device"])
 
 
-def capture(trainer: pl.Trainer, task: Task, finished: bool) -> State:
-    """The state of a training at the start of a batch, or `finished`; to be called by all ranks together."""
+def capture(trainer: pl.Trainer, task: Task, finished: bool, at_start: State) -> State:
+    """The state of a training at the start of a batch, or `finished`; to be called by all ranks together.
+
+    Args:
+        at_start: what `read_settings` gave when the fit began.
+    """
     own = {"random": random_states(task.device), "losses": pack_losses(task.losses)}
     return {
         "finished": finished,
@@ -65,12 +73,15 @@ def capture(trainer: pl.Trainer, task: Task, finished: bool) -> State:
         "metrics": detached_copies(capture_metrics(trainer)),
         "logs": log_lengths(trainer),
         "ranks": gather_from_ranks(own),
+        **changed_settings(at_start, read_settings(trainer)),
     }
 
 
 def restore(trainer: pl.Trainer, task: Task, saved: State) -> None:
     """Put back what `capture` gave, at the start of the same batch, with the counters of Lightning's loops as they were."""
     restore_finished(trainer, saved)
+    for owner, state in saved["training"]:
+        owner.load_state_dict(state)
     restore_loops(trainer, saved["loops"])
     own = saved["ranks"][trainer.global_rank]
     task.losses = unpack_losses(own["losses"], task.device)
@@ -81,6 +92,76 @@ def restore_finished(trainer: pl.Trainer, saved: State) -> None:
     """Put back the part of the state that counts when the training is over."""
     trainer.should_stop = saved["should_stop"]
     restore_metrics(trainer, saved["metrics"])
+
+
+def capture_training(trainer: pl.Trainer) -> list[tuple[Any, State]]:
+    """Whatever the hooks of a resumed epoch, which are called again, may change that has a state, and its state."""
+    schedules = [config.scheduler for config in trainer.lr_scheduler_configs]
+    acting = [
+        one
+        for one in trainer.callbacks  # type: ignore[attr-defined] # of a trainer
+        if type(one).on_train_epoch_start is not pl.Callback.on_train_epoch_start and one.state_dict()
+    ]
+    owners = [trainer.lightning_module, *trainer.optimizers, *schedules, *acting]
+    return [(owner, copy.deepcopy(owner.state_dict())) for owner in owners]
+
+
+def read_settings(trainer: pl.Trainer) -> State:
+    """What callbacks may change that is in no state_dict: which weights are trained, and plain numbers and switches.
+
+    Of what is no plain value there is a mark (a text), which is another one when it has changed.
+    """
+    return {key: copy.deepcopy(value) if _is_plain(value := getattr(owner, name)) else str(_mark(owner, value))
+            for key, owner, name in _settings(trainer)}  # fmt: skip
+
+
+def changed_settings(at_start: State, now: State) -> State:
+    """The settings that are others than when the fit began, and the names of those that no checkpoint can hold."""
+    changed = {key: value for key, value in now.items() if at_start.get(key, ...) != value}
+    plain = {key: value for key, value in changed.items() if not isinstance(value, str)}
+    return {"settings": plain, "lost": sorted(changed.keys() - plain)}
+
+
+def write_settings(trainer: pl.Trainer, values: State) -> None:
+    """Put back what `read_settings` gave, as far as it is plain."""
+    for key, owner, name in list(_settings(trainer)):
+        if key in values and not isinstance(values[key], str) and getattr(owner, name) != values[key]:
+            setattr(owner, name, copy.deepcopy(values[key]))
+
+
+def _settings(trainer: pl.Trainer) -> Iterator[tuple[str, object, str]]:
+    """Each setting by a name of its own: what it is an attribute of, and which.
+
+    Of callbacks those count that have no state_dict, and are the user's.
+    """
+    task, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined] # of a trainer
+    assert task is not None
+    yield from ((f"trainer.{name}", trainer, name) for name in ADJUSTED)
+    yield from ((f"{name}.requires_grad", weight, "requires_grad") for name, weight in task.named_parameters())
+    owners: dict[str, object] = {f"model.{name}".rstrip("."): module for name, module in task.named_modules()}
+    owners["data"] = data
+    for number, one in enumerate(trainer.callbacks):  # type: ignore[attr-defined] # of a trainer
+        own = type(one).__module__.partition(".")[0] not in ("speechml", "lightning")
+        if own and type(one).state_dict is pl.Callback.state_dict:
+            name = type(one).__name__
+            owners[f"{name}.{number}" if name in owners else name] = one
+    for where, owner in owners.items():
+        yield from ((f"{where}.{name}", owner, name) for name in vars(owner) if name[0] != "_" and name not in OWN)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a checkpoint holds a value as it is: numbers and switches, alone or in lists and mappings; no paths."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str | int) for key in value) and all(map(_is_plain, value.values()))
+    return all(map(_is_plain, value)) if isinstance(value, list) else type(value) in (bool, int, float, type(None))
+
+
+def _mark(owner: object, value: object) -> object:
+    """What differs when a value has become another one; or, of a callback, one in it."""
+    if isinstance(value, dict | list | tuple | set) and isinstance(owner, pl.Callback):
+        return [_mark(owner, one) for one in (value.items() if isinstance(value, dict) else value)]
+    changes = getattr(value, "_version", 0) if isinstance(owner, pl.Callback) else 0  # of a tensor
+    return value if isinstance(value, str | int) else (id(value), changes)
 
 
 def pack_losses(losses: Losses) -> State:

@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from speechml.contracts import Config
 from speechml.engine.checkpoint import nonfinite_names
-from speechml.engine.resume import State, capture, check_rank_count, restore, restore_finished
+from speechml.engine.lightning_compat import repeat_epoch_start
+from speechml.engine.resume import (
+    State,
+    capture,
+    capture_training,
+    check_rank_count,
+    read_settings,
+    restore,
+    restore_finished,
+    write_settings,
+)
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import UserError
 
@@ -21,6 +32,8 @@ if TYPE_CHECKING:
     from speechml.tasks.base import Task
 
 NOTHING, SAVE, STOP = range(3)  # what is to be done before the next step; of several ranks' wishes the greatest counts
+CHECKED = 32  # batches, after which weights are looked at where looking at each loss would cost
+DIVERGED = "lower optimizer.lr, or set trainer.gradient_clip_val (the checkpoints before are kept)"
 
 
 class Saving(pl.Callback):
@@ -38,6 +51,7 @@ class Saving(pl.Callback):
         self.agreement: Agreement | None = None  # of several processes
         self.to_restore: State | None = None
         self.to_write: State | None = None
+        self.at_start: State = {}  # settings, see `read_settings`
         self.first_step = self.last_step = 0  # of this process, and that was saved
         self.before_s = 0.0  # of training in the sessions before this one
         self.started = self.last_s = time.monotonic()
@@ -64,19 +78,33 @@ class Saving(pl.Callback):
             check_same_config(self.config)
             self.agreement = Agreement()
         self.started = time.monotonic()
+        self.at_start = read_settings(trainer)
         if self.to_restore:
             check_rank_count(self.to_restore, trainer.world_size)
             if self.to_restore["finished"]:  # Lightning finds no epoch left and trains nothing
                 restore_finished(trainer, self.to_restore)
+                self._restore_settings(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self.stop.listen()
         self.last_step = trainer.global_step
         self.last_s = time.monotonic()
+        if self.to_restore:
+            self.to_restore["training"] = capture_training(trainer)
+            repeat_epoch_start(trainer)  # what callbacks keep in no state, their hooks set
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        if self.to_restore:
+            self._restore_settings(trainer)  # before the first batch is loaded
+
+    def _restore_settings(self, trainer: pl.Trainer) -> None:
+        if self.to_restore and "settings" in self.to_restore:  # older checkpoints have none
+            write_settings(trainer, {**self.at_start, **self.to_restore["settings"]})
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Task, batch: object, batch_idx: int) -> None:  # type: ignore[override] # noqa: ARG002
         if self.to_restore:
             restore(trainer, pl_module, self.to_restore)
+            self._restore_settings(trainer)
             self.to_restore = None
         if batch_idx % trainer.accumulate_grad_batches:  # gradients half accumulated are in no checkpoint
             return
@@ -88,6 +116,20 @@ class Saving(pl.Callback):
             self.save(trainer, pl_module)
         if decision == STOP:
             raise Stopped(self.stop.asked_by or "another rank", trainer.global_step)
+
+    def on_train_batch_end(  # type: ignore[override] # what it is of a task
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: dict[str, Tensor] | None, *_: object
+    ) -> None:  # fmt: skip
+        # Asking a GPU at every step would let it wait; of several ranks, one alone must not end.
+        if self.agreement or str(trainer.precision) == "16-mixed" or pl_module.device.type != "cpu":
+            if trainer.fit_loop.total_batch_idx % CHECKED == 0:
+                check_finite(pl_module, trainer.global_step)
+        elif outputs and not bool(torch.isfinite(outputs["loss"])):
+            begun = trainer.fit_loop.total_batch_idx > 0
+            raise UserError(
+                f"the training diverged: the loss of batch {trainer.fit_loop.total_batch_idx + 1} is {float(outputs['loss'])}",
+                fix=DIVERGED if begun else "look at the data and the loss: nothing had been learned yet",
+            )
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         if trainer.global_step == self.last_step or not trainer.is_global_zero:  # one clock decides for all
@@ -110,7 +152,7 @@ class Saving(pl.Callback):
         if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
             return
         check_finite(task, trainer.global_step)
-        self.to_write = {**capture(trainer, task, finished), "training_s": self.training_s}
+        self.to_write = {**capture(trainer, task, finished, self.at_start), "training_s": self.training_s}
         try:
             trainer.save_checkpoint(self.path)
         finally:
@@ -154,6 +196,5 @@ def check_finite(module: torch.nn.Module, step: int) -> None:
     """Raises UserError where weights are NaN or infinite: the checkpoint before them is worth more."""
     for name in nonfinite_names(module.state_dict())[:1]:
         raise UserError(
-            f"the training diverged: after step {step} the weights are no longer finite", why=name,
-            fix="lower optimizer.lr, or set trainer.gradient_clip_val (the checkpoints before are kept)",
-        )  # fmt: skip
+            f"the training diverged: after step {step} the weights are no longer finite", why=name, fix=DIVERGED
+        )

@@ -139,6 +139,9 @@ def _checkpoint_to_resume(folder: Path, card: RunCard) -> Path | None:
     cut_logs(folder, content["resume"]["logs"])
     if not quiet:
         echo(f"resuming {folder}, which {how}, after step {content['global_step']} ({path.name})")
+    if lost := content["resume"].get("lost"):
+        echo(f"note: {', '.join(lost)} had been changed by a callback, and no state_dict keeps it: "
+              "the results may differ from an undisturbed run's")  # fmt: skip
     then, now = content["resume"]["machine"], numerics()
     if changes := [f"{key} {then.get(key)}, now {now[key]}" for key in now if then.get(key) != now[key]]:
         echo(f"note: it was saved with {'; '.join(changes)}: the last digits may differ from an undisturbed run's")
@@ -224,6 +227,8 @@ def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
 
 def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) -> float | None:
     """Print the scores, write the page, and give the value for sweepers."""
+    for warning in (card.warnings or []) if in_sweep() else ():
+        print(f"{folder}: {warning}", file=sys.stderr)
     if not in_sweep():
         echo(text)
     if config["report"]:
