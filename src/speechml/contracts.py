@@ -209,6 +209,9 @@ class Task(Protocol[TrainBatch, EvalBatch]):
 
         Raises UserError where one is no metric, or does not take what the task predicts."""
 
+    def weak_scores(self) -> list[str]:
+        """Sentences on scores of the last test that are worse than those of doing nothing, or of guessing."""
+
     def prediction_columns(self) -> dict[str, np.ndarray]:
         """What predictions.npz holds beside the rows of items, as the names of the classes."""
 

@@ -7,6 +7,7 @@ JSON schemas, the identity of a run and the keys that are paths all come from th
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -76,7 +77,7 @@ class Key:
     def _is_within(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or self.choices:
             return True
-        return (
+        return math.isfinite(value) and (
             (self.above is None or value > self.above) and (self.least is None or value >= self.least)
             and (self.below is None or value < self.below) and (self.most is None or value <= self.most)
         )  # fmt: skip

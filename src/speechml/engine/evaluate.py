@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 
@@ -66,6 +68,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     trainer = one_process_trainer(accelerator="auto", deterministic=True, default_root_dir=folder)
     trainer.test(task, datamodule=data, verbose=False)
     scores = task.scores
+    check_outputs(task.items, data.item_names, run)
     name = f"{card.data}-{card.test_fingerprint}"
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
@@ -80,6 +83,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     audit = audit_other_data(data, seen) if is_foreign else audit_data(data)
     content = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit.to_json(), "scores": scores}
     write_json(out / f"{name}.json", {**content, **describe_session(), "code": code_version().to_json()})
+    for text in task.weak_scores():
+        echo(f"Warning: {text}.")
     echo(evaluation_text(own, card, scores, audit, seen, out / name))
     if remark := level_remark(own, task, input_levels(task, data)):
         echo(remark)
@@ -97,3 +102,11 @@ def input_levels(task: object, data: DataModule) -> dict[str, float]:
             float(cast("WaveformTask", task).waveforms(batch).square().mean().sqrt())
         )
     return levels
+
+
+def check_outputs(items: Mapping[int, Mapping[str, Any]], names: Sequence[str], run: Path) -> None:
+    """Raises UserError where the network gave NaN or infinities for an item."""
+    for number, row in items.items():
+        if not all(np.isfinite(row[name]).all() for name in ("loss", "logits") if name in row):
+            fix = "it is not usable: train again with a lower optimizer.lr"
+            raise UserError(f"{run} gives values that are NaN or infinite for {names[number]}", fix=fix)

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from speechml.callbacks.epochs import EpochTable
 from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members
 from speechml.data.provenance import sources_of
 from speechml.engine.checkpoint import check_weights, read_checkpoint
@@ -87,11 +88,13 @@ def test(parts: Parts, folder: Path, card: RunCard) -> None:
     weights = best if use_best else None
     # What is logged of training is a mean over an epoch in which the weights move: no score of any weights.
     scores, scored = {}, None
+    card.warnings = loss_warnings(parts)
     if not data.spec.validation_is_trained_on:
         scores = _beginning_with(("val/",), trainer.callback_metrics)
     if config["test"]:
         trainer.test(task, datamodule=data, verbose=False, ckpt_path=weights, weights_only=True)
         scores |= task.scores
+        card.warnings += task.weak_scores()
         scored = len(set(task.items) & set(data.splits["test"]))
         if trainer.is_global_zero:
             path, about = folder / "predictions.npz", task.prediction_columns()
@@ -127,6 +130,21 @@ def measure_levels(task: WaveformTask, data: DataModule) -> LevelCurve | None:
         return None
     own, *scores = (sum(column) / len(column) for column in zip(*rows, strict=True))
     return LevelCurve(task.level_score, sum(levels) / len(levels), own, list(LEVELS_DB), scores)
+
+
+def loss_warnings(parts: Parts) -> list[str]:
+    """Sentences on losses that rose, or that are not finite, from the first epoch to the last."""
+    rows = next(one.rows for one in parts.trainer.callbacks if isinstance(one, EpochTable))  # type: ignore[attr-defined]
+    lines = []
+    for name in ("train/loss", "val/loss"):
+        losses = [row[name] for row in rows if name in row]
+        if losses and not math.isfinite(losses[-1]):
+            lines.append(f"{name} is {losses[-1]} in the last epoch")
+        elif losses and losses[-1] - losses[0] > abs(losses[0]):
+            lines.append(
+                f"{name} rose from {losses[0]:.3g} in the first epoch to {losses[-1]:.3g} in the last; lower optimizer.lr"
+            )
+    return lines
 
 
 def _beginning_with(splits: tuple[str, ...], values: Mapping[str, Tensor]) -> dict[str, float | None]:

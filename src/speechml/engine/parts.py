@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from speechml import __version__, contracts
@@ -132,11 +133,7 @@ def check_compatible(config: Config, data: Data) -> None:
     if issubclass(task_class, Task):
         task_class.check_data(data.spec)
     ranks = count_processes(config["trainer"])
-    if ranks > 1 and str(config["optimizer"].get("_target_")).endswith(".LBFGS"):
-        raise UserError(
-            f"LBFGS searches along a line on each process's own loss, and {ranks} processes would wait for each other "
-            "for ever", fix="add trainer.devices=1, or choose another optimizer",
-        )  # fmt: skip
+    check_closure(config, ranks)
     size, smallest = config["data"]["batch_size"], data.spec.min_batch_per_rank * ranks
     if size < smallest:
         raise UserError(f"data.batch_size is {size}; {ranks} processes need {smallest} at least")
@@ -146,6 +143,27 @@ def check_compatible(config: Config, data: Data) -> None:
             f"{ranks} processes need as many {data.spec.item_name} in every split, but there are {few}",
             fix="set trainer.devices",
         )
+
+
+def check_closure(config: Config, ranks: int) -> None:
+    """Raises UserError where an optimiser that computes its batch several times a step, as LBFGS, would be misled."""
+    if not issubclass(import_class(config["optimizer"].get("_target_"), "optimizer."), torch.optim.LBFGS):
+        return
+    trainer = config["trainer"]
+    callbacks = [import_class(node["_target_"], "callbacks.") for node in config["callbacks"].values() if node]
+    scheduled = any(issubclass(one, GradientAccumulationScheduler) for one in callbacks)
+    for is_so, why, fix in (
+        (ranks > 1, f"searches along a line on each process's own loss, and {ranks} processes would wait for each other "
+         "for ever", "add trainer.devices=1"),
+        (scheduled or trainer.get("accumulate_grad_batches", 1) > 1, "computes its batch several times a step, and each "
+         "time would add up the gradients again", "raise data.batch_size instead of accumulating"),
+        (trainer.get("gradient_clip_val"), "takes the curvature from gradients, which are others when they are clipped",
+         "leave out trainer.gradient_clip_val"),
+        (str(trainer.get("precision")) in ("16", "16-mixed"), "compares losses, which 16-bit precision scales from step to "
+         "step", "set trainer.precision=32"),
+    ):  # fmt: skip
+        if is_so:
+            raise UserError(f"LBFGS {why}", fix=f"{fix}, or choose another optimizer")
 
 
 def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -186,12 +204,22 @@ def largest_divisor(number: int, at_most: int) -> int:
     return max(d for d in range(1, at_most + 1) if number % d == 0) if number > 0 else at_most
 
 
+def accumulated_batches(trainer: pl.Trainer, epoch: int) -> int:
+    """The batches whose gradients are added up for a step of an epoch."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined] # of a trainer
+        if isinstance(callback, GradientAccumulationScheduler):
+            return callback.get_accumulate_grad_batches(epoch)
+    return trainer.accumulate_grad_batches
+
+
 def training_steps(trainer: pl.Trainer, batches: int) -> int:
     """Optimiser steps of a whole training with so many `batches` an epoch on this rank.
 
-    Lightning's `estimated_stepping_batches`, known before the training begins.
+    Lightning's `estimated_stepping_batches`, known before the training begins, and with a number of accumulated batches
+    that depends on the epoch.
     """
     limit = trainer.limit_train_batches
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-    steps = math.ceil(batches / trainer.accumulate_grad_batches) * max(trainer.max_epochs or 1, 1)
+    epochs = range(max(trainer.max_epochs or 1, 1))
+    steps = sum(math.ceil(batches / accumulated_batches(trainer, epoch)) for epoch in epochs)
     return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)

@@ -108,7 +108,8 @@ def _undefined(scores: Scores, split: str) -> list[str]:
 def run_facts(card: RunCard) -> list[str]:
     """What was published, what the scores were measured on, and how long it took; notes begin with two spaces."""
     data = card.data
-    lines = [*_published_facts(card), *audit_lines(Audit.from_json(card.audit))]
+    lines = [f"Warning: {text}." for text in card.warnings or []]
+    lines += [*_published_facts(card), *audit_lines(Audit.from_json(card.audit))]
     if max(data.recordings.values()) > 1:
         counts = ", ".join(f"{count} {split}" for split, count in data.recordings.items()) + f" {data.called}"
     else:

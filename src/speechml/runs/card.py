@@ -192,6 +192,7 @@ class RunCard(_Part):
         intervals: of scores, by name, over test items (`interval`: low, high; `over`: how many of what); in tables only.
         training_s: seconds of training in all sessions together.
         level_curve: None of runs from before it was measured, and of networks that are given no waveforms.
+        warnings: sentences on what went wrong in the training, or makes its scores useless.
         files: checksums of what the run left, by name.
         failures: how often in a row it has failed.
         stopped, pruned, error: how it ended where it is not done.
@@ -223,6 +224,7 @@ class RunCard(_Part):
     headlines: list[str] | None = None
     level_curve: LevelCurve | None = None
     intervals: Record | None = None
+    warnings: list[str] | None = None
     files: dict[str, str] | None = None
     stopped: str | None = None
     pruned: str | None = None

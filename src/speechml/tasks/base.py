@@ -60,6 +60,8 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         self.scores: dict[str, float] = {}  # what the last test gave
         self.losses: dict[int, tuple[int, dict[str, Tensor]]] = {}  # of this epoch, by batch: its items, what is logged
         self.metrics: CustomMetrics | None = None
+        self._may_repeat = False  # whether the optimiser may compute a batch several times a step
+        self._first: tuple[int, Tensor] | None = None  # the batch of this step, and the generator's state before it
 
     @classmethod
     def check_data(cls, spec: DataSpec) -> None:
@@ -92,6 +94,10 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
     def compute_scores(self, split: str, rows: list[Row]) -> dict[str, float]:
         """Scores `split/...` of items, from their columns."""
         raise NotImplementedError
+
+    def weak_scores(self) -> list[str]:
+        """Sentences on scores of the last test that are worse than those of doing nothing, or of guessing."""
+        return []
 
     def prediction_columns(self) -> dict[str, np.ndarray]:
         """What predictions.npz holds beside the rows of items."""
@@ -134,6 +140,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
             UserError: no such class, or one that refuses its arguments.
         """
         optimizer = build(self.optimizer_node, self.parameters(), where="optimizer")
+        self._may_repeat = is_repeating(optimizer)
         self._optimization = {"optimizer": optimizer}
         if self.scheduler_node:
             arguments = dict(self.scheduler_node)
@@ -165,13 +172,43 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         torch.manual_seed(key("epoch", self._data().seed, self.trainer.current_epoch, self.trainer.global_rank))
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
+        if self._may_repeat:
+            self._repeat_draws()
         loss, others = self.training_loss(batch)
         count = len(batch.indices)
         # An optimiser that computes a batch several times leaves the values of the last.
         # Copied: the value of a mean may be a view that keeps a tensor of the batch's size alive.
         values = {name: value.detach().clone() for name, value in {"loss": loss, **others}.items()}
         self.losses[batch_idx] = count, values
-        return loss
+        weight = self.batch_weight(batch_idx)
+        return loss if weight == 1 else loss * weight
+
+    def batch_weight(self, batch_idx: int) -> float:
+        """What the loss of a batch is multiplied by, for a step to follow the mean of the batches that it accumulates.
+
+        Lightning divides by `accumulate_grad_batches`, also where fewer are left in the end of an epoch.
+        """
+        count, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        left = batches % count
+        return count / left if batches - batch_idx <= left else 1.0
+
+    def _repeat_draws(self) -> None:
+        """Let an optimiser that computes a batch again, as a line search does, compare losses of the same dropout.
+
+        Raises:
+            UserError: it would add up gradients of several batches again and again, or passes over some weights.
+        """
+        trainer, where = self.trainer, self.trainer.fit_loop.total_batch_idx
+        if isinstance(trainer.optimizers[0], torch.optim.LBFGS) and len(trainer.optimizers[0].param_groups) > 1:
+            raise UserError("LBFGS trains the first group of weights only, and a callback has added one")
+        if self._first is None or self._first[0] != where:
+            self._first = where, device_generator(self.device).get_state()
+            return
+        if trainer.accumulate_grad_batches > 1:
+            name = type(trainer.optimizers[0]).__name__
+            what = f"{name} computes its batch several times a step, and each time would add up the gradients again"
+            raise UserError(what, fix="raise data.batch_size instead of accumulating, or choose another optimizer")
+        device_generator(self.device).set_state(self._first[1])
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
         if not self.trainer.is_last_batch:
@@ -234,6 +271,18 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
             self.update_metrics(split, rows)
             scores = self.metrics.compute(split) | scores
         return {name: float(value) for name, value in scores.items()}  # a task of the user's own may give numpy's
+
+
+def is_repeating(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimiser may compute a batch several times a step: LBFGS, and what is not torch's own."""
+    return isinstance(optimizer, torch.optim.LBFGS) or not type(optimizer).__module__.startswith("torch.optim")
+
+
+def device_generator(device: torch.device) -> torch.Generator:
+    """The generator that dropout on a device draws from."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[device.index or torch.cuda.current_device()]
+    return torch.default_generator
 
 
 def check_waveforms(waveforms: Tensor) -> None:

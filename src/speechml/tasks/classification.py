@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -71,6 +72,18 @@ class Classification(Task[LabelledBatch, LabelledBatch]):
     def compute_scores(self, split: str, rows: list[Row]) -> dict[str, float]:
         scores = class_scores(*_columns(rows), self.classes)
         return {f"{split}/{name}": value for name, value in scores.items()}
+
+    def weak_scores(self) -> list[str]:
+        lines = []
+        for split, numbers in self._data().scored_items().items():
+            labels = [int(self.items[number]["label"]) for number in numbers if number in self.items]
+            if not labels:
+                continue
+            accuracy, (label, count) = self.scores[f"{split}/acc"], Counter(labels).most_common(1)[0]
+            if not accuracy > (chance := count / len(labels)):
+                lines.append(f"{split}: an accuracy of {accuracy:.3f} is no better than that of always answering "
+                             f"{self.classes[label]}, {chance:.3f}; train longer, or with another optimizer.lr")  # fmt: skip
+        return lines
 
     def build_metrics(self, nodes: Config) -> CustomMetrics:
         from speechml.metrics.custom import CustomMetrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from speechml.tasks.streaming import Stream
 
 PERCEPTUAL = ("pesq", "stoi")
+WORSE_DB = 0.05  # below which a loss of SNR is not worth a word
 # Recordings, about: both scores take more time than the network.
 PERCEIVED_IN_VALIDATION = 4
 PERCEIVED_IN_TRAINING = 10  # more of the training set are scored without
@@ -63,6 +64,7 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
     headline_scores = ("snr_db", "snr_gain_db", "si_sdr_db", "mse", "l1")
     own_scores = (*WAVEFORM_SCORES, *PERCEPTUAL, "loss")
     test_only = "_input"
+    remedy: ClassVar[str] = "train longer, or with a lower optimizer.lr"
     make_items: MakeItems | None = None  # what a training item is, where it is not a clip
     level_score = "snr_db"
     follows_level = False  # whether each recording is brought to the level of training first, and back
@@ -150,6 +152,16 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
 
     def level_scores(self, batch: PairBatch, gain: Tensor) -> Tensor:
         return waveform_scores(self(batch.noisy * gain).float().cpu(), (batch.clean * gain).cpu())["snr_db"]
+
+    def weak_scores(self) -> list[str]:
+        lines = []
+        for split in self._data().scored_items():
+            gain = self.scores.get(f"{split}/snr_gain_db", 0.0)
+            if not gain > -WORSE_DB:
+                how = f"{-gain:.1f} dB worse than" if math.isfinite(gain) else "no number beside"
+                lines.append(f"{split}: the output is {how} the noisy input in SNR; the network has learned nothing of use "
+                             f"({self.remedy})")  # fmt: skip
+        return lines
 
     def build_metrics(self, nodes: Config) -> CustomMetrics:
         from speechml.metrics.custom import CustomMetrics

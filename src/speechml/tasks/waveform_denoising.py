@@ -53,6 +53,8 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
     Shape of `forward`: (batch, 1, time) -> (batch, 1, time), any time.
     """
 
+    remedy = "lower optimizer.lr, set model.normalize=true, or train longer"
+
     def __init__(
         self, net: Config, sample_rate: int, loss: str = "l1", normalize: bool | str = False, optimizer: Config | None = None,
         scheduler: Config | None = None,
@@ -104,10 +106,11 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
         loss = self.criterion(estimate, batch.clean / level)
         return loss, {"mse": F.mse_loss(estimate.detach() * level, batch.clean)}
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
-        loss = super().training_step(batch, batch_idx)
-        # Ranks average their gradients, so a sum over the batch needs their number back.
-        return loss * self.trainer.world_size if self.loss_name == "mse_sum" else loss
+    def batch_weight(self, batch_idx: int) -> float:
+        # Ranks and accumulated batches are averaged, so a sum over all of them needs their number back.
+        if self.loss_name == "mse_sum":
+            return float(self.trainer.world_size * self.trainer.accumulate_grad_batches)
+        return super().batch_weight(batch_idx)
 
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()

@@ -1,0 +1,110 @@
+"""A training that diverges stops at once, and one that ends with nothing of use says so."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from conftest import composed, make_pairs, read_card
+from resuming import GENRE, run_in
+from speechml.callbacks.epochs import EpochTable
+from speechml.config.compose import resolve_config
+from speechml.config.train_config import check_config
+from speechml.engine.fit import loss_warnings
+from speechml.errors import UserError
+from speechml.tasks import FeatureClassifier, WaveformDenoiser
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(("batch", "says"), [(13, "lower optimizer.lr"), (0, "look at the data")])
+@pytest.mark.usefixtures("genre_features")
+def test_a_loss_that_is_not_finite_ends_the_run_at_that_batch(
+    batch: int, says: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_loss, passed = FeatureClassifier.training_loss, []
+
+    def spoilt(self: FeatureClassifier, rows: Any) -> Any:
+        loss, others = true_loss(self, rows)
+        passed.append(rows)
+        return (loss * value if len(passed) == batch + 1 else loss), others
+
+    monkeypatch.setattr(FeatureClassifier, "training_loss", spoilt)
+    with pytest.raises(UserError, match=rf"diverged: the loss of batch {batch + 1} is .*{says}"):
+        run_in("runs", *GENRE)
+    assert len(passed) == batch + 1
+    card = read_card(next(Path("runs").glob("*/*")))
+    assert card["state"] == "failed"
+    assert f"the loss of batch {batch + 1}" in card["error"]
+
+
+PAIRS = ("experiment=lab2a_fir", "data=wav_pairs", "data.root=pairs", "callbacks.figures=null",
+         "callbacks.listening=null", "report=false", "trainer.max_epochs=2")  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [(), ("optimizer.lr=30",)])
+def test_a_filter_that_ends_worse_than_its_input_is_not_done_without_a_word(
+    words: tuple[str, ...], train: Callable[..., Path], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lab 2A's rate is for recordings of -70 dB."""
+    make_pairs(workplace / "pairs")
+    card = read_card(train(*PAIRS, *words))
+    worse = card["scores"]["test/snr_input_db"] - card["scores"]["test/snr_db"]
+    assert worse > 40
+    (line,) = [line for line in card["warnings"] if line.startswith("test: the output is")]
+    assert line.startswith(f"test: the output is {worse:.1f} dB worse than the noisy input")
+    assert "model.normalize=true" in line
+    assert f"Warning: {line}." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("gain", "weak"), [(3.0, False), (-0.04, False), (-0.06, True), (float("nan"), True)])
+def test_an_output_worse_than_its_input_is_called_that(gain: float, weak: bool) -> None:
+    task = WaveformDenoiser({"_target_": "speechml.models.FIR", "taps": 4}, 16000)
+    data = SimpleNamespace(scored_items=lambda: {"test": [0]})
+    task._trainer = SimpleNamespace(datamodule=data)  # type: ignore[assignment]
+    task.scores = {"test/snr_gain_db": gain}
+    assert [line.startswith("test: the output is") for line in task.weak_scores()] == [True] * weak
+
+
+def test_a_loss_that_overflows_ends_the_run(train: Callable[..., Path], workplace: Path) -> None:
+    make_pairs(workplace / "pairs")
+    with pytest.raises(UserError, match=r"diverged.*lower optimizer\.lr"):
+        train(*PAIRS, "optimizer.lr=1e15", "trainer.max_epochs=9")
+
+
+@pytest.mark.parametrize(
+    ("losses", "says"),
+    [
+        ([1.0, 0.5, 2.1], "rose from 1 in the first epoch to 2.1 in the last"), ([1.0, 1.9], ""), ([5.0, 0.1], ""), ([], ""),
+        ([1.0], ""), ([-10.0, -3.0], ""), ([-10.0, 0.5], "rose from -10 "), ([1.0, float("nan")], "is nan in the last epoch"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["train/loss", "val/loss"])
+def test_a_loss_that_rose_or_is_no_number_is_said(name: str, losses: list[float], says: str) -> None:
+    table = EpochTable("metrics.csv")
+    table.rows = [{"epoch": epoch, name: loss} for epoch, loss in enumerate(losses)]
+    lines = loss_warnings(SimpleNamespace(trainer=SimpleNamespace(callbacks=[table])))  # type: ignore[arg-type]
+    assert len(lines) == bool(says)
+    assert all(line.startswith(name) and says in line for line in lines)
+
+
+@pytest.mark.parametrize(("accuracy", "weak"), [(0.2, True), (0.6, True), (0.61, False), (float("nan"), True)])
+def test_an_accuracy_of_guessing_is_called_that(accuracy: float, weak: bool) -> None:
+    task = FeatureClassifier({"_target_": "speechml.models.MLP"}, classes=["metal", "EDM"])
+    data = SimpleNamespace(scored_items=lambda: {"test": list(range(10)), "val": []})
+    task._trainer = SimpleNamespace(datamodule=data)  # type: ignore[assignment]
+    task.items = {number: {"label": int(number < 6)} for number in range(10)}
+    task.scores = {"test/acc": accuracy}
+    assert [line.partition(":")[0] for line in task.weak_scores()] == ["test"] * weak
+    assert all("always answering EDM, 0.600" in line for line in task.weak_scores())
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["optimizer.lr=inf", "optimizer.lr=nan", "optimizer.lr=-1", "+trainer.gradient_clip_val=-1",
+     "+trainer.gradient_clip_val=0", "+trainer.gradient_clip_val=inf", "+optimizer.weight_decay=inf"],
+)  # fmt: skip
+def test_a_value_that_can_only_spoil_a_training_is_refused(word: str, workplace: Path) -> None:  # noqa: ARG001
+    with pytest.raises(UserError, match=word.lstrip("+").partition("=")[0]):
+        check_config(resolve_config(composed("train", "experiment=lab2a_fir", word)))
