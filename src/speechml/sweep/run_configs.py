@@ -50,6 +50,8 @@ class Composer:
     def run(self, overrides: list[str]) -> ComposedRun:
         """What a plan needs to know of a run."""
         base = self._set(overrides)
+        if base.cfg.get("find_lr"):
+            raise UserError("find_lr=true trains nothing, so there is nothing to sweep", fix="leave out -m")
         name, runs = str(base.cfg.name), base.cfg.paths.runs
         if not runs:
             raise UserError("paths.runs is empty; it must be a folder")
