@@ -54,7 +54,8 @@ def rewritten(path: Path, edit) -> None:
 def test_weights_that_are_nan_are_found(runs: Path) -> None:
     path = run_of(runs) / "checkpoints" / "best.ckpt"
     rewritten(path, lambda content: content["state_dict"]["net.taps"].fill_(float("nan")))
-    assert verify_run(run_of(runs)).problems == [f"{path} holds weights that are NaN or infinite (net.taps)"]
+    (problem,) = verify_run(run_of(runs)).problems
+    assert problem.startswith(f"{path} holds weights that are NaN or infinite (net.taps)")
 
 
 def test_a_checkpoint_of_another_run_is_found(runs: Path) -> None:

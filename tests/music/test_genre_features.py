@@ -10,6 +10,7 @@ import pytest
 from conftest import SHARED, feature_rows, make_features, needs_shared
 from speechml.data import GenreFeatures
 from speechml.errors import UserError
+from speechml.music.feature_files import read_music
 from speechml.music.recordings import Music
 from speechml.music.split import as_published, honest
 
@@ -138,7 +139,7 @@ def test_rows_with_nan_or_infinite_values_are_left_out_and_counted(tmp_path: Pat
     np.savez(tmp_path / "y.npz", Xdata=rows, Ydata=labels)
     data = data_of(tmp_path / "y.npz", tmp_path)
     assert len(data.item_names) == len(rows) - 2
-    assert "2 rows with NaN or infinite values are left out" in data.card().notes
+    assert "2 rows with NaN or infinite values are left out, the first is row 5" in data.card().notes
 
 
 ROWS, LABELS = np.zeros((6, 12)), np.array([0, 0, 1, 1, 2, 2])[:, None]
@@ -187,3 +188,18 @@ def test_a_song_without_rows_changes_no_part_of_the_others() -> None:
     found = music(2)
     later = found._replace(song=found.song + 1, songs=["unreadable", *found.songs])
     assert honest(found, 3).parts == honest(later, 3).parts
+
+
+@pytest.mark.parametrize("value", [1e200, -1e200, 1e7, 1e20, 3e38])
+@pytest.mark.parametrize("column", [0, 5, 11])
+def test_a_feature_that_cannot_be_is_refused_with_its_row(value: float, column: int, tmp_path: Path) -> None:
+    path = make_features(tmp_path / "features.npz")
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["Xdata"][17, column] = value
+    np.savez(path, **arrays)
+    if (column, value) == (11, 1e7):  # energies may be so unequal
+        assert len(read_music(path, tmp_path).label) == len(arrays["Ydata"])
+        return
+    with pytest.raises(UserError, match=r"row 17 of Xdata has"):
+        read_music(path, tmp_path)

@@ -118,3 +118,19 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         audio.save(tmp_path / "a.mp3", tone(), 12345)  # no rate of mp3
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -2e6, 3e38])
+@pytest.mark.parametrize("place", [0, 70_000])
+def test_samples_of_which_nothing_can_be_computed_are_refused(value: float, place: int, tmp_path: Path) -> None:
+    samples = np.zeros(80_000, np.float32)
+    samples[place] = value
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    for read in (audio.load, lambda path: list(audio.read_blocks(path, 1000))):
+        with pytest.raises(UserError, match=r"a\.wav holds (NaN or infinite samples|a sample of)"):
+            read(tmp_path / "a.wav")
+
+
+def test_floats_on_the_scale_of_16_bits_are_read(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(100, 32767, np.float32), 16000, subtype="FLOAT")
+    assert audio.load(tmp_path / "a.wav").max() == 32767

@@ -245,7 +245,7 @@ def _undescribed(path: Path, error: Exception) -> UserError:
 
 
 def check_weights(task: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Refuse weights whose names or shapes are not the task's, naming the first difference."""
+    """Refuse weights whose names or shapes are not the task's, or that are NaN or infinite, naming the first."""
     own, other = task.state_dict(), f"{path} is a checkpoint of another model"
     for name in sorted(own.keys() ^ state.keys(), key=str):
         side = "lacks" if name in own else "has an unknown"
@@ -254,8 +254,11 @@ def check_weights(task: torch.nn.Module, state: Mapping[str, torch.Tensor], path
         loaded = state[name]
         if loaded.shape != weight.shape:
             raise UserError(f"{other}: weight {name} has shape {tuple(loaded.shape)}, not {tuple(weight.shape)}")
-        if loaded.dtype != weight.dtype:
-            raise UserError(f"{other}: weight {name} is {loaded.dtype}, not {weight.dtype}")
+        if (loaded.dtype, loaded.layout) != (weight.dtype, weight.layout) or loaded.is_meta:
+            kind = f"{loaded.dtype}, {loaded.layout} on {loaded.device}"
+            raise UserError(f"{other}: weight {name} is {kind}, not {weight.dtype}")
+    for name in nonfinite_names(state)[:1]:
+        raise UserError(f"{path} holds weights that are NaN or infinite", name, "train again with a lower optimizer.lr")
 
 
 def nonfinite_names(weights: Mapping[str, torch.Tensor]) -> list[str]:

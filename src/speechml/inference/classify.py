@@ -84,6 +84,10 @@ def classify(
         inputs = [stretch.inputs for _, stretch in batch]
         with torch.no_grad():
             shares = network(torch.cat(inputs)).softmax(1).split([len(some) for some in inputs])
+        for (file, _), of_stretch in zip(batch, shares, strict=True):
+            if not torch.isfinite(of_stretch).all():
+                fix = "it is not usable: train again with a lower optimizer.lr"
+                raise UserError(f"the model gives values that are NaN or infinite for {file}", fix=fix)
         for (file, stretch), of_stretch in zip(batch, shares, strict=True):
             top = of_stretch.mean(0).topk(min(TOP, len(classes)))
             words = [(classes[n], share) for n, share in zip(top.indices.tolist(), top.values.tolist(), strict=True)]

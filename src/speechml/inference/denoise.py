@@ -21,6 +21,7 @@ from speechml.signal.level import decibels
 from speechml.storage import audio
 from speechml.storage.files import make_folder, new_version
 
+LOUDEST = 10.0  # times full scale, or the recording where that is louder: no denoiser makes sound of 20 dB more
 BLOCK_S = 10.0  # seconds denoised at a time: long against any receptive field, small against any memory
 
 
@@ -43,11 +44,19 @@ def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bo
         others = ", ".join(map(str, rates))
         echo(f"The model works at {denoiser.sample_rate} Hz: recordings at {others} Hz are resampled to it and back.")
     levels_db: dict[str, float] = {}
+    clipped: dict[Path, float] = {}
     for result, source in tqdm(jobs.items(), "denoising", leave=False, disable=None):
-        level = denoise_file(denoiser, source, result)
+        level, peak = denoise_file(denoiser, source, result)
         levels_db[str(source)] = decibels(float(level.square().mean().sqrt()))
+        if peak > 1:
+            clipped[result] = peak
     total = sum(headers[source].frames / headers[source].rate for source in jobs.values())
     echo(f"{len(jobs)} recording{'s' * (len(jobs) != 1)}, {total:.1f} s of sound, denoised into {output}")
+    if clipped:
+        worst = max(clipped, key=lambda result: clipped[result])
+        echo(
+            f"note: {len(clipped)} of them are clipped at full scale, most of all {worst} ({clipped[worst]:.2f} times)"
+        )
     if remark := level_remark(card_around(run), denoiser, levels_db):
         echo(remark)
     return list(jobs)
@@ -78,8 +87,12 @@ def plan_results(recordings: list[Path], output: Path, overwrite: bool) -> dict[
     return jobs
 
 
-def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> Tensor:
-    """Denoise every channel of one file block by block, and give the RMS that each had, (channels,)."""
+def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> tuple[Tensor, float]:
+    """Denoise every channel of one file block by block.
+
+    Returns:
+        The RMS that each channel had, (channels,), and the largest sample that was clipped, or 1.0 where none was.
+    """
     header, rate = audio.info(source), denoiser.sample_rate
     kind = result.suffix.lower().lstrip(".").upper()
     subtype = header.subtype if soundfile.check_format(kind, header.subtype) else None
@@ -89,6 +102,7 @@ def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> Tensor:
     stream = denoiser.stream(header.channels, **follows)
     there = soxr.ResampleStream(header.rate, rate, header.channels) if header.rate != rate else None
     back = soxr.ResampleStream(rate, header.rate, header.channels) if header.rate != rate else None
+    loudest = peak = 1.0  # samples of recording and output so far, or full scale
     left = 0  # samples that were read and have not been written
     try:
         with (
@@ -98,15 +112,19 @@ def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> Tensor:
             for block, last in audio.read_blocks(source, round(BLOCK_S * header.rate)):
                 left += len(block)
                 waveform = block if there is None else there.resample_chunk(block, last)
+                loudest = max(loudest, float(np.abs(waveform).max(initial=0)))
                 waveform = stream.next(waveform, last)
+                check_output(waveform, loudest, source)
                 waveform = waveform if back is None else back.resample_chunk(waveform, last)
                 if last:  # resampling there and back may be a sample or two longer or shorter
                     waveform = np.pad(waveform, ((0, max(0, left - len(waveform))), (0, 0)))[:left]
-                audio.append(out, waveform if subtype in ("FLOAT", "DOUBLE") else np.clip(waveform, -1, 1))
+                if subtype not in ("FLOAT", "DOUBLE"):
+                    peak, waveform = max(peak, float(np.abs(waveform).max(initial=0))), np.clip(waveform, -1, 1)
+                audio.append(out, waveform)
                 left -= len(waveform)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise UserError(f"{source} cannot be denoised into {result}", why=str(error)) from error
-    return level
+    return level, peak
 
 
 def measure_level(file: Path, rate: int) -> Tensor:
@@ -126,3 +144,13 @@ def card_around(run: Path) -> RunCard | None:
         return load_card(run if run.is_dir() else run.resolve().parents[1])
     except (UserError, IndexError):
         return None
+
+
+def check_output(waveform: np.ndarray, loudest: float, source: Path) -> None:
+    """Raises UserError where a network gives NaN, infinities or sound far above `loudest`, which would be clipped to noise."""
+    peak = float(np.abs(waveform).max(initial=0))  # NaN where one is
+    if not peak <= LOUDEST * loudest:
+        what = f"{peak:.3g} times full scale" if np.isfinite(peak) else "values that are NaN or infinite"
+        raise UserError(
+            f"the model makes {what} of {source}", fix="it is not usable: train again with a lower optimizer.lr"
+        )

@@ -12,7 +12,7 @@ import torch
 
 from speechml import __version__
 from speechml.contracts import Config
-from speechml.engine.checkpoint import build_trained, find_checkpoint, load_task, nonfinite_names
+from speechml.engine.checkpoint import build_trained, find_checkpoint, load_task
 from speechml.errors import UserError
 from speechml.runs.catalogue import is_run
 from speechml.storage.files import make_folder, write_bytes, write_text
@@ -57,7 +57,6 @@ def export(run: Path, folder: Path, overwrite: bool = False) -> None:
     checkpoint = find_checkpoint(run)
     task, record = load_task(checkpoint)
     weights = {name: weight.contiguous().clone() for name, weight in task.state_dict().items()}
-    check_finite(weights, checkpoint)
     content = safetensors.torch.save(weights)
     about = {
         "format": FORMAT, "version": __version__, "model": record["config"]["model"],
@@ -93,7 +92,7 @@ def _read_about(path: Path) -> Config:
 
 
 def _read_weights(path: Path, about: Config) -> dict[str, torch.Tensor]:
-    """The weights that belong to model.json, whole and finite."""
+    """The weights that belong to model.json, whole."""
     try:
         content = read_plain(path.parent, path.name, most_checkpoint())
         if hashlib.sha256(content).hexdigest() != about.get("weights_sha256"):
@@ -105,11 +104,6 @@ def _read_weights(path: Path, about: Config) -> dict[str, torch.Tensor]:
         raise UserError(f"{path} cannot be read", str(error.strerror), AGAIN) from error
     except Exception as error:  # readers of hostile bytes raise whatever comes up: the refusal is the same
         raise UserError(f"{path} cannot be read as safetensors", type(error).__name__, AGAIN) from error
-    check_finite(weights, path)
     return weights
 
 
-def check_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Raises UserError, naming the first, where weights are NaN or infinite."""
-    for name in nonfinite_names(weights)[:1]:
-        raise UserError(f"{path} holds weights that are NaN or infinite", name, "train again with a lower optimizer.lr")

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from speechml.contracts import Config
-from speechml.engine.checkpoint import check_trained, nonfinite_names, read_checkpoint
+from speechml.engine.checkpoint import check_trained, read_checkpoint
 from speechml.errors import UserError, echo, printable
 from speechml.metrics.classification import class_scores
 from speechml.runs.card import RunCard, load_card
@@ -148,8 +148,6 @@ def check_checkpoints(run: Run) -> Iterator[str]:
         except UserError as error:
             yield str(error)
             continue
-        for name in nonfinite_names(weights)[:1]:
-            yield f"{path} holds weights that are NaN or infinite ({name})"
         if canonical(record["config"]["model"]) != canonical(run.config["model"]):
             yield f"{path} is of another run: its model is not that of the card"
         elif record.get("data") != run.card.data.fingerprint:

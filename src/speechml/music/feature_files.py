@@ -15,6 +15,8 @@ from speechml.music.recordings import BLOCK_S, Music, extract, genre_names
 # Rows run song by song, within a song channel by channel, within a channel in time. Left and right of the published
 # file correlate by 0.993 and more; stretches of different music stay below 0.7.
 ALIKE = 0.9
+LARGEST = 1e6  # of levels, in dB or times full scale
+LARGEST_RATIO = 1e15  # of energies: ours end at 1e12
 SHORTEST = 8  # rows of a channel, below which a correlation says nothing
 
 
@@ -49,7 +51,13 @@ def _read_file(root: Path, size: int, modified: int) -> Music:  # noqa: ARG001 (
     good = np.isfinite(features).all(axis=1)
     if not good.any():
         raise UserError(f"{root} holds no row without NaN or infinite values; extract its features again")
-    notes = [] if good.all() else [f"{(~good).sum()} rows with NaN or infinite values are left out"]
+    first = int(np.argmin(good))
+    notes = (
+        []
+        if good.all()
+        else [f"{(~good).sum()} rows with NaN or infinite values are left out, the first is row {first}"]
+    )
+    _check_size(root, np.where(good[:, None], features, 0.0))
     song, channel, block = find_songs_in_rows(features, label)
     count = int(song.max()) + 1
     if count > 1:
@@ -57,6 +65,17 @@ def _read_file(root: Path, size: int, modified: int) -> Music:  # noqa: ARG001 (
         notes.append(f"{count} songs were told apart by the order of the rows; {stereo} of them in two channels")
     rows = (features[good], label[good], song[good], channel[good], block[good])
     return Music(*rows, [f"song{i}" for i in range(count)], genre_names(int(label.max()) + 1), notes)
+
+
+def _check_size(path: Path, features: np.ndarray) -> None:
+    """Raises UserError, naming the place, where a value can be no feature: what float32 cannot square is no number later."""
+    most = np.full(len(COLUMNS), LARGEST)
+    most[COLUMNS.index("low_high_ratio")] = LARGEST_RATIO
+    for row, column in np.argwhere(np.abs(features) > most)[:1]:
+        what = f"{path}: row {row} of Xdata has {features[row, column]:.3g} for {COLUMNS[column]}"
+        raise UserError(
+            what, f"{most[column]:g} is the most that can be", "extract its features again, or leave the row out"
+        )
 
 
 def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from speechml.storage.files import new_version
-from speechml.storage.plain_files import read_arrays
 from speechml.errors import UserError, reason
 from speechml.runs.card import DAMAGE
+from speechml.storage.files import new_version
+from speechml.storage.plain_files import read_arrays
 
 
 def write_predictions(

@@ -20,6 +20,7 @@ from speechml.storage.files import new_version
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 Samples = NDArray[np.int16] | NDArray[np.float32]  # (time,), full scale being 32768 or 1
+LARGEST = 1e6  # sample, 120 dB above full scale; 16-bit numbers that were not scaled reach 32768
 BLOCK = 1 << 16  # samples written at a time: libsndfile's stack overflows on a minute of ogg in one call
 
 
@@ -86,12 +87,20 @@ def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: fl
         raise UserError(f"{path} is cut short", f"{len(samples)} of {wanted} samples decode", "copy it again")
     if exact:
         return np.ascontiguousarray(samples[:, 0])
-    if not np.isfinite(samples).all():
-        raise UserError(f"{path} holds NaN or infinite samples", fix="export it again or remove it")
+    _check_samples(path, samples)
     mono = samples.mean(axis=1, dtype=np.float32)
     if rate not in (None, header.rate):
         mono = soxr.resample(mono, header.rate, rate)
     return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def _check_samples(path: Path, samples: NDArray[np.floating]) -> None:
+    """Raises UserError for samples that are NaN, infinite, or so large that nothing can be computed of them."""
+    peak = float(np.abs(samples).max(initial=0))  # NaN where one is
+    if not math.isfinite(peak):
+        raise UserError(f"{path} holds NaN or infinite samples", fix="export it again or remove it")
+    if peak > LARGEST:
+        raise UserError(f"{path} holds a sample of {peak:.3g}, and full scale is 1", fix="scale it down or remove it")
 
 
 class CutShort(UserError):
@@ -110,8 +119,7 @@ def read_blocks(path: Path, frames: int) -> Iterator[tuple[NDArray[np.float32], 
         with soundfile.SoundFile(str(path)) as file:
             block = file.read(frames, dtype="float32", always_2d=True)
             while len(block):
-                if not np.isfinite(block).all():
-                    raise UserError(f"{path} holds NaN or infinite samples", fix="export it again or remove it")
+                _check_samples(path, block)
                 read += len(block)
                 following = file.read(frames, dtype="float32", always_2d=True)
                 yield block, not len(following)
