@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from speechml.callbacks.figure_callback import FigureCallback
 from speechml.callbacks.listening import denoise_recordings
+from speechml.contracts import ItemKind
 from speechml.models import FIR, MIMOCNN
 from speechml.report.drawing import draw_spectra, draw_spectrograms, draw_waveforms, make_axes
 from speechml.tasks.waveform_denoising import WaveformDenoiser
@@ -26,6 +27,8 @@ VERSIONS = ("noisy", "denoised", "clean")  # from top to bottom
 
 class Figures(FigureCallback):
     """Draws when a denoiser has been tested: waveforms, spectra, spectrograms, loss per epoch."""
+
+    item_kind = ItemKind.PAIRS
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
         task = cast("DenoisingTask", module)

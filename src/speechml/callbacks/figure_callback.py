@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import lightning.pytorch as pl
 
 from speechml.callbacks.epochs import EpochTable
 from speechml.callbacks.listening import tensorboard_writers
+from speechml.contracts import ItemKind
 from speechml.report.drawing import draw_curves, pixels, png
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 class FigureCallback(pl.Callback):
     """Draws when a run has been tested: its curves, and what each subclass draws."""
+
+    item_kind: ClassVar[ItemKind]  # that it draws
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
         """Draw figures, by name; each subclass draws its own."""

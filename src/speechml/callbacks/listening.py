@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from speechml.contracts import IndexBatch
+from speechml.contracts import IndexBatch, ItemKind
 from speechml.storage import audio
 from speechml.storage.files import write_json
 
@@ -37,6 +37,8 @@ class Listening(pl.Callback):
     Args:
         recordings: how many, the first of each split.
     """
+
+    item_kind = ItemKind.PAIRS
 
     def __init__(self, recordings: int = 3) -> None:
         self.recordings = recordings

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from speechml.callbacks.figure_callback import FigureCallback
 from speechml.callbacks.listening import add_audio, write_index
-from speechml.contracts import IndexBatch
+from speechml.contracts import IndexBatch, ItemKind
 from speechml.metrics.classification import confusion
 from speechml.report.class_drawing import draw_alluvial, draw_confusion
 from speechml.report.drawing import literal, make_axes, spectrogram_db
@@ -33,6 +33,8 @@ WRITTEN_ERRORS = 40
 
 class WordFigures(FigureCallback):
     """Draws when a word classifier has been tested, and writes the clips of its most confident errors."""
+
+    item_kind = ItemKind.CLIPS
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
         task, data = cast("Classifier", module), cast("WordDataModule", trainer.datamodule)  # type: ignore[attr-defined]

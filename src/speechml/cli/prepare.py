@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, open_dict
 
 from speechml.config.compose import resolve_config
-from speechml.config.instantiate import build
 from speechml.config.train_config import check_config, make_paths_absolute
 from speechml.contracts import SPLITS
 from speechml.process import prepare_process
@@ -17,7 +16,7 @@ from speechml.runs.tables import format_size
 from speechml.storage.files import builds
 
 if TYPE_CHECKING:
-    from speechml.data.base import BaseDataModule, Corpus
+    from speechml.engine.parts import Data
 
 
 def prepare(cfg: DictConfig) -> str:
@@ -44,7 +43,7 @@ def prepare(cfg: DictConfig) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in card.notes)])
 
 
-def open_data(cfg: DictConfig) -> BaseDataModule[Corpus]:
+def open_data(cfg: DictConfig) -> Data:
     """The data module that a run of `cfg` would have.
 
     Args:
@@ -57,5 +56,6 @@ def open_data(cfg: DictConfig) -> BaseDataModule[Corpus]:
         cfg.pop("model", None)
     config = make_paths_absolute(check_config(resolve_config(cfg), absent=("model",)))
     prepare_process(config["threads"])
-    data: BaseDataModule[Corpus] = build(config["data"], where="data")
-    return data
+    from speechml.engine.parts import build_data  # torch and Lightning
+
+    return build_data(config)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from speechml.config.schema import Schema, check_node, keys_of
+from speechml.config.schema import Schema, check_node, keys_of, without_class
 from speechml.contracts import Config
 from speechml.errors import UserError
 from speechml.storage.plain_files import check_tree, inner_items
@@ -91,24 +91,35 @@ def _is_buildable(cls: type) -> bool:
     ))  # fmt: skip
 
 
-def build(node: Config, *args: object, where: str = "", **extra: object) -> Any:
+def build(node: Config, *args: object, where: str = "", kind: type = object, **extra: object) -> Any:
     """The object a config node describes: `_target_(*args, **rest of the node, **extra)`.
 
     Args:
         node: plain mapping with `_target_`; its values are passed as they are (nested nodes are the class's to build).
         where: key of the node, for messages.
+        kind: that its class must be of.
 
     Raises:
-        UserError: the target may not be built, or refuses its arguments (the class's own words are kept).
+        UserError: the target may not be built here, or refuses its arguments (the class's own words are kept).
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    cls = import_class(node.get("_target_"), where)
+    if not node.get("_target_"):
+        raise without_class(where)
+    cls = import_class(node["_target_"], where)
+    if not issubclass(cls, kind):
+        raise UserError(f"{where}._target_={node['_target_']} is no {kind.__name__}", fix="choose a class that is one")
     arguments = {str(k): v for k, v in node.items() if k != "_target_"}
     try:
         return cls(*args, **arguments, **extra)
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        raise UserError(f"{where or 'config'} {cls.__name__}: {' '.join(str(error).split())}") from error
+    except (UserError, ImportError):
+        raise
+    except Exception as error:  # whatever a class makes of strange arguments
+        usual = isinstance(error, (TypeError, ValueError, MisconfigurationException))
+        text = " ".join(str(error).split())[:1000]
+        raise UserError(
+            f"{where or 'config'} {cls.__name__}: {'' if usual else f'{type(error).__name__}: '}{text}"
+        ) from error
 
 
 def check_foreign_node(node: object, where: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -72,7 +72,7 @@ class Key:
 
     def accepts(self, value: object) -> bool:
         """Whether a value is of the type and within the bounds."""
-        return fits(value, self.kind) and all(map(self._is_within, _leaves(value)))
+        return fits(value, self.kind) and all(map(self._is_within, leaves(value)))
 
     def _is_within(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or self.choices:
@@ -90,7 +90,9 @@ class Schema:
     """The keys of a section, as fields `name: type = key(...)`; its docstring says what the section is for."""
 
     OPEN: ClassVar[object] = None  # the type of further keys, where the section takes such
-    FURTHER: ClassVar[frozenset[str]] = frozenset()  # arguments of the class that it checks itself
+    FURTHER: ClassVar[
+        Mapping[str, object]
+    ] = {}  # kinds of further arguments of the class, which no shipped config sets
 
     @classmethod
     def check(cls, node: Config, where: str) -> None:
@@ -197,8 +199,16 @@ def fits(value: object, kind: object) -> bool:
     return isinstance(value, plain)
 
 
-def _leaves(value: object) -> list[object]:
-    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, list) else [value]
+def leaves(value: object) -> list[object]:
+    """The values in a list, and in the lists within it; or a value alone."""
+    return [leaf for item in value for leaf in leaves(item)] if isinstance(value, list) else [value]
+
+
+def is_a_computers(number: object) -> bool:
+    """Whether a number is finite, and a whole one of 64 bits; true of what is no number."""
+    if isinstance(number, float):
+        return math.isfinite(number)
+    return not isinstance(number, int) or -(2**63) <= number < 2**63
 
 
 def empty_none(config: Config) -> Config:
@@ -229,7 +239,9 @@ def check_section(node: object, schema: type[Schema], where: str = "", absent: I
             check_node(value, f"{where}{name}.")
         elif schema.OPEN is not None:
             raise refuse_value(f"{where}{name}", value, "it must be a section that names a class: _target_")
-        elif name not in ("_target_", *schema.FURTHER):
+        elif name in schema.FURTHER:
+            _check_value(value, Key("", kind=schema.FURTHER[name]), f"{where}{name}")
+        elif name != "_target_":
             raise refuse_unknown(where, name, {*known, *schema.FURTHER})
     for name, known_key in known.items():
         if name not in node and known_key.default is REQUIRED and name not in absent:
@@ -243,6 +255,11 @@ def _check_value(value: object, known: Key, where: str) -> None:
 
         verb = "can" if known.choices or known.kind is bool else "must"
         raise refuse_value(where, value, f"it {verb} be {allowed_text(known)}")
+    for leaf in leaves(value):
+        if not is_a_computers(leaf):
+            raise refuse_value(
+                where, value, "it must be finite" if isinstance(leaf, float) else "it must be below 2^63"
+            )
     if known.section and value is not None:
         check_section(value, known.section, f"{where}.")
     else:
@@ -254,6 +271,11 @@ def refuse_value(name: str, value: object, fix: str) -> UserError:
     from speechml.config.words import format_value
 
     return UserError(f"{name} is {format_value(value)}", fix=fix)
+
+
+def without_class(where: str) -> UserError:
+    """The refusal of a section that is to name a class and does not."""
+    return UserError(f"{where} names no class", fix=f"add {where}._target_=CLASS, or leave {where} out")
 
 
 def refuse_unknown(where: str, name: str, known: set[str]) -> UserError:
@@ -272,6 +294,8 @@ def check_node(node: object, where: str) -> None:
         check_section(node, schema, where)
         return
     known = {"**"}
+    if "_target_" in node and not node["_target_"]:
+        raise without_class(where.rstrip("."))
     if "_target_" in node:
         from speechml.config.instantiate import import_class, parameters
 

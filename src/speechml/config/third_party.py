@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from speechml.config.schema import Schema, key, refuse_value
 from speechml.contracts import Config
+from speechml.errors import UserError
 
 # Those in which windows, filter banks and scores stay in float32; the other names of Lightning round them as well.
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16]
@@ -13,6 +16,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32,
 COPYING = ("ddp_spawn", "ddp_fork", "ddp_notebook")  # Lightning's, which would start copies of the process that trains
 
 BATCHES = "batches, or a share up to 1.0"
+FLAG, SWITCH = bool, bool | None
 LIMIT = "how much of the {} part is used; for trying out (debug=limit); null: all"
 
 
@@ -26,7 +30,7 @@ class Optimizer(Schema):
 class Gradient(Optimizer):
     """How weights follow their gradients, each step by the last batch."""
 
-    FURTHER = frozenset({"maximize", "foreach", "fused", "differentiable"})
+    FURTHER: ClassVar = {"maximize": FLAG, "foreach": SWITCH, "fused": SWITCH, "differentiable": Literal[False]}
     weight_decay: float = key("pull of the weights towards 0 at every step; more reduces overfitting, too much "
                               "hinders learning", 0, least=0)  # fmt: skip
 
@@ -38,22 +42,32 @@ class SGD(Gradient):
     dampening: float = key("share of the new gradient that momentum leaves out", 0, least=0)
     nesterov: bool = key("whether momentum looks a step ahead (Nesterov); needs momentum and no dampening", False)
 
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        if node.get("nesterov") and (not node.get("momentum") or node.get("dampening")):
+            raise UserError(f"{where}nesterov needs {where}momentum above 0, and no {where}dampening")
+
 
 class _Adam(Gradient):
     """What Adam and AdamW have in common."""
 
-    FURTHER = frozenset({"maximize", "foreach", "differentiable", "fused", "capturable"})
+    FURTHER: ClassVar = Gradient.FURTHER | {"capturable": FLAG}
     betas: list[float] = key(
         "how slowly means of gradients and of their squares forget", [0.9, 0.999], least=0, below=1
     )
     eps: float = key("added to the root of the mean square: larger is steadier where gradients vanish", 1e-8, least=0)
     amsgrad: bool = key("whether the largest mean square so far counts (Reddi et al. 2018)", False)
 
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        if len(betas := node.get("betas", [0.9, 0.999])) != 2:
+            raise refuse_value(f"{where}betas", betas, "it must be two numbers")
+
 
 class Adam(_Adam):
     """A step size of its own for each weight, by its last gradients."""
 
-    FURTHER = _Adam.FURTHER | {"decoupled_weight_decay"}
+    FURTHER: ClassVar = _Adam.FURTHER | {"decoupled_weight_decay": FLAG}
 
 
 class AdamW(_Adam):
@@ -66,7 +80,7 @@ class AdamW(_Adam):
 class LBFGS(Optimizer):
     """Curvature from the last gradients, for networks of some hundred parameters and large batches."""
 
-    FURTHER = frozenset({"max_eval", "tolerance_grad", "tolerance_change", "maximize"})
+    FURTHER: ClassVar = {"max_eval": int | None, "tolerance_grad": float, "tolerance_change": float, "maximize": FLAG}
     lr: float = key("size of a step; 1 where line_search_fn looks for the best one", 1, least=0)
     max_iter: int = key("iterations on each batch before the next one comes; more fit a batch closer, and take longer", 20,
                         unit="iterations", least=1)  # fmt: skip
@@ -79,7 +93,7 @@ class LBFGS(Optimizer):
 class CosineAnnealingLR(Schema):
     """The learning rate falls along half a cosine over the whole training."""
 
-    FURTHER = frozenset({"last_epoch"})
+    FURTHER: ClassVar = {"last_epoch": Literal[-1]}
     eta_min: float = key("the learning rate at the end", 0.0, least=0)
     T_max: int | None = key("steps until the end; null: those of the whole training", None, unit="steps", least=1)
 
@@ -87,8 +101,10 @@ class CosineAnnealingLR(Schema):
 class OneCycleLR(Schema):
     """The learning rate rises to a maximum, then falls, over the whole training."""
 
-    FURTHER = frozenset({"anneal_strategy", "cycle_momentum", "base_momentum", "max_momentum", "three_phase", "epochs",
-               "steps_per_epoch", "last_epoch"})  # fmt: skip
+    FURTHER: ClassVar = {
+        "anneal_strategy": Literal["cos", "linear"], "cycle_momentum": FLAG, "base_momentum": float, "max_momentum": float,
+        "three_phase": FLAG, "epochs": int | None, "steps_per_epoch": int | None, "last_epoch": Literal[-1],
+    }  # fmt: skip
     max_lr: float = key("the learning rate at its highest; it begins at a 25th of that and ends near 0", above=0)
     pct_start: float = key("how long the learning rate rises before it falls; a longer rise is gentler, and leaves less time "
                            "to settle", 0.3, unit="share of the steps", least=0, most=1)  # fmt: skip
@@ -100,11 +116,14 @@ class OneCycleLR(Schema):
 class Trainer(Schema):
     """Lightning's Trainer: what computes, for how long, and how precisely."""
 
-    FURTHER = frozenset({
-        "min_epochs", "min_steps", "max_time", "benchmark", "gradient_clip_algorithm", "limit_predict_batches",
-        "num_sanity_val_steps", "enable_checkpointing", "inference_mode", "use_distributed_sampler", "detect_anomaly",
-        "barebones", "sync_batchnorm", "reload_dataloaders_every_n_epochs", "default_root_dir", "enable_autolog_hparams",
-        "model_registry"})  # fmt: skip
+    FURTHER: ClassVar = {
+        "min_epochs": int | None, "min_steps": int | None, "max_time": str | Config | None, "benchmark": SWITCH,
+        "gradient_clip_algorithm": Literal["norm", "value"] | None, "limit_predict_batches": int | float | None,
+        "num_sanity_val_steps": int | None, "enable_checkpointing": SWITCH, "inference_mode": FLAG,
+        "use_distributed_sampler": FLAG, "detect_anomaly": FLAG, "barebones": FLAG, "sync_batchnorm": FLAG,
+        "reload_dataloaders_every_n_epochs": int, "default_root_dir": Path | None, "enable_autolog_hparams": FLAG,
+        "model_registry": str | None,
+    }  # fmt: skip
     accelerator: Literal["cpu", "gpu", "cuda", "mps", "tpu", "auto"] = key(
         "what computes; trainer=gpu, mps or ddp set it together with what belongs to it", "auto")  # fmt: skip
     devices: int | list[int] | str = key("processes or GPUs of each machine; each takes its share of every batch", "auto",
@@ -149,6 +168,9 @@ class Trainer(Schema):
         epochs = node.get("max_epochs", 1)
         if epochs == 0 or (epochs == -1 and node.get("max_steps", -1) < 1):
             raise refuse_value(f"{where}max_epochs", epochs, f"it must be at least 1, or {where}max_steps be given")
+        devices = node.get("devices", "auto")
+        if isinstance(devices, str) and not re.fullmatch(r"auto|-1|\d+(,\d*)*", devices):
+            raise refuse_value(f"{where}devices", devices, "it must be auto, a number, or numbers as [0, 3]")
         if (strategy := node.get("strategy", "auto")).startswith(COPYING):
             raise refuse_value(
                 f"{where}strategy", strategy, "it starts copies of this process; choose ddp, which does not"

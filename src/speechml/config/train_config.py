@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, empty_none, key, keys_of
+from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, empty_none, key, keys_of, without_class
 from speechml.contracts import Config
 from speechml.errors import UserError
 
@@ -66,6 +66,12 @@ class Callbacks(Schema):
                                    effect=False)  # fmt: skip
     figures: Config | None = key("the pictures in figures/; null: none", None, effect=False)
     early_stopping: Config | None = key("ends a training that has stopped improving; null: it goes on to the end", None)
+
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        for name, callback in node.items():
+            if callback and not callback.get("_target_"):
+                raise without_class(f"{where}{name}")
 
 
 class Metrics(Schema):

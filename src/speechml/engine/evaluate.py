@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from omegaconf import DictConfig
@@ -48,7 +49,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     check_own_files(folder)
     task, record = load_task(checkpoint)
     node = config.get("data") or own_data(record, checkpoint, str(config["paths"]["cache"]))
-    data = build(node, where="data")
+    data = build(node, where="data", kind=pl.LightningDataModule)
     if isinstance(task, Classification):
         data.keep_classes(task.classes)
     task.check_data(data.spec)

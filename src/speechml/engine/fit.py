@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import cast
 
+import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from speechml.callbacks.epochs import EpochTable
@@ -17,7 +21,7 @@ from speechml.data.provenance import sources_of
 from speechml.engine.checkpoint import check_weights, read_checkpoint
 from speechml.engine.parts import Parts, watched_score
 from speechml.engine.resume import EVENTS
-from speechml.errors import UserError
+from speechml.errors import Pruned, UserError
 from speechml.runs.card import LevelCurve, RunCard
 from speechml.runs.identity import run_settings
 from speechml.runs.predictions import write_predictions
@@ -34,10 +38,15 @@ def fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunC
         UserError: the checkpoint is not what this run can go on from.
         Pruned: a search can do without the run.
     """
-    config, task, trainer, data = parts.config, parts.task, parts.trainer, parts.data
     if not list(folder.glob(EVENTS)):  # a run that goes on has told of its settings
-        for logger in trainer.loggers:
-            logger.start(run_settings(config, card.overrides))  # type: ignore[attr-defined] # engine.tensorboard_logger.Events
+        for logger in parts.trainer.loggers:
+            logger.start(run_settings(parts.config, card.overrides))  # type: ignore[attr-defined] # engine.tensorboard_logger.Events
+    with explain_failing_callbacks(parts.callbacks):
+        _fit_and_test(parts, folder, checkpoint, card)
+
+
+def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunCard) -> None:
+    config, task, trainer, data = parts.config, parts.task, parts.trainer, parts.data
     if parts.trial:
         parts.trial.check_pruned()  # decided before the search was cut off
     _fit(parts, checkpoint)
@@ -58,6 +67,34 @@ def fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunC
     card.headlines = [name for name in _headline_scores(parts) if scores.get(name) is not None]
     for logger in trainer.loggers:
         logger.end({name: scores[name] for name in card.headlines}, trainer.global_step)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def explain_failing_callbacks(callbacks: Mapping[str, pl.Callback]) -> Iterator[None]:
+    """Inside, an error within a callback of the config, or of Lightning about its settings, becomes a sentence.
+
+    Args:
+        callbacks: by their names in the config.
+
+    Raises:
+        UserError: that sentence, which names the callback.
+    """
+    try:
+        yield
+    except (UserError, Pruned, OSError):
+        raise
+    except Exception as error:
+        frames = list(walk_tb(error.__traceback__))
+        place = f"line {frames[-1][1]} of {Path(frames[-1][0].f_code.co_filename).name}"
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}, in {place}"
+        callers = [frame.f_locals.get("self") for frame, _ in frames]
+        for name, callback in callbacks.items():
+            if any(caller is callback for caller in callers):
+                what, fix = f"callbacks.{name} {type(callback).__name__} failed", f"callbacks.{name}=null leaves it out"
+                raise UserError(what, why, fix) from error
+        if isinstance(error, MisconfigurationException):
+            raise UserError("Lightning refuses the run", why) from error
+        raise
 
 
 def _fit(parts: Parts, checkpoint: Path | None) -> None:

@@ -31,6 +31,12 @@ from speechml.runs.card import PublishedCard
 from speechml.tasks.base import Task
 
 Data = BaseDataModule[Corpus]
+# Of Lightning's callbacks, those that a run of ours cannot have, and why.
+UNUSABLE_CALLBACKS: dict[type[pl.Callback], str] = {
+    pl.callbacks.BatchSizeFinder: "would train before the training; try values of data.batch_size instead",
+    pl.callbacks.LearningRateFinder: "would train before the training; find_lr=true finds a rate",
+    pl.callbacks.ModelPruning: "renames the weights, so that no checkpoint could be tested or gone on from",
+}
 
 
 @dataclass
@@ -42,6 +48,7 @@ class Parts:
         best: keeps the best checkpoint; None where nothing is saved.
         stop: whether a signal has asked the run to stop.
         trial: of a search that the run belongs to.
+        callbacks: of the config, by their names in it.
     """
 
     config: Config
@@ -52,6 +59,7 @@ class Parts:
     best: Best | None
     stop: Stop
     trial: Trial | None
+    callbacks: dict[str, pl.Callback]
 
 
 def watched_score(config: Config) -> str:
@@ -62,7 +70,7 @@ def watched_score(config: Config) -> str:
 def build_data(config: Config) -> Data:
     """The data module of a config, its recordings read. Raises UnusableData where they cannot be used."""
     try:
-        data: Data = build(config["data"], where="data")
+        data: Data = build(config["data"], where="data", kind=pl.LightningDataModule)
         if missing := missing_members(data, contracts.DataModule):
             name = type(data).__name__
             raise UserError(f"{name} lacks {', '.join(missing)}", fix="speechml.data.base.BaseDataModule has them")
@@ -115,14 +123,14 @@ def build_parts(
     stop = stop or Stop()
     saving = Saving(folder, config, stop)
     best = Best(folder, config["checkpoint"]["monitor"], config["checkpoint"]["mode"])
-    callbacks: list[pl.Callback] = [saving, best]
-    callbacks += [build(node, where=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
+    named = build_callbacks(config["callbacks"], data)
+    callbacks: list[pl.Callback] = [saving, best, *named.values()]
     callbacks += trial.callbacks(watched_score(config), count_processes(config["trainer"])) if trial else []
     trainer = build_trainer(config, folder, data, callbacks)
     data.trainer = trainer  # it knows how many ranks share a batch
     task.build_optimization(training_steps(trainer, len(data.train_dataloader())))
     keeps_best = not trainer.fast_dev_run  # type: ignore[attr-defined] # of a trainer's flags
-    return Parts(config, data, task, trainer, saving, best if keeps_best else None, stop, trial)
+    return Parts(config, data, task, trainer, saving, best if keeps_best else None, stop, trial, named)
 
 
 def check_compatible(config: Config, data: Data) -> None:
@@ -164,6 +172,23 @@ def check_closure(config: Config, ranks: int) -> None:
     ):  # fmt: skip
         if is_so:
             raise UserError(f"LBFGS {why}", fix=f"{fix}, or choose another optimizer")
+def build_callbacks(nodes: Config, data: Data) -> dict[str, pl.Callback]:
+    """The callbacks of a config. Raises UserError for one that such data, or a run of ours, cannot have."""
+    callbacks: dict[str, pl.Callback] = {}
+    for name, node in nodes.items():
+        if not node:
+            continue
+        callback = build(node, where=f"callbacks.{name}", kind=pl.Callback)
+        what, fix = f"callbacks.{name} {type(callback).__name__}", f"leave it out (callbacks.{name}=null)"
+        if getattr(callback, "item_kind", data.spec.kind) is not data.spec.kind:
+            raise UserError(
+                f"{what} is for {callback.item_kind.value}, and the data are {data.spec.kind.value}", fix=fix
+            )
+        for cls, why in UNUSABLE_CALLBACKS.items():
+            if isinstance(callback, cls):
+                raise UserError(f"{what} {why}", fix=fix)
+        callbacks[name] = callback
+    return callbacks
 
 
 def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -187,7 +212,11 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
     processes = count_processes({**node, "num_nodes": 1})
     if processes > 1 and config["threads"] is None and not rank_info():  # a cluster gives each process cores of its own
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
-    trainer: pl.Trainer = build(node, where="trainer")
+    trainer: pl.Trainer = build(node, where="trainer", kind=pl.Trainer)
+    period, batches = trainer.val_check_interval, count_batches(trainer, len(data.train_dataloader()))
+    if isinstance(period, int) and period > batches:
+        what = f"trainer.val_check_interval is {period}, and an epoch has {batches} batches"
+        raise UserError(what, fix="lower it, or leave it out: every epoch ends with a validation")
     return trainer
 
 
@@ -201,7 +230,13 @@ def one_process_trainer(**options: Any) -> pl.Trainer:
 
 def largest_divisor(number: int, at_most: int) -> int:
     """The largest divisor of `number` that is at most `at_most`, which it is where `number` is -1, without an end."""
-    return max(d for d in range(1, at_most + 1) if number % d == 0) if number > 0 else at_most
+    return max(d for d in range(1, min(at_most, number) + 1) if number % d == 0) if number > 0 else at_most
+
+
+def count_batches(trainer: pl.Trainer, batches: int) -> int:
+    """How many of the training batches a trainer uses in an epoch."""
+    limit = trainer.limit_train_batches
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
 def accumulated_batches(trainer: pl.Trainer, epoch: int) -> int:
@@ -218,8 +253,7 @@ def training_steps(trainer: pl.Trainer, batches: int) -> int:
     Lightning's `estimated_stepping_batches`, known before the training begins, and with a number of accumulated batches
     that depends on the epoch.
     """
-    limit = trainer.limit_train_batches
-    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    batches = count_batches(trainer, batches)
     epochs = range(max(trainer.max_epochs or 1, 1))
     steps = sum(math.ceil(batches / accumulated_batches(trainer, epoch)) for epoch in epochs)
     return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)

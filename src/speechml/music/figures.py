@@ -10,6 +10,7 @@ import numpy as np
 
 from speechml.callbacks.figure_callback import FigureCallback
 from speechml.callbacks.word_figures import scored_items
+from speechml.contracts import ItemKind
 from speechml.metrics.classification import confusion
 from speechml.music.features import COLUMNS
 from speechml.report.class_drawing import draw_confusion
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 class GenreFigures(FigureCallback):
     """Draws when a genre classifier has been tested."""
+
+    item_kind = ItemKind.ROWS
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
         task, data = cast("Classification", module), cast("GenreFeatures", trainer.datamodule)  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, FeatureBatch, ItemKind, Stretch
@@ -53,7 +53,7 @@ class FeatureClassifier(Classification[FeatureBatch]):
         super().__init__(classes, label_smoothing, optimizer, scheduler)
         chosen = list(COLUMNS) if columns is None else columns
         self.front_end = Standardise(column_numbers(chosen, "columns"), column_numbers(log or [], "log"))
-        self.net = build(net, where="model.net", inputs=len(chosen), classes=len(self.classes))
+        self.net = build(net, where="model.net", kind=nn.Module, inputs=len(chosen), classes=len(self.classes))
 
     def stretches(self, file: Path) -> Iterator[Stretch]:
         """A recording as a whole, by the blocks of it that are not silent."""

@@ -13,7 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.config.compose import plain
+from speechml.config.compose import plain, resolve_config
+from speechml.config.train_config import check_config
 from speechml.errors import UserError
 from speechml.runs.identity import digest, with_paths_as_text
 from speechml.sweep.jobs import Job, dump_job
@@ -47,15 +48,16 @@ class Composer:
         self.parsed: dict[str, Override] = {}
         self.current: _Base | None = None  # whose Hydra config is what `${hydra:...}` means
 
-    def run(self, overrides: list[str]) -> ComposedRun:
-        """What a plan needs to know of a run."""
+    def run(self, overrides: list[str], is_checked: bool = False) -> ComposedRun:
+        """What a plan needs to know of a run. Raises UserError where its config is checked, and wrong."""
         base = self._set(overrides)
         if base.cfg.get("find_lr"):
             raise UserError("find_lr=true trains nothing, so there is nothing to sweep", fix="leave out -m")
         name, runs = str(base.cfg.name), base.cfg.paths.runs
         if not runs:
             raise UserError("paths.runs is empty; it must be a folder")
-        identity = digest(plain(base.counted, resolve=True))
+        config = check_config(resolve_config(base.counted)) if is_checked else plain(base.counted, resolve=True)
+        identity = digest(config)
         return ComposedRun(name, identity, Path(str(runs)) / name / identity, base.cfg.redo is True)
 
     def config(self, overrides: list[str]) -> DictConfig:

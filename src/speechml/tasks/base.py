@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechml.config.instantiate import build, import_class
+from speechml.config.schema import schema_of
 from speechml.contracts import Config, DataModule, DataSpec, ItemKind
 from speechml.errors import UserError
 from speechml.process import gather_from_ranks
@@ -139,21 +140,35 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         Raises:
             UserError: no such class, or one that refuses its arguments.
         """
-        optimizer = build(self.optimizer_node, self.parameters(), where="optimizer")
+        arguments = self._schedule_arguments(steps)
+        if any(map(_is_unusual, (self.optimizer_node, arguments))):
+            from speechml.tasks.trial_step import check_step
+
+            check_step(self.optimizer_node, arguments)
+        optimizer = build(self.optimizer_node, self.parameters(), where="optimizer", kind=torch.optim.Optimizer)
         self._may_repeat = is_repeating(optimizer)
         self._optimization = {"optimizer": optimizer}
-        if self.scheduler_node:
-            arguments = dict(self.scheduler_node)
-            known = inspect.signature(import_class(arguments["_target_"], "scheduler.")).parameters
-            if "pct_start" in known and arguments.get("pct_start") is not None:
-                steps = max(3, steps)  # two steps up, one down at least
-                arguments["pct_start"] = max(float(arguments["pct_start"]), 2 / steps)
-            for name in ("total_steps", "T_max"):
-                if name in known and arguments.get(name) is None:
-                    arguments[name] = steps
-            schedule = build(arguments, optimizer, where="scheduler")
+        if arguments:
+            schedule = build(arguments, optimizer, where="scheduler", kind=torch.optim.lr_scheduler.LRScheduler)
             self._optimization = {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
         return self._optimization
+
+    def _schedule_arguments(self, steps: int) -> Config:
+        """The node of the schedule with the length of the training filled in; empty where there is no schedule."""
+        arguments = dict(self.scheduler_node or {})
+        if not arguments:
+            return {}
+        known = inspect.signature(import_class(arguments.get("_target_"), "scheduler.")).parameters
+        if (total := arguments.get("total_steps")) is not None and total < steps:
+            what = f"scheduler.total_steps is {total}, and the training has {steps} steps"
+            raise UserError(what, fix="leave it out, or raise it")
+        if "pct_start" in known and arguments.get("pct_start") is not None:
+            steps = max(3, steps)  # two steps up, one down at least
+            arguments["pct_start"] = max(float(arguments["pct_start"]), 2 / steps)
+        for name in ("total_steps", "T_max"):
+            if name in known and arguments.get(name) is None:
+                arguments[name] = steps
+        return arguments
 
     def configure_optimizers(self) -> Optimization:
         built = self._optimization or self.build_optimization(int(self.trainer.estimated_stepping_batches))
@@ -283,6 +298,10 @@ def device_generator(device: torch.device) -> torch.Generator:
     if device.type == "cuda":
         return torch.cuda.default_generators[device.index or torch.cuda.current_device()]
     return torch.default_generator
+def _is_unusual(node: Config) -> bool:
+    """Whether a node has arguments that no schema of ours speaks of."""
+    schema = schema_of(node.get("_target_"))
+    return bool(node) and (schema is None or bool(node.keys() & schema.FURTHER.keys()))
 
 
 def check_waveforms(waveforms: Tensor) -> None:

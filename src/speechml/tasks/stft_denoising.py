@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
@@ -64,7 +64,7 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
         if sampling == "windows" and any(variation):
             raise ValueError("augment varies runs; give sampling=runs, or leave it out")
         self.stft = STFT(n_fft, hop)
-        self.net = build(net, where="model.net")
+        self.net = build(net, where="model.net", kind=nn.Module)
         if not isinstance(self.net, STFTCNN2d):
             raise ValueError(f"{type(self.net).__name__} takes no STFT frames; give STFTCNN1d or STFTCNN2d as net")
         if self.net.bins != self.stft.bins:

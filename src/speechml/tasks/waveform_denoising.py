@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
@@ -60,7 +60,7 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
         scheduler: Config | None = None,
     ) -> None:  # fmt: skip
         super().__init__(sample_rate, optimizer, scheduler)
-        self.net = build(net, where="model.net")
+        self.net = build(net, where="model.net", kind=nn.Module)
         self.receptive_field: int | None = getattr(self.net, "receptive_field", None)
         self.record: int | None = None if self.receptive_field else getattr(self.net, "samples", None)
         if self.receptive_field is None and self.record is None:

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechml.config.instantiate import build
 from speechml.contracts import ClipBatch, Config, DataModule, ItemKind, Stretch
@@ -55,7 +55,7 @@ class Classifier(Classification[ClipBatch]):
     ) -> None:  # fmt: skip
         super().__init__(classes, label_smoothing, optimizer, scheduler)
         self.front_end = FrontEnd(**front_end, sample_rate=sample_rate)
-        self.net = build(net, where="model.net", classes=len(self.classes))
+        self.net = build(net, where="model.net", kind=nn.Module, classes=len(self.classes))
         # 1.3 to 2 times faster than channels first, on processors and GPUs.
         self.net = self.net.to(memory_format=torch.channels_last)
         self.sample_rate, self.seed, self.follows_level = sample_rate, seed, normalize == "recording"
