@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import getpass
+import io
+import locale
 import logging
 import os
 import platform
@@ -33,8 +36,34 @@ IGNORED_WARNINGS = (
     ".*isinstance.treespec, LeafSpec.*",
 )
 
+HOMES = ("SPEECHML_RUNS", "SPEECHML_CACHE", "SPEECHML_CONF")  # variables that name folders
 Value = TypeVar("Value")
 own_threads: list[int] = []  # what the machine and its launcher gave this process, first
+
+
+def adapt_to_environment() -> None:
+    """Read and write text as UTF-8 whatever the locale says, escape what the terminal cannot show, and expand `~`.
+
+    In a process with another encoding, Python is begun again in its UTF-8 mode: names and files would be read wrongly.
+    """
+    if not sys.flags.utf8_mode and locale.getencoding().lower().replace("-", "") != "utf8":
+        os.environ["PYTHONUTF8"] = "1"  # of the processes that this one starts
+        os.environ.setdefault("PYTHONIOENCODING", f"{locale.getencoding()}:backslashreplace")
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for name in HOMES:
+        if os.environ.get(name, "").startswith("~"):  # as it is written in a file of a service or a container
+            os.environ[name] = os.path.expanduser(os.environ[name])  # noqa: PTH111 (pathlib raises where there is no home)
+
+
+def user_name() -> str:
+    """Who runs this process: the name of the user, or the number, where a container knows no name of it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return str(os.getuid())
 
 
 def prepare_process(threads: int | None) -> None:

@@ -76,7 +76,8 @@ def cases() -> Iterator[tuple[str, str, object]]:
     """A choice of a group, a key in it, and the kind of the key."""
     for word, schema in SECTIONS.items():
         group = word.partition("=")[0]
-        kinds = {name: known.kind for name, known in keys_of(schema).items()} | dict(schema.FURTHER)
+        kinds = {name: known.kind for name, known in keys_of(schema).items()}
+        kinds |= {name: getattr(kind, "kind", kind) for name, kind in schema.FURTHER.items()}
         yield from ((word, f"{group}.{name}", kind) for name, kind in kinds.items())
     yield from (("", name, known.kind) for name, known in keys_of(TrainConfig).items() if not known.is_section)
 
@@ -108,6 +109,10 @@ def test_a_section_that_is_a_value_is_refused(section: str, value: object) -> No
         ("optimizer=adamw", "optimizer.betas", [0.9, 0.9, 0.9], "it must be two numbers"),
         ("optimizer=adam", "optimizer.betas", [0.9, 1], "below 1"),
         ("optimizer=sgd", "optimizer.nesterov", True, "optimizer.nesterov needs optimizer.momentum above 0"),
+        ("optimizer=sgd", "optimizer.momentum", 1.5, "it must be a number of at least 0 and below 1"),
+        ("optimizer=adamw", "optimizer.maximize", True, "optimizer.maximize is true; it can be false"),
+        ("scheduler=one_cycle", "scheduler.pct_start", 1, "below 1"),
+        ("scheduler=one_cycle", "scheduler.max_momentum", 1, "below 1"),
         ("optimizer=sgd", "optimizer.lr", math.inf, "optimizer.lr is inf; it must be finite"),
         ("optimizer=sgd", "optimizer.differentiable", True, "it can be false"),
         ("optimizer=lbfgs", "optimizer.line_search_fn", "armijo", "it can be strong_wolfe or null"),

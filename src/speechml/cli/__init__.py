@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from speechml.errors import UserError, echo, explain_missing_extras
+from speechml.process import adapt_to_environment
 
 REFUSED = 2  # exit code, where speechml refuses what it is given
 
 
 def app() -> None:
     """Entry point of `speechml`."""
+    adapt_to_environment()
     from speechml.cli.main import commands  # Typer, which the Hydra apps do without
 
     with explain_refusals():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,6 +14,7 @@ from speechml.cli import explain_refusals
 from speechml.config.compose import adapt_overrides
 from speechml.engine.signals import interruptible
 from speechml.errors import echo, explain_missing_extras
+from speechml.process import adapt_to_environment
 
 Result = TypeVar("Result")
 
@@ -28,6 +30,7 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    adapt_to_environment()
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing, so that the words can be ours
     try:
@@ -40,7 +43,9 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
             else:
                 app()
     except BrokenPipeError:  # the reader of our output has gone, as in `speechml-train --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for number in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        sys.exit(128 + signal.SIGPIPE)  # as a shell has it; what was computed may not have come to its end
     except (HydraException, OmegaConfBaseException) as error:
         if wanted == "1":
             raise

@@ -28,7 +28,8 @@ def plan(
     from speechml.sweep.grid import plan_report
 
     with translate_hydra_errors():
-        echo(plan_report(adapt_overrides(word for word in overrides or [] if word not in ("-m", "--multirun"))))
+        words = [word for word in overrides or [] if word not in ("-m", "--multirun")]
+        echo(plan_report(adapt_overrides(words, is_sweep=True)))
 
 
 @sweep.command()

@@ -16,9 +16,11 @@ from speechml.config.schema import empty_none, keys_of
 from speechml.config.third_party import Trainer
 from speechml.contracts import Config
 from speechml.errors import UserError
+from speechml.storage.files import expand_home
 
 WITH_NONE = ("callbacks", "logger", "metrics", "scheduler")  # groups with a file `none`
 WHOLE = ("experiment", "debug", "hparams_search")  # groups whose files set keys of any section
+PLACES = ("root", "clean", "noise", "file")  # how names of keys end that are paths, in data
 NEEDED = ("data", "model", "optimizer", "trainer", "checkpoint", "paths", "hydra")
 HIDDEN = "<hidden>"
 # What is a secret by its name, as in `export HF_TOKEN=...`, `--password ...`, `token: ...`, and by its look.
@@ -67,13 +69,37 @@ OmegaConf.register_new_resolver("bins", lambda n_fft: n_fft // 2 + 1, replace=Tr
 OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
 
 
-def adapt_overrides(words: Iterable[str], config_name: str = "train") -> list[str]:
-    """Overrides as Hydra takes them: `GROUP=null` for none of it, keys of the Trainer that no file sets, further metrics.
+def adapt_overrides(words: Iterable[str], config_name: str = "train", is_sweep: bool = False) -> list[str]:
+    """Overrides as Hydra takes them: `GROUP=null` for none of it, keys of the Trainer that no file sets, further metrics,
+    paths with any characters.
+
+    Args:
+        words: of a command line.
+        config_name: of the app.
+        is_sweep: whether they describe a sweep; `-m` among them says so, too.
 
     Raises:
         UserError: null for a group without which there is nothing to do.
     """
-    return [_adapt(word, config_name) for word in words]
+    words = list(words)
+    is_sweep = is_sweep or not {"-m", "--multirun"}.isdisjoint(words)
+    return [_adapt(_quote(word, is_sweep), config_name) for word in words]
+
+
+def _quote(word: str, is_sweep: bool) -> str:
+    """An override with its value quoted where Hydra would read a path as something else; a run's own place without `~`."""
+    key, equals, value = word.partition("=")
+    if key in ("paths.runs", "paths.cache", "run") and value.startswith("~"):
+        word = f"{key}={expand_home(value)}"
+    is_place = (key.startswith("data.") and key.endswith(PLACES)) or key in ("paths.runs", "paths.cache", "run")
+    if equals and (
+        not value.isascii()
+        or (is_place and not re.fullmatch(r"(?!(?:true|false|inf|nan)$)[a-z_./][\w./-]*/?", value, re.ASCII | re.I))
+    ):
+        from speechml.config.quoting import read_literally
+
+        return read_literally(word, is_sweep)
+    return word
 
 
 def _adapt(word: str, config_name: str) -> str:

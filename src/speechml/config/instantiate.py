@@ -19,6 +19,8 @@ from speechml.storage.plain_files import check_tree, inner_items
 
 SEED = 2**63  # beyond what torch takes
 MOST_NUMBER, MOST_ITEMS = 1_000_000, 10_000  # in the config of a file, which another may have written; but for seeds
+# What classes of ours raise of arguments that they cannot have, memory that there is not among it.
+OF_ARGUMENTS = (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError)
 PACKAGES = ("speechml", "torch", "torchmetrics", "lightning")
 
 
@@ -115,11 +117,12 @@ def build(node: Config, *args: object, where: str = "", kind: type = object, **e
     except (UserError, ImportError):
         raise
     except Exception as error:  # whatever a class makes of strange arguments
-        usual = isinstance(error, (TypeError, ValueError, MisconfigurationException))
+        if cls.__module__.startswith("speechml.") and not isinstance(error, OF_ARGUMENTS):
+            raise  # a fault of ours
         text = " ".join(str(error).split())[:1000]
-        raise UserError(
-            f"{where or 'config'} {cls.__name__}: {'' if usual else f'{type(error).__name__}: '}{text}"
-        ) from error
+        if not isinstance(error, (TypeError, ValueError, MisconfigurationException)):
+            text = f"{type(error).__name__}: {text}"
+        raise UserError(f"{where or 'config'} {cls.__name__}: {text}") from error
 
 
 def check_foreign_node(node: object, where: str) -> None:

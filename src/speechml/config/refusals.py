@@ -13,6 +13,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from speechml.config.compose import WHOLE, conf_dir, flatten, plain
 from speechml.config.hydra_compat import find_sweep
+from speechml.config.quoting import quote_for_shell
 from speechml.errors import UserError, did_you_mean
 
 
@@ -29,7 +30,10 @@ def translate_hydra_errors(words: Sequence[str] = (), is_single: bool = False) -
     """
     try:
         if is_single and (several := find_sweep(words)):
-            raise UserError(f"{several} describes several configs", fix="give one value")
+            key, _, value = several.partition("=")
+            raise UserError(
+                f"{several} describes several configs", fix=f"give one value, or text as {quote_for_shell(key, value)}"
+            )
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(hydra_sentence(error, words)) from error
@@ -39,7 +43,9 @@ def hydra_sentence(error: Exception, words: Sequence[str]) -> str:
     """What Hydra refuses of a config, with the nearest valid key where it speaks of an unknown one."""
     if isinstance(error, OverrideParseException):
         sweeps = "sweeps key=choice(a, b), key=range(1, 4) or key=interval(0, 1)"
-        return f"{error.override!r} is not understood; overrides are written key=value, {sweeps} (see --help)"
+        key, equals, value = str(error.override).partition("=")
+        text = f", text with signs as {quote_for_shell(key, value)}" if equals else ""
+        return f"{error.override!r} is not understood; overrides are written key=value{text}, {sweeps} (see --help)"
     if isinstance(error, MissingConfigException) and error.options:
         name = str(error.missing_cfg_file)
         near = did_you_mean(name.rpartition("/")[2], error.options)
@@ -47,7 +53,8 @@ def hydra_sentence(error: Exception, words: Sequence[str]) -> str:
     if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)) and error.__cause__.full_key:
         return _unknown_key(str(error.__cause__.full_key), error.__cause__.parent_node)
     if isinstance(error, HydraException) and not {"-m", "--multirun"} & set(words) and (several := find_sweep(words)):
-        return f"{several} describes several runs; add -m, or write a list as key=[a,b]"
+        key, _, value = several.partition("=")
+        return f"{several} describes several runs; add -m, or write a list as key=[a,b], or text as {quote_for_shell(key, value)}"
     lines = (line.strip() for line in str(error).splitlines())
     return " ".join(line for line in lines if line and not line.startswith(("full_key", "object_type")))
 

@@ -90,9 +90,7 @@ class Schema:
     """The keys of a section, as fields `name: type = key(...)`; its docstring says what the section is for."""
 
     OPEN: ClassVar[object] = None  # the type of further keys, where the section takes such
-    FURTHER: ClassVar[
-        Mapping[str, object]
-    ] = {}  # kinds of further arguments of the class, which no shipped config sets
+    FURTHER: ClassVar[Mapping[str, object]] = {}  # kinds of, or Keys for, further arguments of the class
 
     @classmethod
     def check(cls, node: Config, where: str) -> None:
@@ -240,7 +238,8 @@ def check_section(node: object, schema: type[Schema], where: str = "", absent: I
         elif schema.OPEN is not None:
             raise refuse_value(f"{where}{name}", value, "it must be a section that names a class: _target_")
         elif name in schema.FURTHER:
-            _check_value(value, Key("", kind=schema.FURTHER[name]), f"{where}{name}")
+            kind = schema.FURTHER[name]
+            _check_value(value, kind if isinstance(kind, Key) else Key("", kind=kind), f"{where}{name}")
         elif name != "_target_":
             raise refuse_unknown(where, name, {*known, *schema.FURTHER})
     for name, known_key in known.items():

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from speechml.config.schema import Schema, key, refuse_value
+from speechml.config.schema import Key, Schema, key, refuse_value
 from speechml.contracts import Config
 from speechml.errors import UserError
 
@@ -17,6 +17,7 @@ COPYING = ("ddp_spawn", "ddp_fork", "ddp_notebook")  # Lightning's, which would 
 
 BATCHES = "batches, or a share up to 1.0"
 FLAG, SWITCH = bool, bool | None
+SHARE = Key("", kind=float, least=0, below=1)
 LIMIT = "how much of the {} part is used; for trying out (debug=limit); null: all"
 
 
@@ -30,7 +31,12 @@ class Optimizer(Schema):
 class Gradient(Optimizer):
     """How weights follow their gradients, each step by the last batch."""
 
-    FURTHER: ClassVar = {"maximize": FLAG, "foreach": SWITCH, "fused": SWITCH, "differentiable": Literal[False]}
+    FURTHER: ClassVar = {
+        "maximize": Literal[False],
+        "foreach": SWITCH,
+        "fused": SWITCH,
+        "differentiable": Literal[False],
+    }
     weight_decay: float = key("pull of the weights towards 0 at every step; more reduces overfitting, too much "
                               "hinders learning", 0, least=0)  # fmt: skip
 
@@ -38,8 +44,8 @@ class Gradient(Optimizer):
 class SGD(Gradient):
     """Plain gradient descent."""
 
-    momentum: float = key("share of the last step that the next one keeps", 0, least=0)
-    dampening: float = key("share of the new gradient that momentum leaves out", 0, least=0)
+    momentum: float = key("share of the last step that the next one keeps", 0, least=0, below=1)
+    dampening: float = key("share of the new gradient that momentum leaves out", 0, least=0, most=1)
     nesterov: bool = key("whether momentum looks a step ahead (Nesterov); needs momentum and no dampening", False)
 
     @classmethod
@@ -80,7 +86,12 @@ class AdamW(_Adam):
 class LBFGS(Optimizer):
     """Curvature from the last gradients, for networks of some hundred parameters and large batches."""
 
-    FURTHER: ClassVar = {"max_eval": int | None, "tolerance_grad": float, "tolerance_change": float, "maximize": FLAG}
+    FURTHER: ClassVar = {
+        "max_eval": int | None,
+        "tolerance_grad": float,
+        "tolerance_change": float,
+        "maximize": Literal[False],
+    }
     lr: float = key("size of a step; 1 where line_search_fn looks for the best one", 1, least=0)
     max_iter: int = key("iterations on each batch before the next one comes; more fit a batch closer, and take longer", 20,
                         unit="iterations", least=1)  # fmt: skip
@@ -102,12 +113,12 @@ class OneCycleLR(Schema):
     """The learning rate rises to a maximum, then falls, over the whole training."""
 
     FURTHER: ClassVar = {
-        "anneal_strategy": Literal["cos", "linear"], "cycle_momentum": FLAG, "base_momentum": float, "max_momentum": float,
+        "anneal_strategy": Literal["cos", "linear"], "cycle_momentum": FLAG, "base_momentum": SHARE, "max_momentum": SHARE,
         "three_phase": FLAG, "epochs": int | None, "steps_per_epoch": int | None, "last_epoch": Literal[-1],
     }  # fmt: skip
     max_lr: float = key("the learning rate at its highest; it begins at a 25th of that and ends near 0", above=0)
     pct_start: float = key("how long the learning rate rises before it falls; a longer rise is gentler, and leaves less time "
-                           "to settle", 0.3, unit="share of the steps", least=0, most=1)  # fmt: skip
+                           "to settle", 0.3, unit="share of the steps", least=0, below=1)  # fmt: skip
     total_steps: int | None = key("steps until the end; null: those of the whole training", None, unit="steps", least=1)
     div_factor: float = key("max_lr over the first learning rate", 25.0, above=0)
     final_div_factor: float = key("the first learning rate over the last one", 10000.0, above=0)

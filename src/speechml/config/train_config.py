@@ -9,6 +9,7 @@ from typing import Literal
 from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, empty_none, key, keys_of, without_class
 from speechml.contracts import Config
 from speechml.errors import UserError
+from speechml.storage.files import expand_home
 
 SEED = 2**63 - 1  # largest, and with a minus smallest, that torch takes
 
@@ -170,5 +171,5 @@ def make_paths_absolute(config: Config) -> Config:
     data = dict(config["data"])
     for name, known in data_keys(data.get("_target_")).items():
         if known.is_path and isinstance(data.get(name), str):
-            data[name] = str(Path(data[name]).expanduser().absolute())
+            data[name] = str(expand_home(data[name]).absolute())
     return {**config, "data": data}

@@ -20,6 +20,7 @@ from speechml.data.provenance import Noise, Provenance
 from speechml.errors import UserError
 from speechml.runs.card import DataCard
 from speechml.signal.random import key, permutation
+from speechml.storage.files import expand_home
 from speechml.storage.pack import PackedCorpus, Recording, fingerprint, pack_once
 
 
@@ -106,8 +107,12 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         check_section(plain, type(self), "data.")
         for name, known in keys_of(type(self)).items():
             value = plain.get(name, known.default)
-            setattr(self, name, Path(str(value)).expanduser() if known.is_path and value is not None else value)
-        self.cache_folder = Path(self.cache).expanduser()
+            setattr(self, name, expand_home(str(value)) if known.is_path and value is not None else value)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where packs lie."""
+        return expand_home(self.cache)
 
     def read_corpus(self) -> CorpusT:
         """Read and split the corpus; each data module's own."""

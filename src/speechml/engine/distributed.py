@@ -23,7 +23,20 @@ class RankInfo(NamedTuple):
 
 
 def rank_info() -> RankInfo | None:
-    """What the cluster says of this process; None where it was started alone. Nothing heavy is imported."""
+    """What the cluster says of this process; None where it was started alone. Nothing heavy is imported.
+
+    Raises:
+        UserError: variables of the cluster are missing, or no numbers.
+    """
+    try:
+        return _rank_info()
+    except (KeyError, ValueError) as error:
+        what = "the environment does not say which of a cluster's processes this one is"
+        fix = "start it by srun or torchrun, or unset TORCHELASTIC_RUN_ID and SLURM_STEP_NUM_TASKS"
+        raise UserError(what, f"{type(error).__name__}: {error}", fix) from error
+
+
+def _rank_info() -> RankInfo | None:
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
         info = RankInfo(

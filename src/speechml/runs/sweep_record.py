@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shlex
 import socket
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from speechml.config.compose import simplify_overrides
 from speechml.errors import UserError, reason
+from speechml.process import user_name
 from speechml.runs.card import DAMAGE
 from speechml.runs.catalogue import runs_below
 from speechml.storage.files import write_json
@@ -116,6 +116,6 @@ def list_runs(folder: Path) -> list[SweepRun]:
 def describe_client() -> dict[str, object]:
     """What sweep.json keeps of the command and process that compute a sweep."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *simplify_overrides(sys.argv[1:])]), "user": getpass.getuser(),
+        "command": shlex.join([Path(sys.argv[0]).name, *simplify_overrides(sys.argv[1:])]), "user": user_name(),
         "host": socket.gethostname(), "process": os.getpid(), "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }  # fmt: skip

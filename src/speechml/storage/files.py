@@ -63,6 +63,16 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def expand_home(path: str) -> Path:
+    """A path, whose `~` is a home folder. Raises UserError where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} is in a home folder, and there is none of that name", fix="give the whole path"
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text`, as `write_bytes`."""
     write_bytes(path, text.encode())

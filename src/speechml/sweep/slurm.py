@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from speechml.contracts import Config
 from speechml.engine.signals import Stopped
 from speechml.errors import UserError, echo
+from speechml.process import user_name
 from speechml.storage.files import make_folder, write_json, write_text
 from speechml.sweep import schema, slurm_commands
 from speechml.sweep.jobs import Job, Outcome, lost_outcome
@@ -103,7 +103,7 @@ class SlurmLauncher:
             note.unlink(missing_ok=True)
             step_file(note).unlink(missing_ok=True)
         array = slurm_commands.submit_script(self.options, trainer, path, len(tasks))
-        user = getpass.getuser()
+        user = user_name()
         runs = [
             Submission(user, f"{array}_{number}" if len(tasks) > 1 else array, Path(job.folder), job.label)
             for number, task in enumerate(tasks) for job in task
