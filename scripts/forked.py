@@ -6,6 +6,7 @@ import atexit
 import importlib
 import multiprocessing
 import os
+import resource
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,9 +22,10 @@ MODULES = [
 
 
 def run_forked(
-    words: Sequence[str], place: Path, environment: Mapping[str, str], output: Path, errors: Path | None = None
-) -> int | None:
-    """Run `speechml-train`, `speechml-evaluate` or `speechml` as in a process of its own, at most LIMIT_S.
+    words: Sequence[str], place: Path, environment: Mapping[str, str], output: Path, errors: Path | None = None,
+    *, limit_s: float = LIMIT_S, limits: Mapping[str, int] | None = None,
+) -> int | None:  # fmt: skip
+    """Run `speechml-train`, `speechml-evaluate` or `speechml` as in a process of its own.
 
     Args:
         words: the command.
@@ -31,23 +33,33 @@ def run_forked(
         environment: its variables.
         output: file for what it prints.
         errors: file for what it prints to stderr; None: `output`.
+        limit_s: how long it may take.
+        limits: `cpu_s`, seconds that it may compute, and `memory_mb`, memory that it may have beside what is loaded.
 
     Returns:
         The exit code; None where it hung and was killed.
     """
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(MODULES)
-    process = server.Process(target=_become, args=(words, place, dict(environment), output, errors or output))
+    arguments = (words, place, dict(environment), output, errors or output, dict(limits or {}))
+    process = server.Process(target=_become, args=arguments)
     process.start()
-    process.join(LIMIT_S)
+    process.join(limit_s)
     if process.exitcode is None:
         process.kill()
         return None
     return process.exitcode
 
 
-def _become(words: Sequence[str], place: Path, environment: dict[str, str], output: Path, errors: Path) -> None:
+def _become(
+    words: Sequence[str], place: Path, environment: dict[str, str], output: Path, errors: Path, limits: dict[str, int]
+) -> None:
     """Be a command until its end, in a process that was just forked."""
+    if "cpu_s" in limits:
+        resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_s"],) * 2)
+    if "memory_mb" in limits:
+        loaded = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (loaded + (limits["memory_mb"] << 20),) * 2)
     for number, path in ((1, output), (2, errors)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     multiprocessing.set_start_method("fork", force=True)  # as in a process of its own

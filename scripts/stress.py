@@ -42,6 +42,18 @@ def checkpoints(
 
 
 @app.command()
+def inputs(
+    cases: Annotated[int, typer.Option(help="How many commands.")] = 500,
+    seed: Seed = 0,
+    first: Annotated[int, typer.Option(help="Number of the first, to see one case again.")] = 0,
+) -> None:
+    """Give commands wrong overrides, configs, runs, recordings and features: each must end in success or a sentence."""
+    from stress_inputs import inputs
+
+    raise typer.Exit(min(1, inputs(cases, seed, first)))
+
+
+@app.command()
 def slurm(
     runs: Annotated[int, typer.Option(help="Of the sweep.")] = 12,
     epochs: Annotated[int, typer.Option(help="Of a run; with 60 it is stopped by its time limit as well.")] = 60,

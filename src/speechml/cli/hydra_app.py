@@ -27,9 +27,6 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
     Exits with 2 where speechml refused and with 1 where Hydra did. Anything else is a fault of ours and keeps its
     traceback.
     """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     adapt_to_environment()
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing, so that the words can be ours
@@ -46,11 +43,11 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
         for number in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         sys.exit(128 + signal.SIGPIPE)  # as a shell has it; what was computed may not have come to its end
-    except (HydraException, OmegaConfBaseException) as error:
-        if wanted == "1":
-            raise
-        from speechml.config.refusals import hydra_sentence
+    except Exception as error:
+        from speechml.config.refusals import hydra_sentence, is_of_composing
 
+        if wanted == "1" or not is_of_composing(error):
+            raise
         echo(f"error: {hydra_sentence(error, sys.argv[1:])}", file=sys.stderr)
         sys.exit(HYDRA_REFUSED)
 

@@ -6,15 +6,19 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
 
 from speechml.config.compose import WHOLE, conf_dir, flatten, plain
 from speechml.config.hydra_compat import find_sweep
 from speechml.config.quoting import quote_for_shell
 from speechml.errors import UserError, did_you_mean
+
+COMPOSERS = ("hydra", "omegaconf", "yaml", "antlr4")  # packages that make configs of files and words
 
 
 @contextmanager
@@ -35,8 +39,18 @@ def translate_hydra_errors(words: Sequence[str] = (), is_single: bool = False) -
                 f"{several} describes several configs", fix=f"give one value, or text as {quote_for_shell(key, value)}"
             )
         yield
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
+        if isinstance(error, UserError) or not is_of_composing(error):
+            raise
         raise UserError(hydra_sentence(error, words)) from error
+
+
+def is_of_composing(error: Exception) -> bool:
+    """Whether an error is what Hydra, OmegaConf or YAML make of a config."""
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return True
+    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    return next((name for name in reversed(packages) if name in (*COMPOSERS, "speechml")), "") in COMPOSERS
 
 
 def hydra_sentence(error: Exception, words: Sequence[str]) -> str:
@@ -56,7 +70,11 @@ def hydra_sentence(error: Exception, words: Sequence[str]) -> str:
         key, _, value = several.partition("=")
         return f"{several} describes several runs; add -m, or write a list as key=[a,b], or text as {quote_for_shell(key, value)}"
     lines = (line.strip() for line in str(error).splitlines())
-    return " ".join(line for line in lines if line and not line.startswith(("full_key", "object_type")))
+    text = " ".join(line for line in lines if line and not line.startswith(("full_key", "object_type")))
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return text
+    kind = "YAML" if isinstance(error, YAMLError) else type(error).__name__
+    return f"the config cannot be read ({kind}: {text})"
 
 
 def _unknown_key(name: str, section: object) -> str:
