@@ -8,6 +8,7 @@ import pytest
 from speechml.errors import FolderBusy
 from speechml.storage.files import make_folder
 from stress_checkpoints import checkpoints
+from stress_inputs import inputs, replay
 from stress_launch import launch
 
 
@@ -19,6 +20,15 @@ def test_damaged_checkpoints_are_refused() -> None:
 @pytest.mark.slow
 def test_launches_at_once_train_each_run_once() -> None:
     assert launch(processes=3, configs=2, launches=8) == 0
+
+
+def test_what_was_once_a_finding_is_none() -> None:
+    assert replay(Path(__file__).parent / "fixtures" / "inputs.jsonl") == []
+
+
+@pytest.mark.slow
+def test_wrong_inputs_end_in_a_sentence() -> None:
+    assert inputs(60, seed=16) == 0
 
 
 def test_a_folder_is_claimed_and_left_by_many_at_once(tmp_path: Path) -> None:

@@ -126,6 +126,10 @@ def test_a_section_that_is_a_value_is_refused(section: str, value: object) -> No
         ("trainer=cpu", "trainer.gradient_clip_algorithm", "max", "it can be norm, value or null"),
         ("trainer=cpu", "trainer.max_epochs", 10**20, "it must be below 2^63"),
         ("trainer=cpu", "trainer.detect_anomaly", "yes", "it can be true or false"),
+        *(
+            ("trainer=cpu", "name", name, "which names no folder of runs")
+            for name in ("..", ".", "../x", "/tmp/x", "a/../../x", ".old", "a//b", "a/", "a\tb", "a\nb", "a\0")
+        ),
         ("trainer=cpu", "callbacks.mine", {"a": 1}, "callbacks.mine names no class; add callbacks.mine._target_=CLASS"),
         ("trainer=cpu", "callbacks.progress", {"_target_": None}, "callbacks.progress names no class"),
     ],
@@ -159,7 +163,7 @@ ROOT = "lightning.pytorch.callbacks"
          "WordFigures is for clips with a word each, and the data are pairs of noisy and clean recordings; leave it out"),
         ("+callbacks.x={_target_: speechml.callbacks.GenreFigures}", "GenreFigures is for rows of features"),
         ("model.net._target_=torch.optim.SGD", "model.net"),
-        ("++optimizer={_target_: torch.nn.ReLU}", "optimizer._target_=torch.nn.ReLU is no Optimizer"),
+        ("++optimizer={_target_: torch.nn.ReLU}", "there is no key optimizer.lr"),
         ("optimizer._target_=torch.optim.SparseAdam", "optimizer SparseAdam takes no step with these arguments"),
         ("++optimizer={_target_: torch.optim.Adam, lr: 0.1, capturable: true}", "optimizer Adam takes no step"),
         ("++optimizer={_target_: torch.optim.Adam, lr: 0.1, fused: true, foreach: true}", "optimizer Adam"),

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from conftest import SMALL_CARD, speechml, write_card
-from speechml.sweep.grid import PlannedRun, combinations, summarize
+from speechml.errors import UserError
+from speechml.sweep.grid import PlannedRun, combinations, plan_sweep, summarize
 from speechml.sweep.run_configs import last_words
 
 
@@ -81,3 +82,26 @@ def test_what_cannot_be_planned_is_one_sentence(
     assert says in told
     assert told.count("\n") == 1
     assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["optimizer.lr=0.1,0.2,fast"], "optimizer.lr is fast; it must be a number"),
+        (["seed=1,2", "trainer.max_epochs=3,0.5"], "trainer.max_epochs is 0.5; it must be a whole number"),
+        (["model.net.taps=[8,8],[8,x]"], "model.net.taps is"),
+        (["optimizer=sgd,adam", "++optimizer.betas=[0.9]"], "optimizer.betas"),
+        (
+            ["++trainer.gradient_clip_algorithm=norm,max"],
+            "trainer.gradient_clip_algorithm is max; it can be norm, value or null",
+        ),
+        (["data=spoken_pairs,wav_pairs"], "data.root must be given"),
+    ],
+)
+def test_a_sweep_with_one_wrong_value_is_refused_before_its_first_run(
+    words: list[str], says: str, workplace: Path
+) -> None:
+    with pytest.raises(UserError) as refused:
+        plan_sweep(words)
+    assert says in str(refused.value)
+    assert list(workplace.iterdir()) == []

@@ -23,7 +23,8 @@ def quote(text: str) -> str:
 
 def quote_for_shell(key: str, value: str) -> str:
     """An override as it is typed in a shell, its value taken as it is."""
-    return shlex.quote(f"{key}={quote(value)}")
+    word = f"{key}={quote(value)}"
+    return shlex.quote(word) if set(word) & set('"$`\\!') else f'"{word}"'  # the second reads better
 
 
 def read_literally(word: str, is_sweep: bool) -> str:

@@ -132,8 +132,14 @@ class TrainConfig(AppConfig):
             section = node.get(group, {})
             if "_target_" not in section and (section or group not in ("model", "scheduler")):
                 raise UserError(f"{group} names no class to build", fix=f"choose {group}=NAME")
-        if not node["name"].strip():
-            raise UserError("name is empty", fix="give the folder of the runs a name, as name=mine")
+        parts = node["name"].split("/")
+        if not node["name"].isprintable() or any(not part.strip() or part.startswith(".") for part in parts):
+            what = (
+                "name is empty"
+                if not node["name"].strip()
+                else f"name is {node['name']!r}, which names no folder of runs"
+            )
+            raise UserError(what, fix="give the folder of the runs a name, as name=mine")
 
 
 class EvaluateConfig(AppConfig):
