@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -46,11 +47,12 @@ def inputs(
     cases: Annotated[int, typer.Option(help="How many commands.")] = 500,
     seed: Seed = 0,
     first: Annotated[int, typer.Option(help="Number of the first, to see one case again.")] = 0,
+    jobs: Annotated[int, typer.Option(help="How many at a time.")] = os.cpu_count() or 1,
 ) -> None:
     """Give commands wrong overrides, configs, runs, recordings and features: each must end in success or a sentence."""
     from stress_inputs import inputs
 
-    raise typer.Exit(min(1, inputs(cases, seed, first)))
+    raise typer.Exit(min(1, inputs(cases, seed, first, jobs)))
 
 
 @app.command()

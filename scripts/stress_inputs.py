@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,15 +28,24 @@ CODES = (0, 1, 2)  # done; flagged, or refused by Hydra; refused by speechml
 OWN = ("runs/", "out/", "conf/", "cache/")  # where commands may write, below the folder that they work in
 
 
-def inputs(cases: int, seed: int = 0, first: int = 0) -> int:
-    """Run `cases` cases of a seed, from number `first` on; the number of findings."""
-    numbered = ((str(number), draw_case(seed, number)) for number in range(first, first + cases))
+def inputs(cases: int, seed: int = 0, first: int = 0, jobs: int = 1) -> int:
+    """Run `cases` cases of a seed, from number `first` on, some at a time; the number of findings."""
+    numbers = range(first, first + cases)
     begin, findings, counts, found = time.monotonic(), 0, Counter[str](), Counter[str]()
-    with tempfile.TemporaryDirectory(prefix="stress-inputs-") as folder:
-        bench = Bench(Path(folder))
-        for number, case in tqdm(numbered, "trying", total=cases, leave=False, disable=None):
+    with tempfile.TemporaryDirectory(prefix="stress-inputs-") as folder, ThreadPoolExecutor(jobs) as pool:
+        benches = [Bench(Path(folder) / str(job)) for job in range(jobs)]
+
+        def try_case(number: int) -> tuple[Case, list[str]]:
+            bench, case = benches.pop(), draw_case(seed, number)
+            try:
+                return case, list(bench.findings(case))
+            finally:
+                benches.append(bench)
+
+        done = tqdm(pool.map(try_case, numbers), "trying", total=cases, leave=False, disable=None)
+        for number, (case, faults) in zip(numbers, done, strict=True):
             counts[case.kind] += 1
-            for finding in bench.findings(case):
+            for finding in faults:
                 found[case.kind] += 1
                 findings += 1
                 print(

@@ -32,7 +32,10 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing, so that the words can be ours
     try:
         with explain_refusals(), interruptible():
-            sys.argv[1:] = adapt_overrides(sys.argv[1:], config_name)
+            words = adapt_overrides(sys.argv[1:], config_name)
+            sys.argv[1:] = sorted(
+                words, key=lambda word: word not in ("-m", "--multirun")
+            )  # anywhere else it parts the words
             if {"--help", "-h"} & set(sys.argv[1:]):
                 from speechml.config.explain import app_help
 
