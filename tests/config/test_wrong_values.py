@@ -130,6 +130,8 @@ def test_a_section_that_is_a_value_is_refused(section: str, value: object) -> No
             ("trainer=cpu", "name", name, "which names no folder of runs")
             for name in ("..", ".", "../x", "/tmp/x", "a/../../x", ".old", "a//b", "a/", "a\tb", "a\nb", "a\0")
         ),
+        ("experiment=lab2a_fir", "published.scores", {"test/snr_db": "high"}, "published.scores is"),
+        ("experiment=lab2a_fir", "published.scores", {"test/snr_db": math.nan}, "it must be finite"),
         ("trainer=cpu", "callbacks.mine", {"a": 1}, "callbacks.mine names no class; add callbacks.mine._target_=CLASS"),
         ("trainer=cpu", "callbacks.progress", {"_target_": None}, "callbacks.progress names no class"),
     ],

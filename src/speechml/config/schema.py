@@ -189,7 +189,9 @@ def fits(value: object, kind: object) -> bool:
         return any(isinstance(value, bool) is isinstance(choice, bool) and value == choice for choice in inner)
     if origin is list:
         return isinstance(value, list) and all(fits(item, inner[0]) for item in value)
-    if section_of(kind) or origin is dict:
+    if origin is dict:
+        return isinstance(value, dict) and (inner[1] is Any or all(fits(item, inner[1]) for item in value.values()))
+    if section_of(kind):
         return isinstance(value, dict)
     if isinstance(value, bool):
         return kind is bool
@@ -198,7 +200,9 @@ def fits(value: object, kind: object) -> bool:
 
 
 def leaves(value: object) -> list[object]:
-    """The values in a list, and in the lists within it; or a value alone."""
+    """The values in a list or mapping, and in those within it; or a value alone."""
+    if isinstance(value, dict):
+        value = list(value.values())
     return [leaf for item in value for leaf in leaves(item)] if isinstance(value, list) else [value]
 
 
