@@ -67,5 +67,27 @@ def slurm(
     raise typer.Exit(min(1, slurm(runs, epochs, times)))
 
 
+@app.command()
+def faults(
+    injections: Annotated[int, typer.Option(help="How many calls fail, one in each launch.")] = 1500,
+    programs: Annotated[str, typer.Option(help="Which ones, separated by commas.")] = "",
+    seed: Seed = 0,
+) -> None:
+    """Let each open, write, fsync, rename, unlink and mkdir of six programs fail once, then launch them again."""
+    from stress_faults import PROGRAMS, faults
+
+    raise typer.Exit(min(1, faults(injections, seed, tuple(filter(None, programs.split(","))) or tuple(PROGRAMS))))
+
+
+@app.command()
+def powercut(
+    relaunches: Annotated[int, typer.Option(help="How many of the states are launched again.")] = 60, seed: Seed = 0
+) -> None:
+    """Replay every prefix of what a run wrote, with what was not synced kept, dropped or torn, and open it."""
+    from stress_powercut import powercut
+
+    raise typer.Exit(min(1, powercut(relaunches, seed)))
+
+
 if __name__ == "__main__":
     app()

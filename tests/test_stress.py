@@ -1,6 +1,8 @@
 """The stress scripts, on a small scale."""
 
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from speechml.storage.files import make_folder
 from stress_checkpoints import checkpoints
 from stress_inputs import inputs, replay
 from stress_launch import launch
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
@@ -51,3 +55,16 @@ def claim_often(folder: Path) -> dict[str, int]:
         except Exception as error:
             wrong[str(error)] = wrong.get(str(error), 0) + 1
     return wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [("faults", "--injections", "24", "--programs", "training,pack,report"), ("powercut", "--relaunches", "6")]
+)
+def test_failing_calls_and_power_cuts_are_sentences_and_cost_nothing(words: tuple[str, ...]) -> None:
+    """In a process of its own: what it forks from has the failing calls in it."""
+    done = subprocess.run(
+        [sys.executable, "scripts/stress.py", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 findings" in done.stdout or "skipped" in done.stdout

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO, TypeVar
 
 T = TypeVar("T")
@@ -45,6 +47,36 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return printable(self.what + f" ({self.why})" * bool(self.why) + f"; {self.fix}" * bool(self.fix))
+
+
+class MachineError(UserError):
+    """A disk, a file server or a limit of the system has failed: the same command may go well later."""
+
+
+# What helps against errors of the machine.
+FAILURES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files (ulimit -n)"),
+    **dict.fromkeys((errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBUSY), "see to the disk"),
+    **dict.fromkeys((errno.ESTALE, errno.ETIMEDOUT, errno.ENOLCK, errno.ENOTCONN), "see to the file server"),
+}
+
+
+def machine_failure(error: BaseException | None, place: Path | None = None) -> MachineError | None:
+    """What a person reads of a failing disk or limit, also where libraries hide it in other errors; None of other errors.
+
+    Args:
+        error: that was raised.
+        place: that could not be used; None: the file that the error names.
+    """
+    while error is not None and not (isinstance(error, OSError) and error.errno in FAILURES):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return None
+    what, fix = place or error.filename or "a file", FAILURES[error.errno or 0]
+    verb = "written to" if fix.startswith("make") else "used"
+    return MachineError(f"{what} cannot be {verb}", str(error.strerror), f"{fix}, and the same command goes on")
 
 
 class FolderBusy(UserError):

@@ -28,9 +28,11 @@ def main(words: list[str]) -> int:
 
             return train_rank(Path(folder), *map(Path, checkpoint))
         case ["slurm", file]:
+            from speechml.cli import explain_refusals
             from speechml.sweep.slurm_task import compute_task
 
-            return compute_task(Path(file))
+            with explain_refusals():
+                return compute_task(Path(file))
     print(__doc__, file=sys.stderr)
     return 2
 

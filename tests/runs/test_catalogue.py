@@ -110,8 +110,17 @@ def test_checksums_name_what_a_run_cannot_do_without(runs: Path) -> None:
     run = run_of(runs)
     for name in ("previous.ckpt", ".last.ckpt.1.part"):
         (run / "checkpoints" / name).touch()
-    names = ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml", "metrics.csv", "predictions.npz"]
-    assert sorted(checksums(run)) == names
+    names = [
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "config.yaml",
+        "metrics.csv",
+        "predictions.npz",
+        "scores.txt",
+    ]
+    derived = [str(path.relative_to(run)) for path in (run / "audio").iterdir()]
+    assert derived
+    assert sorted(checksums(run)) == sorted([*names, *derived])
 
 
 def test_remove_deletes_a_run_wholly(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -179,7 +179,10 @@ def test_what_is_no_builders_is_left_alone(tmp_path: Path) -> None:
     ("error", "says"),
     [
         (UserError("item3.wav cannot be read"), "item3"),
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), r"has no room left \(No space left on device\)"),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+            r"cannot be written to \(No space left on device\); make room",
+        ),
     ],
 )
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path, error: Exception, says: str) -> None:

@@ -203,3 +203,58 @@ def test_the_worker_program_answers_what_it_cannot_compute_and_ends_when_there_a
     process.stdin.close()
     assert process.wait(60) == 0
     pool.close()
+
+
+DONE = {**SMALL_CARD, "state": "done", "monitored": 0.25, "scores": {"val/loss": 0.25, "val/acc": 0.5}}
+
+
+def job_of(folder: Path, **config: object) -> Job:
+    return Job(0, {"config": {"checkpoint": {"monitor": "val/loss"}, "objective": None, **config}}, "", str(folder))
+
+
+@pytest.mark.parametrize(
+    ("card", "config", "value", "failure"),
+    [
+        (DONE, {}, 0.25, ""),
+        (DONE, {"objective": "val/acc"}, 0.5, ""),
+        (DONE, {"objective": "${checkpoint.monitor}"}, 0.25, ""),
+        (DONE, {"objective": "val/f1"}, None, "objective=val/f1 is no score of this run; it has val/acc, val/loss"),
+        (DONE, {"redo": True}, None, "it died"),
+        ({**DONE, "monitored": None}, {}, None, ""),
+        ({**DONE, "page": True}, {}, 0.25, ""),
+        ({**DONE, "state": "running"}, {}, None, "it died"),
+        ({**DONE, "state": "failed"}, {}, None, "it died"),
+    ],
+    ids=lambda value: str(value)[-40:],
+)
+def test_a_process_that_died_when_its_run_was_done_has_the_score_of_the_card(
+    card: dict[str, Any], config: dict[str, Any], value: float | None, failure: str, tmp_path: Path
+) -> None:
+    write_card(tmp_path, card)
+    outcome = lost_outcome(str(tmp_path), "it died", job_of(tmp_path, **config))
+    assert (outcome.value, outcome.failure) == (value, failure)
+
+
+def test_what_was_lost_of_a_run_that_is_done_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_card(tmp_path, {**DONE, "page": True})
+    lost_outcome(str(tmp_path), "its job 7 has ended before it", job_of(tmp_path))
+    said = capsys.readouterr().err
+    assert said == (
+        f"note: {tmp_path} is done, but its job 7 has ended before it; its page or files are incomplete, and the same "
+        "command writes what is missing\n"
+    )
+
+
+@pytest.mark.parametrize(("state", "value", "stopped_by"), [("done", 0.25, ""), ("stopped", None, "a signal")])
+def test_a_process_that_a_signal_stopped_too_late_has_the_score_of_the_card(
+    state: str, value: float | None, stopped_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start: Any = subprocess.Popen
+    program = f"import sys; sys.stdin.readline(); sys.exit({local.RESUMABLE})"
+    monkeypatch.setattr(local, "start_worker", lambda *_, **keys: start([sys.executable, "-c", program], **keys))
+    write_card(tmp_path, {**DONE, "state": state})
+    pool = Pool(1, [], tmp_path / "logs")
+    pool.submit([job_of(tmp_path)])
+    ((_, outcome),) = pool.outcomes()
+    pool.close()
+    assert (outcome.value, outcome.stopped_by) == (value, stopped_by)

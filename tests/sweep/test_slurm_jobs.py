@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY, command, composed
+from conftest import SMALL_CARD, TINY, command, composed, write_card
+from speechml.engine.signals import Stopped
 from speechml.errors import UserError
 from speechml.runs.identity import run_id
-from speechml.sweep import slurm, slurm_commands
-from speechml.sweep.jobs import Job, dump_job, load_job
+from speechml.sweep import slurm, slurm_commands, slurm_task
+from speechml.sweep.jobs import Job, Outcome, dump_job, load_job
 from speechml.sweep.schema import SlurmLauncher
 from speechml.sweep.slurm_commands import job_script, resources
 from speechml.sweep.slurm_task import requeue_task
@@ -162,3 +163,53 @@ def test_only_the_jobs_of_runs_that_are_waited_for_are_asked_for(
     monkeypatch.setattr(slurm, "LOOK_S", 0.0)
     errors = [outcome.error for _, outcome in launcher.outcomes()]
     assert [error.partition(" has ended")[0] for error in errors] == ["its job 7", "its job 8"]
+
+
+@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize(("others", "code"), [(0, 0), (1, 75)])
+def test_a_job_that_a_signal_met_when_its_run_was_done_says_what_its_card_says(
+    others: int, code: int, signal_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other runs, where it has any, are what it is queued for again."""
+    config = {"config": {"checkpoint": {"monitor": "val/loss"}, "objective": None}}
+    jobs = [Job(number, config, "", str(tmp_path / f"run{number}")) for number in range(1 + others)]
+    (tmp_path / "0.jsonl").write_text(json.dumps([asdict(job) for job in jobs]) + "\n")
+    (tmp_path / "ended").mkdir()
+    (tmp_path / "run0").mkdir()
+    write_card(tmp_path / "run0", {**SMALL_CARD, "state": "done", "monitored": 0.25})
+
+    def stop(job: Job) -> Outcome:  # noqa: ARG001 (as compute is called)
+        raise Stopped(signal_name, None)
+
+    monkeypatch.setattr(slurm_task, "compute", stop)
+    monkeypatch.setattr(slurm_task, "ask", lambda *_: "")
+    monkeypatch.setenv("SLURM_JOB_ID", "9")
+    assert slurm_task.compute_task(tmp_path / "0.jsonl") == code
+    outcome = slurm.read_outcome(tmp_path / "ended" / "run0.json")
+    assert (outcome.value, outcome.failure) == (0.25, "")
+    assert not (tmp_path / "ended" / "run1.json").exists()
+
+
+def test_a_job_that_was_killed_when_its_run_was_done_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"config": {"checkpoint": {"monitor": "val/loss"}, "objective": None}}
+    runs = [Job(number, config, f"seed={number}", str(tmp_path / str(number))) for number in (0, 1)]
+    for run, state in zip(runs, ("done", "running"), strict=True):
+        Path(run.folder).mkdir()
+        write_card(Path(run.folder), {**SMALL_CARD, "state": state, "monitored": 0.25, "page": True})
+    for name, value in {
+        "widest_array": 9,
+        "submit_script": "7",
+        "queue": {},
+        "end_of": "FAILED, exit code 0:9",
+    }.items():
+        monkeypatch.setattr(slurm_commands, name, lambda *_, value=value: value)
+    monkeypatch.setattr(slurm, "ASK_S", (0.0, 0.0))
+    monkeypatch.setattr(slurm, "LOOK_S", 0.0)
+    launcher = slurm.SlurmLauncher(options_of(SlurmLauncher), tmp_path, 1)
+    launcher.submit(runs)
+    done, cut = (outcome for _, outcome in launcher.outcomes())
+    assert (done.value, done.failure) == (0.25, "")
+    assert cut.failure.startswith("its job 7_1 has ended before it (FAILED")
+    assert "is done, but its job 7_0 has ended before it (FAILED, exit code 0:9)" in capsys.readouterr().err

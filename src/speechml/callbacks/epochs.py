@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Never
 import lightning.pytorch as pl
 
 from speechml.errors import echo
-from speechml.storage.files import write_text
+from speechml.storage.files import Repeated, write_text
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -40,11 +40,16 @@ class EpochTable(pl.Callback):
     def __init__(self, path: str | Path, written: bool = True) -> None:
         self.path, self.written = Path(path), written
         self.rows: list[Row] = []
+        self.repeated = Repeated()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         metrics = dict(sorted(epoch_metrics(trainer).items()))
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
-        self._write(trainer)
+        self.repeated.attempt(lambda: self._write(trainer))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        if self.repeated.failures:
+            self._write(trainer)
 
     def state_dict(self) -> dict[str, list[Row]]:
         return {"rows": self.rows}

@@ -11,6 +11,7 @@ from speechml.callbacks.epochs import EpochTable
 from speechml.callbacks.listening import tensorboard_writers
 from speechml.contracts import ItemKind
 from speechml.report.drawing import draw_curves, pixels, png
+from speechml.storage.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ class FigureCallback(pl.Callback):
         folder.mkdir(exist_ok=True)
         for title, figure in figures.items():
             picture = pixels(figure)
-            (folder / f"{title}.png").write_bytes(png(picture))
+            write_bytes(folder / f"{title}.png", png(picture), durable=False)
             for writer in tensorboard_writers(trainer):
                 writer.add_image(f"figures/{title}", picture, trainer.global_step, dataformats="HWC")
 

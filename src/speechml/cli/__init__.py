@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from speechml.errors import UserError, echo, explain_missing_extras
+from speechml.errors import UserError, echo, explain_missing_extras, machine_failure
 from speechml.process import adapt_to_environment
 
 REFUSED = 2  # exit code, where speechml refuses what it is given
@@ -25,6 +25,9 @@ def explain_refusals() -> Iterator[None]:
     try:
         with explain_missing_extras():
             yield
-    except UserError as error:
-        echo(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        refusal = error if isinstance(error, UserError) else machine_failure(error)
+        if refusal is None:
+            raise
+        echo(f"error: {refusal}", file=sys.stderr)
         sys.exit(REFUSED)

@@ -64,9 +64,12 @@ class SpokenWords(schema.SpokenWords, WordDataModule):
         return [split_of[i] for i in range(len(pack.names))]
 
     def _speak(self, voices: list[str]) -> Iterator[Recording]:
+        from speechml.data.synthetic import espeak
+
         for number, (voice, text) in enumerate(product(voices, WORDS)):
             clip = word(text, voice, number, self.sample_rate)
             yield Recording(f"{text}/{voice.replace('+', '_')}.wav", {"clip": clip}, voice)
+        espeak.release()
 
 
 def word(text: str, voice: str, number: int, rate: int) -> NDArray[np.float32]:

@@ -18,11 +18,11 @@ from speechml import __version__
 from speechml.config.instantiate import build, check_foreign_node, import_class
 from speechml.contracts import Config
 from speechml.engine.resume import State, can_resume
-from speechml.errors import UserError, echo
+from speechml.errors import MachineError, UserError, echo, machine_failure
 from speechml.runs.card import load_card
 from speechml.runs.folder import LAST, PREVIOUS
 from speechml.storage.checkpoint_checksum import is_sealed, is_whole, seal
-from speechml.storage.files import sync, write_bytes
+from speechml.storage.files import Repeated, make_durable, write_bytes
 from speechml.storage.plain_files import check_stored, is_plain, most_checkpoint, read_plain
 
 if TYPE_CHECKING:
@@ -44,12 +44,22 @@ class AtomicIO(TorchCheckpointIO):
 
     def __init__(self, record: State) -> None:
         self.record = record
+        self.is_final = False  # whether a failure cannot be made up for later
+        self.unsaved: dict[Path, io.BytesIO] = {}
+        self.repeated = Repeated()
 
     def save_checkpoint(self, checkpoint: State, path: str | Path, storage_options: object = None) -> None:  # noqa: ARG002
         path = Path(path)
         if path.name != LAST:
             checkpoint = {key: checkpoint[key] for key in WEIGHTS}
-        write_checkpoint({**checkpoint, "speechml": self.record}, path)
+        self.unsaved[path] = serialize({**checkpoint, "speechml": self.record})
+        self.repeated.attempt(self._write_unsaved, self.is_final)
+
+    def _write_unsaved(self) -> None:
+        """Write what has yet to be written, `last` last: it goes on from the others."""
+        for path in sorted(self.unsaved, key=lambda path: path.name == LAST):
+            write_sealed(self.unsaved[path], path)
+            del self.unsaved[path]
 
     def load_checkpoint(
         self, path: str | Path, map_location: object = None, weights_only: bool | None = None  # noqa: ARG002
@@ -58,26 +68,27 @@ class AtomicIO(TorchCheckpointIO):
 
 
 def write_checkpoint(content: State, path: Path) -> None:
-    """Write a checkpoint that is whole or absent, with a checksum inside; of `last.ckpt` the one before is kept.
+    """Write a checkpoint that is whole or absent, with a checksum inside; of `last.ckpt` the one before is kept."""
+    write_sealed(serialize(content), path)
 
-    Lightning writes into the system's temporary folder, from where a move may be a copy.
-    """
+
+def serialize(content: State) -> io.BytesIO:
+    """The bytes of a checkpoint, with a checksum."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     seal(buffer)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.name != LAST:  # may be lost in a power cut as long as no `last` goes on from it
-            write_bytes(path, buffer.getbuffer(), durable=False)
-            return
-        for other in path.parent.glob("best.ckpt"):
-            sync(other)
-        write_bytes(path, buffer.getbuffer(), before=path.with_name(PREVIOUS))
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written", why=str(error.strerror),
-            fix="what was saved before is whole: make room, and the same command goes on from there",
-        ) from error  # fmt: skip
+    return buffer
+
+
+def write_sealed(content: io.BytesIO, path: Path) -> None:
+    """Write the bytes of a checkpoint, not by way of the system's temporary folder, as Lightning does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name != LAST:  # may be lost in a power cut as long as no `last` goes on from it
+        write_bytes(path, content.getbuffer(), durable=False)
+        return
+    for other in path.parent.glob("best.ckpt"):
+        make_durable(other)
+    write_bytes(path, content.getbuffer(), before=path.with_name(PREVIOUS))
 
 
 def find_checkpoint(run: Path) -> Path:
@@ -104,7 +115,8 @@ def read_checkpoint(path: Path) -> State:
     try:
         raw = read_plain(path.parent, path.name, most_checkpoint())
     except OSError as error:
-        raise UserError(f"{path} cannot be read", why=str(error.strerror), fix=ANOTHER) from error
+        failure = machine_failure(error, path)
+        raise failure or UserError(f"{path} cannot be read", str(error.strerror), ANOTHER) from error
     if is_sealed(raw) and not is_whole(raw):
         raise UserError(f"{path} is damaged: its content is not that of its checksum", fix=ANOTHER)
     if not zipfile.is_zipfile(io.BytesIO(raw)) or raw[:2] != b"PK":  # torch would read other, older formats as well
@@ -173,6 +185,8 @@ def find_latest(folder: Path) -> tuple[Path, State] | None:
             content = read_checkpoint(path)
             if not can_resume(content):
                 raise UserError(f"{path} is whole, but not what a run can go on from")
+        except MachineError:  # it may be whole, and what is older takes its place
+            raise
         except UserError as error:
             echo(f"note: {UserError(error.what, error.why)}", file=sys.stderr)
             continue

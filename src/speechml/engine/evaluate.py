@@ -28,7 +28,7 @@ from speechml.runs.card import load_card
 from speechml.runs.folder import check_own_files, code_version, describe_session
 from speechml.runs.predictions import write_predictions
 from speechml.signal.level import decibels
-from speechml.storage.files import write_json
+from speechml.storage.files import remove_leftovers, write_json
 from speechml.tasks.classification import Classification
 
 
@@ -73,6 +73,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     name = f"{card.data}-{card.test_fingerprint}"
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
+    remove_leftovers(out)
     write_predictions(
         out / f"{name}.npz",
         task.items,

@@ -15,7 +15,7 @@ from speechml.contracts import Config
 from speechml.engine.parts import Parts, one_process_trainer
 from speechml.errors import UserError, echo
 from speechml.report.drawing import make_axes
-from speechml.storage.files import make_folder, write_text
+from speechml.storage.files import make_folder, new_version, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,7 +135,8 @@ def report_rates(parts: Parts, folder: Path) -> None:
     rows = zip(curve.rates, curve.losses, curve.smoothed, strict=True)
     text = "".join(f"{rate:.6g},{loss:.6g},{smooth:.6g}\n" for rate, loss, smooth in rows)
     write_text(folder / "lr_finder.csv", "lr,loss,smoothed\n" + text)
-    draw_rates(curve).savefig(folder / "lr_finder.png", dpi=110)
+    with new_version(folder / "lr_finder.png") as part:
+        draw_rates(curve).savefig(part, dpi=110, format="png")
     echo(
         f"Losses after {len(curve.rates)} steps with rising learning rates: {folder / 'lr_finder.png'} and .csv\n"
         "Nothing was trained. " + advice(curve, parts.config)

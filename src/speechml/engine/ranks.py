@@ -34,7 +34,7 @@ from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import build_data, build_parts
 from speechml.engine.saving import NOTHING, SAVE
 from speechml.engine.signals import Stop, Stopped
-from speechml.errors import UserError, echo
+from speechml.errors import UserError, echo, machine_failure
 from speechml.process import SIGNALS, gather_from_ranks, in_group, prepare_process, start_worker
 from speechml.runs.card import load_card
 
@@ -227,6 +227,11 @@ def train_rank(folder: Path, checkpoint: Path | None = None) -> int:
     except Stopped:
         return 0  # as all ranks
     except UserError:
+        return 2
+    except OSError as error:  # of this rank alone
+        if not (failure := machine_failure(error)):
+            raise
+        print(f"error: rank {os.environ.get('LOCAL_RANK')}: {failure}", file=sys.stderr)
         return 2
     except RuntimeError as error:
         if is_lost_connection(error):  # to a rank that has ended, which says why

@@ -20,6 +20,7 @@ from torch import Tensor
 from speechml.engine.lightning_compat import METRICS, capture_metrics, restore_loops, restore_metrics
 from speechml.errors import UserError
 from speechml.process import gather_from_ranks
+from speechml.storage.files import make_durable
 from speechml.tasks.base import Task
 
 State = dict[str, Any]  # what a checkpoint holds: tensors and plain containers
@@ -227,7 +228,10 @@ def log_lengths(trainer: pl.Trainer) -> dict[str, int]:
         return {}
     for logger in trainer.loggers:
         logger.save()
-    return {path.name: path.stat().st_size for path in Path(trainer.default_root_dir).glob(EVENTS)}
+    paths = list(Path(trainer.default_root_dir).glob(EVENTS))
+    for path in paths:  # a run that goes on expects so much in it, after a power cut, too
+        make_durable(path)
+    return {path.name: path.stat().st_size for path in paths}
 
 
 def cut_logs(folder: Path, lengths: dict[str, int]) -> None:

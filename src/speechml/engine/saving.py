@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from speechml.contracts import Config
-from speechml.engine.checkpoint import nonfinite_names
+from speechml.engine.checkpoint import AtomicIO, nonfinite_names
 from speechml.engine.lightning_compat import repeat_epoch_start
 from speechml.engine.resume import (
     State,
@@ -113,7 +113,7 @@ class Saving(pl.Callback):
         if self.agreement:
             decision = self.agreement.reach(decision)
         if decision != NOTHING:
-            self.save(trainer, pl_module)
+            self.save(trainer, pl_module, final=decision == STOP)
         if decision == STOP:
             raise Stopped(self.stop.asked_by or "another rank", trainer.global_step)
 
@@ -147,12 +147,19 @@ class Saving(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_finite(pl_module, trainer.global_step)  # before `Best` keeps them
 
-    def save(self, trainer: pl.Trainer, task: Task, finished: bool = False) -> None:
-        """Write `last.ckpt`, but for a trial run of a few batches; to be called by all ranks together."""
+    def save(self, trainer: pl.Trainer, task: Task, final: bool = True, finished: bool = False) -> None:
+        """Write `last.ckpt`, but for a trial run of a few batches; to be called by all ranks together.
+
+        Args:
+            final: whether it must succeed; else a first failure is a warning, and the next saving makes up for it.
+            finished: whether the training is over.
+        """
         if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
             return
         check_finite(task, trainer.global_step)
         self.to_write = {**capture(trainer, task, finished, self.at_start), "training_s": self.training_s}
+        if isinstance(checkpoints := trainer.strategy.checkpoint_io, AtomicIO):
+            checkpoints.is_final = final
         try:
             trainer.save_checkpoint(self.path)
         finally:

@@ -18,14 +18,15 @@ from speechml.engine.checkpoint import find_latest
 from speechml.engine.distributed import check_rank_counts, count_processes, rank_info
 from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import Parts, build_data, build_parts
-from speechml.engine.resume import cut_logs, numerics
+from speechml.engine.resume import EVENTS, cut_logs, numerics
 from speechml.engine.signals import Stop, Stopped
-from speechml.errors import Pruned, UnknownScore, UserError, echo
+from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
 from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card, save_card
 from speechml.runs.folder import (
+    PAGE,
     LogFile,
     LogFormat,
     archive,
@@ -33,12 +34,14 @@ from speechml.runs.folder import (
     checksums,
     code_version,
     describe_session,
+    kept_files,
     lock,
+    missing_files,
     remove_if_empty,
     translate_disk_errors,
 )
 from speechml.runs.identity import run_id
-from speechml.storage.files import make_folder, write_text
+from speechml.storage.files import make_durable, make_folder, write_text
 
 log = logging.getLogger("speechml")
 
@@ -93,7 +96,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             before = None
         if before:
             check_same_data(folder, before, data.card())
-            if before.state == "done":
+            if before.state == "done" and not _lacks_scoring(folder, before):
                 return _report_done(config, folder, before)
         checkpoint = _checkpoint_to_resume(folder, before) if before else None
         card = _begin(parts, folder, before.failures if before else 0)
@@ -101,7 +104,11 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             fit_and_test(parts, folder, checkpoint, card)
             text = summary_text(folder, card)
             write_text(folder / "scores.txt", text + "\n")
-            card.files, card.failures = checksums(folder), 0
+            for path in (*kept_files(folder), *folder.glob(EVENTS)):
+                make_durable(path)  # before the card says so
+            card.files, card.page, card.failures = checksums(folder), bool(config["report"]), 0
+        if before and before.state == "done" and before.scores != card.scores:
+            print(f"note: scored again, {folder} has other scores than before")
         return _report(config, folder, card, text, parts.stop)
 
 
@@ -123,10 +130,19 @@ def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
         )
 
 
+def _lacks_scoring(folder: Path, card: RunCard) -> bool:
+    """Whether a run that is done has lost what only scoring it again gives, and still has what that takes."""
+    missing = [name for name in missing_files(folder, card) if name not in ("scores.txt", PAGE)]
+    if not missing:
+        return False
+    print(f"{folder} lacks {', '.join(missing)}")
+    return not any(name.startswith("checkpoints/") for name in missing) and find_latest(folder) is not None
+
+
 def _checkpoint_to_resume(folder: Path, card: RunCard) -> Path | None:
     """The checkpoint a stopped run continues from, TensorBoard's files cut to it; None where it has to begin again."""
     latest, quiet = find_latest(folder), in_sweep()
-    how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped"}[card.state]
+    how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped", "done": "was done"}[card.state]
     if latest is None:
         if any(folder.glob("checkpoints/*")):
             old = archive(folder)
@@ -239,13 +255,21 @@ def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) 
             echo(page)
     if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
         raise Stopped(stop.asked_by, None)
-    return objective_value(config, card)
+    return _objective_value(config, card)
 
 
 def _report_done(config: Config, folder: Path, card: RunCard) -> float | None:
-    """Show a run that was done before."""
+    """Show a run that was done before; what has yet to be written of it is written."""
+    scores = folder / "scores.txt"
+    if not scores.exists():
+        write_text(scores, summary_text(folder, card) + "\n")
+    page = ""
+    if (config["report"] or card.page) and not (folder / PAGE).exists():
+        from speechml.report.pages import write_run_report
+
+        page = write_run_report(folder)
     if in_sweep():
-        return objective_value(config, card)
+        return _objective_value(config, card)
     echo("This run is done already; redo=true trains it again. Its scores:")
     now, then = code_version(), card.code
     if (now.commit, now.dirty) != (then.commit, then.dirty):
@@ -255,15 +279,10 @@ def _report_done(config: Config, folder: Path, card: RunCard) -> float | None:
     if changed := ", ".join(name for name in mine.keys() & before if mine[name] != before[name]):
         echo(f"Your own code has changed since ({changed}); redo=true trains with it as it is now.")
     echo(summary_text(folder, card))
-    return objective_value(config, card)
+    if page:
+        echo(page)
+    return _objective_value(config, card)
 
 
-def objective_value(config: Config, card: RunCard) -> float | None:
-    """What a sweeper goes by: the score that `objective` names, else that of the best checkpoint."""
-    goal = config["objective"]
-    same = not goal or goal == config["checkpoint"]["monitor"]
-    value = card.monitored if same else card.scores.get(goal)
-    if value is None and goal:
-        names = sorted(name for name in card.scores if name.startswith("val/"))
-        raise UnknownScore(f"objective={goal} is no score of this run; it has {', '.join(names)}")
-    return None if value is None else float(value)
+def _objective_value(config: Config, card: RunCard) -> float | None:
+    return card.objective_value(config["objective"], config["checkpoint"]["monitor"])

@@ -19,7 +19,7 @@ from speechml.report.level import level_remark
 from speechml.runs.card import RunCard, load_card
 from speechml.signal.level import decibels
 from speechml.storage import audio
-from speechml.storage.files import make_folder, new_version
+from speechml.storage.files import make_folder, new_version, remove_leftovers
 
 LOUDEST = 10.0  # times full scale, or the recording where that is louder: no denoiser makes sound of 20 dB more
 BLOCK_S = 10.0  # seconds denoised at a time: long against any receptive field, small against any memory
@@ -40,6 +40,8 @@ def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bo
     jobs = plan_results(recordings, output, overwrite)
     headers = {source: audio.info(source) for source in jobs.values()}
     make_folder(output)
+    for folder in {result.parent for result in jobs}:
+        remove_leftovers(folder)
     if rates := sorted({header.rate for header in headers.values()} - {denoiser.sample_rate}):
         others = ", ".join(map(str, rates))
         echo(f"The model works at {denoiser.sample_rate} Hz: recordings at {others} Hz are resampled to it and back.")

@@ -15,7 +15,7 @@ from speechml.contracts import Config
 from speechml.engine.checkpoint import build_trained, find_checkpoint, load_task
 from speechml.errors import UserError
 from speechml.runs.catalogue import is_run
-from speechml.storage.files import make_folder, write_bytes, write_text
+from speechml.storage.files import make_folder, remove_leftovers, write_bytes, write_text
 from speechml.storage.plain_files import most_checkpoint, read_json, read_plain
 
 FORMAT = 1  # raise it when what model.json holds changes
@@ -69,6 +69,7 @@ def export(run: Path, folder: Path, overwrite: bool = False) -> None:
         what = f"{checkpoint} describes a model that JSON cannot hold"
         raise UserError(what, str(error), "use the run itself") from error
     make_folder(folder)
+    remove_leftovers(folder)
     try:
         (folder / MODEL).unlink(missing_ok=True)
         write_bytes(folder / WEIGHTS, content)

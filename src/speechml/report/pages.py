@@ -9,7 +9,7 @@ from speechml import __version__
 from speechml.errors import UserError
 from speechml.runs.catalogue import is_run
 from speechml.runs.sweep_record import is_sweep
-from speechml.storage.files import write_text
+from speechml.storage.files import remove_leftovers, write_text
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -33,6 +33,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     text = render(folder, page)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(page.parent, name=f"{page.name}.*")
         write_text(page, text)
     except OSError as error:
         raise UserError(f"{page} cannot be written ({error.strerror})") from error

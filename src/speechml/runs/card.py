@@ -9,7 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
-from speechml.errors import UserError, reason
+from speechml.errors import UnknownScore, UserError, machine_failure, reason
 from speechml.storage.files import write_json
 from speechml.storage.plain_files import read_json
 
@@ -194,6 +194,7 @@ class RunCard(_Part):
         level_curve: None of runs from before it was measured, and of networks that are given no waveforms.
         warnings: sentences on what went wrong in the training, or makes its scores useless.
         files: checksums of what the run left, by name.
+        page: whether report.html is written when the run is done.
         failures: how often in a row it has failed.
         stopped, pruned, error: how it ended where it is not done.
     """
@@ -226,6 +227,7 @@ class RunCard(_Part):
     intervals: Record | None = None
     warnings: list[str] | None = None
     files: dict[str, str] | None = None
+    page: bool | None = None
     stopped: str | None = None
     pruned: str | None = None
     error: str | None = None
@@ -235,6 +237,18 @@ class RunCard(_Part):
     def headline(self) -> str | None:
         """Name of the score that stands for the run: the first of HEADLINES that it has."""
         return next((name for name in HEADLINES if name in self.scores), None)
+
+    def objective_value(self, goal: str | None, monitor: str) -> float | None:
+        """What a sweeper goes by: the score that `objective` names, else that of the best checkpoint.
+
+        Raises:
+            UnknownScore: there is none of that name.
+        """
+        value = self.monitored if not goal or goal == monitor else self.scores.get(goal)
+        if value is None and goal:
+            names = sorted(name for name in self.scores if name.startswith("val/"))
+            raise UnknownScore(f"objective={goal} is no score of this run; it has {', '.join(names)}")
+        return None if value is None else float(value)
 
 
 def load_card(folder: Path) -> RunCard | None:
@@ -251,7 +265,7 @@ def load_card(folder: Path) -> RunCard | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(folder, reason(error)) from error
+        raise machine_failure(error, folder / CARD) or _damaged(folder, reason(error)) from error
 
 
 def save_card(folder: Path, card: RunCard) -> None:

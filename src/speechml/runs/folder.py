@@ -26,16 +26,18 @@ from typing import TextIO, TypedDict
 
 from speechml.config.compose import mask_secrets, simplify_overrides
 from speechml.config.instantiate import user_code
-from speechml.errors import FolderBusy, UserError
-from speechml.runs.card import CARD, CodeCard, Record, load_card, save_card
+from speechml.errors import FolderBusy, Pruned, UserError, machine_failure
+from speechml.runs.card import CARD, CodeCard, Record, RunCard, load_card, save_card
+from speechml.storage.files import write_bytes
 from speechml.storage.plain_files import MOST_HASHED, check_plain, open_plain, plain_files
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk or its share is full, or closed for writing
 BLOCK = 4096  # bytes: with less, a file system is full
 OWNER = 200  # letters of who holds a lock
 LOCK = ".lock"  # holds the name of the process that has the folder
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # where a run goes on from, and the one before should it be damaged
-KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt")  # what a card keeps checksums of
+PAGE = "report.html"
+# What a card keeps checksums of.
+KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt", "scores.txt", "figures/*.png", "audio/*")
 PACKAGES = ("speechml", "torch", "torchaudio", "lightning", "hydra-core", "torchmetrics", "numpy")  # versions in a card
 
 
@@ -73,7 +75,8 @@ def lock(folder: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
-            for part in plain_files(folder, ".*.part*", "checkpoints/.*.part*"):
+            places = ("", "checkpoints/", "figures/", "audio/", "evaluations/")
+            for part in plain_files(folder, *(f"{place}.*.part*" for place in places)):
                 (folder / part).unlink(missing_ok=True)  # a process was killed while it wrote
             yield
             return
@@ -131,7 +134,7 @@ def archive(folder: Path) -> Path:
         old = old.with_name(old.name + "-")
     old.mkdir(parents=True)
     # Killed on the way, what is left is a failed run without a checkpoint, which begins anew.
-    shutil.copy2(folder / CARD, old / CARD)
+    write_bytes(old / CARD, (folder / CARD).read_bytes())
     if card := load_card(folder):
         save_card(folder, replace(card, state="failed"))
     for item in sorted(folder.iterdir(), key=lambda item: item.name != "checkpoints"):
@@ -141,13 +144,19 @@ def archive(folder: Path) -> Path:
     return old
 
 
+def kept_files(folder: Path) -> list[Path]:
+    """What a run leaves, but for its page, log and events."""
+    names = (name for name in plain_files(folder, *KEPT) if Path(name).name != PREVIOUS and Path(name).name[0] != ".")
+    return [folder / name for name in sorted(names)]
+
+
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of what a run cannot do without, by its name relative to the run's folder."""
+    """SHA-256 of what a run leaves, by its name relative to the run's folder."""
     sums = {}
-    for name in plain_files(folder, *KEPT):
-        if not name.endswith(f"/{PREVIOUS}"):
-            with open_plain(folder, name, MOST_HASHED) as file:
-                sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    for path in kept_files(folder):
+        name = str(path.relative_to(folder))
+        with open_plain(folder, name, MOST_HASHED) as file:
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return sums
 
 
@@ -157,6 +166,12 @@ class LogFormat(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record, or the lines of a traceback."""
         return mask_secrets(super().format(record))
+
+
+def missing_files(folder: Path, card: RunCard) -> list[str]:
+    """What a run that is done has left, by its card, and is not there any more or has not been written yet."""
+    names = [*(card.files or {}), *[PAGE] * bool(card.page)]
+    return [name for name in names if not (folder / name).is_file()]
 
 
 class LogFile(logging.FileHandler):
@@ -172,28 +187,22 @@ class LogFile(logging.FileHandler):
 
 @contextmanager
 def translate_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn the errors of a full or closed disk into a sentence, also where Lightning or TensorBoard hide them in others."""
+    """Turn the errors of a failing disk into a sentence, also where Lightning or TensorBoard hide them in others."""
     hook = threading.excepthook
-    threading.excepthook = lambda failure: None if _no_room(failure.exc_value) else hook(failure)
+    threading.excepthook = lambda failure: None if machine_failure(failure.exc_value) else hook(failure)
     try:
         yield
-    except UserError:
+    except (UserError, Pruned):
         raise
     except Exception as error:
-        chain: BaseException | None = error
-        while chain is not None and not _no_room(chain):
-            chain = chain.__cause__ or chain.__context__
-        if chain is None and shutil.disk_usage(folder.parent).free >= BLOCK:
+        failure = machine_failure(error, folder)
+        if failure is None and shutil.disk_usage(folder.parent).free < BLOCK:
+            failure = machine_failure(OSError(errno.ENOSPC, "no space is left"), folder)
+        if failure is None:
             raise
-        why = chain.strerror if isinstance(chain, OSError) else "no space is left"
-        fix = "make room, and the same command goes on"
-        raise UserError(f"{folder} cannot be written to", str(why), fix) from error
+        raise failure from error
     finally:
         threading.excepthook = hook
-
-
-def _no_room(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 class Session(TypedDict):

@@ -6,31 +6,41 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import math
 import os
 import re
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from speechml.errors import UserError
+from speechml.errors import UserError, echo, machine_failure
+
+log = logging.getLogger("speechml")
 
 
 @contextmanager
 def new_version(path: Path) -> Iterator[Path]:
-    """Give a file beside `path` to write; it replaces `path` at the end, and nothing is left of it where that fails."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Give a file beside `path` to write; it replaces `path` at the end, and nothing is left of it where that fails.
+
+    What a killed process has left, `remove_leftovers` removes.
+    """
+    part = new_part(path)
     try:
         part.unlink(missing_ok=True)  # or a link of that name would be written through
         yield part
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):  # the error under way counts more
+            part.unlink(missing_ok=True)
+        raise
 
 
 def write_bytes(path: Path, content: bytes | memoryview, before: Path | None = None, durable: bool = True) -> None:
@@ -71,6 +81,36 @@ def expand_home(path: str) -> Path:
         raise UserError(
             f"{path} is in a home folder, and there is none of that name", fix="give the whole path"
         ) from error
+def make_durable(path: Path) -> None:
+    """Wait until a file is on the disk.
+
+    What failed once may be lost, and a second `fsync` would not say so: the file is written anew from what is read of it.
+    """
+    try:
+        sync(path)
+    except OSError:
+        write_bytes(path, path.read_bytes())
+
+
+class Repeated:
+    """Writing that is done again and again: one failure is a warning, a second in a row is raised, as is one at the end."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def attempt(self, write: Callable[[], None], is_last: bool = False) -> None:
+        """Write, and warn where that fails for the first time. Raises OSError."""
+        try:
+            write()
+        except OSError as error:
+            self.failures += 1
+            if is_last or self.failures > 1 or not (failure := machine_failure(error)):
+                raise
+            text = f"{failure.what} ({failure.why}): the run goes on, and the next saving tries it again"
+            log.warning(text)
+            echo(f"warning: {text}", file=sys.stderr, flush=True)
+        else:
+            self.failures = 0
 
 
 def write_text(path: Path, text: str) -> None:
@@ -148,25 +188,27 @@ def build_once(folder: Path, is_whole: Callable[[Path], bool], build: Callable[[
     make_folder(folder.parent)
     with lock_file(folder.with_name(f".{folder.name}.lock"), must=False):
         if not is_whole(folder):
-            part = _new_part(folder)
+            part = new_part(folder)
             try:
                 part.mkdir()
-                _remove_leftovers(part)
+                remove_leftovers(part.parent, part)
                 build(part)
+                for path in (*filter(Path.is_file, part.rglob("*")), part):
+                    sync(path)  # or a power cut might leave zeros in it
                 builds[folder] = _put_in_place(part, folder, is_whole)
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if (failure := machine_failure(error, folder.parent)) is None:
                     raise
-                what, fix = f"{folder.parent} has no room left", "make some, or give another folder"
-                raise UserError(what, str(error.strerror), fix) from error
+                raise failure from error
             finally:
                 shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
-def _new_part(folder: Path) -> Path:
-    """A name beside `folder` that no other builder uses and that tells whose it is."""
-    return folder.with_name(f".{folder.name}.{this_machine()}.{os.getpid()}.{secrets.token_hex(4)}.part")
+def new_part(path: Path) -> Path:
+    """A name beside `path` that no other builder uses and that tells whose it is; a name has at most 255 bytes."""
+    name = os.fsdecode(os.fsencode(path.name)[:100])
+    return path.with_name(f".{name}.{this_machine()}.{os.getpid()}.{secrets.token_hex(4)}.part")
 
 
 @cache
@@ -179,25 +221,31 @@ def this_machine() -> str:
     for read in (Path("/proc/sys/kernel/random/boot_id").read_text, Path("/proc/self/ns/pid").readlink):
         with suppress(OSError):  # not Linux: the host's name has to do
             marks.append(str(read()))
-    return f"{socket.gethostname().replace('.', '_')}-{hashlib.sha256(''.join(marks).encode()).hexdigest()[:8]}"
+    return f"{socket.gethostname().replace('.', '_')[:24]}-{hashlib.sha256(''.join(marks).encode()).hexdigest()[:8]}"
 
 
-def _remove_leftovers(mine: Path) -> None:
-    """Remove what builders have left beside the folder `mine`, which has just been made.
+def remove_leftovers(folder: Path, mine: Path | None = None, name: str = "*") -> None:
+    """Remove what processes that were killed have left in a folder: files and folders with names as `new_part` gives.
 
-    Those of this machine whose process is gone, whatever they built; of other machines those that are a day old.
+    Those of this machine whose process is gone, whatever they wrote; of other machines those that are a day old.
+
+    Args:
+        folder: where they are.
+        mine: one that has just been made, and stays.
+        name: pattern of what they were to become.
     """
-    now = mine.stat().st_mtime  # by the clock that dates the other folders, too
-    for part in mine.parent.glob(".*.part"):
-        if part == mine or part.is_symlink() or not part.is_dir():
-            continue
+    now = mine.stat().st_mtime if mine else time.time()  # where we can, by the clock that dates the others
+    for part in folder.glob(f".{name}.part"):
         of = PART.fullmatch(part.name)
-        is_dead = of is not None and of["machine"] == this_machine() and not _runs(int(of["process"]))
+        if part == mine or of is None or part.is_symlink():
+            continue
+        is_dead = of["machine"] == this_machine() and not is_running(int(of["process"]))
         if is_dead or now - _last_change(part) > ABANDONED_S:
-            shutil.rmtree(part, ignore_errors=True)
+            with suppress(OSError):  # the next one tries again
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
-def _runs(process: int) -> bool:
+def is_running(process: int) -> bool:
     """Whether a process of this machine is there and not only waited for by its parent."""
     try:
         os.kill(process, 0)
@@ -225,7 +273,7 @@ def _put_in_place(part: Path, folder: Path, is_whole: Callable[[Path], bool]) ->
     A torn folder is taken aside by renaming, so that of two that replace it neither can delete what the other has put
     there; what turns out to be whole goes back.
     """
-    aside = _new_part(folder)
+    aside = new_part(folder)
     while not is_whole(folder):
         try:
             part.rename(folder)

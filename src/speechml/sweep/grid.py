@@ -26,10 +26,12 @@ from speechml.sweep.status import Progress, queued_below, status_table
 from speechml.sweep.sweep_command import SweepCommand, hold
 
 # What is done with a run of each state. One that another process has is left to it.
-ACTIONS = {"new": "train", "stopped": "go on", "cut off": "go on", "failed": "try again", "damaged": "train"}
+ACTIONS = {
+    "new": "train", "stopped": "go on", "cut off": "go on", "failed": "try again", "damaged": "train", "incomplete": "complete",
+}  # fmt: skip
 TITLES = {
-    "": "done already", "train": "to train", "go on": "to go on with", "try again": "failed, to be tried again",
-    "running": "being trained by another process", "failed": "failed too often",
+    "": "done already", "train": "to train", "complete": "to be completed", "go on": "to go on with",
+    "try again": "failed, to be tried again", "running": "being trained by another process", "failed": "failed too often",
 }  # fmt: skip
 Outcomes = dict[Path, Outcome]  # by folder of the run, as it is planned
 
@@ -175,7 +177,11 @@ def run_grid(command: SweepCommand) -> None:
         except UserError:  # of the launcher: nothing has begun
             _record(folder, runs, "stopped", outcomes)
             raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Stopped) and all(condition(run.folder)[0] == "done" and not run.redo for run in runs):
+                outcomes = {run.folder: Outcome() for run in waiting}  # the signal came too late
+                _show(folder, runs, "done", outcomes)
+                return
             _show(folder, runs, "stopped", outcomes)
             echo("stopped; the same command goes on with what is left", file=sys.stderr)
             raise

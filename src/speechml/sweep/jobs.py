@@ -16,9 +16,19 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from speechml.config.compose import plain
 from speechml.contracts import Config
-from speechml.errors import FolderBusy, Pruned, UnknownScore, UnusableData, UserError, explain_missing_extras
+from speechml.errors import (
+    FolderBusy,
+    MachineError,
+    Pruned,
+    UnknownScore,
+    UnusableData,
+    UserError,
+    explain_missing_extras,
+    machine_failure,
+)
 from speechml.runs.card import load_card
 from speechml.runs.catalogue import state_of
+from speechml.runs.folder import missing_files
 
 # What a job knows of Hydra's own config.
 KEPT = (
@@ -135,14 +145,20 @@ def compute(job: Job) -> Outcome:
         with explain_missing_extras():
             value = train_checked(load_job(job), job.config["hydra"])
     except Exception as error:  # whatever it is, it ends this run alone
+        error = machine_failure(error) or error if not isinstance(error, (UserError, Pruned)) else error
         if not isinstance(error, (UserError, Pruned)):
             traceback.print_exc()
         return describe_error(error, job.folder)
     finally:
         HydraConfig.instance().cfg = before
+    return _outcome_of_value(value, job.folder)
+
+
+def _outcome_of_value(value: float | None, run: str) -> Outcome:
+    """The outcome of a run that came to its end."""
     if value is not None and math.isfinite(value):
-        return Outcome(float(value), job.folder)
-    return Outcome(run=job.folder, error=f"its score is {'absent' if value is None else value}", is_scoreless=True)
+        return Outcome(float(value), run)
+    return Outcome(run=run, error=f"its score is {'absent' if value is None else value}", is_scoreless=True)
 
 
 def compute_when_free(job: Job) -> Outcome:
@@ -156,10 +172,11 @@ def describe_error(error: Exception, run: str) -> Outcome:
     """The outcome of a run that ended with an exception."""
     text = " ".join(str(error).split()) or type(error).__name__
     is_busy, is_told = isinstance(error, FolderBusy), isinstance(error, (UserError, Pruned))
+    may_retry = not is_told or isinstance(error, (FolderBusy, MachineError))
     affects = "objective" if isinstance(error, UnknownScore) else "data" if isinstance(error, UnusableData) else ""
     return Outcome(
         run=run, error=text if is_told else f"{type(error).__name__}: {text}", is_pruned=isinstance(error, Pruned),
-        may_retry=is_busy or not is_told, is_busy=is_busy, affects_all=affects,
+        may_retry=may_retry, is_busy=is_busy, affects_all=affects,
     )  # fmt: skip
 
 
@@ -174,14 +191,42 @@ def lost_outcome(folder: str, why: str, job: Job | None = None) -> Outcome:
     state = condition(Path(folder))[0]
     if state == "stopped":
         return Outcome(run=folder, error="stopped", may_retry=True, stopped_by="a signal")
-    is_done = state == "done" and not (job and job.config.get("config", {}).get("redo"))
-    return Outcome(run=folder, error=why, may_retry=True, is_scoreless=is_done)
+    if (outcome := done_outcome(folder, job)) is None:
+        return Outcome(run=folder, error=why, may_retry=True)
+    lost = "; its page or files are incomplete, and the same command writes what is missing" * (state == "incomplete")
+    print(f"note: {folder} is done, but {why}{lost}", file=sys.stderr, flush=True)
+    return outcome
+
+
+def done_outcome(folder: str, job: Job | None = None) -> Outcome | None:
+    """What a run came to by its card; None where it is not done, or was done before and is to be trained anew.
+
+    Args:
+        folder: of the run.
+        job: that computed it; without it the score to choose by is not known.
+    """
+    config = OmegaConf.create(job.config.get("config", {}) if job else {})
+    if condition(Path(folder))[0] not in ("done", "incomplete") or config.get("redo"):
+        return None
+    card, monitor = load_card(Path(folder)), OmegaConf.select(config, "checkpoint.monitor")
+    if card is None or monitor is None:
+        return Outcome(run=folder, error="its score is not known", is_scoreless=True)
+    try:
+        return _outcome_of_value(card.objective_value(OmegaConf.select(config, "objective"), monitor), folder)
+    except UnknownScore as error:
+        return describe_error(error, folder)
 
 
 def condition(folder: Path) -> tuple[str, int]:
-    """The state of a run, `new` where it has no card, and how often in a row it has failed."""
+    """The state of a run, and how often in a row it has failed.
+
+    The state is `new` where there is no card, and `incomplete` where it is done, but its page or a file is missing.
+    """
     try:
-        card = load_card(folder)
-        return ("new", 0) if card is None else (state_of(folder, card), card.failures)
+        if (card := load_card(folder)) is None:
+            return "new", 0
+        state = state_of(folder, card)
+        is_incomplete = state == "done" and missing_files(folder, card)
+        return "incomplete" if is_incomplete else state, card.failures
     except UserError:
         return "damaged", 0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from speechml.engine.signals import RESUMABLE, handle_signals
 from speechml.process import start_worker
-from speechml.sweep.jobs import Job, Outcome, compute_when_free, lost_outcome
+from speechml.sweep.jobs import Job, Outcome, compute_when_free, done_outcome, lost_outcome
 from speechml.sweep.status import Progress
 
 
@@ -134,7 +134,8 @@ class _Worker:
             return job, Outcome(**json.loads(line))
         code = process.wait()
         if code == RESUMABLE:
-            return job, Outcome(run=job.folder, error="stopped", may_retry=True, stopped_by="a signal")
+            stopped = Outcome(run=job.folder, error="stopped", may_retry=True, stopped_by="a signal")
+            return job, done_outcome(job.folder, job) or stopped  # it may have come when the run was done
         how = "killed by signal " * (code < 0) + f"{abs(code)}"
         return job, lost_outcome(job.folder, f"its process died ({how}); {self.log} has what it printed", job)
 

@@ -18,6 +18,7 @@ from speechml.runs.card import load_card
 from speechml.runs.labels import shorten_keys
 from speechml.runs.sweep_record import describe_client, save_sweep
 from speechml.runs.tables import table
+from speechml.storage.files import new_version
 from speechml.sweep.jobs import Outcome
 from speechml.sweep.space import as_overrides
 from speechml.sweep.study import finished_trials, replaced_trials
@@ -148,7 +149,8 @@ class SearchReport:
                     continue
                 figure = pyplot.gcf()
                 figure.set_size_inches(max(8.0, 1.6 * len(self.plan.space.distributions) + 4), 5)
-                figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
+                with new_version(folder / f"{name}.png") as part:
+                    figure.savefig(part, dpi=110, bbox_inches="tight", format="png")
             pyplot.close("all")
             yield folder / f"{name}.png"
 

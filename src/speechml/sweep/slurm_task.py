@@ -11,7 +11,7 @@ from pathlib import Path
 
 from speechml.errors import echo
 from speechml.storage.files import write_json, write_text
-from speechml.sweep.jobs import Job, Outcome, compute
+from speechml.sweep.jobs import Job, Outcome, compute, done_outcome
 from speechml.sweep.slurm_commands import ask
 
 
@@ -46,6 +46,10 @@ def compute_task(path: Path) -> int:
     except Stopped as stopped:
         if not is_first:
             return 0  # as all ranks; the first one's exit code counts
+        if note != path and (done := done_outcome(job.folder, job)):  # the signal came when the run was done
+            write_json(note, asdict(done))
+            if job == jobs[-1]:
+                return int(bool(failures))
         echo(stopped.reason, file=sys.stderr, flush=True)
         if stopped.signal_name == "SIGUSR1" and (why := requeue_task(note, task, stopped.step)):
             write_json(note, asdict(Outcome(error=why)))

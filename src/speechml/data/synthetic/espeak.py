@@ -23,6 +23,8 @@ import espeakng_loader
 import numpy as np
 from numpy.typing import NDArray
 
+from speechml.storage.files import is_running, this_machine
+
 SAMPLE_RATE = 22050
 """Samples per second (Hz) of what `say` returns: the rate espeak-ng's formant voices are made at."""
 
@@ -70,12 +72,17 @@ def one_voice_a_speaker() -> list[str]:
 
 @cache
 def _english_only() -> bytes:
-    """A folder of links to the English part of the data, for as long as the process lives.
+    """A folder of links to the English part of the data, for as long as the process lives; killed, the next removes it.
 
     Where a voice's file has its name in lower case, espeak-ng opens it at once; else it reads the head of every voice
     of every language first, 3 ms a call. And its paths end at 160 characters, which a nested venv reaches.
     """
-    folder = Path(tempfile.mkdtemp(prefix="espeak-"))
+    whose = f"espeak-{this_machine()[-8:]}-"
+    folder = Path(tempfile.mkdtemp(prefix=f"{whose}{os.getpid()}-"))
+    for other in folder.parent.glob(f"{whose}*-*"):
+        process = other.name.removeprefix(whose).partition("-")[0]
+        if process.isdecimal() and not is_running(int(process)):
+            shutil.rmtree(other, ignore_errors=True)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in ("en_dict", "intonations", "phondata", "phonindex", "phontab", "voices"):
         (folder / name).symlink_to(_data() / name)
@@ -83,6 +90,13 @@ def _english_only() -> bytes:
     for accent, path in _accents().items():
         (folder / "lang" / accent).symlink_to(path)
     return bytes(folder)
+
+
+def release() -> None:
+    """Remove the folder of links, where there is nothing more to say for now: a kill would leave it."""
+    if _english_only.cache_info().currsize:
+        shutil.rmtree(os.fsdecode(_english_only()), ignore_errors=True)
+        _english_only.cache_clear()
 
 
 @contextmanager

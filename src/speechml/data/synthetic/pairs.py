@@ -91,6 +91,7 @@ def spoken_pairs(count: int) -> Iterator[Recording]:
             name = f"{start + i:04d}_{clip.voice.replace('+', '_')}"
             noisy = (clean[i] + noise[i]).astype(np.float32)
             yield Recording(name, {"noisy": noisy, "clean": clean[i].astype(np.float32)}, clip.voice)
+    espeak.release()
 
 
 def sentence(draws: Draws) -> str:

@@ -49,6 +49,8 @@ def stand_in(cache: Path) -> Path:
 
 def make(folder: Path) -> None:
     """Write the training pair and two noisy test recordings, of 16 bits."""
+    from speechml.data.synthetic import espeak
+
     for number, (name, seconds) in enumerate(SECONDS.items()):
         clean, noise = spoken(seconds, number), to_20_bits(crackling(round(seconds * SAMPLE_RATE), number))
         gain = math.sqrt(float(energy(clean)) / float(energy(noise)) / power(SNR))
@@ -56,6 +58,7 @@ def make(folder: Path) -> None:
         write(folder / ("train_dirty_male.wav" if name == "train" else f"{name}.wav"), noisy)
         if name == "train":
             write(folder / "train_clean_male.wav", clean)
+    espeak.release()
     (folder / "whole").touch()
 
 
