@@ -56,6 +56,14 @@ def inputs(
 
 
 @app.command()
+def headers(cases: Annotated[int, typer.Option(help="How many damaged files.")] = 3700, seed: Seed = 0) -> None:
+    """Read audio files with damaged headers as every command does: no traceback, little memory, and an end."""
+    from stress_headers import headers
+
+    raise typer.Exit(min(1, headers(cases, seed)))
+
+
+@app.command()
 def slurm(
     runs: Annotated[int, typer.Option(help="Of the sweep.")] = 12,
     epochs: Annotated[int, typer.Option(help="Of a run; with 60 it is stopped by its time limit as well.")] = 60,

@@ -10,6 +10,7 @@ import pytest
 from speechml.errors import FolderBusy
 from speechml.storage.files import make_folder
 from stress_checkpoints import checkpoints
+from stress_headers import damaged_headers, read_in_all_ways
 from stress_inputs import inputs, replay
 from stress_launch import launch
 
@@ -68,3 +69,9 @@ def test_failing_calls_and_power_cuts_are_sentences_and_cost_nothing(words: tupl
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 findings" in done.stdout or "skipped" in done.stdout
+
+
+def test_damaged_headers_are_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
+    for name, content in damaged_headers(0, 63):
+        (tmp_path / name).write_bytes(content)
+        assert list(read_in_all_ways(tmp_path / name)) == [], name

@@ -1,5 +1,6 @@
 """Folders of words: who belongs to which split, what is done to a clip, and what is refused."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import soundfile
 
 from conftest import SHARED, make_words, needs_shared, tone
-from speechml.data.word_folders import CUT, decode, find_words, official_splits, split_by_hash
+from speechml.data.word_folders import CUT, decode, find_words, official_splits, read_words, split_by_hash
 from speechml.errors import UserError
 from speechml.storage import audio
 
@@ -119,3 +120,40 @@ def test_a_link_to_nowhere_is_refused_by_its_path(tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_text_has_a_split() -> None:
     assert split_by_hash("low/\udcff_nohash_0.wav") in ("train", "val", "test")
+
+
+def wav_of(seconds: float, size: int | None = None, chunk: bytes = b"") -> bytes:
+    """A 16-bit wav of a tone whose header gives another size of its samples, or with another chunk before them."""
+    samples = (tone(seconds) * 32767).astype("<i2").tobytes()
+    body = b"WAVEfmt \x10\0\0\0\1\0\1\0" + struct.pack("<IIHH", 16000, 32000, 2, 16) + chunk
+    body += b"data" + struct.pack("<I", len(samples) if size is None else size) + samples
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x80000000, 0xFFFFFFFF])
+@pytest.mark.parametrize(("seconds", "done"), [(0.6, ""), (1.0, ""), (1.5, CUT)])
+def test_a_clip_whose_size_was_never_filled_in_is_read(size: int, seconds: float, done: str, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(wav_of(seconds, size))
+    samples, what = decode(tmp_path / "a.wav", 16000, "mix")
+    assert np.array_equal(samples, (tone(seconds) * 32767).astype(np.int16)[:16000])
+    assert what == done
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (wav_of(0.9, chunk=b"junk\3\0\0\0abc"), "cannot be read as audio"),  # which no zero follows
+        (wav_of(2.0)[:40000], r"is cut short or damaged \(\d+ bytes of samples are missing\)"),
+        (wav_of(1.0)[:-1], r"is cut short or damaged \(1 bytes of samples are missing\)"),
+    ],
+)
+def test_a_bad_clip_is_named_as_any_recording_is(content: bytes, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "yes" / "a.wav"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=says) as refused:
+        list(read_words(tmp_path, ["yes/a.wav"], [], 16000, "mix"))
+    with pytest.raises(UserError) as of_pairs:
+        audio.load(path, 16000)
+    assert str(refused.value) == str(of_pairs.value)
+    assert str(refused.value).startswith(str(path))

@@ -1,9 +1,11 @@
+import os
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +26,7 @@ def test_sixteen_bit_wav_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_every_format_is_written_and_read(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"a{extension}"
     audio.save(path, tone(rate=16000), 16000)
+    assert audio.info(path).format == audio.FORMATS[extension]
     loaded = audio.load(path).astype(np.float64)
     loaded /= 32768 if loaded.max() > 2 else 1
     assert len(loaded) == pytest.approx(16000, abs=1200)  # mp3 pads
@@ -134,3 +137,32 @@ def test_samples_of_which_nothing_can_be_computed_are_refused(value: float, plac
 def test_floats_on_the_scale_of_16_bits_are_read(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(100, 32767, np.float32), 16000, subtype="FLOAT")
     assert audio.load(tmp_path / "a.wav").max() == 32767
+
+
+@pytest.mark.parametrize("name", [b"M\xfcller.wav", "Müller.wav".encode(), "Mu\u0308ller.flac".encode(), b"a: b.wav"])
+def test_a_name_may_be_of_any_bytes(tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / os.fsdecode(name)
+    audio.save(path, tone(), 16000)
+    assert len(audio.load(path)) == audio.info(path).frames == 16000
+
+
+@pytest.mark.parametrize("seconds", [0.5, 5.0, 70.0])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_recording_resampled_in_blocks_is_what_the_whole_gives(tmp_path: Path, seconds: float, channels: int) -> None:
+    wave = 0.1 * np.random.default_rng(0).standard_normal((round(seconds * 44100), channels)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", wave, 44100, subtype="FLOAT")
+    whole = soxr.resample(wave.mean(axis=1, dtype=np.float32), 44100, 16000)
+    assert np.array_equal(audio.load(tmp_path / "a.wav", 16000), whole)
+    first = audio.load(tmp_path / "a.wav", 16000, longest_s=0.25)
+    assert len(first) == 4000
+
+
+@pytest.mark.parametrize("frames", [1, 999, 1000, 65536, 65537, 200_000])
+def test_blocks_are_of_the_length_asked_for_and_join_to_the_whole(tmp_path: Path, frames: int) -> None:
+    count = 150_000 if frames > 999 else 5000
+    samples = np.random.default_rng(0).integers(-32768, 32767, count).astype(np.int16)
+    soundfile.write(tmp_path / "a.flac", samples, 16000)
+    blocks, lasts = zip(*audio.read_blocks(tmp_path / "a.flac", frames), strict=True)
+    assert [len(block) for block in blocks[:-1]] == [frames] * (len(blocks) - 1)
+    assert lasts == (False,) * (len(blocks) - 1) + (True,)
+    assert np.array_equal(np.concatenate(blocks)[:, 0] * 32768, samples)

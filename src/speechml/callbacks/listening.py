@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as pl
 import torch
+import torch.nn.functional as F
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -83,7 +84,8 @@ def sample_rate(module: pl.LightningModule) -> int:
 
 
 def add_audio(trainer: pl.Trainer, module: pl.LightningModule, tag: str, waveform: Tensor, step: int) -> None:
-    """Add a waveform (time,) to TensorBoard."""
+    """Add a waveform (time,) to TensorBoard, which takes no single sample: a zero follows such a one."""
+    waveform = F.pad(waveform, (0, max(0, 2 - len(waveform))))
     for writer in tensorboard_writers(trainer):
         writer.add_audio(tag, waveform, step, sample_rate(module))
 

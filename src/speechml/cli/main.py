@@ -23,7 +23,9 @@ commands.add_typer(data, name="data")
 commands.add_typer(runs, name="runs")
 commands.add_typer(sweep, name="sweep")
 Model = Annotated[Path, typer.Argument(help="Folder of a run or an exported model, or a checkpoint file.")]
-Recordings = Annotated[list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, mp3).")]
+Recordings = Annotated[
+    list[Path], typer.Argument(help="Audio files, or folders of them (wav, flac, ogg, opus, mp3, aiff, au and more).")
+]
 OfData = Annotated[
     list[str] | None,
     typer.Argument(
@@ -48,7 +50,9 @@ def denoise(
     run: Model,
     recordings: Recordings,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the denoised recordings.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there already; without it they are kept.")
+    ] = False,
 ) -> None:
     """Denoise recordings with a trained model; length, rate, channels and names stay as they are."""
     from speechml.inference.denoise import denoise_files

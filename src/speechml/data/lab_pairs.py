@@ -14,7 +14,7 @@ from speechml.data import schema
 from speechml.data.pairs import PairCorpus, PairDataModule, packed_pairs
 from speechml.data.splits import random_split
 from speechml.errors import UserError
-from speechml.storage.audio import LARGEST
+from speechml.storage.audio import LOUDEST
 from speechml.storage.pack import Pack, PackedCorpus, fingerprint
 
 
@@ -89,9 +89,9 @@ def read_pairs(path: Path) -> tuple[Tensor, Tensor]:
             what = f"{path}: pair {number} has {len(noisy)} noisy and {len(clean)} clean samples"
             raise UserError(what, fix=f"cut all waveforms to one length, as the {samples} of the first")
         rows.append(torch.stack([noisy, clean]))
-        if not bool((rows[-1].abs() <= LARGEST).all()):
+        if not bool((rows[-1].abs() <= LOUDEST).all()):
             raise UserError(
-                f"{path}: pair {number} holds samples that are NaN, infinite or over {LARGEST:g}", fix="leave it out"
+                f"{path}: pair {number} holds samples that are NaN, infinite or over {LOUDEST:g}", fix="leave it out"
             )
     noisy, clean = torch.stack(rows, 1)
     return noisy, clean

@@ -95,13 +95,15 @@ def decode(path: Path, rate: int, stereo: str) -> tuple[audio.Samples, str]:
     """
     length = round(CLIP_S * rate)
     try:  # most clips are 16-bit mono wav at the rate wanted: three times faster than through libsndfile
-        with wave.open(str(path), "rb") as file:
+        with path.open("rb") as opened, wave.open(opened, "rb") as file:
             count = file.getnframes()
+            if os.fstat(opened.fileno()).st_size < 44 + 2 * count:  # its header, of 44 bytes at least, says too much
+                raise EOFError
             plain = (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, rate)
             data = file.readframes(min(count, length)) if plain else b""
         if plain and len(data) == 2 * min(count, length) > 0:
             return np.frombuffer(data, "<i2"), CUT * (count > length)
-    except (wave.Error, EOFError, OSError):
+    except (wave.Error, EOFError, OSError, RuntimeError):
         pass  # a file of another kind, or a bad one: libsndfile says which
     header = audio.info(path)
     samples = audio.load(path, rate, stereo, longest_s=CLIP_S)[:length]

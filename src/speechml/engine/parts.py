@@ -172,6 +172,8 @@ def check_closure(config: Config, ranks: int) -> None:
     ):  # fmt: skip
         if is_so:
             raise UserError(f"LBFGS {why}", fix=f"{fix}, or choose another optimizer")
+
+
 def build_callbacks(nodes: Config, data: Data) -> dict[str, pl.Callback]:
     """The callbacks of a config. Raises UserError for one that such data, or a run of ours, cannot have."""
     callbacks: dict[str, pl.Callback] = {}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -28,18 +32,32 @@ BLOCK_S = 10.0  # seconds denoised at a time: long against any receptive field, 
 def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bool = False) -> list[Path]:
     """Denoise files and folders of files into `output`, keeping length, rate, channels and names.
 
-    Names and headers are checked before anything is written; each file appears whole or not at all.
+    Names are checked before anything is written; each file appears whole or not at all. Recordings that cannot be denoised
+    keep no other from it, and results of an earlier call are kept, so that a call can be repeated until all is done.
 
     Raises:
-        UserError: an unusable run or recording, two results of one name, or a result that is there already.
+        UserError: an unusable run, two results of one name, files whose results are there already, or, after the rest
+            is written, unusable recordings.
     """
     task = load_model(run)
     if missing_members(task, FileDenoiser):
         raise UserError(f"{run} is no denoiser", fix="speechml classify uses it")
     denoiser = cast("FileDenoiser", task)
-    jobs = plan_results(recordings, output, overwrite)
-    headers = {source: audio.info(source) for source in jobs.values()}
-    make_folder(output)
+    planned = plan_results(recordings, output)
+    kept = {} if overwrite else {result: source for result, source in planned.items() if result.exists()}
+    if kept and len(kept) == len(planned) and not any(given.is_dir() for given in recordings):
+        more = f" (and {len(kept) - 1} more)" if len(kept) > 1 else ""
+        fix = "add --overwrite to replace it, or give another folder with -o"
+        raise UserError(f"{next(iter(kept))} exists already{more}", fix=fix)
+    errors: list[UserError] = []
+    headers: dict[Path, audio.Info] = {}
+    for result, source in planned.items():
+        if result not in kept:
+            with collect(errors):
+                headers[result] = audio.info(source)
+    jobs = {result: source for result, source in planned.items() if result in headers}
+    if jobs:
+        make_folder(output)
     for folder in {result.parent for result in jobs}:
         remove_leftovers(folder)
     if rates := sorted({header.rate for header in headers.values()} - {denoiser.sample_rate}):
@@ -47,24 +65,49 @@ def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bo
         echo(f"The model works at {denoiser.sample_rate} Hz: recordings at {others} Hz are resampled to it and back.")
     levels_db: dict[str, float] = {}
     clipped: dict[Path, float] = {}
+    done = []
     for result, source in tqdm(jobs.items(), "denoising", leave=False, disable=None):
-        level, peak = denoise_file(denoiser, source, result)
-        levels_db[str(source)] = decibels(float(level.square().mean().sqrt()))
-        if peak > 1:
-            clipped[result] = peak
-    total = sum(headers[source].frames / headers[source].rate for source in jobs.values())
-    echo(f"{len(jobs)} recording{'s' * (len(jobs) != 1)}, {total:.1f} s of sound, denoised into {output}")
-    if clipped:
-        worst = max(clipped, key=lambda result: clipped[result])
-        echo(
-            f"note: {len(clipped)} of them are clipped at full scale, most of all {worst} ({clipped[worst]:.2f} times)"
-        )
+        with collect(errors):
+            level, peak = denoise_file(denoiser, source, result)
+            if peak > 1:
+                clipped[result] = peak
+            levels_db[str(source)] = decibels(float(level.square().mean().sqrt()))
+            done.append(result)
     if remark := level_remark(card_around(run), denoiser, levels_db):
         echo(remark)
-    return list(jobs)
+    if clipped:
+        worst = max(clipped, key=lambda result: clipped[result])
+        echo(f"note: {len(clipped)} files are clipped at full scale, most of all {worst} ({clipped[worst]:.2f} times)")
+    report(len(planned), errors, [headers[result] for result in done], len(kept), output)
+    return done
 
 
-def plan_results(recordings: list[Path], output: Path, overwrite: bool) -> dict[Path, Path]:
+@contextmanager
+def collect(errors: list[UserError]) -> Iterator[None]:
+    """Put what a user can be told into a list, and go on."""
+    try:
+        yield
+    except UserError as error:
+        errors.append(error)
+
+
+def report(planned: int, errors: list[UserError], done: list[audio.Info], kept: int, output: Path) -> None:
+    """Say what was done, and raise UserError where not all of it was."""
+    if done:
+        total = sum(header.frames / header.rate for header in done)
+        echo(f"{len(done)} recording{'s' * (len(done) != 1)}, {total:.1f} s of sound, denoised into {output}")
+    if kept:
+        echo(f"{kept} of {planned} are there already and were kept (--overwrite replaces them)")
+    if planned == 1 and errors:
+        raise errors[0]
+    if errors:
+        for error in errors:
+            echo(str(error), file=sys.stderr)
+        fix = "mend or remove them, and give the same command again"
+        raise UserError(f"{len(errors)} of {planned} recordings could not be denoised", fix=fix)
+
+
+def plan_results(recordings: list[Path], output: Path) -> dict[Path, Path]:
     """The source of every result; files keep their name, those of a folder their place below it.
 
     Raises:
@@ -75,7 +118,6 @@ def plan_results(recordings: list[Path], output: Path, overwrite: bool) -> dict[
     jobs: dict[Path, Path] = {}
     for given in recordings:
         for source in audio.find(given) if given.is_dir() else [given]:
-            audio.info(source)
             result = output / (source.relative_to(given) if given.is_dir() else source.name)
             if result.suffix.lower() not in audio.EXTENSIONS:
                 raise UserError(f"{source} has no known extension", ", ".join(audio.EXTENSIONS), "rename it")
@@ -83,9 +125,6 @@ def plan_results(recordings: list[Path], output: Path, overwrite: bool) -> dict[
                 raise UserError(f"{other} and {source} would both become {result}", fix="denoise them into two folders")
             if result.resolve() == source.resolve():
                 raise UserError(f"{result} would replace the recording itself", fix="give another folder with -o")
-            if result.exists() and not overwrite:
-                fix = "add --overwrite to replace it, or give another folder with -o"
-                raise UserError(f"{result} exists already", fix=fix)
     return jobs
 
 
@@ -96,9 +135,7 @@ def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> tuple[Te
         The RMS that each channel had, (channels,), and the largest sample that was clipped, or 1.0 where none was.
     """
     header, rate = audio.info(source), denoiser.sample_rate
-    kind = result.suffix.lower().lstrip(".").upper()
-    subtype = header.subtype if soundfile.check_format(kind, header.subtype) else None
-    result.parent.mkdir(parents=True, exist_ok=True)
+    kind, subtype = audio.format_to_write(result, header)
     level = measure_level(source, rate)
     follows = {"level": level} if getattr(denoiser, "follows_level", False) else {}
     stream = denoiser.stream(header.channels, **follows)
@@ -107,11 +144,12 @@ def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> tuple[Te
     loudest = peak = 1.0  # samples of recording and output so far, or full scale
     left = 0  # samples that were read and have not been written
     try:
+        result.parent.mkdir(parents=True, exist_ok=True)
         with (
             new_version(result) as part,
-            soundfile.SoundFile(str(part), "w", header.rate, header.channels, subtype, format=kind) as out,
+            soundfile.SoundFile(os.fsencode(part), "w", header.rate, header.channels, subtype, format=kind) as out,
         ):
-            for block, last in audio.read_blocks(source, round(BLOCK_S * header.rate)):
+            for block, last in audio.read_blocks(source, header.block(BLOCK_S)):
                 left += len(block)
                 waveform = block if there is None else there.resample_chunk(block, last)
                 loudest = max(loudest, float(np.abs(waveform).max(initial=0)))
@@ -124,7 +162,7 @@ def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> tuple[Te
                     peak, waveform = max(peak, float(np.abs(waveform).max(initial=0))), np.clip(waveform, -1, 1)
                 audio.append(out, waveform)
                 left -= len(waveform)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except audio.DECODER_ERRORS as error:
         raise UserError(f"{source} cannot be denoised into {result}", why=str(error)) from error
     return level, peak
 
@@ -134,7 +172,7 @@ def measure_level(file: Path, rate: int) -> Tensor:
     header = audio.info(file)
     stream = soxr.ResampleStream(header.rate, rate, header.channels) if header.rate != rate else None
     power, count = np.zeros(header.channels), 0
-    for block, last in audio.read_blocks(file, round(BLOCK_S * header.rate)):
+    for block, last in audio.read_blocks(file, header.block(BLOCK_S)):
         waveform = block if stream is None else stream.resample_chunk(block, last)
         power, count = power + np.square(waveform, dtype=np.float64).sum(0), count + len(waveform)
     return torch.from_numpy(np.sqrt(power / max(1, count))).float()

@@ -106,5 +106,3 @@ def _read_weights(path: Path, about: Config) -> dict[str, torch.Tensor]:
     except Exception as error:  # readers of hostile bytes raise whatever comes up: the refusal is the same
         raise UserError(f"{path} cannot be read as safetensors", type(error).__name__, AGAIN) from error
     return weights
-
-

@@ -165,18 +165,19 @@ def read_rows(path: Path) -> Rows:
     Raises:
         UserError: it cannot be read; of an mp3 that is cut short what decodes is enough.
     """
-    header = audio.info(path)
+    whole = path.suffix.lower() != ".mp3"
+    header = audio.info(path, whole)
     if header.rate < LOWEST_RATE:
         raise UserError(f"{path} has a sample rate of {header.rate} Hz", fix=f"at least {LOWEST_RATE} Hz are needed")
     length = round(BLOCK_S * header.rate)
     chunks, fault = [np.zeros((header.channels, 0, len(COLUMNS)))], ""
     try:
-        for samples, _ in audio.read_blocks(path, CHUNK * length):
+        for samples, _ in audio.read_blocks(path, max(1, header.block(CHUNK * BLOCK_S) // length) * length, whole):
             blocks = samples[: len(samples) // length * length].T.reshape(-1, length)  # channel by channel
             features = music_features(torch.from_numpy(blocks), header.rate).numpy()
             chunks.append(features.reshape(header.channels, -1, len(COLUMNS)))
     except audio.CutShort as error:
-        if path.suffix.lower() != ".mp3" or not sum(chunk.size for chunk in chunks):
+        if whole or not sum(chunk.size for chunk in chunks):
             raise
         fault = error.why
     rows = np.concatenate(chunks, axis=1)

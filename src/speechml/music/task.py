@@ -57,7 +57,7 @@ class FeatureClassifier(Classification[FeatureBatch]):
 
     def stretches(self, file: Path) -> Iterator[Stretch]:
         """A recording as a whole, by the blocks of it that are not silent."""
-        header, features = audio.info(file), read_rows(file).features
+        header, features = audio.info(file, whole=False), read_rows(file).features
         if not len(features):
             raise UserError(f"{file} cannot be classified", f"silent, or shorter than {BLOCK_S} s")
         yield Stretch(0.0, header.frames / header.rate, torch.from_numpy(features).float())

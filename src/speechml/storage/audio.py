@@ -1,14 +1,15 @@
-"""Audio files in and out through libsndfile: wav, flac, ogg and mp3, with errors a person can act on."""
+"""Audio files in and out through libsndfile, with errors a person can act on."""
 
 from __future__ import annotations
 
 import math
 import os
-import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -18,44 +19,146 @@ from numpy.typing import NDArray
 from speechml.errors import UserError
 from speechml.storage.files import new_version
 
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+if TYPE_CHECKING:
+    from speechml.storage.layout import Layout, Piece
+
+# What libsndfile both reads and writes, by extension; files are known by their content, not by that.
+FORMATS = {
+    ".wav": "WAV", ".wave": "WAV", ".bwf": "WAV", ".rf64": "RF64", ".w64": "W64", ".aif": "AIFF", ".aiff": "AIFF",
+    ".aifc": "AIFF", ".au": "AU", ".snd": "AU", ".caf": "CAF", ".flac": "FLAC", ".ogg": "OGG", ".oga": "OGG",
+    ".opus": "OGG", ".mp3": "MP3",
+}  # fmt: skip
+EXTENSIONS = tuple(FORMATS)
+PLAIN = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # samples as they are, without a codec
 Samples = NDArray[np.int16] | NDArray[np.float32]  # (time,), full scale being 32768 or 1
-LARGEST = 1e6  # sample, 120 dB above full scale; 16-bit numbers that were not scaled reach 32768
-BLOCK = 1 << 16  # samples written at a time: libsndfile's stack overflows on a minute of ogg in one call
+LOUDEST = 1e6  # sample, 120 dB above full scale; 16-bit numbers that were not scaled reach 32768
+BLOCK = 1 << 16  # samples read or written at a time: libsndfile's stack overflows on a minute of ogg in one call
+LARGEST = 1 << 22  # samples of all channels that are worked on at a time
+# Beyond these a header is damaged: what is recorded has 1 kHz to 768 kHz, and the most channels (Ambisonics of order 7) are 64.
+LOWEST_RATE, HIGHEST_RATE, MOST_CHANNELS = 1000, 768_000, 64
+UNKNOWN = 1 << 62  # samples: libsndfile gives the largest number it has where a length is not known
+DECODER_ERRORS = (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError, OSError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Info:
-    """What the header of an audio file says: rate in Hz, length in samples per channel, channels."""
+    """What is known of an audio file: rate in Hz, length in samples per channel, channels, libsndfile's names of the format."""
 
     rate: int
     frames: int
     channels: int
     subtype: str
+    format: str = ""
+
+    def block(self, seconds: float) -> int:
+        """Samples of so many seconds, fewer where there are so many channels or samples that memory would be short."""
+        return max(1, min(round(seconds * self.rate), LARGEST // self.channels))
 
 
-def info(path: Path) -> Info:
-    """Read the header of an audio file.
+class CutShort(UserError):
+    """A recording ends before the length that its header gives, or something in the middle of it is no sound."""
+
+
+class _Decoder(soundfile.SoundFile):
+    """A file read from the beginning to the end, without the search for a place that soundfile makes after each block.
+
+    libsndfile can search neither in a flac of unknown length nor exactly in an mp3.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextmanager
+def _open(path: Path, pieces: list[Piece] | None) -> Iterator[_Decoder]:
+    if pieces is None:
+        with _Decoder(os.fsencode(path)) as decoder:
+            yield decoder
+    else:
+        from speechml.storage.layout import Spliced
+
+        with closing(Spliced(path, pieces)) as file, _Decoder(file) as decoder:
+            yield decoder
+
+
+def info(path: Path, whole: bool = True) -> Info:
+    """Read the header of an audio file, and its length from its content where the header does not say it.
+
+    Args:
+        path: the file.
+        whole: refuse a recording that is known to be cut short.
 
     Raises:
-        UserError: no such file, no audio file, a file without samples, or one cut short.
+        UserError: no such file, no audio file, a file without samples, one cut short, or a header that cannot be.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist", fix=f"give an audio file ({', '.join(EXTENSIONS)})")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty", why="0 bytes", fix="remove it or put the recording in its place")
+    return _examine(path, whole)[0]
+
+
+def _examine(path: Path, whole: bool = True) -> tuple[Info, Layout]:
+    """What is known of a file, and how to read it."""
+    from speechml.storage.layout import read_layout  # a run on the embedded corpus reads no file
+
     try:
-        header = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+        if not path.is_file():
+            what = f"{path} is no file" if path.exists() else f"{path} does not exist"
+            raise UserError(what, fix=f"give an audio file ({', '.join(EXTENSIONS)})")
+        if path.stat().st_size == 0:
+            raise UserError(f"{path} is empty", why="0 bytes", fix="remove it or put the recording in its place")
+        layout, headers = read_layout(path), []
+        for pieces in layout.parts:
+            with _open(path, pieces) as file:
+                headers.append(Info(file.samplerate, file.frames, file.channels, file.subtype, file.format))
+    except DECODER_ERRORS as error:
         raise UserError(
             f"{path} cannot be read as audio", why=_reason(error), fix="convert it to wav or flac"
         ) from error
-    if path.suffix.lower() == ".wav" and (missing := _missing_bytes(path)):
-        why = f"{missing} bytes of samples are missing"
-        raise UserError(f"{path} is cut short", why, "copy it again or remove it")
-    if header.frames == 0:
+    header = headers[0]
+    if not LOWEST_RATE <= header.rate <= HIGHEST_RATE:
+        raise UserError(f"{path} has a sample rate of {header.rate} Hz", "its header is damaged", "record it again")
+    if not 1 <= header.channels <= MOST_CHANNELS:
+        raise UserError(f"{path} has {header.channels} channels", f"at most {MOST_CHANNELS} can be", "copy it again")
+    if len({(each.rate, each.channels) for each in headers}) > 1:
+        what = f"{path} holds recordings of several sample rates or numbers of channels"
+        raise UserError(what, fix="take them apart into files of their own")
+    if layout.fault and whole:
+        raise CutShort(f"{path} is cut short or damaged", layout.fault, layout.fix)
+    frames = sum(each.frames for each in headers) if layout.frames is None else layout.frames
+    if frames == 0 and layout.frames is None:
         raise UserError(f"{path} holds no samples", fix="remove it or record it again")
-    return Info(header.samplerate, header.frames, header.channels, header.subtype)
+    if frames == 0 or frames >= UNKNOWN:
+        layout.frames = frames = sum(len(block) for block in _decode(path, replace(header, frames=UNKNOWN), layout))
+    return replace(header, frames=frames), layout
+
+
+def _decode(path: Path, header: Info, layout: Layout, kind: str = "float32") -> Iterator[NDArray[Any]]:
+    """The samples (time, channel) of a file in blocks as they come, no more of them than the header says.
+
+    Raises:
+        UserError: it cannot be decoded, or holds NaN, infinities, or more than the header says.
+    """
+    left = header.frames
+    try:
+        for pieces in layout.parts:
+            with _open(path, pieces) as file:
+                file.read(layout.skip)
+                while left and len(block := file.read(min(BLOCK, left), dtype=kind, always_2d=True)):
+                    if kind == "float32":
+                        _check_samples(path, block)
+                    left -= len(block)
+                    yield block
+                if not left and header.format == "FLAC" and _has_more(file):
+                    what = f"{path} holds more samples than its header says"
+                    raise UserError(what, f"{header.frames}", "convert it anew: ffmpeg -i in.flac out.flac")
+    except DECODER_ERRORS as error:
+        raise UserError(f"{path} cannot be decoded", _reason(error), "copy it again or convert it to wav") from error
+
+
+def _has_more(file: soundfile.SoundFile) -> bool:
+    """Whether samples follow the place that a decoder has reached; a tag or what else follows is none."""
+    try:
+        return len(file.read(1)) > 0
+    except DECODER_ERRORS:
+        return False
 
 
 def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: float | None = None) -> Samples:
@@ -73,25 +176,51 @@ def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: fl
     Raises:
         UserError: unreadable, empty, cut short, several channels where refused, NaN or Inf samples.
     """
-    header = info(path)
+    header, layout = _examine(path)
     if header.channels > 1 and stereo == "refuse":
         fix = "give mono files, or mix them down with data.stereo=mix"
         raise UserError(f"{path} has {header.channels} channels", fix=fix)
     exact = header.subtype == "PCM_16" and header.channels == 1 and rate in (None, header.rate)
     wanted = header.frames if longest_s is None else min(header.frames, math.ceil(longest_s * header.rate))
-    try:
-        samples, _ = soundfile.read(str(path), wanted, dtype="int16" if exact else "float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be decoded", _reason(error), "copy it again or convert it to wav") from error
-    if len(samples) < wanted:
-        raise UserError(f"{path} is cut short", f"{len(samples)} of {wanted} samples decode", "copy it again")
-    if exact:
-        return np.ascontiguousarray(samples[:, 0])
-    _check_samples(path, samples)
-    mono = samples.mean(axis=1, dtype=np.float32)
-    if rate not in (None, header.rate):
-        mono = soxr.resample(mono, header.rate, rate)
-    return np.ascontiguousarray(mono, dtype=np.float32)
+    stream = soxr.ResampleStream(header.rate, rate, 1) if rate not in (None, header.rate) else None
+    parts: list[Samples] = []
+    for block in _decode(path, header, layout, "int16" if exact else "float32"):
+        part = block[:wanted, 0] if exact else block[:wanted].mean(axis=1, dtype=np.float32)
+        wanted -= len(part)
+        parts.append(part if stream is None else stream.resample_chunk(part, not wanted))
+        if not wanted and longest_s is not None:
+            break
+    if wanted:
+        missing = f"{header.frames - wanted} of {header.frames} samples decode"
+        raise CutShort(f"{path} is cut short", missing, "copy it again")
+    return np.ascontiguousarray(np.concatenate(parts))
+
+
+def read_blocks(path: Path, frames: int, whole: bool = True) -> Iterator[tuple[NDArray[np.float32], bool]]:
+    """The samples (time, channel) of an audio file in blocks of `frames`, each with whether it is the last.
+
+    Args:
+        path: the file.
+        frames: samples of a block.
+        whole: refuse what is known to be cut short before the first block, rather than behind the last.
+
+    Raises:
+        CutShort: as `whole` says; of what only decoding shows, behind the last block.
+        UserError: it cannot be decoded, or holds NaN or infinities.
+    """
+    header, layout = _examine(path, whole)
+    held, read = np.zeros((0, header.channels), np.float32), 0
+    for block in _decode(path, header, layout):
+        read += len(block)
+        held = np.concatenate([held, block])
+        while len(held) > frames:
+            yield held[:frames], False
+            held = held[frames:]
+    if len(held):
+        yield held, True
+    if read < header.frames or layout.fault:
+        why = f"{read / header.rate:.1f} of {header.frames / header.rate:.1f} s decode"
+        raise CutShort(f"{path} is cut short or damaged", layout.fault or why, layout.fix)
 
 
 def _check_samples(path: Path, samples: NDArray[np.floating]) -> None:
@@ -99,42 +228,24 @@ def _check_samples(path: Path, samples: NDArray[np.floating]) -> None:
     peak = float(np.abs(samples).max(initial=0))  # NaN where one is
     if not math.isfinite(peak):
         raise UserError(f"{path} holds NaN or infinite samples", fix="export it again or remove it")
-    if peak > LARGEST:
+    if peak > LOUDEST:
         raise UserError(f"{path} holds a sample of {peak:.3g}, and full scale is 1", fix="scale it down or remove it")
-
-
-class CutShort(UserError):
-    """A recording ends before the length that its header gives."""
-
-
-def read_blocks(path: Path, frames: int) -> Iterator[tuple[NDArray[np.float32], bool]]:
-    """The samples (time, channel) of an audio file in blocks of `frames`, each with whether it is the last.
-
-    Raises:
-        CutShort: behind the last block.
-        UserError: it cannot be decoded, or holds NaN or infinities.
-    """
-    header, read = info(path), 0
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            block = file.read(frames, dtype="float32", always_2d=True)
-            while len(block):
-                _check_samples(path, block)
-                read += len(block)
-                following = file.read(frames, dtype="float32", always_2d=True)
-                yield block, not len(following)
-                block = following
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be decoded", _reason(error), "copy it again or convert it to wav") from error
-    if read < header.frames:
-        why = f"{read / header.rate:.1f} of {header.frames / header.rate:.1f} s decode"
-        raise CutShort(f"{path} is cut short", why, "copy it again")
 
 
 def append(file: soundfile.SoundFile, waveform: NDArray[np.floating]) -> None:
     """Write (time,) or (time, channel) to an open file, a block at a time."""
     for start in range(0, len(waveform), BLOCK):
         file.write(waveform[start : start + BLOCK])
+
+
+def format_to_write(path: Path, source: Info | None = None) -> tuple[str, str]:
+    """libsndfile's names for a file of an extension: plain samples as wide as those of the source, 16 bit without one."""
+    kind = FORMATS[path.suffix.lower()]
+    kept = source and (source.subtype in PLAIN or source.format == kind == "OGG")
+    if source and kept and soundfile.check_format(kind, source.subtype):
+        return kind, source.subtype
+    codecs = {".mp3": "MPEG_LAYER_III", ".ogg": "VORBIS", ".oga": "VORBIS", ".opus": "OPUS"}
+    return kind, codecs.get(path.suffix.lower(), "PCM_16")  # named, so that a float array does not decide it
 
 
 def save(path: Path, waveform: NDArray[np.floating], rate: int) -> None:
@@ -146,14 +257,12 @@ def save(path: Path, waveform: NDArray[np.floating], rate: int) -> None:
         rate: sample rate in Hz.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    kind = path.suffix.lower().lstrip(".").upper()
-    # 16 bit for wav and flac, named so that a float array does not decide it; the codecs have no subtype.
-    subtype = "PCM_16" if kind in ("WAV", "FLAC") else None
+    kind, subtype = format_to_write(path)
     channels = 1 if waveform.ndim == 1 else waveform.shape[1]
     try:
         with (
             new_version(path) as part,
-            soundfile.SoundFile(str(part), "w", rate, channels, subtype, format=kind) as file,
+            soundfile.SoundFile(os.fsencode(part), "w", rate, channels, subtype, format=kind) as file,
         ):
             append(file, np.clip(waveform, -1.0, 1.0))
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
@@ -189,19 +298,3 @@ def resampling_notes(paths: Iterable[Path], rate: int) -> list[str]:
 def _reason(error: Exception) -> str:
     """libsndfile's words without its path and full stop."""
     return str(error).split(": ")[-1].strip().rstrip(".")
-
-
-def _missing_bytes(path: Path) -> int:
-    """How many bytes a wav file's data chunk promises beyond the end of the file; libsndfile passes over that."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return 0
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", head)
-            if name == b"data":
-                streamed = length in (0, 0xFFFFFFFF)  # a recorder that could not seek back leaves these
-                return 0 if streamed else max(0, file.tell() + length - size)
-            file.seek(length + length % 2, os.SEEK_CUR)
-    return 0

@@ -81,6 +81,8 @@ def expand_home(path: str) -> Path:
         raise UserError(
             f"{path} is in a home folder, and there is none of that name", fix="give the whole path"
         ) from error
+
+
 def make_durable(path: Path) -> None:
     """Wait until a file is on the disk.
 

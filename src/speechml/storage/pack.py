@@ -21,7 +21,7 @@ from speechml.storage.files import build_once, write_json
 if TYPE_CHECKING:
     from speechml.storage.audio import Samples
 
-FORMAT = 1  # raise it when the layout below changes, and packs made before are built anew
+FORMAT = 2  # raise it when the layout below or decoding changes, and packs made before are built anew
 
 
 class Recording(NamedTuple):

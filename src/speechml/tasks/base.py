@@ -298,6 +298,8 @@ def device_generator(device: torch.device) -> torch.Generator:
     if device.type == "cuda":
         return torch.cuda.default_generators[device.index or torch.cuda.current_device()]
     return torch.default_generator
+
+
 def _is_unusual(node: Config) -> bool:
     """Whether a node has arguments that no schema of ours speaks of."""
     schema = schema_of(node.get("_target_"))

@@ -28,7 +28,7 @@ def read_windows(file: Path, rate: int) -> Iterator[Stretch]:
     size, hop = round(CLIP_S * rate), round(HOP_S * rate)
     stream = soxr.ResampleStream(header.rate, rate, 1) if header.rate != rate else None
     held, first, is_last = np.zeros(0, np.float32), 0, False
-    for block, ends in audio.read_blocks(file, round(READ_S * header.rate)):
+    for block, ends in audio.read_blocks(file, header.block(READ_S)):
         mono = block.mean(1)
         held = np.concatenate([held, mono if stream is None else stream.resample_chunk(mono, ends)])
         while not is_last and (len(held) > size or ends):
