@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import forked
-from stress_faults import GENRE, build_library, environment, left_over, runs_of, wrong_end
+from stress_faults import GENRE, build_library, environment, runs_of
+from stress_leavings import left_over, wrong_end
 from stress_resume import differences, make_features
 
 WORDS = ("speechml-train", *GENRE, "report=true")  # three savings
