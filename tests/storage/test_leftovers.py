@@ -43,6 +43,8 @@ def test_who_holds_a_run_removes_what_was_being_written_in_it(name: str, machine
         ("a.wav.part", True),
         (f".a.wav.{DEAD}.part", True),
     ],
+    # Names of processes are others in each process that runs tests, which must agree on the names of tests.
+    ids=["dead", "dead, odd name", "living", "elsewhere", "no process", "no part", "older form"],
 )
 def test_of_a_folder_that_others_use_only_what_a_dead_process_has_left_is_removed(
     name: str, stays: bool, tmp_path: Path
