@@ -28,6 +28,20 @@ Config = dict[str, Any]  # a composed config, or a section of it, as plain conta
 TrainBatch = TypeVar("TrainBatch", contravariant=True)
 EvalBatch = TypeVar("EvalBatch", contravariant=True)
 
+# Whether more of a score is better; nothing else says so. Runs are compared by these, in this order.
+HIGHER_IS_BETTER = {
+    "snr_db": True, "si_sdr_db": True, "pesq": True, "stoi": True, "mse": False, "l1": False,
+    "acc": True, "macro_f1": True, "loss": False,
+}  # fmt: skip
+
+
+def is_higher_better(score: str) -> bool | None:
+    """Whether more of a score is better, by its name as `val/snr_gain_db`; None where the name is none of ours."""
+    name = score.rpartition("/")[2]
+    if name.endswith("undefined"):
+        return False
+    return True if name.startswith("recall_") else HIGHER_IS_BETTER.get(name.replace("_gain", ""))
+
 
 class ItemKind(StrEnum):
     """What the items of a data set are."""

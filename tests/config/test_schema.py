@@ -104,7 +104,7 @@ def test_a_schema_has_the_arguments_of_its_class_with_their_defaults(target: str
 def test_every_argument_of_lightnings_trainer_is_known_but_those_that_a_config_cannot_write() -> None:
     trainer = schema_of("lightning.pytorch.Trainer")
     assert trainer is not None
-    known = {*keys_of(trainer), *trainer.FURTHER, "callbacks", "plugins"}
+    known = {*keys_of(trainer), *trainer.FURTHER, *trainer.REPLACED}
     assert parameters(import_class("lightning.pytorch.Trainer")) <= known, "name new ones in config/third_party.py"
 
 

@@ -34,7 +34,7 @@ class EarlyStopping(Schema):
     after: float = key("no epoch counts before: while the learning rate is high, losses rise and fall by chance", 0.0,
                        unit="share of the training", least=0, most=1)  # fmt: skip
     min_delta: float = key("smaller changes are no improvement", 0.0)
-    mode: Literal["min", "max"] = key("whether less or more of monitor is better", "min")
+    mode: Literal["min", "max"] | None = key("whether less or more of monitor is better; null: by its name", None)
     stopping_threshold: float | None = key("a value that is good enough: training ends", None)
     divergence_threshold: float | None = key("a value beyond which training ends as hopeless", None)
     check_finite: bool = key("whether training ends when monitor is NaN or infinite", True)

@@ -132,7 +132,7 @@ def mask_secrets(text: str) -> str:
 def _further_trainer_keys() -> set[str]:
     """What Lightning's Trainer takes and conf/trainer/cpu.yaml, on which the others build, does not set."""
     text = (Path(conf_dir()) / "trainer" / "cpu.yaml").read_text()
-    return {*keys_of(Trainer), *Trainer.FURTHER} - set(re.findall(r"^(\w+):", text, re.MULTILINE))
+    return {*keys_of(Trainer), *Trainer.FURTHER, *Trainer.REPLACED} - set(re.findall(r"^(\w+):", text, re.MULTILINE))
 
 
 def compose_app(config_name: str, overrides: list[str]) -> DictConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from speechml.config.schema import Key, Schema, key, refuse_value
@@ -124,17 +123,37 @@ class OneCycleLR(Schema):
     final_div_factor: float = key("the first learning rate over the last one", 10000.0, above=0)
 
 
+class ReduceLROnPlateau(Schema):
+    """The learning rate falls when a score no longer improves, by the last validation of each epoch."""
+
+    FURTHER: ClassVar = {"threshold_mode": Literal["rel", "abs"], "cooldown": int, "eps": float}
+    monitor: str = key("what has to improve", "val/loss", allowed="a score of the validation split, as val/loss")
+    mode: Literal["min", "max"] | None = key("whether less or more of monitor is better; null: by its name", None)
+    factor: float = key("what the learning rate is multiplied by", 0.1, above=0, below=1)
+    patience: int = key("epochs without improvement before the learning rate falls", 10, unit="epochs", least=0)
+    threshold: float = key("smaller changes are no improvement", 1e-4, unit="share of the score", least=0)
+    min_lr: float | list[float] = key("the learning rate falls no further", 0.0, least=0)
+
+
 class Trainer(Schema):
     """Lightning's Trainer: what computes, for how long, and how precisely."""
 
     FURTHER: ClassVar = {
-        "min_epochs": int | None, "min_steps": int | None, "max_time": str | Config | None, "benchmark": SWITCH,
-        "gradient_clip_algorithm": Literal["norm", "value"] | None, "limit_predict_batches": int | float | None,
-        "num_sanity_val_steps": int | None, "enable_checkpointing": SWITCH, "inference_mode": FLAG,
-        "use_distributed_sampler": FLAG, "detect_anomaly": FLAG, "barebones": FLAG, "sync_batchnorm": FLAG,
-        "reload_dataloaders_every_n_epochs": int, "default_root_dir": Path | None, "enable_autolog_hparams": FLAG,
-        "model_registry": str | None,
+        "benchmark": SWITCH, "gradient_clip_algorithm": Literal["norm", "value"] | None,
+        "limit_predict_batches": int | float | None, "num_sanity_val_steps": int | None, "inference_mode": FLAG,
+        "detect_anomaly": FLAG, "sync_batchnorm": FLAG, "reload_dataloaders_every_n_epochs": int,
+        "enable_autolog_hparams": FLAG,
     }  # fmt: skip
+    REPLACED: ClassVar[dict[str, str]] = {
+        "callbacks": "set callbacks.NAME={_target_: ...}",
+        "plugins": "leave it out, and set trainer.precision or trainer.strategy",
+        "logger": "set logger.tensorboard or logger.csv",
+        "default_root_dir": "set paths.runs",
+        "enable_checkpointing": "checkpoints are always kept; checkpoint.monitor says of which epoch",
+        "use_distributed_sampler": "leave it out: each batch is divided among the processes already",
+        "model_registry": "leave it out: speechml export writes a network for others",
+        "barebones": "leave it out: a run has scores and checkpoints; trainer.fast_dev_run=true tries it out",
+    }
     accelerator: Literal["cpu", "gpu", "cuda", "mps", "tpu", "auto"] = key(
         "what computes; trainer=gpu, mps or ddp set it together with what belongs to it", "auto")  # fmt: skip
     devices: int | list[int] | str = key("processes or GPUs of each machine; each takes its share of every batch", "auto",
@@ -147,8 +166,15 @@ class Trainer(Schema):
     max_epochs: int = key("how often the training split is gone through; too few leave the network untrained, too many "
                           "overfit", 20, unit="epochs", least=-1,
                           allowed="-1 sets no limit, for a run with trainer.max_steps")  # fmt: skip
-    max_steps: int = key("training stops after the epoch in which this many are reached; -1: max_epochs alone decides", -1,
-                         unit="batches", least=-1)  # fmt: skip
+    max_steps: int = key("training stops after the epoch in which this many are reached, or at once where max_epochs is -1; -1: "
+                         "max_epochs alone decides", -1, unit="optimizer steps", least=-1)  # fmt: skip
+    min_epochs: int | None = key(
+        "no early stopping, and no max_time, ends training before", None, unit="epochs", least=0
+    )
+    min_steps: int | None = key("no early stopping, and no max_time, ends training before", None, unit="optimizer steps",
+                                least=0)  # fmt: skip
+    max_time: str | Config | None = key("training stops when this is over, after one epoch at least; null: never", None,
+                                        allowed="as 00:12:00:00, which is 12 hours, or {hours: 12}")  # fmt: skip
     deterministic: Literal[True, False, "warn"] | None = key("true makes equal configs give equal numbers; on a GPU that "
                                                              "costs speed", None)  # fmt: skip
     gradient_clip_val: float | None = key("largest norm of the gradient, which longer ones are cut to; smaller is steadier "
@@ -172,21 +198,31 @@ class Trainer(Schema):
     log_every_n_steps: int | None = key(
         "how often Lightning logs within an epoch", None, unit="steps", least=0, effect=False
     )
-    logger: bool | None = key("false leaves out all loggers; see logger", None)
 
     @classmethod
     def check(cls, node: Config, where: str) -> None:
-        epochs = node.get("max_epochs", 1)
-        if epochs == 0 or (epochs == -1 and node.get("max_steps", -1) < 1):
+        epochs, steps = node.get("max_epochs", 1), node.get("max_steps", -1)
+        if steps == 0:
+            raise refuse_value(
+                f"{where}max_steps", steps, "nothing would be trained; it must be at least 1, or -1 for no limit"
+            )
+        if epochs == 0 or (epochs == -1 and steps < 1):
             raise refuse_value(f"{where}max_epochs", epochs, f"it must be at least 1, or {where}max_steps be given")
         devices = node.get("devices", "auto")
         if isinstance(devices, str) and not re.fullmatch(r"auto|-1|\d+(,\d*)*", devices):
             raise refuse_value(f"{where}devices", devices, "it must be auto, a number, or numbers as [0, 3]")
+        for unit, most in (("epochs", epochs), ("steps", steps)):
+            if 0 < most < (node.get(f"min_{unit}") or 0):
+                raise refuse_value(
+                    f"{where}min_{unit}", node[f"min_{unit}"], f"{where}max_{unit} is {most}; raise that"
+                )
         if (strategy := node.get("strategy", "auto")).startswith(COPYING):
             raise refuse_value(
                 f"{where}strategy", strategy, "it starts copies of this process; choose ddp, which does not"
             )
         for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches"):
             value = node.get(name)
+            if value == 0 and name in ("limit_train_batches", "limit_val_batches"):
+                raise refuse_value(f"{where}{name}", value, "the best weights could not be found; set 1 at least")
             if isinstance(value, float) and value > 1:
                 raise refuse_value(f"{where}{name}", value, "it can be a share up to 1.0, or a whole number of batches")

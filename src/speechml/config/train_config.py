@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
 from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, empty_none, key, keys_of, without_class
-from speechml.contracts import Config
+from speechml.config.third_party import Trainer
+from speechml.contracts import Config, is_higher_better
 from speechml.errors import UserError
 from speechml.storage.files import expand_home
 
+Sense = Callable[[Config, object], bool | None]  # whether more of a score of a config is better, as far as it is known
 SEED = 2**63 - 1  # largest, and with a minus smallest, that torch takes
 
 
@@ -19,7 +21,9 @@ class Checkpoint(Schema):
 
     monitor: str = key("checkpoints/best.ckpt is the epoch that is best in this; a search without objective goes by it as well",
                        "val/loss", allowed="a logged score, as val/loss, val/snr_db or val/acc")  # fmt: skip
-    mode: Literal["min", "max"] = key("whether less or more of checkpoint.monitor is better", "min")
+    mode: Literal["min", "max"] | None = key(
+        "whether less or more of checkpoint.monitor is better; null: by its name", None
+    )
     test_weights: Literal["best", "last"] = key("weights that are tested: of the best validation, or of the last epoch, as "
                                                 "where a schedule ends there", "best")  # fmt: skip
     every_n_steps: int | None = key("last.ckpt is written this often too; a crash costs what came after it; null: only time "
@@ -140,6 +144,62 @@ class TrainConfig(AppConfig):
                 else f"name is {node['name']!r}, which names no folder of runs"
             )
             raise UserError(what, fix="give the folder of the runs a name, as name=mine")
+        for name in node["trainer"].keys() & Trainer.REPLACED.keys():  # of a trainer of the user's own
+            raise UserError(f"trainer.{name} is no key: speechml gives the class its own", fix=Trainer.REPLACED[name])
+        if node.get("test", True) and node["trainer"].get("limit_test_batches") == 0:
+            raise UserError("trainer.limit_test_batches is 0, so there would be no scores", fix="set test=false")
+        check_score_keys(node)
+
+
+def sections_with_monitor(config: Config) -> dict[str, Config]:
+    """The sections that go by a score, which `monitor` of them names, by their keys."""
+    callbacks = {f"callbacks.{name}": node for name, node in config.get("callbacks", {}).items()}
+    sections = {"checkpoint": config["checkpoint"], "scheduler": config.get("scheduler"), **callbacks}
+    return {
+        where: node
+        for where, node in sections.items()
+        if isinstance(node, dict) and isinstance(node.get("monitor"), str)
+    }
+
+
+def sense_by_name(config: Config, score: object) -> bool | None:
+    """Whether more of a score is better, by its name; None where the name is of a metric of the config, or none of ours."""
+    metrics = config.get("metrics")
+    own = isinstance(metrics, dict) and str(score).rpartition("/")[2] in metrics
+    return None if own else is_higher_better(str(score))
+
+
+def check_score_keys(config: Config, sense: Sense = sense_by_name) -> None:
+    """Refuse a choice by what is no validation score, and a `mode` that is against the sense of its score."""
+    goals = {"objective": config.get("objective"), "checkpoint.monitor": config["checkpoint"]["monitor"]}
+    for where, score in goals.items():
+        if score and not score.startswith("val/"):
+            raise UserError(f"{where} is {score}; choices are made on the validation split, as in {where}=val/loss")
+    for where, node in sections_with_monitor(config).items():
+        more, mode = sense(config, node["monitor"]), node.get("mode")
+        if more is not None and mode == ("min" if more else "max"):
+            better = "more" if more else "less"
+            raise UserError(f"{where}.mode is {mode}, and {better} of {node['monitor']} is better", fix="leave it out")
+
+
+def with_modes(config: Config, sense: Sense = sense_by_name) -> Config:
+    """A copy of a config in which each `mode` that is null, or not given, is that of the score.
+
+    Of callbacks and schedules `min` is what their classes take by themselves, and is left out as in configs of before.
+    """
+
+    def settle(node: object, usual: str = "min") -> object:
+        if not isinstance(node, dict) or not isinstance(node.get("monitor"), str) or node.get("mode") is not None:
+            return node
+        mode = {True: "max", False: "min", None: None}[sense(config, node["monitor"])]
+        return {**{k: v for k, v in node.items() if k != "mode"}, **({} if mode == usual else {"mode": mode})}
+
+    callbacks = config.get("callbacks")
+    if isinstance(callbacks, dict):
+        callbacks = {name: settle(node) for name, node in callbacks.items()}
+    settled = {"scheduler": settle(config.get("scheduler")), "callbacks": callbacks}
+    settled["checkpoint"] = settle(config.get("checkpoint"), "")
+    return {name: settled.get(name, node) for name, node in config.items()}
 
 
 class EvaluateConfig(AppConfig):

@@ -13,7 +13,6 @@ from typing import cast
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch import Tensor
 
 from speechml.callbacks.epochs import EpochTable
 from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members
@@ -52,18 +51,19 @@ def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: Run
     _fit(parts, checkpoint)
     if parts.trial:
         parts.trial.check_pruned()
-    monitor = config["checkpoint"]["monitor"]
-    monitored = parts.best.best_model_score if parts.best else None
-    if monitored is None:
-        monitored = trainer.callback_metrics.get(monitor)
+    if not trainer.global_step:
+        raise UserError("nothing was trained: no step was taken", fix="raise what limits the training")
     training_s, epochs = parts.saving.training_s, trainer.current_epoch
-    test(parts, folder, card)
-    card.monitored = None if monitored is None else float(monitored)
+    card.monitored = test(parts, folder, card)
+    if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
+        card.notes.append(
+            "trainer.fast_dev_run tries out a few batches: no weights are kept, and the scores mean nothing"
+        )
     card.training_s, card.epochs = round(training_s, 2), epochs
     items = trainer.global_step / len(data.train_dataloader()) * data.items_per_epoch
     card.clips_per_s = round(items / training_s, 1)
     card.parameters = sum(p.numel() for p in task.parameters())
-    scores = {**card.scores, monitor: card.monitored}
+    scores = {**card.scores, config["checkpoint"]["monitor"]: card.monitored}
     card.headlines = [name for name in _headline_scores(parts) if scores.get(name) is not None]
     for logger in trainer.loggers:
         logger.end({name: scores[name] for name in card.headlines}, trainer.global_step)  # type: ignore[attr-defined]
@@ -114,38 +114,35 @@ def _fit(parts: Parts, checkpoint: Path | None) -> None:
         ) from error
 
 
-def test(parts: Parts, folder: Path, card: RunCard) -> None:
-    """Score a trained run with the weights that it is known by; predictions.npz is written.
+def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
+    """Score a trained run with the weights that it is known by, on validation and test; predictions.npz is written.
 
-    The score that a search goes by is one of the weights that are tested, not of the last epoch.
+    Returns:
+        What the best weights scored in checkpoint.monitor, or the last ones where none are best.
     """
     config, trainer, task, data = parts.config, parts.trainer, parts.task, parts.data
     best = parts.best.best_model_path if parts.best else ""
-    use_best = config["checkpoint"]["test_weights"] == "best" and best
-    weights = best if use_best else None
-    # What is logged of training is a mean over an epoch in which the weights move: no score of any weights.
-    scores, scored = {}, None
+    weights = best if config["checkpoint"]["test_weights"] == "best" and best else None
+    validated, monitor = _validate(parts, weights), config["checkpoint"]["monitor"]
+    chosen = parts.best.best_model_score if parts.best and best else None
     card.warnings = loss_warnings(parts)
-    if not data.spec.validation_is_trained_on:
-        scores = _beginning_with(("val/",), trainer.callback_metrics)
+    if weights and chosen is not None:
+        card.notes += _doubts(parts, float(chosen), validated.get(monitor))
+    # What is logged of training is a mean over an epoch in which the weights move: no score of any weights.
+    scores: dict[str, float | None] = {} if data.spec.validation_is_trained_on else dict(validated)
     if config["test"]:
         trainer.test(task, datamodule=data, verbose=False, ckpt_path=weights, weights_only=True)
         scores |= task.scores
         card.warnings += task.weak_scores()
-        scored = len(set(task.items) & set(data.splits["test"]))
+        card.scored = len(set(task.items) & set(data.splits["test"]))
         if trainer.is_global_zero:
             path, about = folder / "predictions.npz", task.prediction_columns()
             sources = sources_of(data.provenance(), data.item_names)
             write_predictions(path, task.items, data.scored_items(), data.item_names, sources, **about)
             if not missing_members(task, WaveformTask):
                 card.level_curve = measure_levels(cast("WaveformTask", task), data)
-    monitor, goal = config["checkpoint"]["monitor"], watched_score(config)
-    # A run that is resumed when all its epochs are done knows no score of its training; others know the last epoch's.
-    missing = goal not in scores or (goal != monitor and goal not in (task.scores if config["test"] else {}))
-    if missing and goal.startswith("val/") and not data.spec.validation_is_trained_on:
-        trainer.validate(task, datamodule=data, verbose=False, ckpt_path=weights, weights_only=True)
-        scores |= _beginning_with(("val/",), trainer.callback_metrics)
-    card.scores, card.scored = scores, scored
+    card.scores = scores
+    return validated.get(monitor) if chosen is None else float(chosen)
 
 
 @torch.no_grad()
@@ -184,9 +181,36 @@ def loss_warnings(parts: Parts) -> list[str]:
     return lines
 
 
-def _beginning_with(splits: tuple[str, ...], values: Mapping[str, Tensor]) -> dict[str, float | None]:
-    """The scores whose names begin so, as plain numbers."""
-    return {name: float(value) for name, value in values.items() if name.startswith(splits)}
+def _validate(parts: Parts, weights: str | None) -> dict[str, float]:
+    """The validation scores of the weights that are kept: of a checkpoint, or those that the network has.
+
+    Callbacks and loggers have seen the training's own validations; some would put other weights in for this one.
+    """
+    trainer = parts.trainer
+    others = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
+    trainer.callbacks, trainer.loggers = [parts.saving], []  # type: ignore[attr-defined]
+    try:
+        trainer.validate(parts.task, datamodule=parts.data, verbose=False, ckpt_path=weights, weights_only=True)
+        metrics = trainer.callback_metrics.items()
+        return {name: float(value) for name, value in metrics if name.startswith("val/")}
+    finally:
+        trainer.callbacks, trainer.loggers = others  # type: ignore[attr-defined]
+
+
+def _doubts(parts: Parts, then: float, now: float | None) -> list[str]:
+    """Notes where the weights that are kept do not score what they scored when they were chosen, or others were meant.
+
+    Args:
+        then, now: of checkpoint.monitor; on a GPU the last digits may differ.
+    """
+    notes, monitor = [], parts.config["checkpoint"]["monitor"]
+    if parts.best and parts.best.ends_unvalidated:
+        notes.append("a callback put other weights into the network when training ended, and the best validated ones are tested; "
+                     "checkpoint.test_weights=last tests the others")  # fmt: skip
+    if now is None or not (then == now or math.isclose(then, now, rel_tol=1e-3, abs_tol=1e-6)):
+        notes.append(f"{monitor} of the kept weights is {now}, and was {then} when they were chosen: they are not what was "
+                     "validated, or validation is not the same twice")  # fmt: skip
+    return notes
 
 
 def _headline_scores(parts: Parts) -> list[str]:

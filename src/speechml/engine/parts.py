@@ -11,13 +11,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from speechml import __version__, contracts
 from speechml.callbacks.epochs import EpochTable
-from speechml.config.instantiate import build, import_class
+from speechml.config.instantiate import build, import_class, parameters
 from speechml.config.schema import data_keys, schema_of
+from speechml.config.train_config import check_score_keys, sections_with_monitor, with_modes
 from speechml.contracts import Config, Trial, missing_members
 from speechml.data.base import BaseDataModule, Corpus
 from speechml.engine.checkpoint import FORMAT, AtomicIO, build_task
@@ -25,7 +26,8 @@ from speechml.engine.distributed import count_processes, rank_info
 from speechml.engine.saving import Best, Saving
 from speechml.engine.signals import Stop
 from speechml.engine.tensorboard_logger import Events
-from speechml.errors import UnusableData, UserError
+from speechml.errors import UnknownScore, UnusableData, UserError, did_you_mean
+from speechml.metrics import sense_of
 from speechml.process import set_seed
 from speechml.runs.card import PublishedCard
 from speechml.tasks.base import Task
@@ -65,6 +67,47 @@ class Parts:
 def watched_score(config: Config) -> str:
     """The validation score that a search goes by: `objective`, else `checkpoint.monitor`."""
     return str(config["objective"] or config["checkpoint"]["monitor"])
+
+
+def choose_modes(config: Config) -> Config:
+    """A copy of a config in which each `mode` is that of the score, by its name or the metric that it is of; null: not known.
+
+    Raises:
+        UserError: a mode is against the sense of its score.
+    """
+
+    check_score_keys(config, sense_of)
+    chosen = with_modes(config, sense_of)
+    for where, node in sections_with_monitor(chosen).items():
+        before = config["callbacks"].get(where.removeprefix("callbacks."))
+        if before and "mode" in node and not {"mode", "**"} & parameters(import_class(node["_target_"], where)):
+            chosen["callbacks"][where.removeprefix("callbacks.")] = before  # a class of the user's own, without modes
+    return chosen
+
+
+def wanted_scores(config: Config) -> dict[str, str]:
+    """The scores that something goes by, by its key."""
+    wanted = {f"{where}.monitor": str(node["monitor"]) for where, node in sections_with_monitor(config).items()}
+    return wanted | ({"objective": str(config["objective"])} if config["objective"] else {})
+
+
+def check_scores(config: Config, task: Task) -> None:
+    """Refuse to choose by what the task does not score, as far as that is known before it does, or by a score without mode.
+
+    Raises:
+        UnknownScore: which, and the scores that there are.
+    """
+    names = task.score_names() if isinstance(task, Task) else None
+    for key, score in wanted_scores(config).items():
+        if names is not None and score not in names:
+            near = did_you_mean(score, names).removeprefix("; ")
+            there = [name for name in names if name.startswith("val/") or key.startswith("callbacks.")]
+            fix = f"{near or 'choose another'} (there are {', '.join(there)})"
+            raise UnknownScore(f"{key} is {score}, which is no score of this run", fix=fix)
+    for where, node in sections_with_monitor(config).items():
+        if node.get("mode", "min") is None:
+            what = f"{where}.monitor is {node['monitor']}, of which it is not known whether more is better"
+            raise UserError(what, fix=f"set {where}.mode to min or max")
 
 
 def build_data(config: Config) -> Data:
@@ -112,6 +155,7 @@ def build_parts(
         UserError: for what would fail, or hang, in the middle of the run.
     """
     check_compatible(config, data)
+    config = choose_modes(config)
     if "classes" in config["model"] and config["model"]["classes"] is None:  # the outputs are the data's classes
         config = {**config, "model": {**config["model"], "classes": list(data.spec.classes) or None}}
     set_seed(config["seed"])
@@ -120,14 +164,16 @@ def build_parts(
     data.scores_training = any(name.startswith("train/") for name in published)
     task.setup_for(data)
     task.add_metrics(config.get("metrics") or {})
+    check_scores(config, task)
     stop = stop or Stop()
     saving = Saving(folder, config, stop)
-    best = Best(folder, config["checkpoint"]["monitor"], config["checkpoint"]["mode"])
+    best = Best(folder, config["checkpoint"]["monitor"], config["checkpoint"]["mode"], saving, wanted_scores(config))
     named = build_callbacks(config["callbacks"], data)
     callbacks: list[pl.Callback] = [saving, best, *named.values()]
     callbacks += trial.callbacks(watched_score(config), count_processes(config["trainer"])) if trial else []
     trainer = build_trainer(config, folder, data, callbacks)
     data.trainer = trainer  # it knows how many ranks share a batch
+    check_limits(trainer, data, config["test"])
     task.build_optimization(training_steps(trainer, len(data.train_dataloader())))
     keeps_best = not trainer.fast_dev_run  # type: ignore[attr-defined] # of a trainer's flags
     return Parts(config, data, task, trainer, saving, best if keeps_best else None, stop, trial, named)
@@ -186,6 +232,11 @@ def build_callbacks(nodes: Config, data: Data) -> dict[str, pl.Callback]:
             raise UserError(
                 f"{what} is for {callback.item_kind.value}, and the data are {data.spec.kind.value}", fix=fix
             )
+        if isinstance(callback, Checkpoint):
+            raise UserError(
+                f"{what} writes checkpoints, and they are written already",
+                fix="leave it out, and set checkpoint.monitor, checkpoint.test_weights or checkpoint.every_n_steps",
+            )
         for cls, why in UNUSABLE_CALLBACKS.items():
             if isinstance(callback, cls):
                 raise UserError(f"{what} {why}", fix=fix)
@@ -201,16 +252,12 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
     }  # fmt: skip
     table = EpochTable(folder / "metrics.csv", config["logger"]["csv"])
     node = {
+        "num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False, **config["trainer"],
         "default_root_dir": folder, "logger": [Events(folder)] if config["logger"]["tensorboard"] else [],
-        "callbacks": [*callbacks, table], "num_sanity_val_steps": 0, "use_distributed_sampler": False,
-        "enable_progress_bar": False, "enable_model_summary": False,
-        "plugins": [AtomicIO(record), LightningEnvironment()], **config["trainer"],
+        "callbacks": [*callbacks, table], "use_distributed_sampler": False,
+        "plugins": [AtomicIO(record), LightningEnvironment()],
     }  # fmt: skip
-    if node["max_steps"] > 0:  # rounded up to whole epochs, so that each ends with a validation and a checkpoint
-        epochs = math.ceil(node["max_steps"] / len(data.train_dataloader()))
-        node |= {"max_epochs": epochs if node["max_epochs"] == -1 else min(epochs, node["max_epochs"]), "max_steps": -1}
-    # The last epoch has to end with a validation and a checkpoint, so their period divides the number of epochs.
-    node["check_val_every_n_epoch"] = largest_divisor(node["max_epochs"], node["check_val_every_n_epoch"] or 1)
+    node |= count_epochs(node, len(data.train_dataloader()))
     processes = count_processes({**node, "num_nodes": 1})
     if processes > 1 and config["threads"] is None and not rank_info():  # a cluster gives each process cores of its own
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
@@ -220,6 +267,46 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
         what = f"trainer.val_check_interval is {period}, and an epoch has {batches} batches"
         raise UserError(what, fix="lower it, or leave it out: every epoch ends with a validation")
     return trainer
+
+
+def count_epochs(node: Config, batches: int) -> Config:
+    """How long a training is, as Lightning's Trainer is to be told of it.
+
+    Args:
+        node: keys of the trainer.
+        batches: of an epoch without limits.
+
+    Raises:
+        UserError: an epoch would have no batch, or no validation, or `min_epochs` can never be reached.
+    """
+    limit = node.get("overfit_batches") or node.get("limit_train_batches")
+    used = batches if limit is None else min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    epochs, most, every = node["max_epochs"], node["max_steps"], node.get("val_check_interval")
+    if most > 0:
+        # Rounded up to whole epochs where those have an end as well; else `Saving` ends the training at the very step.
+        steps = math.ceil(max(used, 1) / node.get("accumulate_grad_batches", 1))
+        whole, needed = most // steps, math.ceil(most / steps)
+        epochs, most = (needed, most) if epochs == -1 else (min(needed, epochs), -1)
+        if (least := node.get("min_epochs") or 0) > (reached := epochs if most == -1 else whole):
+            what = f"trainer.min_epochs is {least}, and trainer.max_steps ends the training after {reached} epochs"
+            raise UserError(what, fix="raise trainer.max_steps")
+    if isinstance(every, int) and every > used and node["check_val_every_n_epoch"]:
+        what = f"trainer.val_check_interval is {every}, and an epoch has {used} batches: none would be validated"
+        raise UserError(what, fix="lower it, or leave it out")
+    # The last epoch has to end with a validation and a checkpoint, so their period divides the number of epochs.
+    period = largest_divisor(epochs, node["check_val_every_n_epoch"] or 1)
+    across = node["check_val_every_n_epoch"] is None and isinstance(every, int)  # counted without regard to epochs
+    return {"max_epochs": epochs, "max_steps": most, "check_val_every_n_epoch": None if across else period}
+
+
+def check_limits(trainer: pl.Trainer, data: Data, test: bool) -> None:
+    """Raises UserError where a share of the batches is less than one of them."""
+    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
+    for split, loader in loaders.items():
+        share = getattr(trainer, f"limit_{split}_batches")
+        if isinstance(share, float) and (split != "test" or test) and 0 < (count := len(loader())) * share < 1:
+            what = f"trainer.limit_{split}_batches is {share}, which is less than one of {count} batches"
+            raise UserError(what, fix="give a number of batches, as 1")
 
 
 def one_process_trainer(**options: Any) -> pl.Trainer:

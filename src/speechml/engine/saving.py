@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from speechml.engine.ranks import Agreement
     from speechml.tasks.base import Task
 
+Weights = dict[str, torch.Tensor]
 NOTHING, SAVE, STOP = range(3)  # what is to be done before the next step; of several ranks' wishes the greatest counts
 CHECKED = 32  # batches, after which weights are looked at where looking at each loss would cost
 DIVERGED = "lower optimizer.lr, or set trainer.gradient_clip_val (the checkpoints before are kept)"
@@ -52,6 +55,8 @@ class Saving(pl.Callback):
         self.to_restore: State | None = None
         self.to_write: State | None = None
         self.at_start: State = {}  # settings, see `read_settings`
+        self.validated: Weights = {}  # those of the last validation
+        self.trained: Weights = {}  # those that training ended with, before other callbacks
         self.first_step = self.last_step = 0  # of this process, and that was saved
         self.before_s = 0.0  # of training in the sessions before this one
         self.started = self.last_s = time.monotonic()
@@ -130,6 +135,12 @@ class Saving(pl.Callback):
                 f"the training diverged: the loss of batch {trainer.fit_loop.total_batch_idx + 1} is {float(outputs['loss'])}",
                 fix=DIVERGED if begun else "look at the data and the loss: nothing had been learned yet",
             )
+        if 0 < trainer.max_steps <= trainer.global_step:
+            trainer.should_stop = True  # Lightning would end at `max_steps` as well, but without a validation
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        # Here, since what averages weights puts its own into the network for a validation only.
+        self.validated = weights_of(pl_module)
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         if trainer.global_step == self.last_step or not trainer.is_global_zero:  # one clock decides for all
@@ -139,10 +150,10 @@ class Saving(pl.Callback):
             return True
         return seconds is not None and time.monotonic() - self.last_s >= seconds
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: Task) -> None:  # type: ignore[override] # of a task's trainer
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         if self.agreement:
             self.agreement.close()
-        self.save(trainer, pl_module, finished=True)
+        self.trained = weights_of(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_finite(pl_module, trainer.global_step)  # before `Best` keeps them
@@ -166,6 +177,13 @@ class Saving(pl.Callback):
             self.to_write = None
         self.last_step, self.last_s = trainer.global_step, time.monotonic()
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self.stop.listen()
+
+    def on_validation_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.state.fn == "validate":  # of the weights that are kept; a training stops between two steps
+            self.on_test_batch_start(trainer)
+
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self.stop.listen()
 
@@ -178,16 +196,38 @@ class Saving(pl.Callback):
 class Best(ModelCheckpoint):
     """Writes `checkpoints/best.ckpt`: the weights of the best validation, without what a training goes on with.
 
+    Lightning calls it after all other callbacks: the last checkpoint has what they leave when training ends.
+
     Args:
         folder: of the run.
         monitor, mode: name of the score, and whether min or max is best.
+        saving: knows which weights were validated.
+        goals: scores that something goes by, by its key.
     """
 
-    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
+    def __init__(self, folder: Path, monitor: str, mode: str, saving: Saving, goals: Mapping[str, str]) -> None:
         super().__init__(
             dirpath=folder / "checkpoints", filename="best", monitor=monitor, mode=mode, auto_insert_metric_name=False,
-            save_weights_only=True, enable_version_counter=False,
+            save_weights_only=True, enable_version_counter=False, save_on_train_epoch_end=False,
         )  # fmt: skip
+        self.saving, self.goals = saving, goals
+        self.ends_unvalidated = False  # whether a callback has put in weights in the end that no validation has seen
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for key, score in self.goals.items():
+            if score.startswith("val/") and score not in trainer.callback_metrics and not trainer.sanity_checking:
+                names = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("val/")))
+                raise UserError(f"{key} is {score}, which is no score of this run", fix=f"it has {names}")
+        with other_weights(pl_module, self.saving.validated):
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Task) -> None:  # type: ignore[override] # of a task's trainer
+        super().on_train_end(trainer, pl_module)
+        by_others, unseen = (
+            changed_weights(pl_module, weights) for weights in (self.saving.trained, self.saving.validated)
+        )
+        self.ends_unvalidated = bool(by_others and unseen)
+        self.saving.save(trainer, pl_module, finished=True)
 
     def load_state_dict(self, state_dict: State) -> None:
         """Lightning's, which forgets the best score where a run was moved, and the last one always."""
@@ -197,6 +237,33 @@ class Best(ModelCheckpoint):
         scores = {str(folder / Path(path).name): value for path, value in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **moved, "best_k_models": scores, "dirpath": self.dirpath})
         self.current_score = state_dict["current_score"]
+
+
+def weights_of(module: torch.nn.Module) -> Weights:
+    """Copies of the weights of a module, by name."""
+    return {
+        name: value.detach().clone() for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)
+    }
+
+
+def changed_weights(module: torch.nn.Module, weights: Weights) -> Weights:
+    """Those of some weights that a module has otherwise."""
+    own = module.state_dict()
+    return {name: value for name, value in weights.items() if name in own and not torch.equal(own[name], value)}
+
+
+@contextmanager
+def other_weights(module: torch.nn.Module, weights: Weights) -> Iterator[None]:
+    """Inside, a module has other weights; those that are equal are left alone."""
+    changed, own = changed_weights(module, weights), module.state_dict()
+    before = {name: own[name].clone() for name in changed}
+    try:
+        for name, value in changed.items():
+            own[name].copy_(value)
+        yield
+    finally:
+        for name, value in before.items():
+            own[name].copy_(value)
 
 
 def check_finite(module: torch.nn.Module, step: int) -> None:

@@ -33,8 +33,9 @@ class CustomMetrics:
 
     def __init__(self, nodes: Config, known: Config, example: tuple[Tensor, Tensor], gathered: bool) -> None:
         self.metrics = {name: _build(name, node, known) for name, node in nodes.items()}
+        self.names: list[str] = []  # of the scores: of a metric with several values that of each
         for name, metric in self.metrics.items():
-            _try(name, metric, example)
+            self.names += _try(name, metric, example)
             metric.sync_on_compute = not gathered
         self._of: dict[str, dict[str, Metric]] = {}  # copies by split, then name
         self._undefined: dict[str, dict[str, int]] = {}
@@ -66,6 +67,17 @@ class CustomMetrics:
         return scores
 
 
+def is_higher_better(nodes: Config, score: str) -> bool | None:
+    """Whether more of a score is better, by the metric of torchmetrics that it is of; None where that does not say so."""
+    name = score.rpartition("/")[2]
+    owners = [own for own, node in nodes.items() if node is not None and f"{name}_".startswith(f"{own}_")]
+    if not owners:
+        return None
+    known = {"num_classes": 2, "num_labels": 2, "task": "multiclass", "fs": 16000}  # whatever a task would fill in
+    owner = max(owners, key=len)
+    return _build(owner, nodes[owner], known).higher_is_better
+
+
 def _build(name: str, node: object, known: Config) -> Metric:
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise UserError(f"metrics.{name} is {node}", fix="give the metric as {_target_: torchmetrics...}")
@@ -80,23 +92,24 @@ def _build(name: str, node: object, known: Config) -> Metric:
     return metric
 
 
-def _try(name: str, metric: Metric, example: tuple[Tensor, Tensor]) -> None:
-    """Raises UserError where a metric does not take the example, or makes no scores of it."""
+def _try(name: str, metric: Metric, example: tuple[Tensor, Tensor]) -> list[str]:
+    """The names of a metric's scores. Raises UserError where it does not take the example, or makes no scores of it."""
     trial = metric.clone()
     trial.sync_on_compute = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trial.update(*example)
-            count = len(_named(name, trial.compute()))
+            names = list(_named(name, trial.compute()))
     except Exception as error:  # whatever a metric says
         shapes = " and ".join(str(tuple(part.shape)) for part in example)
         raise UserError(
             f"metrics.{name} {type(metric).__name__} does not take predictions and targets of shapes {shapes}",
             why=" ".join(str(error).split()),
         ) from error
-    if count > MOST_VALUES:
-        raise UserError(f"metrics.{name} {type(metric).__name__} gives {count} values, which is no score")
+    if len(names) > MOST_VALUES:
+        raise UserError(f"metrics.{name} {type(metric).__name__} gives {len(names)} values, which is no score")
+    return names
 
 
 def _named(name: str, value: object) -> dict[str, float]:

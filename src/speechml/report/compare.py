@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from speechml.contracts import is_higher_better
 from speechml.errors import UserError
 from speechml.metrics.classification import macro_f1
 from speechml.report.certainty import chance_of, shortfall
-from speechml.report.finished_run import HIGHER_IS_BETTER, Result
+from speechml.report.finished_run import Result
 from speechml.report.statistics import (
     LEVEL,
     UNKNOWN,
@@ -68,7 +69,7 @@ class Line:
         certain = all(d.low > 0 for d in known) or all(d.high < 0 for d in known)
         if certain and not any(d.p >= 1 - LEVEL for d in known):  # an exact test may be stricter than an interval
             better = "better" + f", but neither is {self.worthless}" * bool(self.worthless)
-            return better if (known[0].mean > 0) == HIGHER_IS_BETTER[self.score] else "worse"
+            return better if (known[0].mean > 0) == is_higher_better(self.score) else "worse"
         return "no difference shown"
 
 
@@ -195,7 +196,7 @@ def neither_beats(score: str, *settings: Setting) -> str:
         if any(given not in run.columns for run in setting.runs):
             return ""
         gain = np.mean([run.score(score) - run.score(given) for run in setting.runs])
-        if (gain > 0) == HIGHER_IS_BETTER[score] and gain != 0:
+        if (gain > 0) == is_higher_better(score) and gain != 0:
             return ""
     return "better than its noisy input"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechml.contracts import Config
+from speechml.contracts import HIGHER_IS_BETTER, Config
 from speechml.data.provenance import Clusters, cluster_rows
 from speechml.errors import UserError
 from speechml.metrics.classification import cross_entropy, macro_f1
@@ -18,9 +18,6 @@ from speechml.runs.catalogue import require_card, state_of
 from speechml.runs.labels import load_config, result_settings
 from speechml.runs.predictions import load_predictions
 
-# Scores of an item by which runs are compared, and whether more is better.
-HIGHER_IS_BETTER = {"snr_db": True, "si_sdr_db": True, "pesq": True, "stoi": True, "mse": False, "l1": False}
-HIGHER_IS_BETTER |= {"acc": True, "macro_f1": True, "loss": False}
 WAVEFORM = ("snr_db", "si_sdr_db", "mse", "l1")  # defined on the same recordings: those whose input has all of them
 LOSSES = ("train/loss", "val/loss")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from speechml.contracts import is_higher_better
 from speechml.data.provenance import cluster_rows
 from speechml.errors import UserError
 from speechml.report.audit import FLAGGED, Audit
 from speechml.report.certainty import score_intervals, shortfall
 from speechml.report.comparison_table import markdown_table
-from speechml.report.finished_run import HIGHER_IS_BETTER
 from speechml.report.statistics import seed_interval
 from speechml.report.summary import SPLITS, TITLES, describe_machine, is_published_data
 from speechml.runs.card import PublishedCard, RunCard
@@ -68,7 +68,7 @@ def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCa
         values = [value for one in cards if (value := one.scores.get(name)) is not None]
         figure, tolerance = published.scores.get(name), published.tolerance.get(name)
         same = all(is_published_data(published, one.data, name) for one in cards)
-        verdict = judge(figure, tolerance, values, same, HIGHER_IS_BETTER.get(score, True))
+        verdict = judge(figure, tolerance, values, same, is_higher_better(score))
         obtained = NO_FIGURE if verdict == OTHER_DATA else _format_obtained(name, cards, db)
         reasons = (
             shortfall(one.scores, part, len(one.data.classes or ()))
@@ -86,12 +86,14 @@ def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCa
     return figures
 
 
-def judge(published: float | None, tolerance: float | None, obtained: Sequence[float], same: bool, higher: bool) -> str:
+def judge(
+    published: float | None, tolerance: float | None, obtained: Sequence[float], same: bool, higher: bool | None
+) -> str:
     """The verdict on the mean of what was `obtained` with one or more seeds, of the `same` data as what was published.
 
     Args:
         tolerance: how far from the published figure counts as reproduced.
-        higher: whether more is better.
+        higher: whether more is better; None where that is not known.
     """
     if published is None:
         return "none published"

@@ -196,6 +196,7 @@ class RunCard(_Part):
         files: checksums of what the run left, by name.
         page: whether report.html is written when the run is done.
         failures: how often in a row it has failed.
+        notes: what a reader should know of its scores.
         stopped, pruned, error: how it ended where it is not done.
     """
 
@@ -228,6 +229,7 @@ class RunCard(_Part):
     warnings: list[str] | None = None
     files: dict[str, str] | None = None
     page: bool | None = None
+    notes: list[str] = field(default_factory=list)
     stopped: str | None = None
     pruned: str | None = None
     error: str | None = None

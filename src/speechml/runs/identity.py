@@ -14,8 +14,10 @@ from omegaconf import DictConfig, open_dict
 from speechml.config.compose import plain
 from speechml.config.schema import data_keys, keys_of, schema_of, walk
 from speechml.config.third_party import Trainer
-from speechml.config.train_config import TrainConfig, fill_groups
+from speechml.config.train_config import TrainConfig, fill_groups, with_modes
 from speechml.contracts import Config
+
+LIMITS = frozenset({"limit_train_batches", "overfit_batches", "accumulate_grad_batches"})  # what shortens an epoch
 
 
 def run_id(cfg: DictConfig) -> str:
@@ -38,7 +40,12 @@ def with_paths_as_text(cfg: DictConfig) -> DictConfig:
 
 def digest(config: Config) -> str:
     """The id of a resolved config, whose keys without effect do not count."""
-    counted = without_later_keys(fill_groups(config))
+    counted = with_modes(without_later_keys(fill_groups(config)))
+    trainer = counted.get("trainer")
+    if isinstance(trainer, dict) and trainer.get("max_steps", -1) != -1 and (
+        trainer.get("max_epochs") == -1 or not LIMITS.isdisjoint(trainer)
+    ):  # fmt: skip
+        counted["budget"] = "limited"  # such runs were longer or shorter before: theirs is another id
     for key in keys_without_effect(config):
         _leave_out(counted, key.split("."))
     if (recipe := _recipe(config)) > 1:

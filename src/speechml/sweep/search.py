@@ -29,6 +29,7 @@ from speechml.sweep.space import Space, as_overrides, grid, read_space
 from speechml.sweep.study import (
     archive,
     ask,
+    choose_direction,
     finished_trials,
     new_pruner,
     new_sampler,
@@ -39,7 +40,6 @@ from speechml.sweep.study import (
 )
 from speechml.sweep.sweep_command import SweepCommand, hold
 
-ENDS_THAT_FALL = ("loss", "mse", "l1")  # scores of which less is better
 QUIET = ("progress", "listening", "figures")  # callbacks that trials do without, unless figures are asked for
 MakeJob = Callable[[list[str], int], Job]  # a run by its overrides and its number in the search
 
@@ -130,10 +130,7 @@ def _compose(command: SweepCommand, overrides: list[str]) -> DictConfig:
 
 def _plan(command: SweepCommand, options: OptunaSweeper, space: Space, first: DictConfig) -> Plan:
     """The plan of a search, by the config of one of its runs; UserError for what it could not do."""
-    objective = str(first.objective or first.checkpoint.monitor)
-    if not objective.startswith("val/"):
-        raise UserError(f"objective is {objective}; choices are made on the validation split, as in objective=val/loss")
-    rises = not objective.endswith(ENDS_THAT_FALL) if first.objective else first.checkpoint.mode == "max"
+    objective, direction = choose_direction(resolve_config(first), options.direction)
     new_sampler(options)
     if options.pruner is not None:
         new_pruner(options.pruner, options.pruner_options or {})
@@ -142,7 +139,7 @@ def _plan(command: SweepCommand, options: OptunaSweeper, space: Space, first: Di
         raise UserError("seed is searched, so executions_per_trial, which sets it, must be 1")
     return Plan(
         folder=command.folder, experiment=str(first.name), space=space, options=options, objective=objective,
-        direction=options.direction or ("maximize" if rises else "minimize"),
+        direction=direction,
         standalone=[*space.overrides_without_search(), *_set_by_file(command, space, first)],
         run_seed=int(first.seed) if is_repeated else None,
     )  # fmt: skip

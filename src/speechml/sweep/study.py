@@ -21,8 +21,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from speechml.contracts import Config
+from speechml.config.train_config import check_score_keys
+from speechml.contracts import HIGHER_IS_BETTER, Config
 from speechml.errors import UserError, did_you_mean
+from speechml.metrics import sense_of
 from speechml.sweep.optuna_compat import resume_trial
 from speechml.sweep.schema import OptunaSweeper
 from speechml.sweep.space import Distribution, Space, grid
@@ -62,6 +64,29 @@ def repair_journal(folder: Path) -> None:
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
     if path.is_file() and not path.is_symlink():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+def choose_direction(config: Config, direction: str | None) -> tuple[str, str]:
+    """The score that a search of runs of a config goes by, and whether to minimize or maximize it: its sense says so.
+
+    Raises:
+        UserError: it is no validation score, `direction` is against its sense, or neither is known.
+    """
+    check_score_keys(config, sense_of)
+    monitor, mode = (config["checkpoint"][key] for key in ("monitor", "mode"))
+    objective = str(config["objective"] or monitor)
+    more = sense_of(config, objective)
+    if more is None and mode and objective == monitor:
+        more = mode == "max"
+    if more is None and direction is None:
+        what = f"objective is {objective}, of which it is not known whether more is better"
+        near = did_you_mean(objective, [f"val/{name}" for name in HIGHER_IS_BETTER]).removeprefix("; ")
+        raise UserError(what, fix=f"{near} Else set hydra.sweeper.direction to minimize or maximize".strip())
+    own = direction if more is None else "maximize" if more else "minimize"
+    if direction not in (None, own):
+        what = f"hydra.sweeper.direction is {direction}, and {'more' if more else 'less'} of {objective} is better"
+        raise UserError(what, fix="leave it out")
+    return objective, str(own)
 
 
 def open_study(folder: Path, space: Space, direction: str, about: Mapping[str, object]) -> optuna.Study:

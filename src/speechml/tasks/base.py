@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -50,6 +50,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
     headline_scores: tuple[str, ...] = ()  # by which runs are compared in TensorBoard
     loss_name = "loss"
     own_scores: ClassVar[tuple[str, ...]] = ("loss",)  # names that no metric of a config may have
+    training_scores: ClassVar[tuple[str, ...]] = ("loss",)  # what is logged of an epoch's batches
     test_only: ClassVar[str] = ""  # scores with this in their name are not logged of a validation
     net: nn.Module
 
@@ -100,6 +101,18 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         """Sentences on scores of the last test that are worse than those of doing nothing, or of guessing."""
         return []
 
+    def score_names(self) -> list[str] | None:
+        """The scores that can be chosen by; None of a task of the user's own, which computes others."""
+        ours = ("compute_scores", "evaluate_batch", "denoise_batch", "training_loss", "training_step")
+        if any(not getattr(type(self), name, Task).__module__.startswith("speechml.") for name in ours):
+            return None
+        validation = [*self.validation_scores(), *(self.metrics.names if self.metrics else ())]
+        return [*(f"val/{name}" for name in validation), *(f"train/{name}" for name in self.training_scores)]
+
+    def validation_scores(self) -> tuple[str, ...]:
+        """The task's own scores of a validation, without their split."""
+        return self.own_scores
+
     def prediction_columns(self) -> dict[str, np.ndarray]:
         """What predictions.npz holds beside the rows of items."""
         return {}
@@ -134,6 +147,8 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
     def build_optimization(self, steps: int) -> Optimization:
         """Build optimiser and schedule, which moves on after every step, and keep them until the training begins.
 
+        One that waits for a plateau of its `monitor` moves on after every validation.
+
         Args:
             steps: optimiser steps of the whole training, for schedules that take `total_steps` or `T_max` and have none.
 
@@ -141,6 +156,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
             UserError: no such class, or one that refuses its arguments.
         """
         arguments = self._schedule_arguments(steps)
+        score = arguments.pop("monitor", "val/loss")  # of a schedule that falls when a score no longer improves
         if any(map(_is_unusual, (self.optimizer_node, arguments))):
             from speechml.tasks.trial_step import check_step
 
@@ -150,7 +166,11 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         self._optimization = {"optimizer": optimizer}
         if arguments:
             schedule = build(arguments, optimizer, where="scheduler", kind=torch.optim.lr_scheduler.LRScheduler)
-            self._optimization = {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+            if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                lr = {"scheduler": schedule, "interval": "epoch", "monitor": score}
+            else:
+                lr = {"scheduler": schedule, "interval": "step"}
+            self._optimization = cast("Optimization", {"optimizer": optimizer, "lr_scheduler": lr})
         return self._optimization
 
     def _schedule_arguments(self, steps: int) -> Config:
@@ -173,6 +193,8 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
     def configure_optimizers(self) -> Optimization:
         built = self._optimization or self.build_optimization(int(self.trainer.estimated_stepping_batches))
         self._optimization = None  # a further training has another length
+        if isinstance(schedule := built.get("lr_scheduler"), dict) and "monitor" in schedule:
+            schedule["frequency"] = self.trainer.check_val_every_n_epoch or 1  # other epochs know an old score only
         return built
 
     def _data(self) -> DataModule:
@@ -226,7 +248,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         device_generator(self.device).set_state(self._first[1])
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
-        if not self.trainer.is_last_batch:
+        if not (self.trainer.is_last_batch or self.trainer.should_stop):
             return
         # Logged once an epoch: Lightning's logging of a step costs more than a step of a small network.
         items = sum(count for count, _ in self.losses.values())
@@ -234,6 +256,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         sums = {name: sum(count * values[name] for count, values in self.losses.values()) for name in names}
         means = {f"train/{name}": total / items for name, total in sums.items()}
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=items, sync_dist=True)
+        self.losses = {}  # where a stop has to wait for min_epochs, the rest of the epoch is a share of its mean
 
     def on_validation_epoch_start(self) -> None:
         self._begin_scoring(["val"])

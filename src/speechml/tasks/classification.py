@@ -32,6 +32,7 @@ class Classification(Task[LabelledBatch, LabelledBatch]):
 
     headline_scores = own_scores = ("acc", "macro_f1", "loss")
     loss_name = "cross entropy"
+    training_scores = ("loss", "acc")
     test_only = "recall"
 
     def __init__(

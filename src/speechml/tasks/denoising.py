@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from speechml.contracts import Config, DataModule, ItemKind, PairBatch, TrainingItems
-from speechml.metrics.perceptual import perceptual_scores
+from speechml.metrics.perceptual import available, perceptual_scores
 from speechml.metrics.waveform import WAVEFORM_SCORES, waveform_scores
 from speechml.tasks.base import Batch, Row, Task, TrainBatch
 
@@ -81,6 +81,9 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
     def training_items(self, data: DataModule) -> Iterator[TrainBatch]:
         """Every training item of epoch 0, on the CPU."""
         return cast("Iterator[TrainBatch]", cast("PairData", data).batches("train"))
+
+    def validation_scores(self) -> tuple[str, ...]:
+        return (*WAVEFORM_SCORES, "snr_gain_db", "si_sdr_gain_db", *available(), "loss")
 
     def reach(self) -> Reach:
         """The samples of input that a sample of output depends on."""

@@ -1,0 +1,167 @@
+"""How long a training is: as asked for, ended by a validation and a checkpoint, or refused; and whose the parts of it are."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY, composed, read_card
+from speechml.config.compose import adapt_overrides, resolve_config
+from speechml.config.third_party import Trainer
+from speechml.config.train_config import check_config
+from speechml.engine.checkpoint import read_checkpoint
+from speechml.engine.parts import build_data, build_parts, count_epochs
+from speechml.errors import UserError
+from speechml.runs.identity import digest
+
+QUIET = ("callbacks.listening=null", "callbacks.figures=null", "callbacks.progress=null", "report=false", "threads=1")
+# 4 batches of 8 clips an epoch.
+FIR = ("experiment=lab2a_fir", *TINY, "model.net.taps=4", "data.batch_size=8", "test=false", "logger.csv=true",
+       "trainer.max_epochs=1", *QUIET)  # fmt: skip
+CYCLE = ("scheduler=one_cycle",)
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        (("trainer.max_epochs=-1", "trainer.max_steps=6"), [4, 6]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=6", *CYCLE), [4, 6]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=1"), [1]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=8"), [4, 8]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=3", "+trainer.accumulate_grad_batches=2"), [2, 3]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=3", "+trainer.overfit_batches=2"), [2, 3]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=5", "trainer.check_val_every_n_epoch=2"), [4, 5]),
+        (("trainer.max_epochs=9", "trainer.max_steps=5"), [4, 8]),
+        (("trainer.max_epochs=1", "trainer.max_steps=50"), [4]),
+        (("trainer.max_epochs=3", "trainer.max_steps=20", "+trainer.limit_train_batches=2"), [2, 4, 6]),
+        (("trainer.max_epochs=3", "trainer.max_steps=5", "+trainer.limit_train_batches=0.5"), [2, 4, 6]),
+        (("trainer.max_epochs=9", "+trainer.min_epochs=2", "+trainer.max_time='00:00:00:00'"), [4, 8]),
+        (("trainer.max_epochs=9", "+trainer.min_steps=5", "+trainer.max_time='00:00:00:00'"), [4, 5]),
+    ],
+)  # fmt: skip
+def test_a_training_is_as_long_as_asked_and_ends_validated(
+    words: tuple[str, ...], steps: list[int], train: Callable[..., Path]
+) -> None:
+    folder = train(*FIR, *words)
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == steps
+    assert rows[-1]["val/loss"]
+    assert all(row["train/loss"] for row in rows)
+    card, last = read_card(folder), read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    assert (card["state"], last["global_step"]) == ("done", steps[-1])
+    assert card["monitored"] == min(float(row["val/loss"]) for row in rows if row["val/loss"])
+
+
+def build(workplace: Path, *words: str) -> None:
+    config = check_config(resolve_config(composed("train", *adapt_overrides([*FIR, *words]))))
+    build_parts(config, build_data(config), workplace / "run")
+
+
+@pytest.mark.parametrize("mode", ["limit", "overfit"])
+def test_a_debug_mode_has_its_epochs_whatever_the_budget_of_steps(mode: str, workplace: Path) -> None:  # noqa: ARG001
+    """20 steps are one epoch of the spoken pairs; of 4 batches or 2 they are more than the mode asks for."""
+    config = check_config(resolve_config(composed("train", "experiment=mimo_cnn_tuned", f"debug={mode}")))
+    used = {"limit": 4, "overfit": 2}[mode]
+    for batches in (20, 10, used):
+        lengths = count_epochs(config["trainer"], batches)
+        assert lengths["max_epochs"] == min(config["trainer"]["max_epochs"], 20 // used)
+        assert lengths["max_steps"] == -1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("trainer.max_epochs=0",), "max_epochs is 0; it must be at least 1"),
+        (("trainer.max_steps=0",), "max_steps is 0; nothing would be trained"),
+        (("trainer.max_epochs=-1",), "max_epochs is -1; it must be at least 1"),
+        (("trainer.max_epochs=-1", "trainer.max_steps=0"), "max_steps is 0"),
+        (("trainer.limit_train_batches=0",), "limit_train_batches is 0"),
+        (("trainer.limit_train_batches=0.0",), "limit_train_batches is 0.0"),
+        (("trainer.limit_val_batches=0",), "limit_val_batches is 0"),
+        (("trainer.limit_val_batches=0", "checkpoint.test_weights=last"), "limit_val_batches is 0"),
+        (("trainer.limit_test_batches=0", "test=true"), "limit_test_batches is 0.*test=false"),
+        (("trainer.min_epochs=2",), "min_epochs is 2; trainer.max_epochs is 1"),
+        (("trainer.min_steps=9", "trainer.max_steps=5"), "min_steps is 9; trainer.max_steps is 5"),
+        (("trainer.max_time=5",), "max_time is 5; it must be text"),
+        (("trainer.max_time=soon",), "trainer Trainer: .*max_time|duration|format"),
+        (("trainer.limit_train_batches=0.01",), "limit_train_batches is 0.01, which is less than one of 4 batches"),
+        (("trainer.limit_val_batches=0.001",), "limit_val_batches is 0.001, which is less than one of"),
+        (("trainer.limit_test_batches=0.001", "test=true"), "limit_test_batches is 0.001, which is less than one of"),
+        (("trainer.overfit_batches=0.01",), "is 0.01, which is less than one of 4 batches"),
+        (("trainer.val_check_interval=5",), "val_check_interval is 5, and an epoch has 4 batches"),
+        (("trainer.max_epochs=-1", "trainer.max_steps=6", "trainer.min_epochs=2"), "min_epochs is 2, and trainer.max_steps ends"),
+        (("trainer.max_epochs=9", "trainer.max_steps=6", "trainer.min_epochs=3"), "min_epochs is 3, and trainer.max_steps ends"),
+    ],
+)  # fmt: skip
+def test_a_budget_that_trains_or_validates_nothing_is_refused(
+    words: tuple[str, ...], says: str, workplace: Path
+) -> None:
+    with pytest.raises(UserError, match=says):
+        build(workplace, *words)
+    assert not (workplace / "run").exists()
+
+
+def test_a_run_that_took_no_step_is_not_done(
+    train: Callable[..., Path], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "lazy.py").write_text(
+        """from lightning.pytorch import Callback
+class Lazy(Callback):
+    def on_train_batch_start(self, *_):
+        return -1
+"""
+    )
+    monkeypatch.setenv("SPEECHML_CONF", str(workplace))
+    with pytest.raises(UserError, match="nothing was trained: no step was taken"):
+        train(*FIR, "+callbacks.lazy={_target_: lazy.Lazy}")
+    (card,) = (workplace / "runs").glob("*/*/card.json")
+    assert (read_card(card.parent)["state"], read_card(card.parent)["scores"]) == ("failed", {})
+
+
+def test_runs_whose_length_is_counted_otherwise_now_have_ids_of_their_own() -> None:
+    def id_of(**trainer: object) -> str:
+        return digest(
+            {"trainer": {"_target_": "lightning.pytorch.Trainer", "max_epochs": 9, "max_steps": -1, **trainer}}
+        )
+
+    assert id_of() == "d534c18d8f"
+    assert id_of(max_steps=5) == "9f0f9adb3b"
+    assert id_of(max_steps=5, limit_train_batches=2) != "390c9051f4"
+    assert id_of(max_steps=5, max_epochs=-1) != "cf794da325"
+
+
+VALUES = {
+    "callbacks": "null",
+    "plugins": "[]",
+    "logger": "false",
+    "default_root_dir": "/tmp",
+    "enable_checkpointing": "false",
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+@pytest.mark.parametrize("name", sorted(Trainer.REPLACED))
+def test_a_key_of_the_frameworks_own_parts_is_refused_with_the_key_that_does_it(name: str, prefix: str) -> None:
+    words = [*FIR, f"{prefix}trainer.{name}={VALUES.get(name, 'true')}"]
+    with pytest.raises(UserError, match=f"trainer.{name} is no key: speechml gives the class its own; "):
+        check_config(resolve_config(composed("train", *adapt_overrides(words))))
+
+
+def test_a_trainer_of_ones_own_gets_the_frameworks_parts_as_well(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "own.py").write_text("from lightning.pytorch import Trainer\nclass Own(Trainer):\n    pass\n")
+    monkeypatch.setenv("SPEECHML_CONF", str(workplace))
+    for key in ("callbacks=null", "logger=false", "plugins=[]"):
+        with pytest.raises(UserError, match="is no key: speechml gives the class its own"):
+            check_config(resolve_config(composed("train", *FIR, "trainer._target_=own.Own", f"++trainer.{key}")))
+
+
+@pytest.mark.parametrize("name", ["ModelCheckpoint", "OnExceptionCheckpoint"])
+def test_a_callback_that_would_write_other_checkpoints_is_refused(name: str, workplace: Path) -> None:
+    node = f"+callbacks.mine={{_target_: lightning.pytorch.callbacks.{name}, dirpath: {workplace}}}"
+    config = check_config(resolve_config(composed("train", *FIR, node)))
+    with pytest.raises(UserError, match=f"callbacks.mine is a {name}, and checkpoints are written already"):
+        build_parts(config, build_data(config), workplace / "run")
