@@ -171,7 +171,7 @@ def sense_by_name(config: Config, score: object) -> bool | None:
 
 def check_score_keys(config: Config, sense: Sense = sense_by_name) -> None:
     """Refuse a choice by what is no validation score, and a `mode` that is against the sense of its score."""
-    goals = {"objective": config.get("objective"), "checkpoint.monitor": config["checkpoint"]["monitor"]}
+    goals = {"objective": config.get("objective"), "checkpoint.monitor": config["checkpoint"].get("monitor")}
     for where, score in goals.items():
         if score and not score.startswith("val/"):
             raise UserError(f"{where} is {score}; choices are made on the validation split, as in {where}=val/loss")
