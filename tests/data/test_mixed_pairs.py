@@ -12,6 +12,7 @@ from conftest import mixed_folders
 from speechml.contracts import IndexBatch
 from speechml.data import MixedPairs
 from speechml.data.splits import speakers_of, split_by_speaker
+from speechml.errors import UserError
 from speechml.metrics.waveform import waveform_scores
 
 
@@ -86,3 +87,74 @@ def test_silent_speech_and_silent_noise_mix_to_finite_numbers(tmp_path: Path, co
     data = MixedPairs(**folders, **common)
     for split in ("train", "val", "test"):
         assert all(bool(torch.isfinite(batch.noisy).all()) for batch in data.batches(split))
+
+
+def heard_snr_db(noisy: np.ndarray, clean: np.ndarray) -> float:
+    """Power of speech over that of noise, without what cannot be heard of both, in dB."""
+    return float(10 * np.log10(clean.var() / (noisy - clean).var()))
+
+
+@pytest.mark.parametrize(("speech_dc", "noise_dc"), [(0.0, 0.2), (0.2, 0.0), (-0.3, 0.4), (0.0, 0.0), (0.5, -0.01)])
+@pytest.mark.parametrize("asked", [5.0, -10.0, 20.0])
+def test_the_snr_is_that_of_what_is_heard(
+    asked: float, speech_dc: float, noise_dc: float, tmp_path: Path, common: dict[str, Any]
+) -> None:
+    folders = mixed_folders(tmp_path)
+    for path in tmp_path.rglob("*.wav"):
+        wave, rate = soundfile.read(path)
+        dc = speech_dc if "clean" in path.parts else noise_dc
+        soundfile.write(path, wave + dc, rate, subtype="FLOAT")
+    data = MixedPairs(**folders, snr_db=[asked, asked], **common)
+    for split in ("train", "test"):
+        for batch in data.batches(split):
+            for noisy, clean in zip(batch.noisy[:, 0].numpy(), batch.clean[:, 0].numpy(), strict=True):
+                assert heard_snr_db(noisy, clean) == pytest.approx(asked, abs=0.01)
+            scored = waveform_scores(batch.noisy, batch.clean)["snr_db"].numpy()  # the scores say the same
+            np.testing.assert_allclose(scored, asked, atol=0.01)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.25])
+@pytest.mark.parametrize("part", ["all", "train", "val", "test"])
+def test_noise_that_is_silent_in_a_split_is_refused(
+    part: str, level: float, tmp_path: Path, common: dict[str, Any]
+) -> None:
+    folders = mixed_folders(tmp_path)
+    begin, end = {"all": (0, 1), "train": (0, 0.61), "val": (0.59, 0.81), "test": (0.79, 1)}[part]
+    for i in range(2):
+        noise = 0.1 * np.random.default_rng(i).standard_normal(40000)
+        noise[round(begin * 40000) : round(end * 40000)] = level
+        soundfile.write(tmp_path / "noise" / f"noise{i}.wav", noise, 16000)
+    with pytest.raises(UserError, match="is silent from"):
+        MixedPairs(**folders, **common).card()
+
+
+def test_a_silent_recording_of_noise_is_left_out_and_counted(tmp_path: Path, common: dict[str, Any]) -> None:
+    folders = mixed_folders(tmp_path)
+    soundfile.write(tmp_path / "noise" / "noise0.wav", np.zeros(40000), 16000)
+    data = MixedPairs(**folders, snr_db=[5, 5], **common)
+    assert any("1 of 2 recordings are silent" in note for note in data.card().notes)
+    for batch in data.batches("train"):
+        np.testing.assert_allclose(waveform_scores(batch.noisy, batch.clean)["snr_db"].numpy(), 5, atol=0.01)
+
+
+def test_where_noise_pauses_another_place_is_heard(tmp_path: Path, common: dict[str, Any]) -> None:
+    """Nine tenths of each part of the noise are silent, and no mixture is."""
+    folders = mixed_folders(tmp_path)
+    for i in range(2):
+        noise = np.zeros(400000)
+        for begin in (100000, 260000, 340000):
+            noise[begin : begin + 4000] = 0.1 * np.random.default_rng(i).standard_normal(4000)
+        soundfile.write(tmp_path / "noise" / f"noise{i}.wav", noise, 16000)
+    data = MixedPairs(**folders, snr_db=[5, 5], **common)
+    for split in ("train", "val", "test"):
+        for batch in data.batches(split):
+            np.testing.assert_allclose(waveform_scores(batch.noisy, batch.clean)["snr_db"].numpy(), 5, atol=0.01)
+
+
+def test_noise_shorter_than_speech_is_repeated_and_said(tmp_path: Path, common: dict[str, Any]) -> None:
+    folders = mixed_folders(tmp_path)
+    soundfile.write(tmp_path / "noise" / "noise0.wav", 0.1 * np.random.default_rng(0).standard_normal(3000), 16000)
+    data = MixedPairs(**folders, snr_db=[5, 5], **common)
+    assert any("it is repeated" in note for note in data.card().notes)
+    for batch in data.batches("test"):
+        np.testing.assert_allclose(waveform_scores(batch.noisy, batch.clean)["snr_db"].numpy(), 5, atol=0.01)

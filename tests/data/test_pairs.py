@@ -11,6 +11,7 @@ import torch
 
 from conftest import make_pairs, mixed_folders, tone
 from speechml.data import LabPairs, MixedPairs, WavPairs
+from speechml.data.lab_pairs import read_pairs
 from speechml.data.pairs import PairDataModule
 from speechml.errors import UserError
 
@@ -98,7 +99,7 @@ def test_wav_pairs_refuse_what_is_wrong_and_leave_no_cache(case: str, tmp_path: 
     broken = root / "noisy" / "item1.wav"
     words = {
         "missing": "is no folder", "empty": "holds no audio files", "no_partner": "item1 is in clean/ but not in noisy/",
-        "lengths": "has 8000 samples, .* has 24000", "few": "too few for a", "stereo": "has 2 channels",
+        "lengths": "item1 has 8000 noisy and 24000 clean samples", "few": "too few for a", "stereo": "has 2 channels",
         "nan": "NaN or infinite", "cut": "is cut short", "twice": "have one name",
     }[case]  # fmt: skip
     if case == "missing":
@@ -181,3 +182,42 @@ def test_a_lab_file_cut_short_or_of_text_is_refused(tmp_path: Path, common: dict
         (tmp_path / "part.pt").write_bytes(content)
         with pytest.raises(UserError, match=r"part\.pt"):
             LabPairs(root=str(tmp_path / "part.pt"), **common).card()
+
+
+NOISY, CLEAN = torch.randn(6, 8000, generator=torch.Generator().manual_seed(0)), torch.zeros(6, 8000)
+FORMS = {
+    "dict of stacks": {"noisy": NOISY, "clean": CLEAN},
+    "list of dicts": [{"noisy": n, "clean": c} for n, c in zip(NOISY, CLEAN, strict=True)],
+    "two stacks": (NOISY, CLEAN),
+    "one stack": torch.stack([NOISY, CLEAN], 1),
+    "list of stacks": list(torch.stack([NOISY, CLEAN], 1)),
+    "16 bit": [((n * 1000).short(), c.short()) for n, c in zip(NOISY, CLEAN, strict=True)],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_line_that_converts_another_lab_file_is_printed_and_works(
+    form: str, tmp_path: Path, common: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="convert it: python -c ") as refused:
+        LabPairs(root=str(lab_file(tmp_path / "other.pt", FORMS[form])), **common).card()
+    line = str(refused.value).partition("python -c '")[2].rpartition("'")[0]
+    exec(line, {})
+    noisy, clean = read_pairs(tmp_path / "pairs.pt")
+    scale = 1000 / 32768 if form == "16 bit" else 1
+    torch.testing.assert_close(noisy, NOISY * scale, atol=1e-4, rtol=0)
+    assert torch.equal(clean, CLEAN)
+
+
+def test_a_lab_file_whose_pairs_do_not_fit_says_so(tmp_path: Path, common: dict[str, Any]) -> None:
+    pairs = [lab_pair(seed=i) for i in range(12)]
+    pairs[3] = (-pairs[3][0], pairs[3][1])
+    pairs[5] = (pairs[5][0].roll(25, 1), pairs[5][1])
+    file, hidden = lab_file(tmp_path / "lab.pt", pairs), tmp_path / "._lab.pt"
+    hidden.write_bytes(b"")
+    notes = LabPairs(root=str(file.parent), **common).card().notes
+    assert any(
+        "1 of 12 pairs: the noisy recording is inverted against the clean one (worst: lab_0003)" in n for n in notes
+    )
+    assert any("noisy is 25 samples (1.6 ms) late (worst: lab_0005)" in note for note in notes)

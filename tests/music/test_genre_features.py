@@ -13,6 +13,7 @@ from speechml.errors import UserError
 from speechml.music.feature_files import read_music
 from speechml.music.recordings import Music
 from speechml.music.split import as_published, honest
+from speechml.report.audit import audit_data
 
 SMALL = SHARED / "ddasp-genre-features" / "_raw_data_small.npz"
 
@@ -203,3 +204,60 @@ def test_a_feature_that_cannot_be_is_refused_with_its_row(value: float, column: 
         return
     with pytest.raises(UserError, match=r"row 17 of Xdata has"):
         read_music(path, tmp_path)
+
+
+def reorder(path: Path, order: str) -> Path:
+    """Rows of a file shuffled or sorted, beside it."""
+    random = np.random.default_rng(0)
+    with np.load(path) as file:
+        rows, label = file["Xdata"], file["Ydata"]
+    by_class = [np.flatnonzero(label[:, 0] == genre) for genre in range(3)]
+    places = {
+        "shuffled": lambda: random.permutation(len(rows)),
+        "shuffled within classes": lambda: np.concatenate([random.permutation(of) for of in by_class]),
+        "one class shuffled": lambda: np.concatenate([by_class[0], random.permutation(by_class[1]), by_class[2]]),
+        "sorted by level": lambda: np.lexsort((rows[:, 5], label[:, 0])),
+        "pairs shuffled": lambda: (2 * random.permutation(len(rows) // 2)[:, None] + [0, 1]).reshape(-1),
+    }[order]()
+    np.savez(path.with_name("rows.npz"), Xdata=rows[places], Ydata=label[places])
+    return path.with_name("rows.npz")
+
+
+ORDERS = ["shuffled", "shuffled within classes", "one class shuffled", "sorted by level", "pairs shuffled"]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_songs_of_rows_in_another_order_are_unknown_and_no_split_is_called_honest(order: str, tmp_path: Path) -> None:
+    root = reorder(make_features(tmp_path / "f.npz", (300, 280, 150, 140)), order)
+    keys = {"root": str(root), "batch_size": 8, "split_seed": 0, "cache": str(tmp_path)}
+    data = GenreFeatures(**keys)
+    assert [note for note in data.card().notes if note.startswith("songs unknown")]
+    assert not any("told apart by" in note or "every song" in note for note in data.card().notes)
+    findings = {finding.check: finding.state for finding in audit_data(data).findings}
+    assert findings["songs"] == "unknown"
+    assert "moments" not in findings
+    with pytest.raises(UserError, match="songs unknown"):
+        GenreFeatures(**keys, protocol="honest").card()
+
+
+def test_songs_of_rows_in_time_are_known(tmp_path: Path) -> None:
+    root = make_features(tmp_path / "f.npz", (300, 280, 150, 140))
+    data = GenreFeatures(root=str(root), batch_size=8, split_seed=0, cache=str(tmp_path), protocol="honest")
+    assert data.card().protocol == "time"
+    assert "4 songs were told apart by the order of the rows; 4 of them in two channels" in data.card().notes
+
+
+@pytest.mark.parametrize("form", ["X and y", "one column a class", "flat labels"])
+def test_the_line_that_converts_other_names_of_arrays_is_printed_and_works(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with np.load(make_features(tmp_path / "f.npz")) as file:
+        rows, label = file["Xdata"], file["Ydata"]
+    labels = {"X and y": label, "one column a class": np.eye(3)[label[:, 0]], "flat labels": label[:, 0]}[form]
+    np.savez(tmp_path / "other.npz", X=rows, y=labels)
+    with pytest.raises(UserError, match="convert it: python -c ") as refused:
+        data_of(tmp_path / "other.npz", tmp_path).card()
+    line = str(refused.value).partition("python -c '")[2].rpartition("'")[0]
+    exec(line, {})
+    assert data_of(tmp_path / "rows.npz", tmp_path).corpus.labels.tolist() == label[:, 0].tolist()

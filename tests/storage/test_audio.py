@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from conftest import tone
 from speechml.errors import UserError
 from speechml.storage import audio
+from speechml.storage.audio_folders import find_audio
 
 
 def test_sixteen_bit_wav_comes_back_bit_for_bit(tmp_path: Path) -> None:
@@ -109,12 +110,12 @@ def test_a_flac_cut_short_is_refused(tmp_path: Path) -> None:
 def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no audio files"):
-        audio.find(tmp_path / "empty")
+        find_audio(tmp_path / "empty")
     with pytest.raises(UserError, match="does not exist"):
-        audio.find(tmp_path / "missing")
+        find_audio(tmp_path / "missing")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
-        audio.find(tmp_path / "file")
+        find_audio(tmp_path / "file")
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
@@ -166,3 +167,23 @@ def test_blocks_are_of_the_length_asked_for_and_join_to_the_whole(tmp_path: Path
     assert [len(block) for block in blocks[:-1]] == [frames] * (len(blocks) - 1)
     assert lasts == (False,) * (len(blocks) - 1) + (True,)
     assert np.array_equal(np.concatenate(blocks)[:, 0] * 32768, samples)
+
+
+@pytest.mark.parametrize("other", [-1.0, -0.95, -1.05])
+@pytest.mark.parametrize("kind", [".wav", ".flac"])
+def test_channels_that_cancel_one_another_are_refused(kind: str, other: float, tmp_path: Path) -> None:
+    wave = 0.1 * np.random.default_rng(0).standard_normal(4000)
+    audio.save(tmp_path / f"a{kind}", np.stack([wave, other * wave], 1), 16000)
+    with pytest.raises(UserError, match=r"its 2 channels cancel one another"):
+        audio.load(tmp_path / f"a{kind}")
+
+
+@pytest.mark.parametrize("case", ["equal", "apart", "one silent", "silent", "faint", "16 channels, one speaks"])
+def test_channels_that_leave_something_are_mixed(case: str, tmp_path: Path) -> None:
+    waves = 0.1 * np.random.default_rng(0).standard_normal((4000, 2))
+    waves = {
+        "equal": waves[:, [0, 0]], "apart": waves, "one silent": waves * [1, 0], "silent": 0 * waves,
+        "faint": np.round(waves * 3) / 32768 * [1, -1], "16 channels, one speaks": waves[:, :1] * np.eye(16)[:1],
+    }[case]  # fmt: skip
+    audio.save(tmp_path / "a.wav", waves, 16000)
+    np.testing.assert_allclose(audio.load(tmp_path / "a.wav"), waves.mean(1), atol=4e-5)

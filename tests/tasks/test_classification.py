@@ -16,7 +16,7 @@ from speechml.contracts import IndexBatch
 from speechml.data import SpeechCommands
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.errors import UserError
-from speechml.report.class_drawing import alluvial_pairs
+from speechml.report.class_drawing import alluvial_pairs, draw_alluvial
 from speechml.storage import audio
 
 QUICK = (
@@ -201,3 +201,13 @@ def test_after_the_surest_mistakes_every_confused_pair_is_heard() -> None:
 def test_rare_pairs_are_hidden_in_the_alluvial_plot() -> None:
     counts = np.array([[3000, 2], [4, 994]])
     assert alluvial_pairs(counts) == [(0, 0), (1, 0), (1, 1)]
+
+
+def test_the_alluvial_plot_has_predictions_on_the_left_as_in_the_book() -> None:
+    """Ten clips of `cat`, four of which are called `dog`: `dog` is wide on the left and absent on the right."""
+    figure = draw_alluvial(np.array([[6, 4], [0, 0]]), ["cat", "dog"])
+    texts = {(text.get_text(), text.get_position()[0] < 0.5) for text in figure.axes[0].texts}
+    assert texts == {("cat 6", True), ("dog 4", True), ("cat 10", False)}
+    assert "predicted class (left)" in figure.axes[0].get_title()
+    starts = np.sort([patch.get_path().vertices[[0, 3], 1] for patch in figure.axes[0].patches], axis=0)
+    np.testing.assert_allclose(starts, [[-6.1, -6.0], [0.0, 0.0]], atol=1e-9)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Generic, NamedTuple, TypeVar
@@ -38,6 +38,7 @@ class Corpus:
         speakers: of the items; empty text where nobody speaks, None where it is not known who.
         noise: what is mixed in, as far as an audit can say.
         mixture: what else decides the test items, as the levels of noise that is mixed in; plain values.
+        is_test_set: whether there is nothing to train on.
     """
 
     names: list[str]
@@ -49,6 +50,7 @@ class Corpus:
     speakers: Sequence[str | None] = ()
     noise: Noise | None = None
     mixture: object = None
+    is_test_set: bool = False
 
 
 CorpusT = TypeVar("CorpusT", bound=Corpus)
@@ -126,7 +128,10 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
             UserError: it cannot be read, or a split is empty.
         """
         corpus = self.read_corpus()
-        for split in SPLITS:
+        if getattr(self, "split", None) == "all":
+            splits: dict[str, list[int]] = {"train": [], "val": [], "test": list(range(len(corpus.names)))}
+            corpus = replace(corpus, splits=splits, protocol="all", is_test_set=True)
+        for split in SPLITS if not corpus.is_test_set else ("test",):
             if not corpus.splits[split]:
                 what = f"{type(self).__name__} finds {len(corpus.names)} {self.item_name}, too few for a {split} split"
                 raise UserError(what, fix=self.remedy)

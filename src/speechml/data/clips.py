@@ -174,7 +174,7 @@ def make_corpus(
     if short := int((pack.lengths[pack.row_file[torch.tensor(rows)]] < pack.row).sum()):
         notes = [*notes, f"{short} clips are shorter than {CLIP_S:g} s: zeros follow"]
     trained = {labels[i] for i in splits["train"]}
-    if absent := [label for label in classes if label not in trained]:
+    if trained and (absent := [label for label in classes if label not in trained]):
         notes = [*notes, f"no training clips of {', '.join(absent)}: the network cannot learn them"]
     number = {label: i for i, label in enumerate(classes)}
     return ClipCorpus(

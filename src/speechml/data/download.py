@@ -23,7 +23,7 @@ def download(version: str, root: Path) -> Path:
     folder = root / f"speech_commands_{version}"
     if place := downloaded(version, root):
         return place
-    if root.is_dir() and list_audio(root, word_folders(root)).names:
+    if root.is_dir() and list_audio(root, word_folders(root))[0].names:
         return root
     make_folder(root)
     with lock_file(root / ".download.lock"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,12 +15,16 @@ from speechml.data import schema
 from speechml.data.pairs import PairCorpus, PairDataModule
 from speechml.data.provenance import Noise
 from speechml.data.splits import speaker_in, speakers_of, split_by_speaker
+from speechml.errors import UserError
+from speechml.signal.augmentation import without_mean
 from speechml.signal.random import key, uniform
 from speechml.storage import audio
+from speechml.storage.audio_folders import find_audio
 from speechml.storage.pack import Pack, PackedCorpus, Recording, file_fingerprint, move
 
 # Every noise recording is cut in time, so that no noise heard in training comes back in a score.
 NOISE_SPANS = {"train": (0, 6), "val": (6, 8), "test": (8, 10)}  # tenths of each recording
+MIXING = 2  # raise it when mixtures of equal recordings become others: scores of runs no longer compare then
 
 
 class MixedPairs(schema.MixedPairs, PairDataModule):
@@ -35,12 +40,15 @@ class MixedPairs(schema.MixedPairs, PairDataModule):
         clean, noise = self._pack_folder("clean", self.clean), self._pack_folder("noise", self.noise)
         splits, protocol = split_by_speaker(clean.speakers, self.split_seed)
         notes = [*clean.notes, *noise.notes]
-        if protocol == "random":
+        if self.split == "all":
+            pass
+        elif protocol == "random":
             notes.append("one speaker only, as far as folders tell: the same voice is in all splits")
         elif len(set(clean.speakers)) == 2:
             notes.append("two speakers: one trains and validates on different recordings, the other tests")
         snr_db = (float(self.snr_db[0]), float(self.snr_db[1]))
         source = Mixer(clean.roles["samples"], noise.roles["samples"], snr_db, self.seed, self.split_seed)
+        notes += check_noise(source, str(self.noise))
         # As file names carry them, else by their folders.
         speakers = [
             speaker_in(name) or folder or None for name, folder in zip(clean.names, clean.speakers, strict=True)
@@ -48,12 +56,12 @@ class MixedPairs(schema.MixedPairs, PairDataModule):
         return PairCorpus(
             source=source, names=clean.names, lengths=source.clean.lengths.tolist(), sums=clean.sums, splits=splits,
             clips=source.clean.training_rows(splits["train"]), protocol=protocol, notes=notes, speakers=speakers,
-            noise=source.noise_stretches(), mixture=[noise.sums, snr_db, self.split_seed],
+            noise=source.noise_stretches(), mixture=[noise.sums, snr_db, self.split_seed, MIXING],
         )  # fmt: skip
 
     def _pack_folder(self, role: str, folder: Path) -> PackedCorpus:
-        paths = audio.find(folder)
-        notes = [f"{role}: {note}" for note in audio.resampling_notes(paths, self.sample_rate)]
+        paths, notes = find_audio(folder)
+        notes = [*notes, *(f"{role}: {note}" for note in audio.resampling_notes(paths, self.sample_rate))]
         name = file_fingerprint(paths, role, self.sample_rate, self.row, self.stereo)
         pack = self.pack(name, self.row, self._read(folder, paths), len(paths))
         return replace(pack, notes=[*pack.notes, *notes])
@@ -74,6 +82,7 @@ class Mixer:
     snr_db: tuple[float, float]
     seed: int
     split_seed: int
+    _audible: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # see `audible`
     changes = True
 
     @property
@@ -85,12 +94,15 @@ class Mixer:
         return replace(self, clean=clean, noise=noise)
 
     def load(self, batch: IndexBatch, take: Callable[[Pack], Tensor]) -> tuple[Tensor, Tensor]:
-        """Training mixtures are others in every epoch, those of the scores are fixed."""
-        clean = take(self.clean)
+        """Training mixtures are others in every epoch, those of the scores are fixed.
+
+        Speech and noise have their means taken out: what is asked for is the ratio of what can be heard.
+        """
+        clean = without_mean(take(self.clean))
         training = batch.split == "train"
         draw_key = key("mix", self.seed, batch.epoch) if training else key("mix", batch.split, self.split_seed)
         draws = uniform(draw_key, batch.indices.to(clean.device), 3)
-        noise = self.stretch(batch.split, clean.shape[-1], draws[:, 0], draws[:, 1])
+        noise = without_mean(self.stretch(batch.split, clean.shape[-1], draws[:, 0], draws[:, 1]))
         low, high = self.snr_db
         snr = (low + (high - low) * draws[:, 2])[:, None, None]
         power = clean.square().mean(-1, keepdim=True)
@@ -102,14 +114,39 @@ class Mixer:
     def stretch(self, split: str, time: int, which: Tensor, where: Tensor) -> Tensor:
         """Stretches of `time` samples out of the split's span of random recordings, repeated where the span is shorter.
 
+        One that is silent gives way to the loudest place of its span.
+
         Shape: which, where (batch,) in [0, 1) -> (batch, 1, time).
         """
-        file = (which * len(self.noise.lengths)).long()
+        files, peaks = (column.to(which.device) for column in self.audible(split))
+        chosen = (which * len(files)).long()
+        file = files[chosen]
         first, span = (column[file] for column in self.spans(split))
         offset = (where * (span - time).clamp(min=1)).long()
         step = torch.arange(time, device=which.device)
-        index = self.noise.starts[file][:, None] + first[:, None] + (offset[:, None] + step) % span[:, None]
-        return (self.noise.samples[index].float() * self.noise.gains[file][:, None])[:, None]
+
+        def cut(offset: Tensor) -> Tensor:
+            index = self.noise.starts[file][:, None] + first[:, None] + (offset[:, None] + step) % span[:, None]
+            return self.noise.samples[index]
+
+        samples = cut(offset)
+        is_silent = (samples == samples[:, :1]).all(1)
+        if bool(is_silent.any()):
+            samples = cut(torch.where(is_silent, (peaks[chosen] - time // 2) % span, offset))
+        return (samples.float() * self.noise.gains[file][:, None])[:, None]
+
+    def audible(self, split: str) -> tuple[Tensor, Tensor]:
+        """The recordings that are not silent in a split's span, and the sample of it at which each moves most. (files,) twice."""
+        if split not in self._audible:
+            files, peaks = [], []
+            noise = self.noise.to(torch.device("cpu"))
+            for file, (first, span) in enumerate(zip(*(column.tolist() for column in self.spans(split)), strict=True)):
+                samples = noise.recording(file)[first : first + span].astype(np.int32)
+                if len(samples) > 1 and (moves := np.abs(np.diff(samples))).any():
+                    files.append(file)
+                    peaks.append(int(moves.argmax()))
+            self._audible[split] = torch.tensor(files).long(), torch.tensor(peaks).long()
+        return self._audible[split]
 
     def spans(self, split: str) -> tuple[Tensor, Tensor]:
         """What a split uses of each recording of noise: its first sample and how many. Shape: (recordings,) twice."""
@@ -123,3 +160,28 @@ class Mixer:
         spans = {split: self.spans(split) for split in SPLITS}
         return Noise(count, {split: torch.stack([torch.arange(count), first, first + length], 1).numpy()
                              for split, (first, length) in spans.items()})  # fmt: skip
+
+
+def check_noise(mixer: Mixer, where: str) -> list[str]:
+    """Sentences on noise that is left out or repeated.
+
+    Raises:
+        UserError: all of it is silent in what some split hears of it.
+    """
+    total, notes = len(mixer.noise.lengths), list[str]()
+    audible = {split: mixer.audible(split)[0] for split in SPLITS}
+    for split, files in audible.items():
+        if not len(files):
+            begin, end = (10 * tenths for tenths in NOISE_SPANS[split])
+            what = (
+                f"the noise in {where} is silent from {begin} to {end} % of every recording, which is the {split} part"
+            )
+            raise UserError(what, fix="give recordings in which something can be heard throughout")
+    if silent := total - min(map(len, audible.values())):
+        notes.append(f"noise: {silent} of {total} recordings are silent in the part of a split, which leaves them out")
+    longest = int(mixer.clean.lengths.max())
+    if short := int((torch.minimum(mixer.spans("val")[1], mixer.spans("test")[1]) < longest).sum()):
+        notes.append(
+            f"noise: of {short} of {total} recordings a split hears less than the longest speech lasts: it is repeated"
+        )
+    return notes

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from speechml.data import schema
+from speechml.data.pair_fit import as_float
 from speechml.data.pairs import PackedPairs, PairCorpus
 from speechml.data.provenance import Provenance
 from speechml.data.wav_pairs import FilePairs
@@ -46,13 +47,15 @@ class RecordingPair(schema.RecordingPair, FilePairs):
             source=source, names=list(spans), lengths=[end - begin for begin, end in spans.values()],
             sums=[f"{pack.sums[0]}:{begin}-{end}" for begin, end in spans.values()],
             splits={"train": [0], "val": [1], "test": [2 if self.heldout else 0]},
-            clips=torch.arange(spans["train"][1] // self.row),  # the training split is the first
+            clips=torch.arange(next(iter(spans.values()))[1] // self.row),  # the training split is the first
             protocol="time" if self.heldout else "as_published",
             notes=[*self._notes(noisy.name), *pack.notes, *suspect_swap(source)],
         )  # fmt: skip
 
     def provenance(self) -> Provenance:
         c = self.corpus
+        if c.is_test_set:
+            return super().provenance()._replace(content_keys={})
         test = self._spans["heldout" if self.heldout else "train"]
         return Provenance(
             content_keys={}, silent=lambda *_: False, fitted=c.splits["train"], statistics=self.statistics,
@@ -66,7 +69,7 @@ class RecordingPair(schema.RecordingPair, FilePairs):
 
     def scored_items(self) -> dict[str, list[int]]:
         splits = self.corpus.splits
-        if self.is_foreign:
+        if self.is_foreign or self.corpus.is_test_set:
             return {"test": splits["test"]}
         return {"train": splits["train"]} | ({"heldout": splits["test"]} if self.heldout else {})
 
@@ -74,7 +77,9 @@ class RecordingPair(schema.RecordingPair, FilePairs):
         return self._unpaired if self.corpus else []
 
     def _divide(self, total: int, noisy: Path) -> dict[str, Span]:
-        """The stretches of `total` samples: train, val, and heldout where there is one."""
+        """The stretches of `total` samples: train, val, and heldout where there is one; or all of it."""
+        if self.split == "all":
+            return {"test": (0, total)}
         test = round(total * (1 - self.heldout))
         val = round(test * (1 - VALIDATION))
         spans = {"train": (0, val if self.heldout else total), "val": (val, test)}
@@ -87,6 +92,8 @@ class RecordingPair(schema.RecordingPair, FilePairs):
         return spans
 
     def _notes(self, file: str) -> list[str]:
+        if self.split == "all":
+            return []
         if not self.heldout:
             return [f"the whole of {file} is for training, and is scored: train scores are no test",
                     "validation is its last tenth, which is trained on as well: val figures are no test either"]  # fmt: skip
@@ -148,8 +155,3 @@ def view_spans(pack: Pack, spans: list[Span]) -> Pack:
     """A pack of one recording seen as several, which are stretches of its samples; nothing is copied."""
     begins, ends = (torch.tensor(column) for column in zip(*spans, strict=True))
     return Pack(pack.samples, begins, ends - begins, pack.gains.expand(len(spans)).clone(), pack.row, pack.row_file)
-
-
-def as_float(waveform: audio.Samples) -> NDArray[np.float32]:
-    """Samples in [-1, 1), whatever `audio.load` gives."""
-    return (waveform / 32768 if waveform.dtype == np.int16 else waveform).astype(np.float32, copy=False)

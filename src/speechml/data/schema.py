@@ -52,6 +52,13 @@ class Files(Schema):
     )
 
 
+class PairFiles(Files):
+    """Pairs of audio files."""
+
+    align: bool = key("true shifts each noisy recording by the constant delay found, up to 0.5 s, and cuts what one alone has",
+                      False, later=True)  # fmt: skip
+
+
 class SpokenPairs(Pairs):
     """Pairs of 1 s at 32 kHz, spoken by espeak-ng's voices."""
 
@@ -64,8 +71,11 @@ class SpokenPairs(Pairs):
         return SPOKEN_RECIPE
 
 
-class WavPairs(Pairs, Files):
+class WavPairs(Pairs, PairFiles):
     """A folder with noisy/ and clean/, files of equal names in both."""
+
+    split: Literal["folders", "all"] = key("folders: train/, val/ and test/ where they are there, else 60/20/20 by file; all: "
+                                           "every pair is test, for speechml-evaluate", "folders", later=True)  # fmt: skip
 
     root: Path = key(
         "where the recordings lie; kept as typed in the identity of the run", allowed="a folder that exists"
@@ -74,6 +84,9 @@ class WavPairs(Pairs, Files):
 
 class MixedPairs(Pairs, Files):
     """Clean speech and noise, mixed at random signal-to-noise ratios."""
+
+    split: Literal["speaker", "all"] = key("speaker: test speakers are never heard in training; all: every recording is test, "
+                                           "for speechml-evaluate", "speaker", later=True)  # fmt: skip
 
     clean: Path = key("clean speech that is mixed with noise; speakers of the test are never heard in training",
                       allowed="a folder with one folder a speaker")  # fmt: skip
@@ -92,6 +105,9 @@ class MixedPairs(Pairs, Files):
 class LabPairs(Pairs):
     """The labs' own recordings, data_lab_2A.pt or data_lab_2B.pt."""
 
+    split: Literal["random", "all"] = key("random: data.test_pairs pairs are test; all: every pair is, for speechml-evaluate",
+                                          "random", later=True)  # fmt: skip
+
     root: Path = key("the labs' own recordings", allowed="the .pt file, or the folder it lies in")
     sample_rate: int = key("rate that the .pt file was recorded at, which the file does not say; nothing is resampled",
                            unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE)  # fmt: skip
@@ -101,8 +117,11 @@ class LabPairs(Pairs):
                                 "test", None, unit="pairs", least=0, later=True)  # fmt: skip
 
 
-class RecordingPair(Pairs, Files):
+class RecordingPair(Pairs, PairFiles):
     """One long recording, noisy and clean."""
+
+    split: Literal["time", "all"] = key("time: the end of the recording is test (data.heldout); all: all of it is, for "
+                                        "speechml-evaluate", "time", later=True)  # fmt: skip
 
     root: Path | None = key("the course's files; null (and no files given): a stand-in spoken here", None,
         allowed="a folder with train_clean*.wav and train_dirty*.wav (test_x*.wav to listen to)")  # fmt: skip
@@ -148,8 +167,8 @@ class SpeechCommands(Words, Files):
     root: Path = key(
         "where the recordings lie; kept as typed in the identity of the run", allowed="a folder that exists"
     )
-    split: Literal["official", "random"] = key("official keeps every speaker in one split; random (60/20/20 by clip) mixes "
-                                               "speakers, so its scores are too good", "official")  # fmt: skip
+    split: Literal["official", "random", "all"] = key("official keeps every speaker in one split; random (60/20/20 by clip) "
+                                                      "mixes speakers; all: test alone", "official")  # fmt: skip
     unknown: bool = key("true adds a class of all other words; needs data.words", False)
     silence: bool = key("true adds a class of background noise, from the folder _background_noise_", False)
     download: Literal["v0.01", "v0.02"] | None = key("version of Speech Commands that is fetched into a folder below "

@@ -17,7 +17,8 @@ from speechml.data.background import Background, coloured_noise
 from speechml.data.clips import MIXED, Clip, ClipCorpus, WordDataModule, make_corpus, split_at_random
 from speechml.data.provenance import Noise
 from speechml.data.splits import speaker_in
-from speechml.data.word_folders import BACKGROUND, LISTS, Listing, find_words, official_splits, read_words, word_of
+from speechml.data.word_folders import BACKGROUND, Listing, find_words, read_words, word_of
+from speechml.data.word_lists import find_lists, official_splits
 from speechml.errors import UserError
 from speechml.storage.pack import PackedCorpus, fingerprint
 
@@ -43,7 +44,7 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
             from speechml.data.download import download
 
             place = download(self.download, self.root)
-        root, files, noises = find_words(place)
+        root, files, noises, unread = find_words(place)
         all_words = [word_of(name) for name in files.names]
         words, notes = self.choose_words(sorted(set(all_words)), str(self.root))
         pack = self._pack_clips(root, files, noises)
@@ -66,7 +67,7 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
         return make_corpus(
             clips, [*words, *[UNKNOWN] * self.unknown, *[SILENCE] * self.silence], pack.roles["clip"],
             background if len(background.files) else coloured_noise(self.row), protocol,
-            [*split_notes, *notes, *left_out, *pack.notes], noise_stretches(background, clips) if self.silence else None,
+            [*split_notes, *notes, *left_out, *pack.notes, *unread], noise_stretches(background, clips) if self.silence else None,
         )  # fmt: skip
 
     def _pack_clips(self, root: Path, files: Listing, noises: Listing) -> PackedCorpus:
@@ -77,12 +78,14 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
 
     def _split(self, root: Path, names: list[str], used: set[str]) -> tuple[list[str], str, list[str]]:
         """The split of each clip, the protocol, and what a reader of the scores should know of it."""
+        if self.split == "all":
+            return ["test"] * len(names), self.split, []
         if self.split == "random":  # other words beside those used change nothing
             numbers = [i for i, name in enumerate(names) if word_of(name) in used]
             return split_at_random(len(names), numbers, self.split_seed), self.split, [MIXED]
-        splits = official_splits(root, names, used)
-        if any("_nohash_" in name for name in names) or (root / LISTS["test"]).is_file():
-            return splits, self.split, []
+        splits, notes = official_splits(root, names, used)
+        if any("_nohash_" in name for name in names) or find_lists(root):
+            return splits, self.split, notes
         note = "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several splits"
         return splits, "file", [note]
 
@@ -90,7 +93,7 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
         """The words that can be learned, and a sentence on those that cannot."""
         trained = {word for word, split in zip(all_words, splits, strict=True) if split == "train"}
         kept, empty = [w for w in words if w in trained], [w for w in words if w not in trained]
-        if not empty or self.words is not None or self._run_words is not None or len(kept) < 2:
+        if not empty or self.split == "all" or self.words is not None or self._run_words is not None or len(kept) < 2:
             return words, []
         return kept, [f"left out for want of training clips: {', '.join(empty)} (data.words=[...] keeps them)"]
 

@@ -2,74 +2,102 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from speechml.contracts import SPLITS
 from speechml.data import schema
+from speechml.data.pair_fit import ALIGNED_S, MEASURING, Fit, fit_notes, measure
 from speechml.data.pairs import PairCorpus, PairDataModule, packed_pairs
 from speechml.data.splits import random_split
 from speechml.errors import UserError
 from speechml.storage import audio
+from speechml.storage.audio_folders import find_audio
 from speechml.storage.pack import PackedCorpus, Recording, file_fingerprint
 
+READING = 2  # raise it when files are read or cut otherwise: packs made before are then made anew
+SLACK = 3  # samples by which a pair may differ in length, at the lower of its rates
+NAMED = 20  # pairs that a message names
 
-class FilePairs(PairDataModule, schema.Files):
+
+class FilePairs(PairDataModule, schema.PairFiles):
     """Base of the data modules whose pairs are audio files."""
 
     def pack_files(self, pairs: dict[str, tuple[Path, Path]]) -> PackedCorpus:
-        """Noisy and clean file of each name, read once; a note says what was resampled."""
+        """Noisy and clean file of each name, read once; notes say what was done to them, and which do not fit."""
         paths = [path for pair in pairs.values() for path in pair]
-        notes = audio.resampling_notes(paths, self.sample_rate)
-        name = file_fingerprint(paths, self.sample_rate, self.row, self.stereo)
+        resampled = audio.resampling_notes(paths, self.sample_rate)  # which also says what cannot be read, in time
+        name = file_fingerprint(paths, self.sample_rate, self.row, self.stereo, READING, MEASURING, self.align)
         pack = self.pack(name, self.row, self._read(pairs), len(pairs))
-        return replace(pack, notes=[*pack.notes, *notes])
+        fits = [Fit(*facts) for facts in pack.facts]
+        notes = fit_notes(pack.names, fits, self.sample_rate, can_align=not self.align)
+        return replace(pack, notes=[*pack.notes, *resampled, *notes])
 
     def _read(self, pairs: dict[str, tuple[Path, Path]]) -> Iterator[Recording]:
-        """Read pairs. Raises UserError where a file cannot be read, or the two of a pair differ in length."""
+        """Read pairs. Raises UserError where a file cannot be read, or pairs, all of which it names, differ in length."""
+        unequal: list[str] = []
         for name, (noisy, clean) in pairs.items():
-            waveforms = {
-                role: audio.load(path, self.sample_rate, self.stereo)
-                for role, path in (("noisy", noisy), ("clean", clean))
-            }
-            if len(waveforms["noisy"]) != len(waveforms["clean"]):
-                counts = ", ".join(f"{path} has {audio.info(path).frames} samples" for path in (noisy, clean))
-                raise UserError(counts, fix="a pair must have equal lengths: cut or align them")
-            yield Recording(name, waveforms)
+            one, other = (audio.load(path, self.sample_rate, self.stereo) for path in (noisy, clean))
+            length = min(len(one), len(other))
+            cut = max(len(one), len(other)) - length
+            if cut and (cut > self._slack(noisy, clean) or not length):
+                unequal.append(f"{name} has {len(one)} noisy and {len(other)} clean samples")
+                continue
+            one, other = one[:length], other[:length]
+            fit = measure(one, other)
+            if self.align and 0 < abs(fit.delay) <= ALIGNED_S * self.sample_rate:
+                late, early = max(fit.delay, 0), max(-fit.delay, 0)
+                one, other = one[late : length - early], other[early : length - late]
+                fit = fit._replace(delay=0, shift=fit.delay)
+            yield Recording(name, {"noisy": one, "clean": other}, facts=fit._replace(cut=cut))
+        if unequal:
+            more = f"; and {len(unequal) - NAMED} more" if len(unequal) > NAMED else ""
+            what = "; ".join(unequal[:NAMED]) + f"{more} (at {self.sample_rate} Hz)"
+            raise UserError(what, fix="a pair must have equal lengths: cut or align them")
+
+    def _slack(self, *paths: Path) -> int:
+        """Samples by which two files may differ."""
+        return SLACK * math.ceil(max(1.0, *(self.sample_rate / audio.info(path).rate for path in paths)))
 
 
 class WavPairs(schema.WavPairs, FilePairs):
     """Pairs of audio files with equal names in `noisy/` and `clean/`, split 60/20/20 by file.
 
     Where the folder holds `train/` and `test/` (and `val/`), each with `noisy/` and `clean/`, these are the splits;
-    without `val/`, a fifth of the training files takes its place.
+    without `val/`, a fifth of the training files takes its place. A folder with `test/` alone, or `split=all`, is a test set.
     """
 
     remedy = "give at least 3, or folders train/, val/ and test/"
 
     def read_corpus(self) -> PairCorpus:
-        pack = self.pack_files(match_pairs(self.root))
-        return packed_pairs(pack, *self._split(pack.names))
+        pairs, notes = match_pairs(self.root)
+        pack = self.pack_files(pairs)
+        splits, protocol = self._split(pack.names)
+        corpus = packed_pairs(pack, splits, protocol, notes)
+        return replace(corpus, is_test_set=not splits["train"] and bool(splits["test"]))
 
     def _split(self, names: list[str]) -> tuple[dict[str, list[int]], str]:
         """The folders train, val and test where they exist, else 60/20/20 by file; and the protocol."""
         splits = {split: [i for i, name in enumerate(names) if name.startswith(f"{split}/")] for split in SPLITS}
         train = splits["train"]
-        if not train and not splits["test"]:
+        if not any(splits.values()):
             return random_split(len(names), self.split_seed), "random"
-        if not train or not splits["test"]:
-            what = f"{self.root} has no pairs in {'test' if train else 'train'}/"
-            raise UserError(what, fix="give train/ and test/ (and val/), or none of them")
-        if not splits["val"]:
+        if not splits["test"] and self.split != "all":
+            what = f"{self.root} has no pairs in test/"
+            raise UserError(what, fix="give train/ and test/ (and val/), test/ alone to be scored, or none of them")
+        if train and not splits["val"]:
             kept = random_split(len(train), self.split_seed, (0.2, 0.0))
             splits["val"] = [train[i] for i in kept["val"]]
             splits["train"] = [train[i] for i in kept["train"] + kept["test"]]
         return splits, "official"
 
 
-def match_pairs(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Name -> (noisy file, clean file), by name; names start with `train/`, `val/` or `test/` where there are such folders.
+def match_pairs(root: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """Name -> (noisy file, clean file), by name, and sentences on what is not used.
+
+    Names start with `train/`, `val/` or `test/` where there are such folders.
 
     Raises:
         UserError: a folder is missing or empty, or a file has no partner, or two.
@@ -77,21 +105,28 @@ def match_pairs(root: Path) -> dict[str, tuple[Path, Path]]:
     if not root.is_dir():
         raise UserError(f"{root} is no folder", fix="give one that holds noisy/ and clean/ with data.root=FOLDER")
     pairs: dict[str, tuple[Path, Path]] = {}
-    for split in [split for split in SPLITS if (root / split).is_dir()] or [""]:
-        noisy, clean = (_by_name(root / split / side, f"{split}/" * bool(split)) for side in ("noisy", "clean"))
+    parts, notes = [split for split in SPLITS if (root / split).is_dir()] or [""], list[str]()
+    for split in parts:
+        noisy, clean = (_by_name(root / split / side, f"{split}/" * bool(split), notes) for side in ("noisy", "clean"))
         if unmatched := sorted(noisy.keys() ^ clean.keys()):
             side, other = ("noisy", "clean") if unmatched[0] in noisy else ("clean", "noisy")
             more = f" (and {len(unmatched) - 1} more)" if len(unmatched) > 1 else ""
             what = f"{root / split}: {unmatched[0]} is in {side}/ but not in {other}/{more}"
             raise UserError(what, fix="a pair has equal names in both")
         pairs |= {name: (noisy[name], clean[name]) for name in noisy}
-    return pairs
+    others = [*([root] if parts != [""] else []), *sorted(path for path in root.iterdir() if path.name not in parts)]
+    unused = [path.name for path in others if path.name[0] != "." and (path / "noisy").is_dir()]
+    if unused:
+        notes.append(f"noisy/ and clean/ in {', '.join(unused)} are not used: splits are called train/, val/ and test/")
+    return pairs, notes
 
 
-def _by_name(folder: Path, prefix: str) -> dict[str, Path]:
-    """The audio files of a folder by their names without extension."""
+def _by_name(folder: Path, prefix: str, notes: list[str]) -> dict[str, Path]:
+    """The audio files of a folder by their names without extension; what of it is not used is added to `notes`."""
     files: dict[str, Path] = {}
-    for path in audio.find(folder):
+    paths, unread = find_audio(folder)
+    notes += unread
+    for path in paths:
         name = prefix + path.relative_to(folder).with_suffix("").as_posix()
         if name in files:
             raise UserError(f"{files[name]} and {path} have one name", fix="keep one of them")

@@ -16,10 +16,10 @@ import numpy as np
 from speechml.data.clips import CLIP_S
 from speechml.errors import UserError
 from speechml.storage import audio
+from speechml.storage.audio_folders import scan, unread_notes
 from speechml.storage.pack import Recording
 
 BACKGROUND = "_background_noise_"
-LISTS = {"test": "testing_list.txt", "val": "validation_list.txt"}
 # Where the word folders lie below the folder that torchaudio or TensorFlow were given.
 LAYOUTS = (
     ".", "SpeechCommands/speech_commands_v0.02", "SpeechCommands/speech_commands_v0.01", "speech_commands_v0.02",
@@ -41,8 +41,8 @@ class Listing(NamedTuple):
     times: list[int]
 
 
-def find_words(root: Path) -> tuple[Path, Listing, Listing]:
-    """The folder that holds the word folders, all clips by name, and the recordings of background noise.
+def find_words(root: Path) -> tuple[Path, Listing, Listing, list[str]]:
+    """The folder that holds the word folders, all clips by name, the recordings of background noise, and what is not used.
 
     Raises:
         UserError: no such folder, or none that looks like a word's.
@@ -51,40 +51,43 @@ def find_words(root: Path) -> tuple[Path, Listing, Listing]:
         fix = "give one that holds a folder of clips for each word, as data.root=FOLDER"
         raise UserError(f"{root} is no folder", fix=fix)
     for place in (root / layout for layout in LAYOUTS):
-        if place.is_dir() and (clips := list_audio(place, word_folders(place))).names:
-            return place, clips, list_audio(place, [BACKGROUND] if (place / BACKGROUND).is_dir() else [])
+        if place.is_dir() and (found := list_audio(place, word_folders(place)))[0].names:
+            noises, notes = list_audio(place, [BACKGROUND] if (place / BACKGROUND).is_dir() else [])
+            return place, found[0], noises, [*found[1], *notes]
     fix = "it should hold a folder for each word with its clips in it, as in yes/0a7c2a8d_nohash_0.wav"
     raise UserError(f"{root} holds no word folders", fix=fix)
 
 
 def word_folders(place: Path) -> list[str]:
     """Folders that may hold the clips of a word, by name."""
-    try:
-        return sorted(e.name for e in os.scandir(place) if e.is_dir() and not e.name.startswith((".", "_")))
-    except OSError as error:
-        raise UserError(f"{place} cannot be looked into", why=str(error.strerror)) from error
+    return [entry.name for entry in scan(place) if entry.is_dir() and not entry.name.startswith("_")]
 
 
-def list_audio(root: Path, folders: list[str]) -> Listing:
-    """The audio files that lie directly in some folders, by name.
+def list_audio(root: Path, folders: list[str]) -> tuple[Listing, list[str]]:
+    """The audio files that lie directly in some folders, by name, and sentences on what else lies there.
 
     Raises:
         UserError: a folder or a file in it cannot be looked at.
     """
-    listing = Listing([], [], [])
-    for folder in folders:
+    listing, others, below = Listing([], [], []), list[str](), list[str]()
+    for entry in (entry for folder in folders for entry in scan(root / folder)):
+        name = f"{Path(entry.path).parent.name}/{entry.name}"
+        if not entry.name.lower().endswith(audio.EXTENSIONS):
+            (below if entry.is_dir() else others).append(name)
+            continue
         try:
-            for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
-                if entry.name.lower().endswith(audio.EXTENSIONS) and not entry.name.startswith("."):
-                    status = entry.stat()  # raises where it is a link to nowhere
-                    if stat.S_ISREG(status.st_mode):
-                        listing.names.append(f"{folder}/{entry.name}")
-                        listing.sizes.append(status.st_size)
-                        listing.times.append(status.st_mtime_ns)
+            status = entry.stat()
         except OSError as error:
-            what = f"{error.filename} cannot be read"
+            what = f"{entry.path} cannot be read"
             raise UserError(what, why=str(error.strerror), fix="bring it back or remove it") from error
-    return listing
+        if stat.S_ISREG(status.st_mode):
+            listing.names.append(name)
+            listing.sizes.append(status.st_size)
+            listing.times.append(status.st_mtime_ns)
+    notes = unread_notes("the folders of words", others)
+    if below:
+        notes.append(f"folders within the folder of a word are not looked into ({len(below)}, as {below[0]})")
+    return listing, notes
 
 
 def decode(path: Path, rate: int, stereo: str) -> tuple[audio.Samples, str]:
@@ -139,34 +142,3 @@ def split_by_hash(name: str) -> str:
     largest = 2**27 - 1
     percentage = int(hashlib.sha1(os.fsencode(mark)).hexdigest(), 16) % (largest + 1) * (100.0 / largest)
     return "val" if percentage < 10 else "test" if percentage < 20 else "train"
-
-
-def official_splits(root: Path, names: list[str], words: set[str]) -> list[str]:
-    """The split of each clip, by the list files where they are there, else by the speaker's hash.
-
-    Raises:
-        UserError: a list names clips of the given words that are not there, or clips of the other list, or is alone.
-    """
-    lists = {split: root / file for split, file in LISTS.items() if (root / file).is_file()}
-    if not lists:
-        return [split_by_hash(name) for name in names]
-    if len(lists) < len(LISTS):
-        fix = "give both, or none (speakers are then divided by their hash)"
-        raise UserError(f"{root} holds one of {' and '.join(LISTS.values())}", fix=fix)
-    there, splits = set(names), dict[str, str]()
-    for split, path in lists.items():
-        try:
-            clips = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} cannot be read as a list of clips", why=str(error)) from error
-        if missing := [name for name in clips if name not in there and word_of(name) in words]:
-            fix = (
-                "bring the clips back, correct the list, or remove both lists (speakers are then divided by their hash)"
-            )
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise UserError(f"{path} names {missing[0]}{more}, which {'are' if more else 'is'} not there", fix=fix)
-        if twice := [name for name in clips if name in splits]:
-            fix = "take it out of one"
-            raise UserError(f"{twice[0]} is in {LISTS['test']} and in {LISTS['val']} of {root}", fix=fix)
-        splits |= dict.fromkeys(clips, split)
-    return [splits.get(name, "train") for name in names]

@@ -30,6 +30,7 @@ from speechml.runs.predictions import write_predictions
 from speechml.signal.level import decibels
 from speechml.storage.files import remove_leftovers, write_json
 from speechml.tasks.classification import Classification
+from speechml.tasks.waveform_denoising import WaveformDenoiser
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -64,6 +65,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         )
     seen = count_seen(data, record, checkpoint)
     set_seed(config["seed"])
+    if own.wiener and isinstance(task, WaveformDenoiser):
+        task.wiener = torch.tensor(own.wiener, dtype=torch.float64)
     task.setup_for(data)
     task.add_metrics(own_metrics(record["config"]))
     trainer = one_process_trainer(accelerator="auto", deterministic=True, default_root_dir=folder)

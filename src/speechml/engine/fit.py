@@ -135,6 +135,8 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
         scores |= task.scores
         card.warnings += task.weak_scores()
         card.scored = len(set(task.items) & set(data.splits["test"]))
+        taps = getattr(task, "wiener", None)
+        card.wiener = None if taps is None else taps.tolist()
         if trainer.is_global_zero:
             path, about = folder / "predictions.npz", task.prediction_columns()
             sources = sources_of(data.provenance(), data.item_names)

@@ -117,6 +117,9 @@ def build_data(config: Config) -> Data:
         if missing := missing_members(data, contracts.DataModule):
             name = type(data).__name__
             raise UserError(f"{name} lacks {', '.join(missing)}", fix="speechml.data.base.BaseDataModule has them")
+        if not data.splits["train"]:
+            what = f"these data are a test set (split protocol {data.card().protocol}): there is nothing to train on"
+            raise UserError(what, fix="score a run on them: speechml-evaluate run=FOLDER data=...")
         data.card()
         remember_places(config)
     except UserError as error:

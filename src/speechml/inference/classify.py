@@ -20,7 +20,7 @@ from speechml.inference.export import load_model
 from speechml.report.level import level_remark
 from speechml.runs.tables import check_choice, csv_text, table
 from speechml.signal.level import decibels, rms
-from speechml.storage import audio
+from speechml.storage.audio_folders import list_recordings
 
 TOP = 3  # classes that are named
 BATCH = 128  # stretches that are computed together
@@ -49,7 +49,7 @@ def classify_files(run: Path, recordings: list[Path], form: str) -> None:
     if missing_members(task, FileClassifier):
         raise UserError(f"{run} is no classifier", fix="speechml denoise uses it")
     classifier = cast("FileClassifier", task)
-    files = [file for given in recordings for file in (audio.find(given) if given.is_dir() else [given])]
+    files = [file for given in recordings for file in list_recordings(given)]
     errors: list[UserError] = []
     levels_db: dict[str, float] = {}
     is_waveform = not missing_members(task, WaveformTask)

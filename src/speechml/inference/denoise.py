@@ -23,6 +23,7 @@ from speechml.report.level import level_remark
 from speechml.runs.card import RunCard, load_card
 from speechml.signal.level import decibels
 from speechml.storage import audio
+from speechml.storage.audio_folders import list_recordings
 from speechml.storage.files import make_folder, new_version, remove_leftovers
 
 LOUDEST = 10.0  # times full scale, or the recording where that is louder: no denoiser makes sound of 20 dB more
@@ -117,7 +118,7 @@ def plan_results(recordings: list[Path], output: Path) -> dict[Path, Path]:
         raise UserError(f"{output} is no folder", fix="give a folder with -o; the recordings keep their names in it")
     jobs: dict[Path, Path] = {}
     for given in recordings:
-        for source in audio.find(given) if given.is_dir() else [given]:
+        for source in list_recordings(given):
             result = output / (source.relative_to(given) if given.is_dir() else source.name)
             if result.suffix.lower() not in audio.EXTENSIONS:
                 raise UserError(f"{source} has no known extension", ", ".join(audio.EXTENSIONS), "rename it")

@@ -15,7 +15,7 @@ from speechml.data.provenance import Provenance
 from speechml.music import schema
 from speechml.music.feature_files import read_music
 from speechml.music.recordings import BLOCK_S, Music
-from speechml.music.split import as_published, honest
+from speechml.music.split import Split, as_published, honest
 
 SCORED_AT_ONCE = 8192  # rows
 PROTOCOLS = {"as_published": as_published, "honest": honest}
@@ -28,8 +28,8 @@ class FeatureCorpus(Corpus):
     classes: list[str]
     features: Tensor  # (rows, 12)
     labels: Tensor  # (rows,)
-    songs: list[str]  # of each row
-    moments: np.ndarray  # (rows, 3): song, channel, block in time
+    songs: list[str | None]  # of each row; None where it is not known, and moments are not either
+    moments: np.ndarray | None  # (rows, 3): song, channel, block in time
 
 
 class GenreFeatures(schema.GenreFeatures, BaseDataModule[FeatureCorpus]):
@@ -51,16 +51,18 @@ class GenreFeatures(schema.GenreFeatures, BaseDataModule[FeatureCorpus]):
 
     def read_corpus(self) -> FeatureCorpus:
         music = read_music(self.root, self.cache_folder)
-        split = PROTOCOLS[self.protocol](music, self.split_seed)
+        split = Split({}, "all", []) if self.split == "all" else PROTOCOLS[self.protocol](music, self.split_seed)
         moments = np.stack([music.song, music.channel, music.block], axis=1)
-        names = [f"{music.songs[song]}/{channel}/{block}" for song, channel, block in moments.tolist()]
+        songs = [music.songs[song] if music.songs else None for song in music.song]
+        names = [f"{song}/{channel}/{block}" if song else f"row{block}"
+                 for song, (_, channel, block) in zip(songs, moments.tolist(), strict=True)]  # fmt: skip
         rows = zip(music.features, music.label.tolist(), strict=True)
         return FeatureCorpus(
             names=names, lengths=[1] * len(names),
             sums=[hashlib.sha256(row.tobytes() + bytes([label])).hexdigest() for row, label in rows],
             splits=split.parts, protocol=split.protocol, notes=[describe_balance(music), *music.notes, *split.notes],
             classes=music.genres, features=torch.from_numpy(music.features).float(), labels=torch.from_numpy(music.label),
-            songs=[music.songs[song] for song in music.song], moments=moments,
+            songs=songs, moments=moments if music.songs else None,
         )  # fmt: skip
 
     @property

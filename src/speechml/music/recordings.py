@@ -20,10 +20,11 @@ from speechml.errors import UserError, echo
 from speechml.music.features import COLUMNS, SILENCE, music_features
 from speechml.process import end_with, keep_memory
 from speechml.storage import audio
+from speechml.storage.audio_folders import find_audio
 from speechml.storage.files import build_once
 from speechml.storage.pack import fingerprint
 
-RECIPE = 2  # raise it when `read_rows` makes other rows
+RECIPE = 3  # raise it when `read_rows` makes other rows
 BLOCK_S = 0.5  # of DDASP exercise 12
 CHUNK = 16  # blocks that are decoded at once
 LOWEST_RATE = 8000  # Hz: the filters of loudness are made for audio, and half the rate must lie well above 1 kHz
@@ -37,7 +38,7 @@ class Music(NamedTuple):
 
     features: (rows, 12) float64, in the order of COLUMNS; label: (rows,), index into `genres`; song: (rows,), index into
     `songs`; channel: (rows,); block: (rows,), place in time within the song in blocks of BLOCK_S; all but the first int64.
-    `notes` say which files were left out.
+    `notes` say which files were left out. Where songs are not known, `songs` is empty, and rows are counted by `block`.
     """
 
     features: np.ndarray
@@ -68,7 +69,7 @@ def find_songs(root: Path) -> tuple[dict[str, str], list[str]]:
     Raises:
         UserError: no such folder, no music in it, neither layout or both, or a genre without music.
     """
-    paths = {path.relative_to(root).as_posix(): path for path in audio.find(root)}
+    paths = {path.relative_to(root).as_posix(): path for path in find_audio(root).paths}
     numbers = {name: int(match[1]) for name, path in sorted(paths.items()) if (match := LABEL.search(path.stem))}
     present = set(numbers.values())
     gap = min(set(range(len(present) + 1)) - present)  # the first number that none has
@@ -116,7 +117,8 @@ def extract(root: Path, cache: Path) -> Music:
             echo(note, file=sys.stderr)
         np.savez(part / "music.npz", **music._asdict())
 
-    return _load(build_once(cache / "features" / fingerprint(recipe), _is_whole, build))
+    music = _load(build_once(cache / "features" / fingerprint(recipe), _is_whole, build))
+    return music._replace(notes=[*music.notes, *find_audio(root).notes])
 
 
 def _load(folder: Path) -> Music:
@@ -169,7 +171,7 @@ def read_rows(path: Path) -> Rows:
     header = audio.info(path, whole)
     if header.rate < LOWEST_RATE:
         raise UserError(f"{path} has a sample rate of {header.rate} Hz", fix=f"at least {LOWEST_RATE} Hz are needed")
-    length = round(BLOCK_S * header.rate)
+    length = int(BLOCK_S * header.rate)
     chunks, fault = [np.zeros((header.channels, 0, len(COLUMNS)))], ""
     try:
         for samples, _ in audio.read_blocks(path, max(1, header.block(CHUNK * BLOCK_S) // length) * length, whole):

@@ -14,6 +14,8 @@ from speechml.tasks.schema import Classification
 class GenreFeatures(Data):
     """Music in rows of hand-made features."""
 
+    split: Literal["protocol", "all"] = key("protocol: as data.protocol says; all: every row is test, for speechml-evaluate",
+                                            "protocol", later=True)  # fmt: skip
     root: Path = key("files named *_0.mp3, *_1.wav (number of the genre), or a folder for each genre",
                      allowed="a folder of music, or a .npz with Xdata and Ydata")  # fmt: skip
     protocol: Literal["as_published", "honest"] = key("as_published: rows at random, all normalise, so it leaks; honest: by "

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from speechml.contracts import SPLITS
+from speechml.errors import UserError
 from speechml.music.recordings import Music
 from speechml.signal.random import key, permutation, uniform
 
@@ -28,11 +29,13 @@ def as_published(music: Music, split_seed: int) -> Split:
     part = np.zeros(len(music.label), np.int64)
     val, test = draw(np.arange(len(part)), key("split", split_seed))
     part[val], part[test] = 1, 2
-    leaks = (
-        "as published, so these figures flatter: all rows, of the test too, normalise the features, and "
-        f"{share_known(music, part):.0%} of the test rows have the same moment's other channel or the block beside it in the "
-        "training split"
-    )
+    known = "moments of a test row may be in the training split"
+    if music.songs:
+        known = (
+            f"{share_known(music, part):.0%} of the test rows have the same moment's other channel or the block beside it in "
+            "the training split"
+        )
+    leaks = f"as published, so these figures flatter: all rows, of the test too, normalise the features, and {known}"
     return Split(rows_by_split(part), "as_published", [leaks])
 
 
@@ -54,7 +57,14 @@ def honest(music: Music, split_seed: int) -> Split:
     """By song where every genre has three songs, else the last quarter of each song in time is test.
 
     Both channels of a moment, and rows that repeat one another, are in one split.
+
+    Raises:
+        UserError: the songs are not known.
     """
+    if not music.songs:
+        why = next((note for note in music.notes if note.startswith("songs unknown")), "songs unknown")
+        fix = "give rows as the exercise makes them, a folder of music, or data.protocol=as_published"
+        raise UserError("data.protocol=honest keeps songs or moments apart, which these rows do not tell", why, fix)
     songs = [np.unique(music.song[music.label == genre]) for genre in range(len(music.genres))]
     if min(map(len, songs)) >= 3:
         part, protocol, note = by_song(music, songs, split_seed), "song", "every song is in one split only"

@@ -44,9 +44,9 @@ def alluvial_pairs(counts: np.ndarray) -> list[tuple[int, int]]:
 
 
 def draw_alluvial(counts: np.ndarray, classes: Sequence[str], item_name: str = "clips") -> Figure:
-    """Draw a band from each true class on the left to each predicted one on the right; correct predictions are grey.
+    """Draw a band from each predicted class on the left to each true one on the right, as the R torch book, chapter 22, does.
 
-    Bands are as wide as their number of items. Shape: counts (classes, classes).
+    Bands are as wide as their number of items; correct predictions are grey. Shape: counts (true class, predicted class).
     """
     from matplotlib import colormaps
     from matplotlib.patches import PathPatch
@@ -55,7 +55,7 @@ def draw_alluvial(counts: np.ndarray, classes: Sequence[str], item_name: str = "
     figure, (axis,) = make_axes(size=(9, max(5.0, 0.35 * len(classes) + 1)))
     axis.set_axis_off()
     gap = 0.01 * counts.sum()
-    sides = [counts.sum(1), counts.sum(0)]
+    sides = [counts.sum(0), counts.sum(1)]
     begins = [np.concatenate([[0.0], np.cumsum(sizes + gap)[:-1]]) for sizes in sides]
     for side, (sizes, tops) in enumerate(zip(sides, begins, strict=True)):
         for name, begin, size in zip(classes, tops, sizes, strict=True):
@@ -66,17 +66,17 @@ def draw_alluvial(counts: np.ndarray, classes: Sequence[str], item_name: str = "
     palette = [colormaps["tab20"](i) for i in range(20) if i // 2 != 7]  # without its greys
     curve = [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3]
     used, drawn = [tops.copy() for tops in begins], set(alluvial_pairs(counts))
-    for true, predicted in np.ndindex(*counts.shape):
+    for predicted, true in np.ndindex(*counts.T.shape):
         size = counts[true, predicted]
-        a, b = -used[0][true], -used[1][predicted]
-        used[0][true] += size
-        used[1][predicted] += size
+        a, b = -used[0][predicted], -used[1][true]
+        used[0][predicted] += size
+        used[1][true] += size
         if (true, predicted) not in drawn:
             continue
         corners = [(0, a), (0.5, a), (0.5, b), (1, b), (1, b - size), (0.5, b - size), (0.5, a - size), (0, a - size)]
         colour, alpha = ("0.8", 0.4) if true == predicted else (palette[true % len(palette)], 0.8)
         axis.add_patch(PathPatch(Path(corners, curve), facecolor=colour, alpha=alpha, linewidth=0))
-    title = f"true class (left) to predicted class (right; grey: correct), {counts.sum()} test {item_name}"
+    title = f"predicted class (left) and true class (right; grey: correct), {counts.sum()} test {item_name}"
     axis.set_title(f"{title}; pairs below {MIN_SHARE:.1%} are not drawn", fontsize=9)
     axis.set_xlim(-0.25, 1.25)
     return figure

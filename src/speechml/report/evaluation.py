@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechml.report.audit import FLAGGED, PASSES, SPLIT_NAMES, UNKNOWN, Audit, Finding, audit_data, audit_lines
-from speechml.report.summary import Scores, score_tables
+from speechml.report.summary import Scores, score_name, score_tables
 from speechml.runs.card import DataCard, RunCard
 from speechml.runs.tables import table
 
@@ -24,6 +24,7 @@ def audit_report(data: BaseDataModule) -> tuple[str, bool]:
     return "\n".join([
         f"{card.data}, split protocol {card.protocol}: {counts} {card.called}", "",
         table(["check", "result", "found"], rows, left=(0, 1, 2)), "",
+        *(f"note: {note}" for note in card.notes), *[""] * bool(card.notes),
         f"Verdict: {audit.verdict}" + f" ({flagged})" * bool(flagged),
     ]), bool(flagged)  # fmt: skip
 
@@ -60,6 +61,12 @@ def evaluation_text(card: RunCard, data: DataCard, scores: Scores, audit: Audit,
     if seen:
         used = f"{seen} of the {test_count} {data.called} were used, at least in part, to train or validate the run"
         lines.append(f"Not a test: {used}.")
+    if not own_data and data.protocol not in ("official", "all") and test_count < total:
+        lines.append(
+            f"The other {total - test_count} are what a training would have: data.split=all scores all of them."
+        )
+    if f"test/{score_name('snr_db', '_wiener')}" in scores and not own_data:
+        lines.append("The Wiener filter is the run's own, fitted to what the run was trained on.")
     if card.state != "done":
         lines.append(f"The run is not finished (its state is {card.state}).")
     if card.data.test_fingerprint == data.test_fingerprint:

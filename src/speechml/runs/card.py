@@ -194,6 +194,7 @@ class RunCard(_Part):
         level_curve: None of runs from before it was measured, and of networks that are given no waveforms.
         warnings: sentences on what went wrong in the training, or makes its scores useless.
         files: checksums of what the run left, by name.
+        wiener: taps of the filter that its scores stand beside, fitted to what it was trained on.
         page: whether report.html is written when the run is done.
         failures: how often in a row it has failed.
         notes: what a reader should know of its scores.
@@ -223,6 +224,7 @@ class RunCard(_Part):
     clips_per_s: float | None = None
     monitored: float | None = None
     scored: int | None = None
+    wiener: list[float] | None = None
     headlines: list[str] | None = None
     level_curve: LevelCurve | None = None
     intervals: Record | None = None

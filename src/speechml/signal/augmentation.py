@@ -103,12 +103,19 @@ def move_clips(clips: Tensor, speed: Tensor, shift: Tensor) -> Tensor:
     return torch.lerp(left, right, part)[:, None]
 
 
+def without_mean(waveforms: Tensor) -> Tensor:
+    """Waveforms without what cannot be heard of them, their mean; what is constant becomes exactly 0. Shape: (batch, 1, time)."""
+    centred = waveforms - waveforms.mean(-1, keepdim=True)
+    return torch.where((waveforms == waveforms[..., :1]).all(-1, keepdim=True), torch.zeros_like(centred), centred)
+
+
 def at_snr(clips: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
-    """Clips with noise added at `snr_db`; silent clips, and silent noise, are left alone.
+    """Clips with noise added at `snr_db` of what can be heard, means taken out; silent clips, and silent noise, are left alone.
 
     Shape: clips, noise (batch, 1, time), snr_db (batch,) -> (batch, 1, time).
     """
-    power, other = (x.square().mean((1, 2)) for x in (clips, noise))
+    noise = without_mean(noise)
+    power, other = (x.square().mean((1, 2)) for x in (without_mean(clips), noise))
     ratio = power / other / 10 ** (snr_db / 10)
     gain = torch.where((power > 0) & torch.isfinite(ratio), ratio, torch.zeros_like(ratio)).sqrt()
     return clips + gain[:, None, None] * noise

@@ -31,6 +31,7 @@ FORMATS = {
 EXTENSIONS = tuple(FORMATS)
 PLAIN = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # samples as they are, without a codec
 Samples = NDArray[np.int16] | NDArray[np.float32]  # (time,), full scale being 32768 or 1
+AUDIBLE, CANCELLED = 1e-8, 0.02  # mean square of channels, and share of it that is left, by which a mix is judged
 LOUDEST = 1e6  # sample, 120 dB above full scale; 16-bit numbers that were not scaled reach 32768
 BLOCK = 1 << 16  # samples read or written at a time: libsndfile's stack overflows on a minute of ogg in one call
 LARGEST = 1 << 22  # samples of all channels that are worked on at a time
@@ -184,8 +185,12 @@ def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: fl
     wanted = header.frames if longest_s is None else min(header.frames, math.ceil(longest_s * header.rate))
     stream = soxr.ResampleStream(header.rate, rate, 1) if rate not in (None, header.rate) else None
     parts: list[Samples] = []
+    of_channels = of_mix = 0.0  # energies
     for block in _decode(path, header, layout, "int16" if exact else "float32"):
         part = block[:wanted, 0] if exact else block[:wanted].mean(axis=1, dtype=np.float32)
+        if header.channels > 1:
+            of_channels += float(np.square(block[:wanted], dtype=np.float64).mean(axis=1).sum())
+            of_mix += float(np.square(part, dtype=np.float64).sum())
         wanted -= len(part)
         parts.append(part if stream is None else stream.resample_chunk(part, not wanted))
         if not wanted and longest_s is not None:
@@ -193,7 +198,12 @@ def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: fl
     if wanted:
         missing = f"{header.frames - wanted} of {header.frames} samples decode"
         raise CutShort(f"{path} is cut short", missing, "copy it again")
-    return np.ascontiguousarray(np.concatenate(parts))
+    samples = np.ascontiguousarray(np.concatenate(parts))
+    # What unlike channels leave of a mix is their number's share; 17 dB less is left only where they cancel one another.
+    if of_channels > AUDIBLE * len(samples) and of_mix * header.channels < CANCELLED * of_channels:
+        what = f"{path}: its {header.channels} channels cancel one another when they are mixed"
+        raise UserError(what, "one is the other with its sign changed", "invert one of them, or keep one alone")
+    return samples
 
 
 def read_blocks(path: Path, frames: int, whole: bool = True) -> Iterator[tuple[NDArray[np.float32], bool]]:
@@ -267,23 +277,6 @@ def save(path: Path, waveform: NDArray[np.floating], rate: int) -> None:
             append(file, np.clip(waveform, -1.0, 1.0))
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         raise UserError(f"{path} cannot be written", _reason(error), "choose wav or another rate") from error
-
-
-def find(folder: Path) -> list[Path]:
-    """All audio files below a folder, by name; what is hidden, or lies in a hidden folder, is left out.
-
-    Raises:
-        UserError: no such folder, or no audio file in it.
-    """
-    if not folder.exists():
-        raise UserError(f"{folder} does not exist", fix="give a folder of audio files")
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file", fix="give the folder that holds the audio files")
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    found = sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-    if not found:
-        raise UserError(f"{folder} holds no audio files ({', '.join(EXTENSIONS)})")
-    return found
 
 
 def resampling_notes(paths: Iterable[Path], rate: int) -> list[str]:

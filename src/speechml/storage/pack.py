@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -28,13 +28,14 @@ class Recording(NamedTuple):
     """A recording that a pack is to hold.
 
     waveforms: of equal length (time,), int16 or float, one a role (`noisy`, `clean`, ...). remark: what was done to it, empty if
-    nothing; None where it is not counted.
+    nothing; None where it is not counted. facts: plain values that are kept beside it.
     """
 
     name: str
     waveforms: Mapping[str, Samples]
     speaker: str = ""
     remark: str | None = None
+    facts: Sequence[float | str] = ()
 
 
 def write_pack(folder: Path, row: int, recordings: Iterable[Recording]) -> None:
@@ -47,8 +48,9 @@ def write_pack(folder: Path, row: int, recordings: Iterable[Recording]) -> None:
     gains: dict[str, list[float]] = {}
     files: dict[str, BinaryIO] = {}
     remarks: Counter[str | None] = Counter()
+    facts: list[Sequence[float | str]] = []
     with ExitStack() as stack:
-        for name, waveforms, speaker, remark in recordings:
+        for name, waveforms, speaker, remark, own in recordings:
             digest = hashlib.sha256()
             length = len(next(iter(waveforms.values())))
             for role, waveform in waveforms.items():
@@ -60,10 +62,12 @@ def write_pack(folder: Path, row: int, recordings: Iterable[Recording]) -> None:
                 digest.update(samples.tobytes() + np.float32(gain).tobytes())
             entries.append((name, speaker, length, digest.hexdigest()))
             remarks[remark] += 1
+            facts.append(own)
     index = zip(("names", "speakers", "lengths", "sums"), zip(*entries, strict=True), strict=True)
     done = {remark: count for remark, count in remarks.items() if remark is not None}
     notes = [f"of all {sum(done.values())} clips {done[remark]} are {remark}" for remark in sorted(done) if remark]
-    write_json(folder / "index.json", {"format": FORMAT, "row": row, "notes": notes, **dict(index), "gains": gains})
+    content = {"format": FORMAT, "row": row, "notes": notes, **dict(index), "gains": gains}
+    write_json(folder / "index.json", {**content, "facts": facts} if any(facts) else content)
 
 
 def quantise(waveform: Samples) -> tuple[Samples, float]:
@@ -170,13 +174,14 @@ def move(device: torch.device, *packs: Pack) -> list[Pack]:
 
 @dataclass
 class PackedCorpus:
-    """What an index says of a pack: one name, speaker and checksum a recording, a Pack a role, and what was done to them."""
+    """What an index says of a pack: one name, speaker, checksum and facts a recording, a Pack a role, and what was done."""
 
     names: list[str]
     speakers: list[str]
     sums: list[str]
     roles: dict[str, Pack]
     notes: list[str]
+    facts: list[list[Any]] = field(default_factory=list)
 
 
 def open_pack(folder: Path) -> PackedCorpus:
@@ -187,7 +192,9 @@ def open_pack(folder: Path) -> PackedCorpus:
         # Mode c: pages are shared with other processes until somebody writes, and torch accepts the array as writable.
         samples = torch.from_numpy(np.memmap(folder / f"{role}.i16", np.int16, "c"))
         roles[role] = Pack.of(samples, index["lengths"], gains, index["row"])
-    return PackedCorpus(index["names"], index["speakers"], index["sums"], roles, index.get("notes", []))
+    return PackedCorpus(
+        index["names"], index["speakers"], index["sums"], roles, index.get("notes", []), index.get("facts", [])
+    )
 
 
 def pack_once(folder: Path, row: int, recordings: Iterable[Recording], total: int) -> PackedCorpus:

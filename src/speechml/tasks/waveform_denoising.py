@@ -72,7 +72,7 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
         self.follows_level = normalize == "recording"
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the noisy training waveforms
-        self.wiener: Tensor | None = None  # (taps,)
+        self.wiener: Tensor | None = None  # (taps,), fitted to the training items of the run
 
     def forward(self, noisy: Tensor) -> Tensor:
         check_waveforms(noisy)
@@ -114,8 +114,11 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
 
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
+        data = self._data()
+        if self.wiener is not None or not data.splits["train"] or getattr(data, "is_foreign", False):
+            return  # a filter that is fitted to other recordings would be no reference for this network
         wiener = Wiener(self.receptive_field or LAB_TAPS)
-        for batch in self.training_items(self._data()):
+        for batch in self.training_items(data):
             wiener.add(batch.noisy, batch.clean)
         self.wiener = wiener.solve()
 
