@@ -90,10 +90,10 @@ def test_a_sweeps_record_and_its_runs_hold_no_secret_of_its_command(workplace: P
         "callbacks.figures=null",
         "report=false",
     ]
-    succeed("speechml-train", "-m", *words, "seed=0,1", "+hydra.job.env_set.MY_PASSWORD=s3cret")
+    succeed("speechml-train", "-m", *words, "seed=0,1", "published.note='password: s3cret'")
     assert "s3cret" not in everything(workplace / "runs")
     record = json.loads(next(workplace.glob("runs/.sweeps/*/*/sweep.json")).read_text())
-    assert f"MY_PASSWORD={HIDDEN}" in record["command"]
+    assert f"password: {HIDDEN}" in record["command"]
 
 
 def test_the_log_of_a_run_that_fails_holds_no_secret(train: Callable[..., Path], workplace: Path, monkeypatch) -> None:

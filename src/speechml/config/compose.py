@@ -135,6 +135,15 @@ def _further_trainer_keys() -> set[str]:
     return {*keys_of(Trainer), *Trainer.FURTHER, *Trainer.REPLACED} - set(re.findall(r"^(\w+):", text, re.MULTILINE))
 
 
+def without_secrets(content: object) -> object:
+    """A copy of plain values, every text in them without secrets."""
+    if isinstance(content, dict):
+        return {key: without_secrets(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [without_secrets(value) for value in content]
+    return mask_secrets(content) if isinstance(content, str) else content
+
+
 def compose_app(config_name: str, overrides: list[str]) -> DictConfig:
     """The config of an app with some overrides, as the app gets it.
 

@@ -243,7 +243,7 @@ def check_trained(config: Config, weights: Mapping[str, torch.Tensor], path: Pat
             if "meta" in str(error.__cause__):  # a class of the user's own that computes with what it makes
                 return
             raise
-        check_weights(task, weights, path)
+    check_weights(task, weights, path)
 
 
 def _build_described(config: Config, path: Path) -> Task:

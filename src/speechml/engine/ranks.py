@@ -231,7 +231,7 @@ def train_rank(folder: Path, checkpoint: Path | None = None) -> int:
     except OSError as error:  # of this rank alone
         if not (failure := machine_failure(error)):
             raise
-        print(f"error: rank {os.environ.get('LOCAL_RANK')}: {failure}", file=sys.stderr)
+        echo(f"error: rank {os.environ.get('LOCAL_RANK')}: {failure}", file=sys.stderr)
         return 2
     except RuntimeError as error:
         if is_lost_connection(error):  # to a rank that has ended, which says why

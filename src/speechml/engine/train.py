@@ -108,7 +108,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
                 make_durable(path)  # before the card says so
             card.files, card.page, card.failures = checksums(folder), bool(config["report"]), 0
         if before and before.state == "done" and before.scores != card.scores:
-            print(f"note: scored again, {folder} has other scores than before")
+            echo(f"note: scored again, {folder} has other scores than before")
         return _report(config, folder, card, text, parts.stop)
 
 
@@ -135,7 +135,7 @@ def _lacks_scoring(folder: Path, card: RunCard) -> bool:
     missing = [name for name in missing_files(folder, card) if name not in ("scores.txt", PAGE)]
     if not missing:
         return False
-    print(f"{folder} lacks {', '.join(missing)}")
+    echo(f"{folder} lacks {', '.join(missing)}")
     return not any(name.startswith("checkpoints/") for name in missing) and find_latest(folder) is not None
 
 
@@ -229,7 +229,7 @@ def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
         raise
     except Exception as error:
         card.state, card.failures = "failed", card.failures + 1
-        card.error = mask_secrets(f"{type(error).__name__}: {error}")
+        card.error = f"{type(error).__name__}: {error}"
         log.exception("the run failed")
         raise
     finally:
@@ -244,7 +244,7 @@ def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
 def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) -> float | None:
     """Print the scores, write the page, and give the value for sweepers."""
     for warning in (card.warnings or []) if in_sweep() else ():
-        print(f"{folder}: {warning}", file=sys.stderr)
+        echo(f"{folder}: {warning}", file=sys.stderr)
     if not in_sweep():
         echo(text)
     if config["report"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
+from speechml.config.compose import without_secrets
 from speechml.errors import UnknownScore, UserError, machine_failure, reason
 from speechml.storage.files import write_json
 from speechml.storage.plain_files import read_json
@@ -273,8 +274,8 @@ def load_card(folder: Path) -> RunCard | None:
 
 
 def save_card(folder: Path, card: RunCard) -> None:
-    """Replace the card of a run, whole; numbers that are not finite become null."""
-    write_json(folder / CARD, card.to_json())
+    """Replace the card of a run, whole and without secrets; numbers that are not finite become null."""
+    write_json(folder / CARD, without_secrets(card.to_json()))
 
 
 @contextmanager

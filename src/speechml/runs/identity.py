@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
 
-from speechml.config.compose import plain
+from speechml.config.compose import mask_secrets, plain
 from speechml.config.schema import data_keys, keys_of, schema_of, walk
 from speechml.config.third_party import Trainer
 from speechml.config.train_config import TrainConfig, fill_groups, with_modes
@@ -115,7 +115,8 @@ def run_settings(config: Config, overrides: Sequence[str]) -> Config:
     """What TensorBoard is told of a run by itself: what its command set, and what every run has."""
     texts = {"optimizer.lr": None, **overridden_keys(config, overrides), "seed": None}
     values = {key: setting_value(config, key, text) for key, text in texts.items()}
-    return {"experiment": config["name"], **{key: value for key, value in values.items() if value is not None}}
+    shown = {key: value for key, value in values.items() if mask_secrets(f"{key}={value}") == f"{key}={value}"}
+    return {"experiment": config["name"], **{key: value for key, value in shown.items() if value is not None}}
 
 
 def overridden_keys(config: Config, overrides: Sequence[str]) -> dict[str, str]:

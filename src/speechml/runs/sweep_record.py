@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from speechml.config.compose import simplify_overrides
+from speechml.config.compose import simplify_overrides, without_secrets
 from speechml.errors import UserError, reason
 from speechml.process import user_name
 from speechml.runs.card import DAMAGE
@@ -93,8 +93,8 @@ def _read_run(run: dict[str, object]) -> SweepRun:
 
 
 def save_sweep(folder: Path, content: Mapping[str, object]) -> None:
-    """Replace the record of a sweep, whole."""
-    write_json(folder / RECORD, content)
+    """Replace the record of a sweep, whole and without secrets."""
+    write_json(folder / RECORD, without_secrets(content))
 
 
 def list_runs(folder: Path) -> list[SweepRun]:

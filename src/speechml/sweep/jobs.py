@@ -23,6 +23,7 @@ from speechml.errors import (
     UnknownScore,
     UnusableData,
     UserError,
+    echo,
     explain_missing_extras,
     machine_failure,
 )
@@ -194,7 +195,7 @@ def lost_outcome(folder: str, why: str, job: Job | None = None) -> Outcome:
     if (outcome := done_outcome(folder, job)) is None:
         return Outcome(run=folder, error=why, may_retry=True)
     lost = "; its page or files are incomplete, and the same command writes what is missing" * (state == "incomplete")
-    print(f"note: {folder} is done, but {why}{lost}", file=sys.stderr, flush=True)
+    echo(f"note: {folder} is done, but {why}{lost}", file=sys.stderr, flush=True)
     return outcome
 
 
