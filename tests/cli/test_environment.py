@@ -41,8 +41,9 @@ print("ü", sys.argv[1])
 )
 def test_files_and_names_are_utf8_in_every_locale(environment: dict[str, str], printed: str, workplace: Path) -> None:
     (workplace / "in.txt").write_text("größer☃ ", encoding="utf-8")
+    (workplace / "show.py").write_text(SHOW, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", SHOW, "Müller"], capture_output=True, env={"PATH": os.environ["PATH"], **environment}
+        [sys.executable, "show.py", "Müller"], capture_output=True, env={"PATH": os.environ["PATH"], **environment}
     )
     assert done.returncode == 0, done.stderr
     assert (workplace / "out.txt").read_text(encoding="utf-8") == "größer☃ Müller"
@@ -66,7 +67,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("nobody")
 def test_a_user_without_a_name_is_a_number_and_needs_no_home_but_for_the_cache(workplace: Path) -> None:
     assert user_name() == str(os.getuid())
-    config = check_config(resolve_config(composed("train", "data=wav_pairs", "data.root=mine", "paths.cache=~/x")))
+    config = check_config(resolve_config(composed("train", "data=wav_pairs", "data.root=mine", "paths.cache='~/x'")))
     assert make_paths_absolute(config)["data"]["root"] == str(workplace / "mine")
     with pytest.raises(
         UserError, match=r"~/x is in a home folder, and there is none of that name; give the whole path"

@@ -58,7 +58,6 @@ def test_each_path_of_a_sweep_is_taken() -> None:
         ("data.words=[grün,rot,zwölf]", ["grün", "rot", "zwölf"]),
         ("data.words=[да,нет]", ["да", "нет"]),
         ("name=Müller", "Müller"),
-        ("metrics={größe: {_target_: a.b}}", {"größe": {"_target_": "a.b"}}),
     ],
 )
 def test_letters_beyond_ascii_are_taken(word: str, value: object) -> None:

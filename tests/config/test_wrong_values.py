@@ -69,6 +69,8 @@ def could_be(value: object, kind: object) -> bool:
     }
     kinds = [type(get_args(arm)[0]) if get_origin(arm) is Literal else get_origin(arm) or arm for arm in arms(kind)]
     kinds += [type(one) for arm in arms(kind) if get_origin(arm) is Literal for one in get_args(arm)]
+    if value == "" and str not in kinds:  # no path
+        return False
     return any(one in of_value[type(value)] for one in kinds if isinstance(one, type)) and value != 10**20
 
 
@@ -132,6 +134,7 @@ def test_a_section_that_is_a_value_is_refused(section: str, value: object) -> No
         ),
         ("experiment=lab2a_fir", "published.scores", {"test/snr_db": "high"}, "published.scores is"),
         ("experiment=lab2a_fir", "published.scores", {"test/snr_db": math.nan}, "it must be finite"),
+        ("trainer=cpu", "paths.runs", "", "it must be a path"),
         ("trainer=cpu", "callbacks.mine", {"a": 1}, "callbacks.mine names no class; add callbacks.mine._target_=CLASS"),
         ("trainer=cpu", "callbacks.progress", {"_target_": None}, "callbacks.progress names no class"),
     ],

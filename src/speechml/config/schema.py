@@ -196,7 +196,9 @@ def fits(value: object, kind: object) -> bool:
         return isinstance(value, dict)
     if isinstance(value, bool):
         return kind is bool
-    plain = {float: (int, float), Path: str}.get(kind, kind)  # type: ignore[call-overload] # any type is hashable
+    if kind is Path:
+        return isinstance(value, str) and bool(value.strip())  # an empty one would be the current folder
+    plain = {float: (int, float)}.get(kind, kind)  # type: ignore[call-overload] # any type is hashable
     return isinstance(value, plain)
 
 

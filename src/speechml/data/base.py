@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.config.schema import check_section, keys_of
+from speechml.config.schema import check_section, keys_of, refuse_value
 from speechml.contracts import SPLITS, DataSpec, IndexBatch, ItemKind
 from speechml.data import schema
 from speechml.data.provenance import Noise, Provenance
@@ -114,6 +114,8 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
     @property
     def cache_folder(self) -> Path:
         """Where packs lie."""
+        if not self.cache.strip():
+            raise refuse_value("data.cache", "''", "give a folder")
         return expand_home(self.cache)
 
     def read_corpus(self) -> CorpusT:
