@@ -263,15 +263,15 @@ def _check_value(value: object, known: Key, where: str) -> None:
 
         verb = "can" if known.choices or known.kind is bool else "must"
         raise refuse_value(where, value, f"it {verb} be {allowed_text(known)}")
+    if known.section and value is not None:
+        check_section(value, known.section, f"{where}.")
+    else:
+        check_node(value, f"{where}.")
     for leaf in leaves(value):
         if not is_a_computers(leaf):
             raise refuse_value(
                 where, value, "it must be finite" if isinstance(leaf, float) else "it must be below 2^63"
             )
-    if known.section and value is not None:
-        check_section(value, known.section, f"{where}.")
-    else:
-        check_node(value, f"{where}.")
 
 
 def refuse_value(name: str, value: object, fix: str) -> UserError:
