@@ -269,9 +269,8 @@ def _check_value(value: object, known: Key, where: str) -> None:
         check_node(value, f"{where}.")
     for leaf in leaves(value):
         if not is_a_computers(leaf):
-            raise refuse_value(
-                where, value, "it must be finite" if isinstance(leaf, float) else "it must be below 2^63"
-            )
+            fix = "it must be finite" if isinstance(leaf, float) else "it must be below 2^63"
+            raise refuse_value(where, value, fix)
 
 
 def refuse_value(name: str, value: object, fix: str) -> UserError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import lightning.pytorch as pl
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechml.config.instantiate import build, import_class
+from speechml.config.instantiate import build
 from speechml.config.schema import schema_of
 from speechml.contracts import Config, DataModule, DataSpec, ItemKind
 from speechml.errors import UserError
@@ -155,12 +154,15 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         Raises:
             UserError: no such class, or one that refuses its arguments.
         """
-        arguments = self._schedule_arguments(steps)
-        score = arguments.pop("monitor", "val/loss")  # of a schedule that falls when a score no longer improves
-        if any(map(_is_unusual, (self.optimizer_node, arguments))):
-            from speechml.tasks.trial_step import check_step
+        arguments: Config = {}
+        score = "val/loss"  # of a schedule that falls when a score no longer improves
+        if self.scheduler_node or _is_unusual(self.optimizer_node):
+            from speechml.tasks.optimization import check_step, schedule_arguments
 
-            check_step(self.optimizer_node, arguments)
+            arguments = schedule_arguments(self.scheduler_node, steps) if self.scheduler_node else {}
+            score = arguments.pop("monitor", score)
+            if _is_unusual(self.optimizer_node) or _is_unusual(arguments):
+                check_step(self.optimizer_node, arguments)
         optimizer = build(self.optimizer_node, self.parameters(), where="optimizer", kind=torch.optim.Optimizer)
         self._may_repeat = is_repeating(optimizer)
         self._optimization = {"optimizer": optimizer}
@@ -172,23 +174,6 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
                 lr = {"scheduler": schedule, "interval": "step"}
             self._optimization = cast("Optimization", {"optimizer": optimizer, "lr_scheduler": lr})
         return self._optimization
-
-    def _schedule_arguments(self, steps: int) -> Config:
-        """The node of the schedule with the length of the training filled in; empty where there is no schedule."""
-        arguments = dict(self.scheduler_node or {})
-        if not arguments:
-            return {}
-        known = inspect.signature(import_class(arguments.get("_target_"), "scheduler.")).parameters
-        if (total := arguments.get("total_steps")) is not None and total < steps:
-            what = f"scheduler.total_steps is {total}, and the training has {steps} steps"
-            raise UserError(what, fix="leave it out, or raise it")
-        if "pct_start" in known and arguments.get("pct_start") is not None:
-            steps = max(3, steps)  # two steps up, one down at least
-            arguments["pct_start"] = max(float(arguments["pct_start"]), 2 / steps)
-        for name in ("total_steps", "T_max"):
-            if name in known and arguments.get(name) is None:
-                arguments[name] = steps
-        return arguments
 
     def configure_optimizers(self) -> Optimization:
         built = self._optimization or self.build_optimization(int(self.trainer.estimated_stepping_batches))
