@@ -10,7 +10,8 @@ import torch
 
 from conftest import TINY, composed
 from speechml.config.compose import resolve_config
-from speechml.engine.parts import Parts, build_data, build_parts, training_steps
+from speechml.engine.budgets import training_steps
+from speechml.engine.parts import Parts, build_data, build_parts
 from speechml.errors import UserError
 from speechml.models import FIR
 from speechml.tasks.waveform_denoising import WaveformDenoiser

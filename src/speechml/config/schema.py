@@ -91,7 +91,7 @@ class Schema:
 
     OPEN: ClassVar[object] = None  # the type of further keys, where the section takes such
     FURTHER: ClassVar[Mapping[str, object]] = {}  # kinds of, or Keys for, further arguments of the class
-    REPLACED: ClassVar[dict[str, str]] = {}  # arguments that are not the config's to give, and what to do instead
+    REPLACED: ClassVar[Mapping[str, str]] = {}  # arguments that are not the config's to give, and what to do instead
 
     @classmethod
     def check(cls, node: Config, where: str) -> None:
@@ -244,11 +244,11 @@ def check_section(node: object, schema: type[Schema], where: str = "", absent: I
             check_node(value, f"{where}{name}.")
         elif schema.OPEN is not None:
             raise refuse_value(f"{where}{name}", value, "it must be a section that names a class: _target_")
+        elif name in schema.REPLACED:
+            raise UserError(f"{where}{name} is no key: speechml gives the class its own", fix=schema.REPLACED[name])
         elif name in schema.FURTHER:
             kind = schema.FURTHER[name]
             _check_value(value, kind if isinstance(kind, Key) else Key("", kind=kind), f"{where}{name}")
-        elif name in schema.REPLACED:
-            raise UserError(f"{where}{name} is no key: speechml gives the class its own", fix=schema.REPLACED[name])
         elif name != "_target_":
             raise refuse_unknown(where, name, {*known, *schema.FURTHER})
     for name, known_key in known.items():

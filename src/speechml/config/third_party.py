@@ -126,7 +126,9 @@ class OneCycleLR(Schema):
 class ReduceLROnPlateau(Schema):
     """The learning rate falls when a score no longer improves, by the last validation of each epoch."""
 
-    FURTHER: ClassVar = {"threshold_mode": Literal["rel", "abs"], "cooldown": int, "eps": float}
+    FURTHER: ClassVar = {
+        "threshold_mode": Literal["rel", "abs"], "cooldown": Key("", kind=int, least=0), "eps": Key("", kind=float, least=0),
+    }  # fmt: skip
     monitor: str = key("what has to improve", "val/loss", allowed="a score of the validation split, as val/loss")
     mode: Literal["min", "max"] | None = key("whether less or more of monitor is better; null: by its name", None)
     factor: float = key("what the learning rate is multiplied by", 0.1, above=0, below=1)
@@ -139,11 +141,12 @@ class Trainer(Schema):
     """Lightning's Trainer: what computes, for how long, and how precisely."""
 
     FURTHER: ClassVar = {
-        "benchmark": SWITCH, "gradient_clip_algorithm": Literal["norm", "value"] | None,
-        "limit_predict_batches": int | float | None, "num_sanity_val_steps": int | None, "inference_mode": FLAG,
-        "detect_anomaly": FLAG, "sync_batchnorm": FLAG, "reload_dataloaders_every_n_epochs": int,
-        "enable_autolog_hparams": FLAG,
-    }  # fmt: skip
+        "benchmark": SWITCH,
+        "gradient_clip_algorithm": Literal["norm", "value"] | None, "limit_predict_batches": int | float | None,
+        "num_sanity_val_steps": int | None, "inference_mode": FLAG,
+        "detect_anomaly": FLAG, "sync_batchnorm": FLAG,
+        "reload_dataloaders_every_n_epochs": int, "enable_autolog_hparams": FLAG,
+            }  # fmt: skip
     REPLACED: ClassVar[dict[str, str]] = {
         "callbacks": "set callbacks.NAME={_target_: ...}",
         "plugins": "leave it out, and set trainer.precision or trainer.strategy",
@@ -208,14 +211,14 @@ class Trainer(Schema):
             )
         if epochs == 0 or (epochs == -1 and steps < 1):
             raise refuse_value(f"{where}max_epochs", epochs, f"it must be at least 1, or {where}max_steps be given")
-        devices = node.get("devices", "auto")
-        if isinstance(devices, str) and not re.fullmatch(r"auto|-1|\d+(,\d*)*", devices):
-            raise refuse_value(f"{where}devices", devices, "it must be auto, a number, or numbers as [0, 3]")
         for unit, most in (("epochs", epochs), ("steps", steps)):
             if 0 < most < (node.get(f"min_{unit}") or 0):
                 raise refuse_value(
                     f"{where}min_{unit}", node[f"min_{unit}"], f"{where}max_{unit} is {most}; raise that"
                 )
+        devices = node.get("devices", "auto")
+        if isinstance(devices, str) and not re.fullmatch(r"auto|-1|\d+(,\d*)*", devices):
+            raise refuse_value(f"{where}devices", devices, "it must be auto, a number, or numbers as [0, 3]")
         if (strategy := node.get("strategy", "auto")).startswith(COPYING):
             raise refuse_value(
                 f"{where}strategy", strategy, "it starts copies of this process; choose ddp, which does not"

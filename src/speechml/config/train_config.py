@@ -154,7 +154,10 @@ class TrainConfig(AppConfig):
 def sections_with_monitor(config: Config) -> dict[str, Config]:
     """The sections that go by a score, which `monitor` of them names, by their keys."""
     callbacks = {f"callbacks.{name}": node for name, node in config.get("callbacks", {}).items()}
-    sections = {"checkpoint": config["checkpoint"], "scheduler": config.get("scheduler"), **callbacks}
+    scheduler = config.get("scheduler") or {}
+    if str(scheduler.get("_target_")).endswith(".ReduceLROnPlateau"):
+        scheduler = {"monitor": "val/loss", **scheduler}
+    sections = {"checkpoint": config["checkpoint"], "scheduler": scheduler, **callbacks}
     return {
         where: node
         for where, node in sections.items()

@@ -55,10 +55,6 @@ def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: Run
         raise UserError("nothing was trained: no step was taken", fix="raise what limits the training")
     training_s, epochs = parts.saving.training_s, trainer.current_epoch
     card.monitored = test(parts, folder, card)
-    if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
-        card.notes.append(
-            "trainer.fast_dev_run tries out a few batches: no weights are kept, and the scores mean nothing"
-        )
     card.training_s, card.epochs = round(training_s, 2), epochs
     items = trainer.global_step / len(data.train_dataloader()) * data.items_per_epoch
     card.clips_per_s = round(items / training_s, 1)
@@ -127,7 +123,11 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
     chosen = parts.best.best_model_score if parts.best and best else None
     card.warnings = loss_warnings(parts)
     if weights and chosen is not None:
-        card.notes += _doubts(parts, float(chosen), validated.get(monitor))
+        card.warnings += _doubts(parts, float(chosen), validated.get(monitor))
+    if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
+        card.warnings.append(
+            "trainer.fast_dev_run tries out a few batches: no weights are kept, and no score means anything"
+        )
     # What is logged of training is a mean over an epoch in which the weights move: no score of any weights.
     scores: dict[str, float | None] = {} if data.spec.validation_is_trained_on else dict(validated)
     if config["test"]:
@@ -200,19 +200,19 @@ def _validate(parts: Parts, weights: str | None) -> dict[str, float]:
 
 
 def _doubts(parts: Parts, then: float, now: float | None) -> list[str]:
-    """Notes where the weights that are kept do not score what they scored when they were chosen, or others were meant.
+    """Sentences where the weights that are kept do not score what they scored when they were chosen, or others were meant.
 
     Args:
         then, now: of checkpoint.monitor; on a GPU the last digits may differ.
     """
-    notes, monitor = [], parts.config["checkpoint"]["monitor"]
+    lines, monitor = [], parts.config["checkpoint"]["monitor"]
     if parts.best and parts.best.ends_unvalidated:
-        notes.append("a callback put other weights into the network when training ended, and the best validated ones are tested; "
+        lines.append("a callback put other weights into the network when training ended, and the best validated ones are tested; "
                      "checkpoint.test_weights=last tests the others")  # fmt: skip
     if now is None or not (then == now or math.isclose(then, now, rel_tol=1e-3, abs_tol=1e-6)):
-        notes.append(f"{monitor} of the kept weights is {now}, and was {then} when they were chosen: they are not what was "
+        lines.append(f"{monitor} of the kept weights is {now}, and was {then} when they were chosen: they are not what was "
                      "validated, or validation is not the same twice")  # fmt: skip
-    return notes
+    return lines
 
 
 def _headline_scores(parts: Parts) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +15,18 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from speechml import __version__, contracts
 from speechml.callbacks.epochs import EpochTable
-from speechml.config.instantiate import build, import_class, parameters
+from speechml.config.instantiate import build, import_class
 from speechml.config.schema import data_keys, schema_of
-from speechml.config.train_config import check_score_keys, sections_with_monitor, with_modes
 from speechml.contracts import Config, Trial, missing_members
 from speechml.data.base import BaseDataModule, Corpus
+from speechml.engine.budgets import check_limits, count_epochs, training_steps
 from speechml.engine.checkpoint import FORMAT, AtomicIO, build_task
 from speechml.engine.distributed import count_processes, rank_info
 from speechml.engine.saving import Best, Saving
 from speechml.engine.signals import Stop
 from speechml.engine.tensorboard_logger import Events
-from speechml.errors import UnknownScore, UnusableData, UserError, did_you_mean
-from speechml.metrics import sense_of
+from speechml.errors import UnusableData, UserError
+from speechml.metrics import check_scores, choose_modes, wanted_scores
 from speechml.process import set_seed
 from speechml.runs.card import PublishedCard
 from speechml.tasks.base import Task
@@ -37,6 +36,7 @@ Data = BaseDataModule[Corpus]
 UNUSABLE_CALLBACKS: dict[type[pl.Callback], str] = {
     pl.callbacks.BatchSizeFinder: "would train before the training; try values of data.batch_size instead",
     pl.callbacks.LearningRateFinder: "would train before the training; find_lr=true finds a rate",
+    Checkpoint: "would write other checkpoints; set checkpoint.monitor, test_weights or every_n_steps",
     pl.callbacks.ModelPruning: "renames the weights, so that no checkpoint could be tested or gone on from",
 }
 
@@ -67,47 +67,6 @@ class Parts:
 def watched_score(config: Config) -> str:
     """The validation score that a search goes by: `objective`, else `checkpoint.monitor`."""
     return str(config["objective"] or config["checkpoint"]["monitor"])
-
-
-def choose_modes(config: Config) -> Config:
-    """A copy of a config in which each `mode` is that of the score, by its name or the metric that it is of; null: not known.
-
-    Raises:
-        UserError: a mode is against the sense of its score.
-    """
-
-    check_score_keys(config, sense_of)
-    chosen = with_modes(config, sense_of)
-    for where, node in sections_with_monitor(chosen).items():
-        before = config["callbacks"].get(where.removeprefix("callbacks."))
-        if before and "mode" in node and not {"mode", "**"} & parameters(import_class(node["_target_"], where)):
-            chosen["callbacks"][where.removeprefix("callbacks.")] = before  # a class of the user's own, without modes
-    return chosen
-
-
-def wanted_scores(config: Config) -> dict[str, str]:
-    """The scores that something goes by, by its key."""
-    wanted = {f"{where}.monitor": str(node["monitor"]) for where, node in sections_with_monitor(config).items()}
-    return wanted | ({"objective": str(config["objective"])} if config["objective"] else {})
-
-
-def check_scores(config: Config, task: Task) -> None:
-    """Refuse to choose by what the task does not score, as far as that is known before it does, or by a score without mode.
-
-    Raises:
-        UnknownScore: which, and the scores that there are.
-    """
-    names = task.score_names() if isinstance(task, Task) else None
-    for key, score in wanted_scores(config).items():
-        if names is not None and score not in names:
-            near = did_you_mean(score, names).removeprefix("; ")
-            there = [name for name in names if name.startswith("val/") or key.startswith("callbacks.")]
-            fix = f"{near or 'choose another'} (there are {', '.join(there)})"
-            raise UnknownScore(f"{key} is {score}, which is no score of this run", fix=fix)
-    for where, node in sections_with_monitor(config).items():
-        if node.get("mode", "min") is None:
-            what = f"{where}.monitor is {node['monitor']}, of which it is not known whether more is better"
-            raise UserError(what, fix=f"set {where}.mode to min or max")
 
 
 def build_data(config: Config) -> Data:
@@ -167,7 +126,7 @@ def build_parts(
     data.scores_training = any(name.startswith("train/") for name in published)
     task.setup_for(data)
     task.add_metrics(config.get("metrics") or {})
-    check_scores(config, task)
+    check_scores(config, task.score_names() if isinstance(task, Task) else None)
     stop = stop or Stop()
     saving = Saving(folder, config, stop)
     best = Best(folder, config["checkpoint"]["monitor"], config["checkpoint"]["mode"], saving, wanted_scores(config))
@@ -235,11 +194,6 @@ def build_callbacks(nodes: Config, data: Data) -> dict[str, pl.Callback]:
             raise UserError(
                 f"{what} is for {callback.item_kind.value}, and the data are {data.spec.kind.value}", fix=fix
             )
-        if isinstance(callback, Checkpoint):
-            raise UserError(
-                f"{what} writes checkpoints, and they are written already",
-                fix="leave it out, and set checkpoint.monitor, checkpoint.test_weights or checkpoint.every_n_steps",
-            )
         for cls, why in UNUSABLE_CALLBACKS.items():
             if isinstance(callback, cls):
                 raise UserError(f"{what} {why}", fix=fix)
@@ -265,51 +219,7 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
     if processes > 1 and config["threads"] is None and not rank_info():  # a cluster gives each process cores of its own
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     trainer: pl.Trainer = build(node, where="trainer", kind=pl.Trainer)
-    period, batches = trainer.val_check_interval, count_batches(trainer, len(data.train_dataloader()))
-    if isinstance(period, int) and period > batches:
-        what = f"trainer.val_check_interval is {period}, and an epoch has {batches} batches"
-        raise UserError(what, fix="lower it, or leave it out: every epoch ends with a validation")
     return trainer
-
-
-def count_epochs(node: Config, batches: int) -> Config:
-    """How long a training is, as Lightning's Trainer is to be told of it.
-
-    Args:
-        node: keys of the trainer.
-        batches: of an epoch without limits.
-
-    Raises:
-        UserError: an epoch would have no batch, or no validation, or `min_epochs` can never be reached.
-    """
-    limit = node.get("overfit_batches") or node.get("limit_train_batches")
-    used = batches if limit is None else min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-    epochs, most, every = node["max_epochs"], node["max_steps"], node.get("val_check_interval")
-    if most > 0:
-        # Rounded up to whole epochs where those have an end as well; else `Saving` ends the training at the very step.
-        steps = math.ceil(max(used, 1) / node.get("accumulate_grad_batches", 1))
-        whole, needed = most // steps, math.ceil(most / steps)
-        epochs, most = (needed, most) if epochs == -1 else (min(needed, epochs), -1)
-        if (least := node.get("min_epochs") or 0) > (reached := epochs if most == -1 else whole):
-            what = f"trainer.min_epochs is {least}, and trainer.max_steps ends the training after {reached} epochs"
-            raise UserError(what, fix="raise trainer.max_steps")
-    if isinstance(every, int) and every > used and node["check_val_every_n_epoch"]:
-        what = f"trainer.val_check_interval is {every}, and an epoch has {used} batches: none would be validated"
-        raise UserError(what, fix="lower it, or leave it out")
-    # The last epoch has to end with a validation and a checkpoint, so their period divides the number of epochs.
-    period = largest_divisor(epochs, node["check_val_every_n_epoch"] or 1)
-    across = node["check_val_every_n_epoch"] is None and isinstance(every, int)  # counted without regard to epochs
-    return {"max_epochs": epochs, "max_steps": most, "check_val_every_n_epoch": None if across else period}
-
-
-def check_limits(trainer: pl.Trainer, data: Data, test: bool) -> None:
-    """Raises UserError where a share of the batches is less than one of them."""
-    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
-    for split, loader in loaders.items():
-        share = getattr(trainer, f"limit_{split}_batches")
-        if isinstance(share, float) and (split != "test" or test) and 0 < (count := len(loader())) * share < 1:
-            what = f"trainer.limit_{split}_batches is {share}, which is less than one of {count} batches"
-            raise UserError(what, fix="give a number of batches, as 1")
 
 
 def one_process_trainer(**options: Any) -> pl.Trainer:
@@ -318,34 +228,3 @@ def one_process_trainer(**options: Any) -> pl.Trainer:
         devices=1, plugins=[LightningEnvironment()], use_distributed_sampler=False, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **options,
     )  # fmt: skip
-
-
-def largest_divisor(number: int, at_most: int) -> int:
-    """The largest divisor of `number` that is at most `at_most`, which it is where `number` is -1, without an end."""
-    return max(d for d in range(1, min(at_most, number) + 1) if number % d == 0) if number > 0 else at_most
-
-
-def count_batches(trainer: pl.Trainer, batches: int) -> int:
-    """How many of the training batches a trainer uses in an epoch."""
-    limit = trainer.limit_train_batches
-    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-
-
-def accumulated_batches(trainer: pl.Trainer, epoch: int) -> int:
-    """The batches whose gradients are added up for a step of an epoch."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined] # of a trainer
-        if isinstance(callback, GradientAccumulationScheduler):
-            return callback.get_accumulate_grad_batches(epoch)
-    return trainer.accumulate_grad_batches
-
-
-def training_steps(trainer: pl.Trainer, batches: int) -> int:
-    """Optimiser steps of a whole training with so many `batches` an epoch on this rank.
-
-    Lightning's `estimated_stepping_batches`, known before the training begins, and with a number of accumulated batches
-    that depends on the epoch.
-    """
-    batches = count_batches(trainer, batches)
-    epochs = range(max(trainer.max_epochs or 1, 1))
-    steps = sum(math.ceil(batches / accumulated_batches(trainer, epoch)) for epoch in epochs)
-    return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)

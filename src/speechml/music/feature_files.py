@@ -150,7 +150,9 @@ def is_in_time(features: np.ndarray, label: np.ndarray) -> bool:
         near = _distances(ranks, label, genre, 1)
         rows = usable[label == genre]
         steps = np.diff(rows[:, rows.std(0) > 0], axis=0)
-        if near is None or near.mean() > UNLIKE or max((steps >= 0).mean(0).max(), (steps <= 0).mean(0).max()) > SORTED:
+        if near is None or not steps.size:  # of what does not change nothing can be told
+            return False
+        if near.mean() > UNLIKE or max((steps >= 0).mean(0).max(), (steps <= 0).mean(0).max()) > SORTED:
             return False
         far = _distances(ranks, label, genre, SHORTEST)  # chunks of rows may have been shuffled
         if far is not None and (label == genre).sum() > 50 * SHORTEST and far.mean() > 0.95:

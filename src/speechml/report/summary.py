@@ -117,7 +117,7 @@ def run_facts(card: RunCard) -> list[str]:
     lines.append(f"Data: {data.data}, {counts}, split protocol {data.protocol}, test set {data.test_fingerprint}.")
     if card.scored is not None and card.scored < data.recordings["test"]:
         lines.append(f"Only {card.scored} of the {data.recordings['test']} test {data.called} were scored.")
-    lines += [f"  note: {note}" for note in [*data.notes, *card.notes]]
+    lines += [f"  note: {note}" for note in data.notes]
     if card.level_curve:
         from speechml.report.level import level_text  # which takes its titles from here
 

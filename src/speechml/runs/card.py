@@ -198,7 +198,6 @@ class RunCard(_Part):
         wiener: taps of the filter that its scores stand beside, fitted to what it was trained on.
         page: whether report.html is written when the run is done.
         failures: how often in a row it has failed.
-        notes: what a reader should know of its scores.
         stopped, pruned, error: how it ended where it is not done.
     """
 
@@ -232,7 +231,6 @@ class RunCard(_Part):
     warnings: list[str] | None = None
     files: dict[str, str] | None = None
     page: bool | None = None
-    notes: list[str] = field(default_factory=list)
     stopped: str | None = None
     pruned: str | None = None
     error: str | None = None

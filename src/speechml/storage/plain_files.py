@@ -108,7 +108,9 @@ def read_plain(folder: Path, name: str, most: int = MOST) -> bytes:
     """The content of a file that `open_plain` opens."""
     with open_plain(folder, name, most) as file:
         size = os.fstat(file.fileno()).st_size
-        content = file.read(min(size, most) + 1)  # it may grow meanwhile; room for all that is asked for is taken at once
+        content = file.read(
+            min(size, most) + 1
+        )  # it may grow meanwhile; room for all that is asked for is taken at once
     return content if len(content) <= most else _refuse(f"it has more than the {most:,} bytes that are read")
 
 

@@ -80,8 +80,8 @@ def choose_direction(config: Config, direction: str | None) -> tuple[str, str]:
         more = mode == "max"
     if more is None and direction is None:
         what = f"objective is {objective}, of which it is not known whether more is better"
-        near = did_you_mean(objective, [f"val/{name}" for name in HIGHER_IS_BETTER]).removeprefix("; ")
-        raise UserError(what, fix=f"{near} Else set hydra.sweeper.direction to minimize or maximize".strip())
+        known = ", ".join(f"val/{name}" for name in HIGHER_IS_BETTER)
+        raise UserError(what, fix=f"set hydra.sweeper.direction to minimize or maximize, or choose one of {known}")
     own = direction if more is None else "maximize" if more else "minimize"
     if direction not in (None, own):
         what = f"hydra.sweeper.direction is {direction}, and {'more' if more else 'less'} of {objective} is better"

@@ -46,7 +46,8 @@ def check_step(optimizer_node: Config, scheduler_node: Config) -> None:
             optimizer.step(loss)
             if scheduler_node:
                 part, node = "scheduler", scheduler_node
-                build(node, optimizer, where=part, kind=torch.optim.lr_scheduler.LRScheduler).step()
+                schedule = build(node, optimizer, where=part, kind=torch.optim.lr_scheduler.LRScheduler)
+                schedule.step(*[0.0] * isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau))
     except UserError:
         raise
     except Exception as error:  # whatever a class says

@@ -1,0 +1,83 @@
+"""How long a training is: its epochs, batches and optimiser steps, known before it begins."""
+
+from __future__ import annotations
+
+import math
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+
+from speechml.contracts import Config
+from speechml.data.base import BaseDataModule, Corpus
+from speechml.errors import UserError
+
+
+def count_epochs(node: Config, batches: int) -> Config:
+    """How long a training is, as Lightning's Trainer is to be told of it.
+
+    Args:
+        node: keys of the trainer.
+        batches: of an epoch without limits.
+
+    Raises:
+        UserError: an epoch would have no batch, or no validation, or `min_epochs` can never be reached.
+    """
+    limit = node.get("overfit_batches") or node.get("limit_train_batches")
+    used = batches if limit is None else min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    epochs, most, every = node["max_epochs"], node["max_steps"], node.get("val_check_interval")
+    if most > 0:
+        # Rounded up to whole epochs where those have an end as well; else `Saving` ends the training at the very step.
+        steps = math.ceil(max(used, 1) / node.get("accumulate_grad_batches", 1))
+        whole, needed = most // steps, math.ceil(most / steps)
+        epochs, most = (needed, most) if epochs == -1 else (min(needed, epochs), -1)
+        if (least := node.get("min_epochs") or 0) > (reached := epochs if most == -1 else whole):
+            what = f"trainer.min_epochs is {least}, and trainer.max_steps ends the training after {reached} epochs"
+            raise UserError(what, fix="raise trainer.max_steps")
+    if isinstance(every, int) and every > used and node["check_val_every_n_epoch"]:
+        what = f"trainer.val_check_interval is {every}, and an epoch has {used} batches: none would be validated"
+        raise UserError(what, fix="lower it, or leave it out")
+    # The last epoch has to end with a validation and a checkpoint, so their period divides the number of epochs.
+    period = largest_divisor(epochs, node["check_val_every_n_epoch"] or 1)
+    across = node["check_val_every_n_epoch"] is None and isinstance(every, int)  # counted without regard to epochs
+    return {"max_epochs": epochs, "max_steps": most, "check_val_every_n_epoch": None if across else period}
+
+
+def check_limits(trainer: pl.Trainer, data: BaseDataModule[Corpus], test: bool) -> None:
+    """Raises UserError where a share of the batches is less than one of them."""
+    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
+    for split, loader in loaders.items():
+        share = getattr(trainer, f"limit_{split}_batches")
+        if isinstance(share, float) and (split != "test" or test) and 0 < (count := len(loader())) * share < 1:
+            what = f"trainer.limit_{split}_batches is {share}, which is less than one of {count} batches"
+            raise UserError(what, fix="give a number of batches, as 1")
+
+
+def largest_divisor(number: int, at_most: int) -> int:
+    """The largest divisor of `number` that is at most `at_most`, which it is where `number` is -1, without an end."""
+    return max(d for d in range(1, min(at_most, number) + 1) if number % d == 0) if number > 0 else at_most
+
+
+def count_batches(trainer: pl.Trainer, batches: int) -> int:
+    """How many of the training batches a trainer uses in an epoch."""
+    limit = trainer.limit_train_batches
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def accumulated_batches(trainer: pl.Trainer, epoch: int) -> int:
+    """The batches whose gradients are added up for a step of an epoch."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined] # of a trainer
+        if isinstance(callback, GradientAccumulationScheduler):
+            return callback.get_accumulate_grad_batches(epoch)
+    return trainer.accumulate_grad_batches
+
+
+def training_steps(trainer: pl.Trainer, batches: int) -> int:
+    """Optimiser steps of a whole training with so many `batches` an epoch on this rank.
+
+    Lightning's `estimated_stepping_batches`, known before the training begins, and with a number of accumulated batches
+    that depends on the epoch.
+    """
+    batches = count_batches(trainer, batches)
+    epochs = range(max(trainer.max_epochs or 1, 1))
+    steps = sum(math.ceil(batches / accumulated_batches(trainer, epoch)) for epoch in epochs)
+    return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
