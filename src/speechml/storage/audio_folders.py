@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from speechml.errors import UserError
+from speechml.errors import UserError, echo
 from speechml.storage.audio import EXTENSIONS
 
 # Recordings that people have, as their names end; those of EXTENSIONS are read, the others noted.
@@ -51,7 +51,7 @@ def list_recordings(given: Path) -> list[Path]:
         return [given]
     paths, notes = find_audio(given)
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        echo(f"note: {note}", file=sys.stderr)
     return paths
 
 
