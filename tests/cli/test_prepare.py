@@ -131,7 +131,7 @@ def test_the_command_prints_where_how_large_and_how_long(own: Path) -> None:
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs"),
         (["data.root=a,b"], "data.root=a,b describes several configs"),
         (["seed=range(3)"], r"seed=range\(3\) describes several configs"),
-        (["data.root=["], "is not understood"),
+        (["seed=["], "is not understood"),
         (["seed=${nothing.here}"], "there is no nothing, from which seed is taken"),
     ],
 )

@@ -202,7 +202,7 @@ def test_an_editor_marks_a_wrong_key_and_a_wrong_value() -> None:
         ("experiment=null", "name is null"),
         ("~optimizer.lr", ""),
         ("~checkpoint.monitor", ""),
-        ("model.net.taps=[40,x]", "model.net.taps is [40, x]; it must be a list of whole numbers of at least 1"),
+        ("model.net.taps=[40,x]", "model.net.taps is [40, x]; it must be a list of whole numbers from 1 to 1000000"),
         ("model.net=3", "model.net is 3; it must be a mapping"),
         ("metrics={auroc: 3}", "metrics.auroc is 3; it must be a section that names a class"),
         ("metrics={auroc: {task: binary}}", "metrics.auroc names no class"),

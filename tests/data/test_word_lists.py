@@ -10,7 +10,7 @@ from conftest import make_words
 from speechml.data import SpeechCommands
 from speechml.data.word_folders import find_words
 from speechml.data.word_lists import LISTS, official_splits
-from speechml.errors import UserError
+from speechml.errors import UserError, printable
 
 WORDS = {"high", "low", "middle"}
 
@@ -92,7 +92,7 @@ def test_a_line_that_names_no_clip_is_refused_and_shown(line: str, tmp_path: Pat
         file.write(line + "\n")
     with pytest.raises(UserError) as refused:
         split_of(root)
-    assert line.strip() in str(refused.value)
+    assert printable(line.strip()) in str(refused.value)
     assert "line 7" in str(refused.value)
 
 

@@ -261,7 +261,7 @@ def test_an_mp3_with_a_hole_is_refused(tmp_path: Path, mp3s: dict[str, bytes]) -
     for mp3 in (mp3s["vbr"], bare(mp3s["vbr"])):
         (tmp_path / "a.mp3").write_bytes(mp3[:9000] + b"rubbish" * 100 + mp3[9700:])
         with pytest.raises(
-            CutShort, match=r"a\.mp3 is cut short or damaged \(\d+ bytes at \d+ are no mp3\); write its header"
+            CutShort, match=r"a\.mp3 is cut short or damaged \(.* (are no mp3|s decode)\); write its header"
         ):
             audio.load(tmp_path / "a.mp3")
     content = bare(mp3s["vbr"])

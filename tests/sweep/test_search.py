@@ -28,7 +28,7 @@ def plan_of(folder: Path, *words: str, run_seed: int | None = None, **options: A
 def make_job(overrides: list[str], number: int) -> Job:
     words = dict(word.split("=", 1) for word in overrides)
     config = {"config": words, "hydra": {"sweeper": {}, "job.num": number}}
-    return Job(number, config, " ".join(overrides), f"/runs/x/{number}")
+    return Job(number, config, " ".join(overrides), "/runs/x/" + "_".join(overrides))
 
 
 class Pretence:

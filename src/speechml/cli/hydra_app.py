@@ -53,6 +53,11 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
             raise
         echo(f"error: {hydra_sentence(error, sys.argv[1:])}", file=sys.stderr)
         sys.exit(HYDRA_REFUSED)
+    finally:
+        if wanted is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = wanted
 
 
 def run_job(function: Callable[[DictConfig], Result], cfg: DictConfig) -> Result:

@@ -75,6 +75,8 @@ def find_key(config: object, key: str, schema: type[Schema] | None = None) -> Ke
         inner = schema_of(node["_target_"])
     if inner is None and known and known.is_section:
         return find_key(node, rest, Schema) or known if isinstance(node, dict) else None  # an entry of a mapping
+    if inner is None and known and isinstance(node, dict) and rest in node:
+        return known  # a value that is given in parts
     if word == "hydra":
         section, _, rest = rest.partition(".")
         node = node.get(section) if isinstance(node, dict) else None

@@ -77,7 +77,7 @@ class Key:
     def _is_within(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or self.choices:
             return True
-        return math.isfinite(value) and (
+        return not math.isfinite(value) or (  # which `check_section` names by its own key
             (self.above is None or value > self.above) and (self.least is None or value >= self.least)
             and (self.below is None or value < self.below) and (self.most is None or value <= self.most)
         )  # fmt: skip
@@ -211,9 +211,11 @@ def leaves(value: object) -> list[object]:
 
 def is_a_computers(number: object) -> bool:
     """Whether a number is finite, and a whole one of 64 bits; true of what is no number."""
-    if isinstance(number, float):
-        return math.isfinite(number)
-    return not isinstance(number, int) or -(2**63) <= number < 2**63
+    return (
+        math.isfinite(number)
+        if isinstance(number, float)
+        else not isinstance(number, int) or -(2**63) <= number < 2**63
+    )
 
 
 def empty_none(config: Config) -> Config:
@@ -267,10 +269,8 @@ def _check_value(value: object, known: Key, where: str) -> None:
         check_section(value, known.section, f"{where}.")
     else:
         check_node(value, f"{where}.")
-    for leaf in leaves(value):
-        if not is_a_computers(leaf):
-            fix = "it must be finite" if isinstance(leaf, float) else "it must be below 2^63"
-            raise refuse_value(where, value, fix)
+    for leaf in (leaf for leaf in leaves(value) if not is_a_computers(leaf)):
+        raise refuse_value(where, value, "it must be finite" if isinstance(leaf, float) else "it must be below 2^63")
 
 
 def refuse_value(name: str, value: object, fix: str) -> UserError:

@@ -77,22 +77,15 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     out = folder / "evaluations"
     out.mkdir(exist_ok=True)
     remove_leftovers(out)
-    write_predictions(
-        out / f"{name}.npz",
-        task.items,
-        data.scored_items(),
-        data.item_names,
-        sources_of(data.provenance(), data.item_names),
-        **task.prediction_columns(),
-    )
+    sources = sources_of(data.provenance(), data.item_names)
+    about = task.prediction_columns()
+    write_predictions(out / f"{name}.npz", task.items, data.scored_items(), data.item_names, sources, **about)
     audit = audit_other_data(data, seen) if is_foreign else audit_data(data)
     content = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit.to_json(), "scores": scores}
     write_json(out / f"{name}.json", {**content, **describe_session(), "code": code_version().to_json()})
-    for text in task.weak_scores():
-        echo(f"Warning: {text}.")
-    echo(evaluation_text(own, card, scores, audit, seen, out / name))
-    if remark := level_remark(own, task, input_levels(task, data)):
-        echo(remark)
+    warnings = [f"Warning: {text}." for text in task.weak_scores()]
+    remark = level_remark(own, task, input_levels(task, data))
+    echo("\n".join(filter(None, [*warnings, evaluation_text(own, card, scores, audit, seen, out / name), remark])))
     return scores
 
 

@@ -150,6 +150,16 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
 @torch.no_grad()
 def measure_levels(task: WaveformTask, data: DataModule) -> LevelCurve | None:
     """Score some test items as they are, and brought to each of LEVELS_DB; None where all of them are silent."""
+    network = cast("pl.LightningModule", task)
+    is_training = network.training
+    network.eval()
+    try:
+        return _measure_levels(task, data)
+    finally:
+        network.train(is_training)
+
+
+def _measure_levels(task: WaveformTask, data: DataModule) -> LevelCurve | None:
     rows, levels, samples = [], [], 0
     for item in list(data.scored_items().values())[-1]:
         if samples > LEVEL_S * (data.spec.sample_rate or 1):

@@ -104,8 +104,9 @@ def remember_places(config: Config) -> None:
     for place in named_places(config["data"]):
         with suppress(OSError):
             mark = place_mark(str(config["paths"]["cache"]), place)
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+            if not mark.exists():
+                mark.parent.mkdir(parents=True, exist_ok=True)
+                mark.touch()
 
 
 def build_parts(

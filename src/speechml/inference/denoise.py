@@ -78,7 +78,9 @@ def denoise_files(run: Path, recordings: list[Path], output: Path, overwrite: bo
         echo(remark)
     if clipped:
         worst = max(clipped, key=lambda result: clipped[result])
-        echo(f"note: {len(clipped)} files are clipped at full scale, most of all {worst} ({clipped[worst]:.2f} times)")
+        echo(
+            f"note: {len(clipped)} of them are clipped at full scale, most of all {worst} ({clipped[worst]:.2f} times)"
+        )
     report(len(planned), errors, [headers[result] for result in done], len(kept), output)
     return done
 

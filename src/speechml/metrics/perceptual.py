@@ -63,7 +63,7 @@ def _pesq(clean: Tensor, estimate: Tensor, rate: int) -> float:
         return math.nan
     try:
         return float(perceptual_evaluation_speech_quality(estimate, clean, own, "wb" if own == 16000 else "nb"))
-    except PesqError:  # no utterance in it
+    except (PesqError, ValueError):  # no utterance in it, or samples that overflow
         return math.nan
 
 

@@ -50,11 +50,7 @@ def level_remark(card: RunCard | None, task: object, levels_db: Mapping[str, flo
     if not far:
         return ""
     worst = max(far, key=lambda name: far[name])
-    cost = (
-        f"about {_amount(curve, far[worst])} of {TITLES[curve.score]} is lost there"
-        if curve
-        else "it may do worse there"
-    )
+    cost = f"about {_amount(curve, far[worst])} of {_title(curve)} is lost there" if curve else "it may do worse there"
     return (
         f"Level: {len(far)} of {len(levels_db)} recordings lie too far from the level that the network knows "
         f"({own_db:.0f} dBFS RMS), as {worst} at {levels[worst]:.0f} dBFS: {cost}; {REMEDY}."

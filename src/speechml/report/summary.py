@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speechml.config.compose import mask_secrets
 from speechml.errors import UserError
 from speechml.report.audit import Audit, audit_lines
 from speechml.report.certainty import certainty_remarks, shortfall
@@ -133,7 +134,7 @@ def _published_facts(card: RunCard) -> list[str]:
     published = card.published
     if not published.source:
         return []
-    lines = [f"Published: {published.source}. Note: {published.note or 'none'}."]
+    lines = [mask_secrets(f"Published: {published.source}. Note: {published.note or 'none'}.")]
     lines += [f"  choice: {choice}" for choice in published.choices]
     lines += [f"  deviation: {deviation}" for deviation in published.deviations]
     for name, value in published.scores.items():

@@ -36,3 +36,10 @@ def uniform(key: int, index: Tensor, draws: int) -> Tensor:
 def permutation(key: int, count: int) -> Tensor:
     """The numbers 0 ... count - 1 in an order that depends on `key` alone. Shape: (count,) int64."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(key))
+
+
+def device_generator(device: torch.device) -> torch.Generator:
+    """The generator that dropout on a device draws from."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[device.index or torch.cuda.current_device()]
+    return torch.default_generator

@@ -10,8 +10,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from speechml.config.compose import conf_dir, mask_secrets
 from speechml.engine.signals import Stopped
@@ -165,7 +166,7 @@ def run_grid(command: SweepCommand) -> None:
     launcher = command.open_launcher(progress, most=len(waiting))
     with hold(folder):
         _record(folder, runs, "running", outcomes)
-        write_text(folder / "multirun.yaml", mask_secrets(OmegaConf.to_yaml(command.config)))
+        write_text(folder / "multirun.yaml", mask_secrets(as_yaml(command.config)))
         echo(f"{summarize(runs, retries)}; {folder}", file=sys.stderr, flush=True)
         try:
             with closing(launcher):
@@ -231,3 +232,10 @@ def _check_outcomes(runs: list[PlannedRun], outcomes: Outcomes, retries: int) ->
     if errors:
         more = f"; and {len(errors) - 1} more" if len(errors) > 1 else ""
         raise UserError(f"{len(errors)} of the runs failed: {errors[0]}{more}")
+
+
+def as_yaml(config: DictConfig) -> str:
+    """A config as YAML, each value in one line, so that a secret stands beside its name."""
+    return yaml.safe_dump(
+        OmegaConf.to_container(config, enum_to_str=True), width=10**9, sort_keys=False, allow_unicode=True
+    )

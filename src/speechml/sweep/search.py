@@ -212,10 +212,7 @@ def _open(plan: Plan) -> optuna.Study:
 def _check_meaning(plan: Plan, study: optuna.Study, make_job: MakeJob) -> None:
     """Refuse to go on with trials whose words have come to mean other runs: an experiment or a config has changed since."""
     done = next((trial for trial in finished_trials(study) if trial.user_attrs.get("runs")), None)
-    if done is None:
-        return
-    first = Path(done.user_attrs["runs"][0])
-    if Path(make_job(plan.overrides(done.params, 0), 0).folder).name != first.name:
+    if done and Path(make_job(plan.overrides(done.params, 0), 0).folder).name != Path(done.user_attrs["runs"][0]).name:
         raise UserError(
             f"the settings of {plan.experiment} have changed since the trials in {plan.folder} were computed, so they "
             "cannot be compared with new ones",

@@ -14,7 +14,7 @@ from speechml.config.schema import schema_of
 from speechml.contracts import Config, DataModule, DataSpec, ItemKind
 from speechml.errors import UserError
 from speechml.process import gather_from_ranks
-from speechml.signal.random import key
+from speechml.signal.random import device_generator, key
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
@@ -284,8 +284,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
 
     def _split_scores(self, split: str, numbers: list[int], without: str = "") -> dict[str, float]:
         """The task's own scores of a split, but those with `without` in their name, and those of custom metrics."""
-        rows = [self.items[number] for number in numbers]
-        if not rows:  # a limit of batches may leave a split out
+        if not (rows := [self.items[number] for number in numbers]):  # a limit of batches may leave a split out
             return {}
         scores = self.compute_scores(split, rows)
         if without:
@@ -299,13 +298,6 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
 def is_repeating(optimizer: torch.optim.Optimizer) -> bool:
     """Whether an optimiser may compute a batch several times a step: LBFGS, and what is not torch's own."""
     return isinstance(optimizer, torch.optim.LBFGS) or not type(optimizer).__module__.startswith("torch.optim")
-
-
-def device_generator(device: torch.device) -> torch.Generator:
-    """The generator that dropout on a device draws from."""
-    if device.type == "cuda":
-        return torch.cuda.default_generators[device.index or torch.cuda.current_device()]
-    return torch.default_generator
 
 
 def _is_unusual(node: Config) -> bool:
