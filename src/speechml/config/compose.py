@@ -12,8 +12,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
 
-from speechml.config.schema import empty_none, keys_of
+from speechml.config.schema import keys_of
 from speechml.config.third_party import Trainer
+from speechml.config.train_config import empty_none
 from speechml.contracts import Config
 from speechml.errors import UserError
 from speechml.storage.files import expand_home

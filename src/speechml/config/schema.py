@@ -218,12 +218,6 @@ def is_a_computers(number: object) -> bool:
     )
 
 
-def empty_none(config: Config) -> Config:
-    """A config in which a section that builds nothing (`_target_: null`) is empty, whatever else was set of it."""
-    nothing = [name for name, node in config.items() if isinstance(node, dict) and node.get("_target_", "") is None]
-    return {**config, **{name: {} for name in nothing}}
-
-
 def check_section(node: object, schema: type[Schema], where: str = "", absent: Iterable[str] = ()) -> None:
     """Refuse keys of a section that nothing reads, and values that they cannot have; sections within it as well.
 

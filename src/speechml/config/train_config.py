@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
-from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, empty_none, key, keys_of, without_class
+from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, key, keys_of, without_class
 from speechml.config.third_party import Trainer
 from speechml.contracts import Config, is_higher_better
 from speechml.errors import UserError
@@ -242,3 +242,9 @@ def make_paths_absolute(config: Config) -> Config:
         if known.is_path and isinstance(data.get(name), str):
             data[name] = str(expand_home(data[name]).absolute())
     return {**config, "data": data}
+
+
+def empty_none(config: Config) -> Config:
+    """A config in which a section that builds nothing (`_target_: null`) is empty, whatever else was set of it."""
+    nothing = [name for name, node in config.items() if isinstance(node, dict) and node.get("_target_", "") is None]
+    return {**config, **{name: {} for name in nothing}}

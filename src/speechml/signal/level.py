@@ -27,3 +27,9 @@ def decibels(rms: float) -> float:
     import math
 
     return 20 * math.log10(rms) if rms > 0 else -math.inf
+
+
+def check_waveforms(waveforms: Tensor) -> None:
+    """Raises ValueError for what is no batch of waveforms."""
+    if waveforms.dim() != 3 or waveforms.shape[1] != 1:
+        raise ValueError(f"waveforms must be (batch, 1, time), not {tuple(waveforms.shape)}")

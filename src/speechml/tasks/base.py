@@ -304,9 +304,3 @@ def _is_unusual(node: Config) -> bool:
     """Whether a node has arguments that no schema of ours speaks of."""
     schema = schema_of(node.get("_target_"))
     return bool(node) and (schema is None or bool(node.keys() & schema.FURTHER.keys()))
-
-
-def check_waveforms(waveforms: Tensor) -> None:
-    """Raises ValueError for what is no batch of waveforms."""
-    if waveforms.dim() != 3 or waveforms.shape[1] != 1:
-        raise ValueError(f"waveforms must be (batch, 1, time), not {tuple(waveforms.shape)}")

@@ -13,10 +13,9 @@ from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
 from speechml.errors import choose
 from speechml.models.stft_cnn import STFTCNN2d
-from speechml.signal.level import rms
+from speechml.signal.level import check_waveforms, rms
 from speechml.signal.random import key, uniform
 from speechml.signal.stft import STFT, phase, valid_length
-from speechml.tasks.base import check_waveforms
 from speechml.tasks.denoising import DenoisingTask, Reach
 from speechml.tasks.stft_windows import SAMPLINGS, TARGETS, Augment, FrameBatch, Framing, cut_frames
 

@@ -12,9 +12,8 @@ from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
 from speechml.errors import choose
 from speechml.signal.convolution import causal_convolution
-from speechml.signal.level import rms
+from speechml.signal.level import check_waveforms, rms
 from speechml.signal.wiener import Wiener
-from speechml.tasks.base import check_waveforms
 from speechml.tasks.denoising import DenoisingTask, Reach
 
 # Compared with the Wiener filter of this many taps where the network has no receptive field of its own: lab 2A's FIR.

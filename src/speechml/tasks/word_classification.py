@@ -15,8 +15,7 @@ from speechml.contracts import ClipBatch, Config, DataModule, ItemKind, Stretch
 from speechml.errors import UserError
 from speechml.signal.augmentation import Augmentation, partner_seed
 from speechml.signal.front_ends import FrontEnd
-from speechml.signal.level import SPEECH_RMS, rms
-from speechml.tasks.base import check_waveforms
+from speechml.signal.level import SPEECH_RMS, check_waveforms, rms
 from speechml.tasks.classification import Classification
 
 
