@@ -219,7 +219,7 @@ def _doubts(parts: Parts, then: float, now: float | None) -> list[str]:
     if parts.best and parts.best.ends_unvalidated:
         lines.append("a callback put other weights into the network when training ended, and the best validated ones are tested; "
                      "checkpoint.test_weights=last tests the others")  # fmt: skip
-    if now is None or not (then == now or math.isclose(then, now, rel_tol=1e-3, abs_tol=1e-6)):
+    if now is None or not (then == now or math.isclose(then, now, rel_tol=1e-3, abs_tol=1e-15)):
         lines.append(f"{monitor} of the kept weights is {now}, and was {then} when they were chosen: they are not what was "
                      "validated, or validation is not the same twice")  # fmt: skip
     return lines
