@@ -304,7 +304,15 @@ def test_weights_that_do_not_score_again_what_they_scored_are_said(
 ) -> None:
     (workplace / "swaps.py").write_text(SWAPS)
     monkeypatch.setenv("SPEECHML_CONF", str(workplace))
-    card = read_card(train(*FIR, "+callbacks.mine={_target_: swaps.Restless}", "trainer.max_epochs=1", "test=false"))
+    card = read_card(
+        train(
+            *FIR,
+            "+callbacks.mine={_target_: swaps.Restless}",
+            "trainer.max_epochs=1",
+            "test=false",
+            "checkpoint.test_weights=best",
+        )
+    )
     (line,) = doubts(card)
     assert line.startswith("val/loss of the kept weights is ")
     assert f"Warning: {line}" in capsys.readouterr().out
