@@ -165,7 +165,7 @@ def test_lab_pairs_are_the_tensors_themselves(tmp_path: Path, common: dict[str, 
         ([(torch.zeros(1, 8), "clean")], "item 0 is not a pair"),
         ([lab_pair(), (torch.zeros(1, 8000), torch.zeros(1, 7000))], "pair 1 has 8000 noisy and 7000 clean"),
         ([lab_pair(), lab_pair(4000)], "pair 1 has 4000"),
-        ([lab_pair(), (torch.full((1, 8000), torch.nan), torch.zeros(1, 8000))], "pair 1 holds samples that are NaN"),
+        ([lab_pair(), (torch.full((1, 8000), torch.nan), torch.zeros(1, 8000))], "pair 1 holds NaN"),
         ([lab_pair()], "too few for a"),
     ],
 )

@@ -26,13 +26,13 @@ CYCLE = ("scheduler=one_cycle",)
 @pytest.mark.parametrize(
     ("words", "steps"),
     [
-        (("trainer.max_epochs=-1", "trainer.max_steps=6"), [4, 6]),
-        (("trainer.max_epochs=-1", "trainer.max_steps=6", *CYCLE), [4, 6]),
-        (("trainer.max_epochs=-1", "trainer.max_steps=1"), [1]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=6"), [4, 8]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=6", *CYCLE), [4, 8]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=1"), [4]),
         (("trainer.max_epochs=-1", "trainer.max_steps=8"), [4, 8]),
-        (("trainer.max_epochs=-1", "trainer.max_steps=3", "+trainer.accumulate_grad_batches=2"), [2, 3]),
-        (("trainer.max_epochs=-1", "trainer.max_steps=3", "+trainer.overfit_batches=2"), [2, 3]),
-        (("trainer.max_epochs=-1", "trainer.max_steps=5", "trainer.check_val_every_n_epoch=2"), [4, 5]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=3", "+trainer.accumulate_grad_batches=2"), [2, 4]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=3", "+trainer.overfit_batches=2"), [2, 4]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=5", "trainer.check_val_every_n_epoch=2"), [4, 8]),
         (("trainer.max_epochs=9", "trainer.max_steps=5"), [4, 8]),
         (("trainer.max_epochs=1", "trainer.max_steps=50"), [4]),
         (("trainer.max_epochs=3", "trainer.max_steps=20", "+trainer.limit_train_batches=2"), [2, 4, 6]),
@@ -92,7 +92,7 @@ def test_a_debug_mode_has_its_epochs_whatever_the_budget_of_steps(mode: str, wor
         (("trainer.limit_test_batches=0.001", "test=true"), "limit_test_batches is 0.001, which is less than one of"),
         (("trainer.overfit_batches=0.01",), "is 0.01, which is less than one of 4 batches"),
         (("trainer.val_check_interval=5",), "val_check_interval is 5, and an epoch has 4 batches"),
-        (("trainer.max_epochs=-1", "trainer.max_steps=6", "trainer.min_epochs=2"), "min_epochs is 2, and trainer.max_steps ends"),
+        (("trainer.max_epochs=-1", "trainer.max_steps=6", "trainer.min_epochs=3"), "min_epochs is 3, and trainer.max_steps ends"),
         (("trainer.max_epochs=9", "trainer.max_steps=6", "trainer.min_epochs=3"), "min_epochs is 3, and trainer.max_steps ends"),
     ],
 )  # fmt: skip
@@ -130,7 +130,7 @@ def test_runs_whose_length_is_counted_otherwise_now_have_ids_of_their_own() -> N
     assert id_of() == "d534c18d8f"
     assert id_of(max_steps=5) == "9f0f9adb3b"
     assert id_of(max_steps=5, limit_train_batches=2) != "390c9051f4"
-    assert id_of(max_steps=5, max_epochs=-1) != "cf794da325"
+    assert id_of(max_steps=5, max_epochs=-1) == "cf794da325"
 
 
 VALUES = {

@@ -30,7 +30,7 @@ def test_every_kind_of_task_has_a_curve(experiment: str, workplace: Path) -> Non
     np.testing.assert_allclose(curve.rates[:2], [LOWEST, LOWEST * (HIGHEST / LOWEST) ** (1 / 11)])
     assert 3 <= len(curve.rates) == len(curve.losses) == len(curve.smoothed) <= 12
     assert curve.smoothed[0] == pytest.approx(curve.losses[0])
-    assert curve.suggestion is None or LOWEST < curve.suggestion < HIGHEST
+    assert LOWEST <= curve.suggestion <= HIGHEST
 
 
 def test_the_suggestion_is_where_the_loss_falls_fastest() -> None:
@@ -96,14 +96,7 @@ def curve_of(scales: list[float], **keys: float) -> RateCurve:
 LEVELS = [10 ** (-0.3 * (place % 7)) for place in range(40)]  # over 18 dB
 
 
-@pytest.mark.parametrize("scales", [LEVELS, LEVELS[::-1]])
-@pytest.mark.parametrize("offset", [0.0, 5.0, -20.0, -1.0])
-def test_where_levels_fall_over_18_db_a_suggestion_learns_or_there_is_none(scales: list[float], offset: float) -> None:
-    curve = curve_of(scales, offset=offset)
-    assert curve.doubt if curve.suggestion is None else 0.003 / max(scales) <= curve.suggestion <= 1.0 / max(scales)
-
-
-@pytest.mark.parametrize("scales", [[1.0] * 20, [0.02, 1.0] * 20, [30.0, 0.1, 1.0] * 9])
+@pytest.mark.parametrize("scales", [[1.0] * 20, LEVELS, LEVELS[::-1], [0.02, 1.0] * 20, [30.0, 0.1, 1.0] * 9])
 @pytest.mark.parametrize("offset", [0.0, 5.0, -20.0, -1.0])  # losses in dB are below 0
 def test_the_suggestion_learns_whatever_the_levels_of_the_batches_are(scales: list[float], offset: float) -> None:
     """Above 1 / max(scale) SGD diverges; below a hundredth of it a hundred steps go nowhere."""

@@ -40,7 +40,7 @@ def test_a_run_learns_and_leaves_scores_figures_predictions_and_its_model(
     folder = train(*QUICK, f"data.root={words}", "trainer.max_epochs=25")
     card = read_card(folder)
     scores = card["scores"]
-    for name in ("val/acc", "test/acc", "test/macro_f1", "test/loss", "test/recall_high"):
+    for name in ("val/acc", "test/acc", "test/macro_f1", "test/loss", "test/recall_high", "train/loss"):
         assert np.isfinite(scores[name])
     assert {p.stem for p in (folder / "figures").iterdir()} >= {
         "confusion", "alluvial", "accuracy", "loss", "sample", "spectrogram", "frame", "mel_bands",

@@ -169,8 +169,8 @@ class Trainer(Schema):
     max_epochs: int = key("how often the training split is gone through; too few leave the network untrained, too many "
                           "overfit", 20, unit="epochs", least=-1,
                           allowed="-1 sets no limit, for a run with trainer.max_steps")  # fmt: skip
-    max_steps: int = key("training stops after the epoch in which this many are reached, or at once where max_epochs is -1; -1: "
-                         "max_epochs alone decides", -1, unit="optimizer steps", least=-1)  # fmt: skip
+    max_steps: int = key("training stops after the epoch in which this many are reached; -1: max_epochs alone decides", -1,
+                         unit="optimizer steps", least=-1)  # fmt: skip
     min_epochs: int | None = key(
         "no early stopping, and no max_time, ends training before", None, unit="epochs", least=0
     )

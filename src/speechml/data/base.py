@@ -80,6 +80,10 @@ class Batches:
         for indices in self.groups(epoch)[self.first() :]:
             yield IndexBatch(self.split, epoch, indices)
 
+    def sizes(self) -> list[int]:
+        """How many items each batch of the epoch has."""
+        return [len(indices) for indices in self.groups(self.epoch())]
+
     def state_dict(self) -> dict[str, object]:
         """Nothing: the trainer knows the position. Lightning warns of loaders that have no such method."""
         return {}

@@ -112,7 +112,7 @@ def read_pairs(path: Path) -> tuple[Tensor, Tensor]:
         rows.append(torch.stack([noisy, clean]))
         if not bool((rows[-1].abs() <= LOUDEST).all()):
             raise UserError(
-                f"{path}: pair {number} holds samples that are NaN, infinite or over {LOUDEST:g}", fix="leave it out"
+                f"{path}: pair {number} holds NaN, infinite samples, or some over {LOUDEST:g}", fix="leave it out"
             )
     noisy, clean = torch.stack(rows, 1)
     return noisy, clean

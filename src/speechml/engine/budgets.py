@@ -26,12 +26,12 @@ def count_epochs(node: Config, batches: int) -> Config:
     used = batches if limit is None else min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     epochs, most, every = node["max_epochs"], node["max_steps"], node.get("val_check_interval")
     if most > 0:
-        # Rounded up to whole epochs where those have an end as well; else `Saving` ends the training at the very step.
+        # Rounded up to whole epochs, so that each ends with a validation and a checkpoint.
         steps = math.ceil(max(used, 1) / node.get("accumulate_grad_batches", 1))
-        whole, needed = most // steps, math.ceil(most / steps)
-        epochs, most = (needed, most) if epochs == -1 else (min(needed, epochs), -1)
-        if (least := node.get("min_epochs") or 0) > (reached := epochs if most == -1 else whole):
-            what = f"trainer.min_epochs is {least}, and trainer.max_steps ends the training after {reached} epochs"
+        needed, most = math.ceil(most / steps), -1
+        epochs = needed if epochs == -1 else min(needed, epochs)
+        if (least := node.get("min_epochs") or 0) > epochs:
+            what = f"trainer.min_epochs is {least}, and trainer.max_steps ends the training after {epochs} epochs"
             raise UserError(what, fix="raise trainer.max_steps")
     if isinstance(every, int) and every > used and node["check_val_every_n_epoch"]:
         what = f"trainer.val_check_interval is {every}, and an epoch has {used} batches: none would be validated"

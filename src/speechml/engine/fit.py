@@ -128,8 +128,12 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
         card.warnings.append(
             "trainer.fast_dev_run tries out a few batches: no weights are kept, and no score means anything"
         )
-    # What is logged of training is a mean over an epoch in which the weights move: no score of any weights.
-    scores: dict[str, float | None] = {} if data.spec.validation_is_trained_on else dict(validated)
+    # Other scores of training are means over an epoch in which the weights move: what is said of a part is evaluated.
+    scores: dict[str, float | None] = {
+        name: row[name] for row in epoch_rows(parts)[-1:] for name in row if name == "train/loss"
+    }
+    if not data.spec.validation_is_trained_on:
+        scores |= validated
     if config["test"]:
         trainer.test(task, datamodule=data, verbose=False, ckpt_path=weights, weights_only=True)
         scores |= task.scores
@@ -178,10 +182,14 @@ def _measure_levels(task: WaveformTask, data: DataModule) -> LevelCurve | None:
     return LevelCurve(task.level_score, sum(levels) / len(levels), own, list(LEVELS_DB), scores)
 
 
+def epoch_rows(parts: Parts) -> list[dict[str, float]]:
+    """What was logged of each epoch."""
+    return next(one.rows for one in parts.trainer.callbacks if isinstance(one, EpochTable))  # type: ignore[attr-defined]
+
+
 def loss_warnings(parts: Parts) -> list[str]:
     """Sentences on losses that rose, or that are not finite, from the first epoch to the last."""
-    rows = next(one.rows for one in parts.trainer.callbacks if isinstance(one, EpochTable))  # type: ignore[attr-defined]
-    lines = []
+    rows, lines = epoch_rows(parts), []
     for name in ("train/loss", "val/loss"):
         losses = [row[name] for row in rows if name in row]
         if losses and not math.isfinite(losses[-1]):

@@ -26,7 +26,8 @@ PROBES = 8  # batches, or somewhat more, whose mean loss after every step is the
 MEMORY = 0.6  # of the exponential average that smooths the losses
 SLOPE = 10  # batches over which the fall of the loss is judged
 EDGE = 3  # rates at each end of the range, of which none is trusted
-LEAST_FALL = 0.02  # share of the first loss
+LEAST_FALL = 0.01  # share of the first loss
+LATE_FALL = 0.05  # share of the whole fall, over the last SLOPE rates: beyond, larger rates may learn faster
 DIVERGED = 3.0  # times the first loss, or what it has fallen by, above the first: then it is enough
 
 
@@ -61,7 +62,9 @@ class RateCurve(pl.Callback):
             return "the loss hardly falls at any rate"
         if place < EDGE:
             return f"the loss falls fastest at the lowest rates, from {LOWEST:g}"
-        if int(np.argmin(self.smoothed)) >= len(self.schedule) - EDGE:
+        fall = self.first - min(self.smoothed)
+        ends = len(self.smoothed) == len(self.schedule) and self.smoothed[-SLOPE] - self.smoothed[-1] > LATE_FALL * fall
+        if ends or place >= len(self.schedule) - EDGE:
             return f"the loss still falls at the highest rates, up to {HIGHEST:g}"
         return ""
 

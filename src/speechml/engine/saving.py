@@ -130,13 +130,12 @@ class Saving(pl.Callback):
             if trainer.fit_loop.total_batch_idx % CHECKED == 0:
                 check_finite(pl_module, trainer.global_step)
         elif outputs and not bool(torch.isfinite(outputs["loss"])):
+            check_finite(pl_module, trainer.global_step)
             begun = trainer.fit_loop.total_batch_idx > 0
             raise UserError(
                 f"the training diverged: the loss of batch {trainer.fit_loop.total_batch_idx + 1} is {float(outputs['loss'])}",
                 fix=DIVERGED if begun else "look at the data and the loss: nothing had been learned yet",
             )
-        if 0 < trainer.max_steps <= trainer.global_step:
-            trainer.should_stop = True  # Lightning would end at `max_steps` as well, but without a validation
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         # Here, since what averages weights puts its own into the network for a validation only.

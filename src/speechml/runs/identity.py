@@ -42,9 +42,7 @@ def digest(config: Config) -> str:
     """The id of a resolved config, whose keys without effect do not count."""
     counted = with_modes(without_later_keys(fill_groups(config)))
     trainer = counted.get("trainer")
-    if isinstance(trainer, dict) and trainer.get("max_steps", -1) != -1 and (
-        trainer.get("max_epochs") == -1 or not LIMITS.isdisjoint(trainer)
-    ):  # fmt: skip
+    if isinstance(trainer, dict) and trainer.get("max_steps", -1) != -1 and not LIMITS.isdisjoint(trainer):
         counted["budget"] = "limited"  # such runs were longer or shorter before: theirs is another id
     for key in keys_without_effect(config):
         _leave_out(counted, key.split("."))

@@ -126,10 +126,8 @@ def read_json(folder: Path, name: str) -> object:
     return content
 
 
-def _short_int(text: str) -> int:
-    if len(text) > DIGITS:
-        raise ValueError(f"a number has {len(text)} digits")
-    return int(text)
+def _short_int(text: str) -> float:
+    return int(text) if len(text) <= DIGITS else math.inf  # which no count or score can be
 
 
 def inner_items(node: object) -> list[object]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from speechml.config.instantiate import build
 from speechml.config.schema import schema_of
 from speechml.contracts import Config, DataModule, DataSpec, ItemKind
+from speechml.data.base import Batches
 from speechml.errors import UserError
 from speechml.process import gather_from_ranks
 from speechml.signal.random import device_generator, key
@@ -206,13 +207,17 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         return loss if weight == 1 else loss * weight
 
     def batch_weight(self, batch_idx: int) -> float:
-        """What the loss of a batch is multiplied by, for a step to follow the mean of the batches that it accumulates.
+        """What the loss of a batch is multiplied by, for a step to follow the mean over the items that it accumulates.
 
-        Lightning divides by `accumulate_grad_batches`, also where fewer are left in the end of an epoch.
+        Lightning divides by `accumulate_grad_batches`, also where fewer batches, or items, are left in the end of an epoch.
         """
-        count, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
-        left = batches % count
-        return count / left if batches - batch_idx <= left else 1.0
+        count, batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
+        first = batch_idx - batch_idx % count
+        if count == 1 or first + count < batches:
+            return 1.0
+        loader = self.trainer.train_dataloader
+        sizes = loader.sizes() if isinstance(loader, Batches) else [1] * batches  # a loader of the user's own
+        return count * sizes[batch_idx] / sum(sizes[first : min(first + count, batches)])
 
     def _repeat_draws(self) -> None:
         """Let an optimiser that computes a batch again, as a line search does, compare losses of the same dropout.
