@@ -125,14 +125,19 @@ PROGRAMS: dict[str, Program] = {
 }  # fmt: skip
 
 
-def build_library(folder: Path) -> Path | None:
-    """The library that lets calls fail, compiled into a folder; None where there is no compiler."""
+def build_library(name: str) -> Path | None:
+    """Compile the library that lets calls fail into a new folder, and load it into servers that are forked from now on.
+
+    None, and a line that says so, where there is no compiler.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if not compiler or not sys.platform.startswith("linux"):
+        print(f"{name}: skipped, since there is no C compiler here, or no Linux")
         return None
-    library = folder / "faults.so"
+    library = Path(tempfile.mkdtemp(prefix=f"speechml-{name}-")) / "faults.so"
     source = Path(__file__).with_name("faults.c")
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, source, "-lpthread"], check=True)
+    os.environ["LD_PRELOAD"] = str(library)
     return library
 
 
@@ -233,12 +238,10 @@ def draw_injections(counts: Mapping[str, list[int]], number: int, seed: int) -> 
 
 def faults(number: int, seed: int = 0, programs: tuple[str, ...] = tuple(PROGRAMS)) -> int:
     """Let `number` calls of programs fail, one in each launch, and print what came of it; the number of findings."""
-    folder = Path(tempfile.mkdtemp(prefix="speechml-faults-"))
-    library = build_library(folder)
+    library = build_library("faults")
     if library is None:
-        print("faults: skipped, since there is no C compiler here, or no Linux")
         return 0
-    os.environ["LD_PRELOAD"] = str(library)  # of the server that is forked
+    folder = library.parent
     harness = Harness(folder, library)
     for name in programs:
         harness.prepare(name)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import random
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,12 +141,10 @@ def powercut(relaunches: int, seed: int = 0, every: int = 1) -> int:
         seed: of their choice.
         every: take each so manyth call only.
     """
-    folder = Path(tempfile.mkdtemp(prefix="speechml-powercut-"))
-    library = build_library(folder)
+    library = build_library("powercut")
     if library is None:
-        print("powercut: skipped, since there is no C compiler here, or no Linux")
         return 0
-    os.environ["LD_PRELOAD"] = str(library)  # of the server that is forked
+    folder = library.parent
     whole = _place(folder / "whole")
     log, output = folder / "calls.log", folder / "output.txt"
     code = forked.run_forked(WORDS, whole / "work", environment(whole, library, FAULT_LOG=str(log)), output)

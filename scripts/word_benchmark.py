@@ -56,9 +56,9 @@ def run(quick: bool) -> None:
         "medians of rounds side by side."
     )
     with tempfile.TemporaryDirectory() as folder:
-        root = made(Path(folder) / "words", 1280 if quick else 2560)
+        root = make_clips(Path(folder) / "words", 1280 if quick else 2560)
         started = time.perf_counter()
-        data = opened(root, folder)
+        data = open_clips(root, folder)
         count = len(data.item_names)
         print(f"Packing {count} clips, once: {count / (time.perf_counter() - started):,.0f} clips/s.")
         _delivery(data, sorted(root.glob("*/*.wav")), rounds=3 if quick else 7)
@@ -70,7 +70,7 @@ def run(quick: bool) -> None:
         _gpu()
 
 
-def made(root: Path, count: int) -> Path:
+def make_clips(root: Path, count: int) -> Path:
     """A folder of clips of noise, some of them shorter than a second, as in the data set."""
     random = np.random.default_rng(0)
     for i in range(count):
@@ -81,7 +81,7 @@ def made(root: Path, count: int) -> Path:
     return root
 
 
-def opened(root: Path, folder: str) -> SpeechCommands:
+def open_clips(root: Path, folder: str) -> SpeechCommands:
     """The clips as speechml reads them."""
     return SpeechCommands(
         root=root,
@@ -192,7 +192,7 @@ def _second_start(count: int) -> None:
     """How fast the pack of a folder of many clips is made, and found again."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "words"
-        one = made(Path(folder) / "one", len(WORDS))
+        one = make_clips(Path(folder) / "one", len(WORDS))
         contents = [next((one / word).glob("*.wav")).read_bytes() for word in WORDS]
         for word, content in zip(WORDS, contents, strict=True):
             (root / word).mkdir(parents=True)
@@ -211,8 +211,8 @@ def _gpu() -> None:
     """Training with the clips on the GPU against the loop with a loader, and what 40 epochs of the book's take."""
     device = torch.device("cuda")
     with tempfile.TemporaryDirectory() as folder:
-        root = made(Path(folder) / "words", 5120)
-        data = opened(root, folder)
+        root = make_clips(Path(folder) / "words", 5120)
+        data = open_clips(root, folder)
         ways = {
             "plain, 8 workers": _plain_steps(sorted(root.glob("*/*.wav")), 8, device),
             "speechml, float32": _own_steps(data, False, [], device),

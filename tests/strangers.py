@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import shutil
 import socket
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +81,7 @@ class Place:
         """Every command ends by itself, with a sentence or well; nothing of what lies outside is shown or changed."""
         said = ""
         for words in self.commands():
-            code = ended(monkeypatch, *words)
+            code = run_speechml(monkeypatch, *words)
             out = "".join(capsys.readouterr())
             assert code in (0, 1, 2), words
             assert "\x1b" not in out
@@ -95,7 +93,7 @@ class Place:
         return said
 
 
-def ended(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+def run_speechml(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """The exit code of `speechml ...`, in this process, which may also return."""
     import sys
 
@@ -118,15 +116,6 @@ def picture(width: int, height: int, rows: int = 2) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     pixels = zlib.compress((b"\0" + bytes(min(width, 4))) * rows)
     return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", pixels) + part(b"IEND", b"")
-
-
-def archive(parts: dict[str, bytes], compressed: bool = False) -> bytes:
-    """A ZIP archive."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED) as file:
-        for name, part in parts.items():
-            file.writestr(name, part)
-    return content.getvalue()
 
 
 def array_file(header: str, content: bytes = b"") -> bytes:

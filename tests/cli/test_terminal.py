@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from conftest import edit_card, read_card, tone, write_card
-from strangers import Place, ended
+from strangers import Place, run_speechml
 
 EVIL = "\x1b]0;taken\x07\x1b[2J\x9b31m\r\b\u202ereversed\x7f\ud800\nnext"
 
@@ -29,7 +29,7 @@ def test_a_strangers_words_steer_no_terminal(key: str, place: Place, monkeypatch
     write_card(place.run, {**card, **edits.get(key, {key: EVIL})})
     steers = 0
     for words in place.commands():
-        ended(monkeypatch, *words)
+        run_speechml(monkeypatch, *words)
         said = "".join(capsys.readouterr())
         steers += sum(not (letter.isprintable() or letter == "\n") for letter in said)
     assert steers == 0
@@ -42,7 +42,7 @@ def test_names_of_files_and_classes_steer_no_terminal(
     soundfile.write(str(clip), tone(), 16000)
     (workplace / "\x1b[2Jbad.wav").write_bytes(b"no sound")
     for form in ("table", "csv", "json"):
-        assert ended(monkeypatch, "classify", str(trained["words_tuned"]), str(workplace), "--format", form) == 2
+        assert run_speechml(monkeypatch, "classify", str(trained["words_tuned"]), str(workplace), "--format", form) == 2
         said = capsys.readouterr()
         assert "31mred" in said.out
         assert all(letter.isprintable() or letter == "\n" for letter in said.out + said.err)
@@ -50,7 +50,7 @@ def test_names_of_files_and_classes_steer_no_terminal(
         ["denoise", str(trained["lab2a_fir"]), str(workplace), "-o", "\x1b[31mout"],
         ["runs", "show", "\x1b[31mx"],
     ):
-        ended(monkeypatch, *words)
+        run_speechml(monkeypatch, *words)
         said = capsys.readouterr()
         assert all(letter.isprintable() or letter == "\n" for letter in said.out + said.err)
 
@@ -69,5 +69,5 @@ def test_everything_is_printed_by_one_function() -> None:
 
 def test_a_run_is_listed_whose_words_are_no_letters(place: Place, monkeypatch) -> None:
     edit_card(place.run, experiment=EVIL)
-    assert ended(monkeypatch, "report", str(place.run)) == 0
+    assert run_speechml(monkeypatch, "report", str(place.run)) == 0
     assert "taken" in (place.run / "report.html").read_text()

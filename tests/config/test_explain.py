@@ -17,7 +17,7 @@ WAYS = [(f"{group}={path.stem}",) for group in WHOLE for path in (CONF / group).
 
 
 @cache
-def made(*overrides: str) -> Composition:
+def compose_once(*overrides: str) -> Composition:
     """A config that several tests look at."""
     return compose_with_sources(str(CONF), "evaluate" if "run=x" in overrides else "train", list(overrides))
 
@@ -25,7 +25,7 @@ def made(*overrides: str) -> Composition:
 @pytest.mark.parametrize("way", [*WAYS, ("run=x", "data=wav_pairs"), ("hydra/launcher=slurm",)], ids=" ".join)
 def test_every_key_of_every_shipped_config_is_explained(way: tuple[str, ...]) -> None:
     needs = ("experiment=genre_mlp", "data.root=x") if way == ("hparams_search=genre",) else ()  # whose keys it sets
-    raw = made(*needs, *way).raw
+    raw = compose_once(*needs, *way).raw
     ours = [
         key for key in dotted_keys(raw) if key.startswith(("hydra.launcher.", "hydra.sweeper.")) or key[:5] != "hydra"
     ]
@@ -39,7 +39,7 @@ def test_every_key_of_every_shipped_config_is_explained(way: tuple[str, ...]) ->
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_choices_of_a_group_are_its_files_and_each_says_what_it_is(group: str) -> None:
     files = {path.stem: path for path in (CONF / group).glob("*.yaml")}
-    text = explain_key(made(), group)
+    text = explain_key(compose_once(), group)
     for name, path in files.items():
         assert f"{group}={name}" in text
         assert heading(path), f"{path} has no first comment"
@@ -48,9 +48,9 @@ def test_the_choices_of_a_group_are_its_files_and_each_says_what_it_is(group: st
 
 @pytest.mark.parametrize("way", [("experiment=words_tuned",), ("experiment=hw2_cnn2d_tuned", "hydra/launcher=slurm")])
 def test_every_key_of_a_config_can_be_asked_for(way: tuple[str, ...]) -> None:
-    for key in dotted_keys({key: value for key, value in made(*way).raw.items() if key != "hydra"}):
-        text = explain_key(made(*way), key)
-        if not isinstance(pick(made(*way).raw, key), dict):
+    for key in dotted_keys({key: value for key, value in compose_once(*way).raw.items() if key != "hydra"}):
+        text = explain_key(compose_once(*way), key)
+        if not isinstance(pick(compose_once(*way).raw, key), dict):
             for label in ("type", "unit", "default", "from", "allowed", "why"):
                 assert f"\n{label:<10} " in text, (key, label)
 
@@ -83,7 +83,7 @@ def test_every_key_of_a_config_can_be_asked_for(way: tuple[str, ...]) -> None:
     ],
 )  # fmt: skip
 def test_a_key_is_explained_by_who_gave_it_its_value(key: str, overrides: list[str], says: list[str]) -> None:
-    text = explain(key, overrides) if key[0] in "+r" else explain_key(made(*overrides), key)
+    text = explain(key, overrides) if key[0] in "+r" else explain_key(compose_once(*overrides), key)
     for words in says:
         assert words in text, text
 
@@ -91,8 +91,8 @@ def test_a_key_is_explained_by_who_gave_it_its_value(key: str, overrides: list[s
 def test_what_is_said_to_set_a_key_sets_it() -> None:
     for word in ("+data.count=7", "++trainer.limit_train_batches=2"):
         key, _, value = word.partition("=")
-        assert made(word).value(key.lstrip("+")) == int(value)
-    assert made("experiment=words_mel", "model.augment={speed: 0.2}").value("model.augment.speed") == 0.2
+        assert compose_once(word).value(key.lstrip("+")) == int(value)
+    assert compose_once("experiment=words_mel", "model.augment={speed: 0.2}").value("model.augment.speed") == 0.2
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Clips(NamedTuple):
     voices: list[str]
 
 
-def made(count: int) -> Clips:
+def speak_clips(count: int) -> Clips:
     """Clips as columns: noisy and clean (clip, time)."""
     pairs = list(spoken_pairs(count))
     noisy, clean = (np.stack([pair.waveforms[role] for pair in pairs]) for role in ("noisy", "clean"))
@@ -42,7 +42,7 @@ def made(count: int) -> Clips:
 
 @pytest.fixture(scope="module")
 def pairs() -> Clips:
-    return made(COUNT)
+    return speak_clips(COUNT)
 
 
 def spectra(clips: np.ndarray) -> np.ndarray:
@@ -192,7 +192,7 @@ def test_the_best_81_tap_filter_reaches_34_db(pairs):
 
 
 def test_the_same_clip_whatever_the_count(pairs):
-    few = made(7)
+    few = speak_clips(7)
     np.testing.assert_array_equal(few.noisy, pairs.noisy[:7])
     np.testing.assert_array_equal(few.clean, pairs.clean[:7])
     assert few.voices == pairs.voices[:7]

@@ -15,7 +15,7 @@ from speechml.errors import UserError, printable
 WORDS = {"high", "low", "middle"}
 
 
-def written(
+def write_lists(
     root: Path, form: Callable[[str], str] = str, head: bytes = b"", newline: str = "\n"
 ) -> dict[str, set[str]]:
     """Lists below `root` with every sixth clip, each line in a form; what is in each."""
@@ -58,21 +58,21 @@ FORMS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_a_list_means_the_clips_of_its_lines_however_it_is_written(form: str, tmp_path: Path) -> None:
     root = make_words(tmp_path, speakers=12)
-    listed = written(root, **FORMS[form])
+    listed = write_lists(root, **FORMS[form])
     assert split_of(root) == listed
     assert len(split_of(root)["test"]) == 6
 
 
 def test_half_the_lines_may_be_written_in_another_form(tmp_path: Path) -> None:
     root = make_words(tmp_path, speakers=12)
-    listed = written(root, lambda n: f"./{n}" if n.startswith("low") else n)
+    listed = write_lists(root, lambda n: f"./{n}" if n.startswith("low") else n)
     assert split_of(root) == listed
 
 
 @pytest.mark.parametrize("name", ["Testing_List.txt", "TESTING_LIST.TXT"])
 def test_a_list_whose_name_is_in_capitals_is_no_other(name: str, tmp_path: Path) -> None:
     root = make_words(tmp_path, speakers=12)
-    listed = written(root)
+    listed = write_lists(root)
     (root / LISTS["test"]).rename(root / name)
     assert split_of(root) == listed
 
@@ -87,7 +87,7 @@ def test_a_list_whose_name_is_in_capitals_is_no_other(name: str, tmp_path: Path)
 )  # fmt: skip
 def test_a_line_that_names_no_clip_is_refused_and_shown(line: str, tmp_path: Path) -> None:
     root = make_words(tmp_path, speakers=12)
-    written(root)
+    write_lists(root)
     with (root / LISTS["test"]).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
     with pytest.raises(UserError) as refused:
@@ -99,7 +99,7 @@ def test_a_line_that_names_no_clip_is_refused_and_shown(line: str, tmp_path: Pat
 def test_a_line_that_fits_two_clips_is_refused(tmp_path: Path) -> None:
     root = make_words(tmp_path, speakers=12)
     (root / "low" / "0000000A_nohash_0.wav").write_bytes((root / "low" / "0000000a_nohash_0.wav").read_bytes())
-    written(root)
+    write_lists(root)
     with (root / LISTS["test"]).open("a") as file:
         file.write("LOW/0000000a_NOHASH_0.wav\n")
     with pytest.raises(UserError, match=r"names LOW/0000000a_NOHASH_0.wav, .*line 8"):
@@ -108,7 +108,7 @@ def test_a_line_that_fits_two_clips_is_refused(tmp_path: Path) -> None:
 
 def test_clips_of_words_that_are_not_there_are_counted(tmp_path: Path) -> None:
     root = make_words(tmp_path, speakers=12)
-    written(root)
+    write_lists(root)
     with (root / LISTS["val"]).open("a") as file:
         file.write("bird/00000003_nohash_0.wav\n./cat/00000003_nohash_0.wav\n")
     names = find_words(root)[1].names
@@ -120,7 +120,7 @@ def test_clips_of_words_that_are_not_there_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["byte order mark", "backslash", "capitals"])
 def test_listed_test_clips_are_never_trained_on(form: str, tmp_path: Path) -> None:
     root = make_words(tmp_path / "words", speakers=12)
-    listed = written(root, **FORMS[form])
+    listed = write_lists(root, **FORMS[form])
     data = SpeechCommands(root=str(root), sample_rate=16000, batch_size=4, split_seed=0, cache=str(tmp_path / "cache"))
     assert {data.item_names[i] for i in data.splits["test"]} == listed["test"]
     assert not listed["test"] & {data.item_names[i] for i in data.splits["train"]}

@@ -17,7 +17,7 @@ from conftest import composed, make_pairs, read_card, run_of
 from speechml.config.instantiate import check_foreign_node
 from speechml.engine.checkpoint import load_task, read_checkpoint, write_checkpoint
 from speechml.errors import UserError
-from strangers import Place, ended
+from strangers import Place, run_speechml
 
 
 def node_of(config: dict[str, Any], section: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def test_a_number_beyond_all_bounds_in_a_denoiser_is_one_sentence(
     section: str, key: str, value: object, place: Place, monkeypatch, capsys
 ) -> None:
     edited(place.run, lambda config: node_of(config, section).update({key: value}))
-    assert ended(monkeypatch, "denoise", str(place.run), "speech.wav", "-o", "out") == 2
+    assert run_speechml(monkeypatch, "denoise", str(place.run), "speech.wav", "-o", "out") == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert said.count("\n") == 1

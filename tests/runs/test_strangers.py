@@ -15,7 +15,8 @@ from speechml.errors import UserError
 from speechml.report.tensorboard import RunLinks
 from speechml.runs.folder import lock
 from speechml.storage.checkpoint_checksum import seal_copy
-from strangers import FILES, FOLDERS, ODD, SECRET, Place, archive, array_file, ended, link, take_away
+from strangers import FILES, FOLDERS, ODD, SECRET, Place, array_file, link, run_speechml, take_away
+from stress_payloads import archive
 
 
 class Code:
@@ -108,13 +109,13 @@ def test_links_that_are_the_users_own_are_followed(place: Place, monkeypatch, ca
     os.link(place.run / "predictions.npz", place.folder / "kept.npz")
     (place.folder / "mine").symlink_to(place.run)
     (place.folder / "best.ckpt").symlink_to(place.run / "checkpoints" / "best.ckpt")
-    assert ended(monkeypatch, "runs", "list", "runs", "--format", "json") == 0
+    assert run_speechml(monkeypatch, "runs", "list", "runs", "--format", "json") == 0
     assert [run["state"] for run in json.loads(capsys.readouterr().out)] == ["done", "done"]
-    assert ended(monkeypatch, "compare", "mine", str(place.other)) == 0
-    assert ended(monkeypatch, "report", "mine") == 0
+    assert run_speechml(monkeypatch, "compare", "mine", str(place.other)) == 0
+    assert run_speechml(monkeypatch, "report", "mine") == 0
     assert (place.run / "report.html").is_file()
     for model in ("mine", "best.ckpt", str(place.run)):
-        assert ended(monkeypatch, "denoise", model, "speech.wav", "-o", f"of_{Path(model).name}") == 0
+        assert run_speechml(monkeypatch, "denoise", model, "speech.wav", "-o", f"of_{Path(model).name}") == 0
 
 
 def test_only_event_files_that_lie_in_a_run_are_shown(place: Place) -> None:

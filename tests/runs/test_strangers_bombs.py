@@ -15,7 +15,8 @@ from speechml.report.run_page import read_png
 from speechml.runs.card import load_card
 from speechml.runs.labels import load_config, result_settings
 from speechml.runs.sweep_record import load_sweep
-from strangers import SECRET, Place, archive, array_file, picture
+from strangers import SECRET, Place, array_file, picture
+from stress_payloads import archive
 
 
 def header(shape: str, kind: str = "<f8") -> str:

@@ -16,7 +16,7 @@ def make(root: Path, *names: str) -> Path:
     return root
 
 
-def found(root: Path) -> list[str]:
+def recordings_in(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in find_audio(root).paths]
 
 
@@ -26,12 +26,12 @@ def test_links_to_speakers_are_followed(target: str, tmp_path: Path) -> None:
     if target == "file":
         (root / "s2").mkdir()
         (root / "s2" / "b.wav").symlink_to(other / "b.wav")
-        assert found(root) == ["s1/a.wav", "s2/b.wav"]
+        assert recordings_in(root) == ["s1/a.wav", "s2/b.wav"]
         return
     if target == "link to a link":
         (tmp_path / "between").symlink_to(other)
     (root / "s2").symlink_to({"absolute": other, "relative": Path("../other")}.get(target, tmp_path / "between"))
-    assert found(root) == ["s1/a.wav", "s2/b.wav", "s2/deep/c.flac"]
+    assert recordings_in(root) == ["s1/a.wav", "s2/b.wav", "s2/deep/c.flac"]
 
 
 @pytest.mark.parametrize("where", ["s1/up", "s1/self", "s1/deep/root", "s1/x"])
@@ -39,13 +39,13 @@ def test_links_in_a_circle_end(where: str, tmp_path: Path) -> None:
     root = make(tmp_path / "root", "s1/a.wav", "s1/deep/b.wav")
     target = {"s1/up": "..", "s1/self": ".", "s1/deep/root": str(root), "s1/x": "deep/.."}[where]
     (root / where).symlink_to(target)
-    assert found(root) == ["s1/a.wav", "s1/deep/b.wav"]
+    assert recordings_in(root) == ["s1/a.wav", "s1/deep/b.wav"]
 
 
 def test_two_conditions_may_share_the_clean_folder_by_a_link(tmp_path: Path) -> None:
     root = make(tmp_path / "root", "one/a.wav")
     (root / "two").symlink_to("one")
-    assert found(root) == ["one/a.wav", "two/a.wav"]
+    assert recordings_in(root) == ["one/a.wav", "two/a.wav"]
 
 
 def test_folders_that_all_link_to_one_another_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,12 +69,12 @@ def test_a_link_to_nothing_is_refused_by_its_name(name: str, tmp_path: Path) -> 
 def test_a_link_to_itself_that_is_no_recording_is_passed_over(tmp_path: Path) -> None:
     make(tmp_path, "a.wav")
     (tmp_path / "notes.txt").symlink_to(tmp_path / "notes.txt")
-    assert found(tmp_path) == ["a.wav"]
+    assert recordings_in(tmp_path) == ["a.wav"]
 
 
 @pytest.mark.parametrize("name", [".ipynb_checkpoints/a-checkpoint.wav", "._a.wav", "s/.cache/b.wav", ".git/x/y.mp3"])
 def test_what_is_hidden_is_no_data(name: str, tmp_path: Path) -> None:
-    assert found(make(tmp_path / "root", "a.wav", name)) == ["a.wav"]
+    assert recordings_in(make(tmp_path / "root", "a.wav", name)) == ["a.wav"]
 
 
 @pytest.mark.parametrize("ending", [".aiff", ".aif", ".au", ".opus", ".m4a", ".AIFF", ".wma", ".caf"])

@@ -258,11 +258,11 @@ def test_joined_mp3s_are_all_read(
 
 
 def test_an_mp3_with_a_hole_is_refused(tmp_path: Path, mp3s: dict[str, bytes]) -> None:
-    for mp3 in (mp3s["vbr"], bare(mp3s["vbr"])):
+    by_header = (mp3s["vbr"], r"3\.9 of 4\.1 s decode")
+    by_frames = (bare(mp3s["vbr"]), r"\d+ bytes at \d+ are no mp3")
+    for mp3, problem in (by_header, by_frames):
         (tmp_path / "a.mp3").write_bytes(mp3[:9000] + b"rubbish" * 100 + mp3[9700:])
-        with pytest.raises(
-            CutShort, match=r"a\.mp3 is cut short or damaged \(.* (are no mp3|s decode)\); write its header"
-        ):
+        with pytest.raises(CutShort, match=rf"a\.mp3 is cut short or damaged \({problem}\); write its header"):
             audio.load(tmp_path / "a.mp3")
     content = bare(mp3s["vbr"])
     (tmp_path / "a.mp3").write_bytes(content[:-10])

@@ -165,7 +165,8 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
             if _is_unusual(self.optimizer_node) or _is_unusual(arguments):
                 check_step(self.optimizer_node, arguments)
         optimizer = build(self.optimizer_node, self.parameters(), where="optimizer", kind=torch.optim.Optimizer)
-        self._may_repeat = is_repeating(optimizer)
+        from_torch = type(optimizer).__module__.startswith("torch.optim")
+        self._may_repeat = isinstance(optimizer, torch.optim.LBFGS) or not from_torch
         self._optimization = {"optimizer": optimizer}
         if arguments:
             schedule = build(arguments, optimizer, where="scheduler", kind=torch.optim.lr_scheduler.LRScheduler)
@@ -212,12 +213,13 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         Lightning divides by `accumulate_grad_batches`, also where fewer batches, or items, are left in the end of an epoch.
         """
         count, batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
-        first = batch_idx - batch_idx % count
-        if count == 1 or first + count < batches:
+        if count == 1 or batch_idx - batch_idx % count + count < batches:
             return 1.0
+        from speechml.tasks.optimization import accumulation_weight
+
         loader = self.trainer.train_dataloader
         sizes = loader.sizes() if isinstance(loader, Batches) else [1] * batches  # a loader of the user's own
-        return count * sizes[batch_idx] / sum(sizes[first : min(first + count, batches)])
+        return accumulation_weight(batch_idx, count, sizes[:batches])
 
     def _repeat_draws(self) -> None:
         """Let an optimiser that computes a batch again, as a line search does, compare losses of the same dropout.
@@ -298,11 +300,6 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
             self.update_metrics(split, rows)
             scores = self.metrics.compute(split) | scores
         return {name: float(value) for name, value in scores.items()}  # a task of the user's own may give numpy's
-
-
-def is_repeating(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether an optimiser may compute a batch several times a step: LBFGS, and what is not torch's own."""
-    return isinstance(optimizer, torch.optim.LBFGS) or not type(optimizer).__module__.startswith("torch.optim")
 
 
 def _is_unusual(node: Config) -> bool:
