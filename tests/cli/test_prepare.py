@@ -132,7 +132,10 @@ def test_the_command_prints_where_how_large_and_how_long(own: Path) -> None:
         (["data.root=a,b"], "data.root=a,b describes several configs"),
         (["seed=range(3)"], r"seed=range\(3\) describes several configs"),
         (["seed=["], "is not understood"),
-        (["data.root=["], r"there is no key data.root in the chosen data; .* data=wav_pairs"),  # a folder may be named so
+        (
+            ["data.root=["],
+            r"there is no key data.root in the chosen data; .* data=wav_pairs",
+        ),  # a folder may be named so
         (["data=wav_pairs", "data.root=["], r"\[ is no folder"),
         (["seed=${nothing.here}"], "there is no nothing, from which seed is taken"),
     ],

@@ -10,11 +10,11 @@ from conftest import TINY, composed, read_card
 from speechml.config.compose import adapt_overrides, resolve_config
 from speechml.config.third_party import Trainer
 from speechml.config.train_config import check_config
-from speechml.engine.budgets import count_epochs
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.engine.parts import build_data, build_parts
 from speechml.errors import UserError
 from speechml.runs.identity import digest
+from speechml.tasks.training_length import count_epochs
 
 QUIET = ("callbacks.listening=null", "callbacks.figures=null", "callbacks.progress=null", "report=false", "threads=1")
 # 4 batches of 8 clips an epoch.

@@ -9,10 +9,10 @@ import torch
 from conftest import TINY, composed
 from resuming import GENRE, run_in, stop_in
 from speechml.config.compose import resolve_config
-from speechml.engine.budgets import training_steps
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.engine.parts import build_data, build_parts
 from speechml.errors import UserError
+from speechml.tasks.training_length import training_steps
 from stress_resume import differences
 
 OWN = '''

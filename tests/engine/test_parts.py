@@ -10,10 +10,10 @@ import torch
 
 from conftest import TINY, composed
 from speechml.config.compose import resolve_config
-from speechml.engine.budgets import training_steps
 from speechml.engine.parts import Parts, build_data, build_parts
 from speechml.errors import UserError
 from speechml.models import FIR
+from speechml.tasks.training_length import training_steps
 from speechml.tasks.waveform_denoising import WaveformDenoiser
 
 FAST = (*TINY, "experiment=lab2a_fir", "model.net.taps=8", "data.batch_size=5", "callbacks.figures=null")

@@ -201,6 +201,6 @@ def test_a_limit_of_batches_is_rounded_up_to_whole_epochs(train: Callable[..., P
 
 @pytest.mark.parametrize(("epochs", "period", "used"), [(20, 7, 5), (13, 10, 1), (12, 4, 4), (6, 100, 6), (-1, 3, 3)])
 def test_the_last_epoch_always_ends_with_a_validation(epochs: int, period: int, used: int) -> None:
-    from speechml.engine.budgets import largest_divisor
+    from speechml.tasks.training_length import largest_divisor
 
     assert largest_divisor(epochs, period) == used

@@ -99,7 +99,9 @@ def draw_response(task: WaveformDenoiser, wiener: Tensor, taps: int) -> Figure:
         step = 1e-3 * float(task.level)
         impulse = torch.zeros(1, 1, taps, device=task.device)
         impulse[..., 0] = step
-        own = (task(impulse) - task(torch.zeros_like(impulse)))[0, 0].double() / step
+        # At the level of training: a network that follows the level would make a loud signal of the impulse.
+        response = task.denoise(impulse, task.level) - task.denoise(torch.zeros_like(impulse), task.level)
+        own = response[0, 0].double() / step
     for label, response in ((f"Wiener filter, {len(wiener)} taps", wiener), ("network", own)):
         hertz, gain = gain_db(response.cpu().numpy(), task.sample_rate, min_size=8192)
         axis.plot(hertz / 1000, gain, linewidth=0.9, label=label)

@@ -137,9 +137,10 @@ def _further_trainer_keys() -> set[str]:
 
 
 def without_secrets(content: object) -> object:
-    """A copy of plain values, every text in them without secrets."""
+    """A copy of plain values, every text in them without secrets: by what it is like, and by its key."""
     if isinstance(content, dict):
-        return {key: without_secrets(value) for key, value in content.items()}
+        return {key: mask_secrets(f"{key}: {value}").removeprefix(f"{key}: ") if isinstance(value, str)
+                else without_secrets(value) for key, value in content.items()}  # fmt: skip
     if isinstance(content, (list, tuple)):
         return [without_secrets(value) for value in content]
     return mask_secrets(content) if isinstance(content, str) else content

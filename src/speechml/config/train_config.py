@@ -13,6 +13,10 @@ from speechml.errors import UserError
 from speechml.storage.files import expand_home
 
 Sense = Callable[[Config, object], bool | None]  # whether more of a score of a config is better, as far as it is known
+TRAINER_KEYS = (  # of conf/trainer
+    "accelerator", "devices", "num_nodes", "precision", "max_epochs", "max_steps", "deterministic", "gradient_clip_val",
+    "check_val_every_n_epoch",
+)  # fmt: skip
 SEED = 2**63 - 1  # largest, and with a minus smallest, that torch takes
 
 
@@ -233,6 +237,16 @@ def fill_groups(config: Config, schema: type[AppConfig] = TrainConfig) -> Config
     sections = {name: known.default for name, known in keys_of(schema).items() if known.is_section}
     there = {name: node for name, node in empty_none(config).items() if node is not None or name not in sections}
     return {name: default for name, default in sections.items() if default is not REQUIRED} | there
+
+
+def fill_keys(config: Config) -> Config:
+    """A copy of a training's config with the keys that `~KEY` has left out, where a shipped config has them."""
+    known = {name: entry for name, entry in keys_of(TrainConfig).items() if entry.default is not REQUIRED}
+    filled: Config = {**{name: entry.default for name, entry in known.items()}, **config}
+    for name, schema in {"checkpoint": Checkpoint, "logger": Logger, "trainer": Trainer}.items():
+        own = {key: entry.default for key, entry in keys_of(schema).items() if name != "trainer" or key in TRAINER_KEYS}
+        filled[name] = {**own, **filled.get(name, {})}
+    return filled
 
 
 def make_paths_absolute(config: Config) -> Config:

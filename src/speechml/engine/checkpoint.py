@@ -271,7 +271,12 @@ def check_weights(task: torch.nn.Module, state: Mapping[str, torch.Tensor], path
         if (loaded.dtype, loaded.layout) != (weight.dtype, weight.layout) or loaded.is_meta:
             kind = f"{loaded.dtype}, {loaded.layout} on {loaded.device}"
             raise UserError(f"{other}: weight {name} is {kind}, not {weight.dtype}")
-    for name in nonfinite_names(state)[:1]:
+    fixed = {
+        name for name, _ in task.named_buffers() if name.startswith("net.")
+    }  # which may be masks of minus infinity
+    for name in nonfinite_names(state):
+        if name in fixed and not bool(state[name].isnan().any()):
+            continue
         raise UserError(f"{path} holds weights that are NaN or infinite", name, "train again with a lower optimizer.lr")
 
 

@@ -13,6 +13,7 @@ from typing import cast
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from speechml.callbacks.epochs import EpochTable
 from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members
@@ -56,7 +57,8 @@ def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: Run
     training_s, epochs = parts.saving.training_s, trainer.current_epoch
     card.monitored = test(parts, folder, card)
     card.training_s, card.epochs = round(training_s, 2), epochs
-    items = trainer.global_step / len(data.train_dataloader()) * data.items_per_epoch
+    batches = trainer.fit_loop.total_batch_idx + 1
+    items = batches / len(data.train_dataloader()) * data.items_per_epoch
     card.clips_per_s = round(items / training_s, 1)
     card.parameters = sum(p.numel() for p in task.parameters())
     scores = {**card.scores, config["checkpoint"]["monitor"]: card.monitored}
@@ -114,7 +116,7 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
     """Score a trained run with the weights that it is known by, on validation and test; predictions.npz is written.
 
     Returns:
-        What the best weights scored in checkpoint.monitor, or the last ones where none are best.
+        What the kept weights scored in checkpoint.monitor: the best ones when they were validated, else the last.
     """
     config, trainer, task, data = parts.config, parts.trainer, parts.task, parts.data
     best = parts.best.best_model_path if parts.best else ""
@@ -148,12 +150,15 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
             if not missing_members(task, WaveformTask):
                 card.level_curve = measure_levels(cast("WaveformTask", task), data)
     card.scores = scores
-    return validated.get(monitor) if chosen is None else float(chosen)
+    return validated.get(monitor) if weights is None or chosen is None else float(chosen)
 
 
 @torch.no_grad()
 def measure_levels(task: WaveformTask, data: DataModule) -> LevelCurve | None:
-    """Score some test items as they are, and brought to each of LEVELS_DB; None where all of them are silent."""
+    """Score the first LEVEL_S seconds of test items as they are, and brought to each of LEVELS_DB, RMS in dBFS.
+
+    None where all of them are silent. It computes where the task is.
+    """
     network = cast("pl.LightningModule", task)
     is_training = network.training
     network.eval()
@@ -166,9 +171,13 @@ def measure_levels(task: WaveformTask, data: DataModule) -> LevelCurve | None:
 def _measure_levels(task: WaveformTask, data: DataModule) -> LevelCurve | None:
     rows, levels, samples = [], [], 0
     for item in list(data.scored_items().values())[-1]:
-        if samples > LEVEL_S * (data.spec.sample_rate or 1):
+        if samples > (most := int(LEVEL_S * (data.spec.sample_rate or 1))):
             break
         batch = data.load_batch(IndexBatch("test", 0, torch.tensor([item], device=task.device)))
+        long = {
+            name: value for name, value in batch._asdict().items() if isinstance(value, Tensor) and value.dim() == 3
+        }
+        batch = batch._replace(**{name: value[..., :most] for name, value in long.items()})
         waveform = task.waveforms(batch)
         level, samples = float(rms(waveform)), samples + waveform.shape[-1]
         gains = [1.0, *(10 ** (db / 20) / level for db in LEVELS_DB)]

@@ -35,7 +35,9 @@ def own_data(record: Config, checkpoint: Path, cache: str) -> Config:
         raise UserError(what, str(error), fix) from error
     for place in named_places(node):
         if not place_mark(cache, place).exists():
-            why = "nobody here has trained on it, and a checkpoint from elsewhere may name anything"
+            why = (
+                "it is not known that anyone here has trained on it, and a checkpoint from elsewhere may name anything"
+            )
             raise UserError(f"{checkpoint} names {place} as its data", why, f"if that is right, {fix}")
     if node.get("download") is not None:
         from speechml.data.download import downloaded

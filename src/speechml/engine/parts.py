@@ -15,11 +15,11 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from speechml import __version__, contracts
 from speechml.callbacks.epochs import EpochTable
+from speechml.config.compose import without_secrets
 from speechml.config.instantiate import build, import_class
 from speechml.config.schema import data_keys, schema_of
 from speechml.contracts import Config, Trial, missing_members
 from speechml.data.base import BaseDataModule, Corpus
-from speechml.engine.budgets import check_limits, count_epochs, training_steps
 from speechml.engine.checkpoint import FORMAT, AtomicIO, build_task
 from speechml.engine.distributed import count_processes, rank_info
 from speechml.engine.saving import Best, Saving
@@ -30,6 +30,7 @@ from speechml.metrics import check_scores, choose_modes, wanted_scores
 from speechml.process import set_seed
 from speechml.runs.card import PublishedCard
 from speechml.tasks.base import Task
+from speechml.tasks.training_length import check_limits, count_epochs, training_steps
 
 Data = BaseDataModule[Corpus]
 # Of Lightning's callbacks, those that a run of ours cannot have, and why.
@@ -205,7 +206,7 @@ def build_callbacks(nodes: Config, data: Data) -> dict[str, pl.Callback]:
 def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.Callback]) -> pl.Trainer:
     """The trainer of a run, which the callbacks and the table of its epochs watch."""
     record = {
-        "format": FORMAT, "version": __version__, "config": config, "data": data.spec.fingerprint,
+        "format": FORMAT, "version": __version__, "config": without_secrets(config), "data": data.spec.fingerprint,
         "heard": data.train_val_checksums(),
     }  # fmt: skip
     table = EpochTable(folder / "metrics.csv", config["logger"]["csv"])

@@ -147,7 +147,15 @@ def _settings(trainer: pl.Trainer) -> Iterator[tuple[str, object, str]]:
             name = type(one).__name__
             owners[f"{name}.{number}" if name in owners else name] = one
     for where, owner in owners.items():
-        yield from ((f"{where}.{name}", owner, name) for name in vars(owner) if name[0] != "_" and name not in OWN)
+        for name, value in vars(owner).items():
+            if name[0] != "_" and name not in OWN and not (isinstance(owner, torch.nn.Module) and _holds_tensor(value)):
+                yield f"{where}.{name}", owner, name
+
+
+def _holds_tensor(value: object) -> bool:
+    """Whether a network may have left a value from its last pass, as the weights of attention."""
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(one, Tensor) for one in values)
 
 
 def _is_plain(value: object) -> bool:

@@ -56,6 +56,8 @@ class Saving(pl.Callback):
         self.to_write: State | None = None
         self.at_start: State = {}  # settings, see `read_settings`
         self.validated: Weights = {}  # those of the last validation
+        self.meant: list[str] = []  # weights that are not finite when the fit begins, as the minus infinity of a mask
+        self.before_step: list[str] = []  # weights that were not finite when a loss was no longer
         self.trained: Weights = {}  # those that training ended with, before other callbacks
         self.first_step = self.last_step = 0  # of this process, and that was saved
         self.before_s = 0.0  # of training in the sessions before this one
@@ -76,13 +78,14 @@ class Saving(pl.Callback):
         if self.to_write is not None:
             checkpoint["resume"] = self.to_write
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.world_size > 1:
             from speechml.engine.ranks import Agreement, check_same_config
 
             check_same_config(self.config)
             self.agreement = Agreement()
         self.started = time.monotonic()
+        self.meant = nonfinite_names(pl_module.state_dict())
         self.at_start = read_settings(trainer)
         if self.to_restore:
             check_rank_count(self.to_restore, trainer.world_size)
@@ -122,15 +125,19 @@ class Saving(pl.Callback):
         if decision == STOP:
             raise Stopped(self.stop.asked_by or "another rank", trainer.global_step)
 
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:  # noqa: ARG002
+        if pl_module.device.type == "cpu" and not bool(torch.isfinite(loss)):
+            self.before_step = self._spoilt(pl_module)
+
     def on_train_batch_end(  # type: ignore[override] # what it is of a task
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: dict[str, Tensor] | None, *_: object
     ) -> None:  # fmt: skip
         # Asking a GPU at every step would let it wait; of several ranks, one alone must not end.
         if self.agreement or str(trainer.precision) == "16-mixed" or pl_module.device.type != "cpu":
             if trainer.fit_loop.total_batch_idx % CHECKED == 0:
-                check_finite(pl_module, trainer.global_step)
+                self.check_finite(trainer, pl_module)
         elif outputs and not bool(torch.isfinite(outputs["loss"])):
-            check_finite(pl_module, trainer.global_step)
+            _refuse(self.before_step, trainer.global_step - 1)
             begun = trainer.fit_loop.total_batch_idx > 0
             raise UserError(
                 f"the training diverged: the loss of batch {trainer.fit_loop.total_batch_idx + 1} is {float(outputs['loss'])}",
@@ -155,7 +162,14 @@ class Saving(pl.Callback):
         self.trained = weights_of(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        check_finite(pl_module, trainer.global_step)  # before `Best` keeps them
+        self.check_finite(trainer, pl_module)  # before `Best` keeps them
+
+    def check_finite(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Raises UserError where weights have become NaN or infinite: the checkpoint before them is worth more."""
+        _refuse(self._spoilt(module), trainer.global_step)
+
+    def _spoilt(self, module: pl.LightningModule) -> list[str]:
+        return [name for name in nonfinite_names(module.state_dict()) if name not in self.meant]
 
     def save(self, trainer: pl.Trainer, task: Task, final: bool = True, finished: bool = False) -> None:
         """Write `last.ckpt`, but for a trial run of a few batches; to be called by all ranks together.
@@ -166,7 +180,7 @@ class Saving(pl.Callback):
         """
         if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
             return
-        check_finite(task, trainer.global_step)
+        self.check_finite(trainer, task)
         self.to_write = {**capture(trainer, task, finished, self.at_start), "training_s": self.training_s}
         if isinstance(checkpoints := trainer.strategy.checkpoint_io, AtomicIO):
             checkpoints.is_final = final
@@ -265,9 +279,8 @@ def other_weights(module: torch.nn.Module, weights: Weights) -> Iterator[None]:
             own[name].copy_(value)
 
 
-def check_finite(module: torch.nn.Module, step: int) -> None:
-    """Raises UserError where weights are NaN or infinite: the checkpoint before them is worth more."""
-    for name in nonfinite_names(module.state_dict())[:1]:
+def _refuse(spoilt: list[str], step: int) -> None:
+    for name in spoilt[:1]:
         raise UserError(
             f"the training diverged: after step {step} the weights are no longer finite", why=name, fix=DIVERGED
         )

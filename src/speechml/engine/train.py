@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from speechml.config.compose import mask_secrets, resolve_config, simplify_overrides
-from speechml.config.train_config import check_config, make_paths_absolute
+from speechml.config.train_config import check_config, fill_keys, make_paths_absolute
 from speechml.contracts import Config, Trial
 from speechml.engine.checkpoint import find_latest
 from speechml.engine.distributed import check_rank_counts, count_processes, rank_info
@@ -60,7 +60,7 @@ def train(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         UserError: an unknown key, unusable data, a run that another process is training.
         Pruned: the search that the run belongs to can do without it.
     """
-    config = make_paths_absolute(check_config(resolve_config(cfg)))
+    config = make_paths_absolute(fill_keys(check_config(resolve_config(cfg))))
     folder = Path(config["paths"]["runs"]) / config["name"] / run_id(cfg)
     prepare_process(config["threads"])
     rank = rank_info()

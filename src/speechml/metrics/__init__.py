@@ -26,10 +26,10 @@ def choose_modes(config: Config) -> Config:
     """
     check_score_keys(config, sense_of)
     chosen = with_modes(config, sense_of)
-    for where, node in sections_with_monitor(chosen).items():
-        before = config["callbacks"].get(where.removeprefix("callbacks."))
-        if before and "mode" in node and not {"mode", "**"} & parameters(import_class(node["_target_"], where)):
-            chosen["callbacks"][where.removeprefix("callbacks.")] = before  # a class of the user's own, without modes
+    for name, node in chosen["callbacks"].items():
+        settled = node and node != config["callbacks"][name]
+        if settled and not {"mode", "**"} & parameters(import_class(node["_target_"], f"callbacks.{name}")):
+            chosen["callbacks"][name] = config["callbacks"][name]  # a class of the user's own, without modes
     return chosen
 
 

@@ -41,8 +41,9 @@ def with_paths_as_text(cfg: DictConfig) -> DictConfig:
 def digest(config: Config) -> str:
     """The id of a resolved config, whose keys without effect do not count."""
     counted = with_modes(without_later_keys(fill_groups(config)))
-    trainer = counted.get("trainer")
-    if isinstance(trainer, dict) and trainer.get("max_steps", -1) != -1 and not LIMITS.isdisjoint(trainer):
+    trainer, callbacks = counted.get("trainer"), (counted.get("callbacks") or {}).values()
+    scheduled = any(str(node.get("_target_")).endswith(".GradientAccumulationScheduler") for node in callbacks if node)
+    if isinstance(trainer, dict) and trainer.get("max_steps", -1) != -1 and (scheduled or LIMITS & trainer.keys()):
         counted["budget"] = "limited"  # such runs were longer or shorter before: theirs is another id
     for key in keys_without_effect(config):
         _leave_out(counted, key.split("."))

@@ -17,15 +17,14 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import Trial, TrialState
 
-from speechml.config.compose import flatten, resolve_config
-from speechml.config.hydra_compat import override_text
+from speechml.config.compose import flatten, plain, resolve_config
 from speechml.contracts import Config
 from speechml.engine.signals import RESUMABLE, Stopped
 from speechml.errors import UserError, echo
 from speechml.sweep.jobs import Job, Launcher, Outcome
 from speechml.sweep.schema import OptunaSweeper
 from speechml.sweep.search_report import SearchReport, path_from_here
-from speechml.sweep.space import Space, as_overrides, grid, read_space
+from speechml.sweep.space import Space, as_overrides, changing_words, grid, leaf_above, read_space
 from speechml.sweep.study import (
     archive,
     ask,
@@ -152,10 +151,10 @@ def _set_by_file(command: SweepCommand, space: Space, first: DictConfig) -> list
         return []
     # The file chose the sweeper, and the command line may have set keys of it.
     is_chosen = any(word.startswith("hydra/sweeper=") for word in command.config.hydra.overrides.hydra)
-    alone = _compose(command, [*["hydra/sweeper=optuna"] * (not is_chosen), *fixed, *space.first_point()])
-    with_file, without = (flatten(resolve_config(cfg)) for cfg in (first, alone))
-    changed = {k: v for k, v in with_file.items() if k != "objective" and (k not in without or without[k] != v)}
-    return [f"{'' if k in without else '+'}{k}={override_text(v)}" for k, v in changed.items()]
+    words = [*["hydra/sweeper=optuna"] * (not is_chosen), *fixed]
+    keys = flatten(plain(command.loader.load_sweep_config(command.config, words)))
+    point = [word for word in space.first_point() if not leaf_above(word.partition("=")[0], keys)]
+    return changing_words(resolve_config(_compose(command, [*words, *point])), resolve_config(first))
 
 
 @dataclass

@@ -48,6 +48,7 @@ def compute_task(path: Path) -> int:
             return 0  # as all ranks; the first one's exit code counts
         if note != path and (done := done_outcome(job.folder, job)):  # the signal came when the run was done
             write_json(note, asdict(done))
+            step_file(note).unlink(missing_ok=True)  # what is done has got on
             if job == jobs[-1]:
                 return int(bool(failures))
         echo(stopped.reason, file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
@@ -15,6 +15,7 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
+from speechml.config.compose import flatten
 from speechml.config.hydra_compat import override_text
 from speechml.contracts import Config
 from speechml.errors import UserError
@@ -43,6 +44,27 @@ class Space(NamedTuple):
             key: dist.choices[0] if isinstance(dist, CategoricalDistribution) else dist.low
             for key, dist in self.distributions.items()
         })  # fmt: skip
+
+
+def leaf_above(key: str, leaves: Container[str]) -> str:
+    """The key above a dotted key that has a single value; empty where there is none."""
+    words = key.split(".")
+    return next((place for end in range(1, len(words)) if (place := ".".join(words[:end])) in leaves), "")
+
+
+def changing_words(before: Config, after: Config) -> list[str]:
+    """Overrides that make one config of another, but for its objective."""
+    old, words = flatten(before), dict[str, str]()
+    for key, value in flatten(after).items():
+        if key == "objective" or (key in old and old[key] == value):
+            continue
+        node: object = value
+        if place := leaf_above(key, old):  # a mapping stands where one value was
+            key, node = place, after
+            for word in place.split("."):
+                node = node[word] if isinstance(node, dict) else node
+        words[key] = f"{'' if key in old else '+'}{key}={override_text(node)}"
+    return list(words.values())
 
 
 def read_space(params: Mapping[str, object] | None, arguments: Sequence[str]) -> Space:

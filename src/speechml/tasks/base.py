@@ -63,6 +63,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         self.losses: dict[int, tuple[int, dict[str, Tensor]]] = {}  # of this epoch, by batch: its items, what is logged
         self.metrics: CustomMetrics | None = None
         self._may_repeat = False  # whether the optimiser may compute a batch several times a step
+        self._batch_sizes: list[int] = []  # items of each batch of this epoch, where several make a step
         self._first: tuple[int, Tensor] | None = None  # the batch of this step, and the generator's state before it
 
     @classmethod
@@ -191,7 +192,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         self.prepare(self._data())  # the same again when a run is resumed, whose checkpoint then has the last word
 
     def on_train_epoch_start(self) -> None:
-        self.losses = {}
+        self.losses, self._batch_sizes = {}, []
         # Dropout draws from torch's one generator: set by the epoch, a resumed run draws as one that never stopped.
         torch.manual_seed(key("epoch", self._data().seed, self.trainer.current_epoch, self.trainer.global_rank))
 
@@ -210,16 +211,16 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
     def batch_weight(self, batch_idx: int) -> float:
         """What the loss of a batch is multiplied by, for a step to follow the mean over the items that it accumulates.
 
-        Lightning divides by `accumulate_grad_batches`, also where fewer batches, or items, are left in the end of an epoch.
+        Lightning divides by `accumulate_grad_batches`, also where batches have fewer items, or an epoch's end fewer batches.
         """
         count, batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
-        if count == 1 or batch_idx - batch_idx % count + count < batches:
+        if count == 1:
             return 1.0
-        from speechml.tasks.optimization import accumulation_weight
-
-        loader = self.trainer.train_dataloader
-        sizes = loader.sizes() if isinstance(loader, Batches) else [1] * batches  # a loader of the user's own
-        return accumulation_weight(batch_idx, count, sizes[:batches])
+        if not self._batch_sizes:
+            loader = self.trainer.train_dataloader
+            self._batch_sizes = loader.sizes()[:batches] if isinstance(loader, Batches) else [1] * batches
+        first = batch_idx - batch_idx % count
+        return count * self._batch_sizes[batch_idx] / sum(self._batch_sizes[first : first + count])
 
     def _repeat_draws(self) -> None:
         """Let an optimiser that computes a batch again, as a line search does, compare losses of the same dropout.

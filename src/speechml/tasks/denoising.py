@@ -89,6 +89,11 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
         """The samples of input that a sample of output depends on."""
         raise NotImplementedError
 
+    @property
+    def usual_rms(self) -> Tensor | float:
+        """The RMS of a recording whose `input_level` is 1, of a model that follows it."""
+        return 1.0
+
     def input_level(self, noisy: Tensor) -> Tensor:
         """What the network's input is divided by: the RMS of each recording, of training, or 1. Shape: (batch, 1, time)
         -> (batch, 1, 1) or ()."""
@@ -110,7 +115,7 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
 
         if not self.follows_level:
             return Stream(lambda noisy, _: self(noisy), channels, self.reach())
-        return Stream(self.denoise, channels, self.reach(), level)
+        return Stream(lambda noisy, rms: self.denoise(noisy, rms / self.usual_rms), channels, self.reach(), level)
 
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
@@ -151,9 +156,11 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
                     self.metrics.update(split, estimate[place], batch.clean[place])
 
     def waveforms(self, batch: PairBatch) -> Tensor:
+        """The noisy recordings. Shape: (batch, 1, time)."""
         return batch.noisy
 
     def level_scores(self, batch: PairBatch, gain: Tensor) -> Tensor:
+        """SNR in dB of recordings multiplied by `gain`, (batch, 1, 1). Shape: (batch,)."""
         return waveform_scores(self(batch.noisy * gain).float().cpu(), (batch.clean * gain).cpu())["snr_db"]
 
     def weak_scores(self) -> list[str]:

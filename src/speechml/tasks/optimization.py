@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,18 +27,6 @@ def schedule_arguments(node: Config, steps: int) -> Config:
         if name in known and arguments.get(name) is None:
             arguments[name] = steps
     return arguments
-
-
-def accumulation_weight(batch_idx: int, count: int, sizes: Sequence[int]) -> float:
-    """What makes `count` times the share of a batch in the items of its step, where an epoch's end leaves fewer batches.
-
-    Args:
-        batch_idx: the batch in its epoch.
-        count: batches of a whole step.
-        sizes: items of every batch of the epoch.
-    """
-    first = batch_idx - batch_idx % count
-    return count * sizes[batch_idx] / sum(sizes[first : first + count])
 
 
 def check_step(optimizer_node: Config, scheduler_node: Config) -> None:

@@ -99,6 +99,10 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
         check_waveforms(noisy)
         return self.denoise(noisy, self.input_level(noisy))
 
+    @property
+    def usual_rms(self) -> Tensor:
+        return self.noisy_rms
+
     def input_level(self, noisy: Tensor) -> Tensor:
         return rms(noisy) / self.noisy_rms if self.follows_level else torch.ones((), device=noisy.device)
 

@@ -52,6 +52,7 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
     Shape of `forward`: (batch, 1, time) -> (batch, 1, time), any time.
     """
 
+    training_scores = ("loss", "mse")
     remedy = "lower optimizer.lr, set model.normalize=true, or train longer"
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
@@ -22,14 +23,15 @@ def count_epochs(node: Config, batches: int) -> Config:
     Raises:
         UserError: an epoch would have no batch, or no validation, or `min_epochs` can never be reached.
     """
-    limit = node.get("overfit_batches") or node.get("limit_train_batches")
-    used = batches if limit is None else min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    used = limit_batches(batches, node.get("overfit_batches") or node.get("limit_train_batches"))
     epochs, most, every = node["max_epochs"], node["max_steps"], node.get("val_check_interval")
     if most > 0:
         # Rounded up to whole epochs, so that each ends with a validation and a checkpoint.
-        steps = math.ceil(max(used, 1) / node.get("accumulate_grad_batches", 1))
-        needed, most = math.ceil(most / steps), -1
-        epochs = needed if epochs == -1 else min(needed, epochs)
+        steps = needed = 0
+        while steps < most and needed != epochs:
+            count = accumulated_batches(node.get("callbacks", ()), node.get("accumulate_grad_batches", 1), needed)
+            steps, needed = steps + math.ceil(max(used, 1) / count), needed + 1
+        epochs, most = needed, -1
         if (least := node.get("min_epochs") or 0) > epochs:
             what = f"trainer.min_epochs is {least}, and trainer.max_steps ends the training after {epochs} epochs"
             raise UserError(what, fix="raise trainer.max_steps")
@@ -57,18 +59,17 @@ def largest_divisor(number: int, at_most: int) -> int:
     return max(d for d in range(1, min(at_most, number) + 1) if number % d == 0) if number > 0 else at_most
 
 
-def count_batches(trainer: pl.Trainer, batches: int) -> int:
-    """How many of the training batches a trainer uses in an epoch."""
-    limit = trainer.limit_train_batches
-    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+def limit_batches(batches: int, limit: float | None) -> int:
+    """How many of the batches are used, where the limit is a number of them (an integer), a share, or none."""
+    return batches if limit is None else min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
-def accumulated_batches(trainer: pl.Trainer, epoch: int) -> int:
-    """The batches whose gradients are added up for a step of an epoch."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined] # of a trainer
+def accumulated_batches(callbacks: Iterable[pl.Callback], usual: int, epoch: int) -> int:
+    """The batches whose gradients are added up for a step of an epoch, where a callback may know better than the `usual`."""
+    for callback in callbacks:
         if isinstance(callback, GradientAccumulationScheduler):
             return callback.get_accumulate_grad_batches(epoch)
-    return trainer.accumulate_grad_batches
+    return usual
 
 
 def training_steps(trainer: pl.Trainer, batches: int) -> int:
@@ -77,7 +78,8 @@ def training_steps(trainer: pl.Trainer, batches: int) -> int:
     Lightning's `estimated_stepping_batches`, known before the training begins, and with a number of accumulated batches
     that depends on the epoch.
     """
-    batches = count_batches(trainer, batches)
+    batches = limit_batches(batches, trainer.limit_train_batches)
+    callbacks, usual = trainer.callbacks, trainer.accumulate_grad_batches  # type: ignore[attr-defined] # of a trainer
     epochs = range(max(trainer.max_epochs or 1, 1))
-    steps = sum(math.ceil(batches / accumulated_batches(trainer, epoch)) for epoch in epochs)
+    steps = sum(math.ceil(batches / accumulated_batches(callbacks, usual, epoch)) for epoch in epochs)
     return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
