@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
-from speechml.callbacks.denoising_figures import draw_filters, gain_db, layers_of
+from speechml.callbacks.denoising_figures import draw_filters, draw_response, gain_db, layers_of
 from speechml.models import CNN, FCNN, FIR, MIMOCNN
 from speechml.report.class_drawing import draw_confusion
 from speechml.report.drawing import literal, pixels, thin_out
+from speechml.tasks import WaveformDenoiser
 
 
 def test_the_gain_of_a_filter_is_that_of_its_formula() -> None:
@@ -15,6 +17,20 @@ def test_the_gain_of_a_filter_is_that_of_its_formula() -> None:
         hertz, gain = gain_db(np.array(taps), 16000)
         assert (hertz[0], hertz[-1]) == (0, 8000)
         np.testing.assert_allclose(gain, 20 * np.log10(np.abs(formula(np.pi * hertz / 16000)) + 1e-6), atol=1e-4)
+
+
+@pytest.mark.parametrize("normalize", [False, True, "recording"])
+def test_the_response_is_that_of_the_linear_part(normalize: bool | str) -> None:
+    torch.manual_seed(0)
+    net = {"_target_": "speechml.models.MIMOCNN", "taps": [5, 5], "features": [1, 3, 1]}
+    task = WaveformDenoiser(net, 16000, normalize=normalize).requires_grad_(False)
+    if normalize:
+        task.level.fill_(0.02)
+    drawn = draw_response(task, torch.zeros(9), 9).axes[0].lines[1].get_ydata()
+    small = torch.zeros(1, 1, 9, dtype=torch.float64)
+    small[..., 0] = 1e-6
+    linear = task.net.double()(small) - task.net(torch.zeros_like(small))
+    np.testing.assert_allclose(drawn, gain_db(linear[0, 0].numpy() / 1e-6, 16000, min_size=8192)[1], atol=0.05)
 
 
 def test_every_filter_of_every_layer_is_drawn() -> None:

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,16 +11,21 @@ from conftest import TINY, composed, read_card
 from speechml.config.compose import adapt_overrides, resolve_config
 from speechml.config.third_party import Trainer
 from speechml.config.train_config import check_config
+from speechml.data.base import Batches
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.engine.parts import build_data, build_parts
 from speechml.errors import UserError
 from speechml.runs.identity import digest
+from speechml.tasks import WaveformDenoiser
 from speechml.tasks.training_length import count_epochs
 
 QUIET = ("callbacks.listening=null", "callbacks.figures=null", "callbacks.progress=null", "report=false", "threads=1")
 # 4 batches of 8 clips an epoch.
 FIR = ("experiment=lab2a_fir", *TINY, "model.net.taps=4", "data.batch_size=8", "test=false", "logger.csv=true",
        "trainer.max_epochs=1", *QUIET)  # fmt: skip
+SCHEDULED = (
+    "+callbacks.own={_target_: lightning.pytorch.callbacks.GradientAccumulationScheduler, scheduling: {1: 2, 3: 4}}"
+)
 CYCLE = ("scheduler=one_cycle",)
 
 
@@ -35,6 +41,7 @@ CYCLE = ("scheduler=one_cycle",)
         (("trainer.max_epochs=-1", "trainer.max_steps=5", "trainer.check_val_every_n_epoch=2"), [4, 8]),
         (("trainer.max_epochs=9", "trainer.max_steps=5"), [4, 8]),
         (("trainer.max_epochs=1", "trainer.max_steps=50"), [4]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=9", SCHEDULED), [4, 6, 8, 9]),
         (("trainer.max_epochs=3", "trainer.max_steps=20", "+trainer.limit_train_batches=2"), [2, 4, 6]),
         (("trainer.max_epochs=3", "trainer.max_steps=5", "+trainer.limit_train_batches=0.5"), [2, 4, 6]),
         (("trainer.max_epochs=9", "+trainer.min_epochs=2", "+trainer.max_time='00:00:00:00'"), [4, 8]),
@@ -160,9 +167,50 @@ def test_a_trainer_of_ones_own_gets_the_frameworks_parts_as_well(
             check_config(resolve_config(composed("train", *FIR, "trainer._target_=own.Own", f"++trainer.{key}")))
 
 
+@pytest.mark.parametrize("key", ["mine", "checkpoint", "scheduler"])
 @pytest.mark.parametrize("name", ["ModelCheckpoint", "OnExceptionCheckpoint"])
-def test_a_callback_that_would_write_other_checkpoints_is_refused(name: str, workplace: Path) -> None:
-    node = f"+callbacks.mine={{_target_: lightning.pytorch.callbacks.{name}, dirpath: {workplace}}}"
+def test_a_callback_that_would_write_other_checkpoints_is_refused(name: str, key: str, workplace: Path) -> None:
+    node = f"+callbacks.{key}={{_target_: lightning.pytorch.callbacks.{name}, dirpath: {workplace}}}"
     config = check_config(resolve_config(composed("train", *FIR, node)))
-    with pytest.raises(UserError, match=f"callbacks.mine {name} would write other checkpoints"):
+    with pytest.raises(UserError, match=f"callbacks.{key} {name} would write other checkpoints"):
         build_parts(config, build_data(config), workplace / "run")
+
+
+@pytest.mark.parametrize("sizes", [[16, 2] * 3, [16, 16, 5], [8] * 4, [3, 1, 4, 1, 5, 9, 2]])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_items_of_a_step_count_alike_whatever_batches_they_lie_in(
+    sizes: list[int], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = Batches.__new__(Batches)
+    monkeypatch.setattr(Batches, "sizes", lambda _: sizes)
+    task = WaveformDenoiser({"_target_": "speechml.models.FIR", "taps": 4}, 16000)
+    task._trainer = SimpleNamespace(  # type: ignore[assignment]
+        accumulate_grad_batches=count, num_training_batches=len(sizes), train_dataloader=loader
+    )
+    for first in range(0, len(sizes), count):
+        step = range(first, min(first + count, len(sizes)))
+        # Lightning divides the loss of each batch, a mean over its items, by the count.
+        shares = [task.batch_weight(number) / count / sizes[number] for number in step]
+        assert shares == pytest.approx([1 / sum(sizes[number] for number in step)] * len(step))
+
+
+def test_keys_that_are_left_out_have_the_values_of_the_shipped_configs(train: Callable[..., Path]) -> None:
+    left_out = ("report", "redo", "find_lr", "checkpoint.every_s", "checkpoint.test_weights", "trainer.num_nodes",
+                "trainer.max_steps", "trainer.check_val_every_n_epoch", "trainer.deterministic")  # fmt: skip
+    own = [word for word in FIR if word not in ("test=false", "report=false", "logger.csv=true")]
+    folder = train(*own, *(f"~{key}" for key in (*left_out, "test", "logger.csv")))
+    card = read_card(folder)
+    assert (card["state"], card["epochs"], card["test_weights"]) == ("done", 1, "best")
+    assert "test/snr_db" in card["scores"]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_clips_are_counted_as_they_are_trained(count: int, train: Callable[..., Path]) -> None:
+    card = read_card(train(*FIR, f"+trainer.accumulate_grad_batches={count}", "trainer.max_epochs=5"))
+    clips = 5 * card["data"]["recordings"]["train"]
+    assert card["clips_per_s"] == pytest.approx(clips / card["training_s"], rel=0.2)  # seconds are rounded
+
+
+def test_training_scores_can_be_gone_by(train: Callable[..., Path]) -> None:
+    node = "+callbacks.early_stopping={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: train/mse}"
+    assert read_card(train(*FIR, node))["state"] == "done"

@@ -9,6 +9,7 @@ import pytest
 
 from conftest import composed, make_pairs, read_card
 from resuming import GENRE, run_in
+from speechml import load
 from speechml.callbacks.epochs import EpochTable
 from speechml.config.compose import resolve_config
 from speechml.config.train_config import check_config
@@ -108,3 +109,21 @@ def test_an_accuracy_of_guessing_is_called_that(accuracy: float, weak: bool) -> 
 def test_a_value_that_can_only_spoil_a_training_is_refused(word: str, workplace: Path) -> None:  # noqa: ARG001
     with pytest.raises(UserError, match=word.lstrip("+").partition("=")[0]):
         check_config(resolve_config(composed("train", "experiment=lab2a_fir", word)))
+
+
+MASKED = """import torch
+from speechml.models import MLP
+class Masked(MLP):
+    def __init__(self, **keys):
+        super().__init__(**keys)
+        self.register_buffer("mask", torch.triu(torch.full((4, 4), -torch.inf), 1))
+"""
+
+
+@pytest.mark.usefixtures("genre_features")
+def test_a_mask_of_minus_infinity_is_no_divergence(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workplace / "masked.py").write_text(MASKED)
+    monkeypatch.setenv("SPEECHML_CONF", str(workplace))
+    run = run_in("runs", *GENRE, "model.net._target_=masked.Masked")
+    assert read_card(run)["state"] == "done"
+    assert load(run).net.mask.isneginf().sum() == 6

@@ -155,6 +155,15 @@ class OwnTask(FeatureClassifier):
         return loss / self.softness, others
 
 
+class Attending(FeatureClassifier):
+    """Keeps what it has attended to last, as networks do to be looked at."""
+
+    def forward(self, features):
+        out = super().forward(features)
+        self.attention, self.net.history = out.detach(), [out.detach()]
+        return out
+
+
 class Tail(FeatureClassifier):
     """Trains its last layer; the first, its backbone, comes later."""
 
@@ -229,3 +238,9 @@ def test_what_no_checkpoint_can_hold_is_said_when_a_run_goes_on(
     stop_in("stopped", 14, signal.SIGTERM, *LONG, callback(name))
     run_in("stopped", *LONG, callback(name))
     assert f"note: {lost} had been changed by a callback" in capsys.readouterr().out
+
+
+def test_what_a_network_has_left_of_its_last_pass_is_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    stop_in("stopped", 14, signal.SIGTERM, *LONG, "model._target_=acting.Attending")
+    run_in("stopped", *LONG, "model._target_=acting.Attending")
+    assert "had been changed by a callback" not in capsys.readouterr().out

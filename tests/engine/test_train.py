@@ -188,6 +188,8 @@ def test_the_weights_of_the_best_epoch_are_tested_unless_asked_otherwise(train: 
     best = read_card(train(*base, "checkpoint.test_weights=best"))
     last = read_card(train(*base, "checkpoint.test_weights=last"))
     assert best["scores"]["test/snr_db"] > last["scores"]["test/snr_db"] + 1
+    for card in (best, last):  # one value of the score, that of the weights that are kept
+        assert card["monitored"] == pytest.approx(card["scores"]["val/loss"], rel=1e-6)
 
 
 def test_a_limit_of_batches_is_rounded_up_to_whole_epochs(train: Callable[..., Path]) -> None:

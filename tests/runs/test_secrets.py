@@ -79,6 +79,8 @@ def test_a_runs_files_and_page_hold_no_secret_of_its_command(workplace: Path) ->
     assert HIDDEN in text
     assert "s3cret" not in text
     assert (run / "report.html").is_file()
+    for path in (run / "checkpoints").glob("*.ckpt"):
+        assert b"s3cret" not in path.read_bytes()  # members are stored, not compressed
 
 
 def test_a_sweeps_record_and_its_runs_hold_no_secret_of_its_command(workplace: Path) -> None:

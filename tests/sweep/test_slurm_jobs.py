@@ -165,10 +165,11 @@ def test_only_the_jobs_of_runs_that_are_waited_for_are_asked_for(
     assert [error.partition(" has ended")[0] for error in errors] == ["its job 7", "its job 8"]
 
 
+@pytest.mark.parametrize("before", ["", "0 1"])
 @pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGUSR1"])
 @pytest.mark.parametrize(("others", "code"), [(0, 0), (1, 75)])
 def test_a_job_that_a_signal_met_when_its_run_was_done_says_what_its_card_says(
-    others: int, code: int, signal_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    others: int, code: int, signal_name: str, before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its other runs, where it has any, are what it is queued for again."""
     config = {"config": {"checkpoint": {"monitor": "val/loss"}, "objective": None}}
@@ -177,6 +178,8 @@ def test_a_job_that_a_signal_met_when_its_run_was_done_says_what_its_card_says(
     (tmp_path / "ended").mkdir()
     (tmp_path / "run0").mkdir()
     write_card(tmp_path / "run0", {**SMALL_CARD, "state": "done", "monitored": 0.25})
+    if before:  # how far it got, and how often in a row it got no further
+        (tmp_path / "ended" / "run0.step").write_text(before)
 
     def stop(job: Job) -> Outcome:  # noqa: ARG001 (as compute is called)
         raise Stopped(signal_name, None)

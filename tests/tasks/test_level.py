@@ -86,9 +86,11 @@ def test_frames_tell_the_rms_of_their_waveform(n_fft: int, hop: int) -> None:
     assert STFT(n_fft, hop).rms(frames[None]) == pytest.approx(float(waveform.square().mean().sqrt()), rel=0.01)
 
 
-@pytest.mark.parametrize("kind", ["waveform", "magnitude"])
-def test_pieces_of_a_known_level_join_to_the_whole(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "noisy_rms"), [("waveform", None), ("magnitude", 1.0), ("magnitude", 0.05)])
+def test_pieces_of_a_known_level_join_to_the_whole(kind: str, noisy_rms: float | None) -> None:
     task = denoiser(kind)
+    if isinstance(task, MagnitudeDenoiser):
+        task.noisy_rms.fill_(noisy_rms)  # the level that it is trained at
     waveform = (1e-3 * noise(30000, 2) * torch.linspace(0.1, 1, 30000)[:, None]).numpy()
     level = torch.from_numpy(np.sqrt(np.square(waveform, dtype=np.float64).mean(0))).float()
     stream = task.stream(2, level)
@@ -156,6 +158,14 @@ def test_the_curve_of_a_network_that_follows_the_level_is_flat(kind: str) -> Non
     assert curve.levels_db == list(LEVELS_DB)
     assert curve.scores == pytest.approx([curve.own] * len(LEVELS_DB), abs=0.01)
     assert "holds for recordings from -60 to 0 dBFS" in level_text(curve)
+
+
+def test_the_curve_takes_no_longer_where_recordings_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, items, passed = denoiser("waveform"), FewItems("pairs"), []
+    monkeypatch.setattr("speechml.engine.fit.LEVEL_S", 0.5)
+    monkeypatch.setattr(task, "forward", lambda noisy: passed.append(noisy.shape[-1]) or noisy)
+    assert measure_levels(task, items) is not None  # type: ignore[arg-type]
+    assert sum(passed) == (1 + len(LEVELS_DB)) * 8000
 
 
 CURVE = LevelCurve("snr_db", -50.0, 30.0, [-60.0, -50.0, -20.0, 0.0], [29.5, 30.0, 6.0, -3.0])

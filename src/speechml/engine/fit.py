@@ -171,7 +171,7 @@ def measure_levels(task: WaveformTask, data: DataModule) -> LevelCurve | None:
 def _measure_levels(task: WaveformTask, data: DataModule) -> LevelCurve | None:
     rows, levels, samples = [], [], 0
     for item in list(data.scored_items().values())[-1]:
-        if samples > (most := int(LEVEL_S * (data.spec.sample_rate or 1))):
+        if samples >= (most := int(LEVEL_S * (data.spec.sample_rate or 1))):
             break
         batch = data.load_batch(IndexBatch("test", 0, torch.tensor([item], device=task.device)))
         long = {
