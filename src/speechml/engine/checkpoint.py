@@ -81,7 +81,7 @@ def serialize(content: State) -> io.BytesIO:
 
 
 def write_sealed(content: io.BytesIO, path: Path) -> None:
-    """Write the bytes of a checkpoint, not by way of the system's temporary folder, as Lightning does."""
+    """Write the bytes of a checkpoint, not by way of the system's temporary folder, as Lightning does. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.name != LAST:  # may be lost in a power cut as long as no `last` goes on from it
         write_bytes(path, content.getbuffer(), durable=False)
@@ -177,6 +177,9 @@ def find_latest(folder: Path) -> tuple[Path, State] | None:
     """The newest checkpoint that the run in `folder` can go on from, and its content; None where there is none.
 
     Of one that is damaged, or holds nothing to go on with, a note is printed, and the one before takes its place and name.
+
+    Raises:
+        MachineError: the disk does not give it.
     """
     for path in (folder / "checkpoints" / name for name in (LAST, PREVIOUS)):
         if not path.exists():

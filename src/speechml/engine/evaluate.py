@@ -90,8 +90,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 
 
 def input_levels(task: object, data: DataModule) -> dict[str, float]:
-    """The RMS in dBFS of each test item that is a waveform, by its name."""
-    if missing_members(task, WaveformTask):
+    """The RMS in dBFS of each test item, minus infinity of silence, by its name; none where the level makes no difference."""
+    if missing_members(task, WaveformTask) or getattr(task, "follows_level", False):
         return {}
     levels = {}
     for number in data.splits["test"]:

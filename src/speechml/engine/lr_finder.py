@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
+from speechml.config.instantiate import import_class
 from speechml.contracts import Config
 from speechml.engine.parts import Parts, one_process_trainer
 from speechml.errors import UserError, echo
@@ -100,11 +101,15 @@ class RateCurve(pl.Callback):
 def find_rate(parts: Parts, steps: int = STEPS) -> RateCurve:
     """Try rising learning rates on the network of a run, in one process that has whole batches.
 
+    Args:
+        parts: of the run, whose network is trained.
+        steps: optimiser steps, each with a rate, from the least to the greatest.
+
     Raises:
         UserError: the loss rises from the beginning, or the optimiser takes no rate.
     """
     config = parts.config
-    if config["optimizer"]["_target_"].endswith(".LBFGS"):
+    if issubclass(import_class(config["optimizer"]["_target_"], "optimizer."), torch.optim.LBFGS):
         raise UserError("LBFGS searches its own steps, so a finder of learning rates says nothing of it")
     options = {
         key: config["trainer"][key] for key in ("accelerator", "precision", "gradient_clip_val", "deterministic")
@@ -125,14 +130,14 @@ def find_rate(parts: Parts, steps: int = STEPS) -> RateCurve:
 
 
 def steepest_fall(smoothed: list[float]) -> int:
-    """Where the smoothed loss falls fastest before its least value, over SLOPE batches about each."""
+    """The number of the batch where the smoothed loss falls fastest before its least value, over SLOPE batches about each."""
     least = max(1, int(np.argmin(smoothed)))
     falls = [smoothed[max(0, i - SLOPE // 2)] - smoothed[min(least, i + SLOPE // 2)] for i in range(least + 1)]
     return int(np.argmax(falls))
 
 
 def report_rates(parts: Parts, folder: Path) -> None:
-    """Find the rate, write curve and figure into `folder`, and print the override to paste."""
+    """Find the rate, write curve and figure into `folder`, and print the override to paste. Raises UserError as `find_rate`."""
     curve = find_rate(parts)
     make_folder(folder)
     rows = zip(curve.rates, curve.losses, curve.smoothed, strict=True)

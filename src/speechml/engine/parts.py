@@ -204,7 +204,11 @@ def build_callbacks(nodes: Config, data: Data) -> dict[str, pl.Callback]:
 
 
 def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """The trainer of a run, which the callbacks and the table of its epochs watch."""
+    """The trainer of a run, which the callbacks and the table of its epochs watch.
+
+    Raises:
+        UserError: a length of the training that ends without validation, or an argument that Lightning refuses.
+    """
     record = {
         "format": FORMAT, "version": __version__, "config": without_secrets(config), "data": data.spec.fingerprint,
         "heard": data.train_val_checksums(),
@@ -225,7 +229,11 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
 
 
 def one_process_trainer(**options: Any) -> pl.Trainer:
-    """A trainer that only computes, in this process alone, whatever allocation of a cluster it is in."""
+    """A trainer that only computes, in this process alone, whatever allocation of a cluster it is in.
+
+    Args:
+        options: further arguments of Lightning's Trainer.
+    """
     return pl.Trainer(
         devices=1, plugins=[LightningEnvironment()], use_distributed_sampler=False, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **options,

@@ -46,7 +46,7 @@ class CustomMetrics:
         self._undefined = {split: dict.fromkeys(self.metrics, 0) for split in splits}
 
     def update(self, split: str, prediction: Tensor, target: Tensor) -> None:
-        """Count items of a split."""
+        """Count items of a split. Shape: (1, time) twice, or probabilities (batch, class) and labels (batch,)."""
         for name, metric in self._of[split].items():
             try:
                 metric.update(prediction, target)

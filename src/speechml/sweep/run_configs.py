@@ -49,7 +49,15 @@ class Composer:
         self.current: _Base | None = None  # whose Hydra config is what `${hydra:...}` means
 
     def run(self, overrides: list[str], is_checked: bool = False) -> ComposedRun:
-        """What a plan needs to know of a run. Raises UserError where its config is checked, and wrong."""
+        """What a plan needs to know of a run.
+
+        Args:
+            overrides: of the run.
+            is_checked: whether its config is looked at as well, key by key.
+
+        Raises:
+            UserError: a config that is checked and wrong, one that trains nothing, or no folder for runs.
+        """
         base = self._set(overrides)
         if base.cfg.get("find_lr"):
             raise UserError("find_lr=true trains nothing, so there is nothing to sweep", fix="leave out -m")

@@ -87,7 +87,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         """Fit to the training split, before the first step, what is not learned; nothing by default."""
 
     def training_loss(self, batch: TrainBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a training batch and what else is logged of it, by its name."""
+        """The loss of a training batch, (), and what else is logged of it, () each, by its name."""
         raise NotImplementedError
 
     def evaluate_batch(self, batch: EvalBatch, testing: bool) -> dict[str, Tensor]:

@@ -57,7 +57,7 @@ class Classification(Task[LabelledBatch, LabelledBatch]):
         return f"{super().describe()}, {len(self.classes)} classes: {', '.join(self.classes)}"
 
     def network_input(self, batch: LabelledBatch) -> Tensor:
-        """What the network is given of a batch when it is scored; each task's own."""
+        """What the network is given of a batch when it is scored; each task's own. Shape: (batch, ...)."""
         raise NotImplementedError
 
     def labels(self, batch: LabelledBatch) -> Tensor:

@@ -18,11 +18,14 @@ READ_S = 30.0  # s of a recording that are read at a time
 
 
 def read_windows(file: Path, rate: int) -> Iterator[Stretch]:
-    """Windows of CLIP_S every HOP_S until all of a recording is in one; a short recording is one window.
+    """Windows of CLIP_S every HOP_S until all of a recording is in one; a short recording is one window. Inputs: (1, 1, time).
 
     Args:
         file: the recording.
         rate: Hz that the samples are brought to; channels are mixed down.
+
+    Raises:
+        UserError: no audio, or a damaged file.
     """
     header = audio.info(file)
     size, hop = round(CLIP_S * rate), round(HOP_S * rate)
