@@ -16,7 +16,14 @@ from speechml.models import FIR
 from speechml.tasks.training_length import training_steps
 from speechml.tasks.waveform_denoising import WaveformDenoiser
 
-FAST = (*TINY, "experiment=lab2a_fir", "model.net.taps=8", "data.batch_size=5", "callbacks.figures=null")
+FAST = (
+    *TINY,
+    "experiment=lab2a_fir",
+    "model.net.taps=8",
+    "data.batch_size=5",
+    "callbacks.figures=null",
+    "report=false",
+)
 
 
 def parts_of(folder: Path, *overrides: str) -> Parts:
@@ -33,7 +40,7 @@ def test_each_part_is_built_once(train: Callable[..., Path], monkeypatch: pytest
             init(self, *args, **options)
 
         monkeypatch.setattr(kind, "__init__", counting)
-    train(*FAST, "trainer.max_epochs=1", "report=false")
+    train(*FAST, "trainer.max_epochs=1")
     assert built == {"FIR": 1, "WaveformDenoiser": 1, "Trainer": 1, "SGD": 1}
 
 

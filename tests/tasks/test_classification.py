@@ -26,6 +26,7 @@ QUICK = (
     "data.batch_size=16",
     "trainer.precision=32-true",
 )
+PLAIN = ("callbacks.figures=null", "report=false")
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_the_schedule_follows_the_epochs_and_early_stopping_ends_a_run(train: Ca
     stopped = read_card(train(*book, "trainer.max_epochs=10", "callbacks.early_stopping.patience=1"))
     assert stopped is not None
     assert 4 <= stopped["epochs"] < 10  # three epochs, while the rate rises, do not count
-    folder = train(*QUICK, f"data.root={words}", "trainer.max_epochs=4")
+    folder = train(*QUICK, *PLAIN, f"data.root={words}", "trainer.max_epochs=4")
     state = read_checkpoint(folder / "checkpoints" / "last.ckpt")["lr_schedulers"][0]
     card = read_card(folder)
     assert state["total_steps"] == 4 * -(-card["data"]["recordings"]["train"] // 16)
