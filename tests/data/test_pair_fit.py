@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import butter, sosfilt
 
 from conftest import SHARED, needs_shared
 from speechml.data import WavPairs
@@ -96,6 +97,26 @@ def test_what_says_nothing_raises_no_alarm(case: str) -> None:
         "short": (late(clean, 40)[:900], clean[:900]),
     }  # fmt: skip
     assert measure(*cases[case]) == Fit()
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_a_telephone_is_no_delay_no_inversion_and_no_wrong_partner(order: int) -> None:
+    band = butter(order, [300, 3400], "band", fs=RATE, output="sos")
+    for number in range(6):
+        heard = sosfilt(band, voice(number)) + 0.001 * noise(number, 24000, "white")
+        fit = measure(heard, voice(number))
+        assert (fit.delay, fit.gain > 0, fit.flaw) == (0, True, "")
+
+
+def test_a_recording_of_which_half_is_silent_is_no_wrong_partner() -> None:
+    for number in range(6):
+        heard = np.where(np.arange(24000) < 12000, voice(number), 0)
+        assert measure(heard, voice(number)).flaw == ""
+
+
+def test_waveforms_of_two_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="of one length, not 5000 and 4000"):
+        measure(voice(0)[:5000], voice(0)[:4000])
 
 
 def test_a_noisy_recording_of_silence_is_found() -> None:

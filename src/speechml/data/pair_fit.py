@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from speechml.storage.audio import Samples
 
 Wave = NDArray[np.float64]
-MEASURING = 1  # raise it when `measure` gives other results: what is kept of it is then measured anew
+MEASURING = 2  # raise it when `measure` gives other results: what is kept of it is then measured anew
 LONGEST = 1 << 20  # samples that are compared, from the middle of a recording: a minute at 16 kHz
 SHORTEST = 1024  # below which nothing is said
 CELLS = 32  # bands, and stretches of time, of equal clean energy, whose agreement tells a pair from a chance likeness
 CERTAIN = 6.0  # standard errors
+NEAR = 64  # samples to both sides of a lag, in which a filter shows itself
 OFF_LEVEL_DB = 1.0  # from which a level is another
 ALIGNED_S = 0.5  # longest delay that is taken out on request
 
@@ -38,7 +39,15 @@ class Fit(NamedTuple):
 
 
 def measure(noisy: Samples, clean: Samples) -> Fit:
-    """How a noisy waveform fits its clean one; where noise hides the answer, that it fits. Shape: (time,) twice."""
+    """How a noisy waveform fits its clean one; where noise or a filter hides the answer, that it fits.
+
+    Shape: (time,) twice, of one rate.
+
+    Raises:
+        ValueError: they differ in length.
+    """
+    if len(noisy) != len(clean):
+        raise ValueError(f"waveforms must be of one length, not {len(noisy)} and {len(clean)}")
     x, s = (_middle(wave) for wave in (noisy, clean))
     power, clean_power = float(x @ x), float(s @ s)
     if len(s) < SHORTEST or not clean_power:
@@ -58,12 +67,16 @@ def measure(noisy: Samples, clean: Samples) -> Fit:
     likeness = spectra.at(lag) / spectra.overlap(lag)
     noise = float(np.sqrt(np.mean(error**2)))  # standard error of the likeness
     strong = abs(likeness) > 0.1 or abs(likeness * scale) > 0.5
-    if strong and abs(likeness) > CERTAIN * noise and spectra.agreement(lag) > CERTAIN:
+    is_found = abs(likeness) > CERTAIN * noise
+    if strong and is_found and spectra.agreement(lag) > CERTAIN:
         gain = likeness * scale
+        if (gain < 0 or 0 < abs(lag) <= NEAR) and spectra.is_smeared(lag, error):  # so it is no delay and no polarity
+            return Fit(mirrored=mirrored)
         is_off = abs(level_db(gain)) > OFF_LEVEL_DB and abs(abs(gain) - 1) > CERTAIN * noise * scale
         return Fit(lag, gain if is_off else float(np.sign(gain)), "", mirrored)
     # The most that chance allows the two to have in common is less than half of what a true pair has.
-    return Fit(flaw="partner" if (abs(likeness) + CERTAIN * noise) * scale < 0.5 else "", mirrored=mirrored)
+    is_stranger = not is_found and (abs(likeness) + CERTAIN * noise) * scale < 0.5
+    return Fit(flaw="partner" if is_stranger else "", mirrored=mirrored)
 
 
 def _middle(waveform: Samples) -> Wave:
@@ -95,6 +108,7 @@ class Spectra(NamedTuple):
 
     @classmethod
     def of(cls, x: Wave, s: Wave) -> Spectra:
+        """Those of a noisy and a clean waveform of energy 1. Shape: (time,) twice."""
         size = 1 << (2 * len(s) - 1).bit_length()
         clean = np.fft.rfft(s, size)
         cross = np.fft.rfft(x, size) * clean.conj()
@@ -102,10 +116,12 @@ class Spectra(NamedTuple):
 
     @property
     def lags(self) -> NDArray[np.int64]:
+        """Delays that are looked at, in samples. Shape: (lags,)."""
         half = len(self.s) // 2
         return np.arange(-half, half + 1)
 
     def at(self, lag: int) -> float:
+        """The correlation at a lag in samples."""
         return float(self.r[lag])
 
     def overlap(self, lag: int) -> float:
@@ -135,6 +151,11 @@ class Spectra(NamedTuple):
         spread = float(np.sqrt(np.mean((error[size:] - error[:-size]) ** 2))) if size < len(error) else 0.0
         more = abs(self.at(lag)) / np.sqrt(self.overlap(lag)) - abs(self.at(0))
         return bool(more > CERTAIN * spread + 1e-4 * abs(self.at(lag)))
+
+    def is_smeared(self, lag: int, error: Wave) -> bool:
+        """Whether more than noise is left around a lag, as where a filter or a room has spread the clean waveform in time."""
+        left = np.abs(error[np.abs(self.lags - lag) <= NEAR]).max()
+        return bool(left > 0.2 * abs(self.at(lag)) + 3 * float(np.sqrt(np.mean(error**2))))
 
     def agreement(self, lag: int) -> float:
         """Gain at a lag in its standard errors, by how alike it is in bands and in stretches of time, whichever is less."""
@@ -205,4 +226,5 @@ def _figures(found: Sequence[tuple[float, str, Fit]], worst: Fit, rate: int) -> 
 
 
 def count_samples(count: int) -> str:
+    """A number of samples in words, whatever its sign."""
     return f"{abs(count)} sample{'s' * (abs(count) != 1)}"
