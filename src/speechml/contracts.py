@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from speechml.tasks.streaming import Stream
 
 SPLITS = ("train", "val", "test")
+HIGHEST_RATE = 768_000  # Hz, far beyond what microphones and converters give
 Config = dict[str, Any]  # a composed config, or a section of it, as plain containers
 TrainBatch = TypeVar("TrainBatch", contravariant=True)
 EvalBatch = TypeVar("EvalBatch", contravariant=True)

@@ -11,9 +11,11 @@ import torch
 from conftest import mixed_folders
 from speechml.contracts import IndexBatch
 from speechml.data import MixedPairs
+from speechml.data.mixed_pairs import find_moves
 from speechml.data.splits import speakers_of, split_by_speaker
 from speechml.errors import UserError
 from speechml.metrics.waveform import waveform_scores
+from speechml.storage.pack import Pack
 
 
 def test_mixtures_have_the_snr_that_was_asked_for(tmp_path: Path, common: dict[str, Any]) -> None:
@@ -49,6 +51,46 @@ def test_no_stretch_of_noise_is_heard_in_two_splits(tmp_path: Path, common: dict
         heard = mixer.stretch(split, 3000, draws[:, 0], draws[:, 1])
         spans[split] = (float(heard.min()), float(heard.max()))
     assert spans["train"][1] < spans["val"][0] + 1e-3 < spans["val"][1] < spans["test"][0] + 1e-3
+
+
+def test_a_pause_is_measured_in_each_part_of_noise() -> None:
+    samples = np.zeros(1000, np.int16)
+    samples[[100, 103, 300]] = 5, 9, -9  # training hears 0 to 599, validation 600 to 799, which is silent
+    samples[900:] = 1
+    assert find_moves(samples) == [102, 299, -1, 200, 99, 100]
+
+
+def test_a_link_to_a_speaker_is_no_other_speaker(tmp_path: Path, common: dict[str, Any]) -> None:
+    folders = mixed_folders(tmp_path, speakers=2)
+    own = MixedPairs(**folders, **common).corpus
+    (tmp_path / "clean" / "latest").symlink_to("speaker0")
+    corpus = MixedPairs(**folders, **common).corpus
+    assert (corpus.names, corpus.speakers, corpus.splits) == (own.names, own.speakers, own.splits)
+    assert any("links in clean/ lead to files that are in it anyway" in note for note in corpus.notes)
+
+
+def test_noise_is_read_when_it_is_packed_and_no_step_asks_the_device(
+    tmp_path: Path, common: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = mixed_folders(tmp_path)
+    paused = np.r_[0.1 * np.random.default_rng(0).standard_normal(4000), np.zeros(30000), np.ones(6000) * 0.1]
+    soundfile.write(tmp_path / "noise" / "noise0.wav", paused, 16000)
+    first = MixedPairs(**folders, **common)
+    batch = IndexBatch("train", 0, first.corpus.clips[:9])
+    expected = first.load_batch(batch)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pack, "recording", refuse)
+        data = MixedPairs(**folders, **common)
+        assert data.corpus.notes == first.corpus.notes
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.Tensor, "__bool__", refuse)
+        loaded = data.load_batch(batch)
+    assert torch.equal(loaded.noisy, expected.noisy)
+    assert bool((loaded.noisy - loaded.clean).std(-1).gt(0).all())
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 20])

@@ -1,5 +1,8 @@
 """What holds for every denoising data module, and what each refuses."""
 
+import errno
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import torch
 
 from conftest import make_pairs, mixed_folders, tone
 from speechml.data import LabPairs, MixedPairs, WavPairs
-from speechml.data.lab_pairs import read_pairs
+from speechml.data.lab_pairs import conversion, read_pairs
 from speechml.data.pairs import PairDataModule
 from speechml.errors import UserError
 
@@ -68,6 +71,26 @@ def test_wav_pairs_are_the_files_themselves(tmp_path: Path, common: dict[str, An
         for side, waveform in (("noisy", batch.noisy), ("clean", batch.clean)):
             expected, _ = soundfile.read(tmp_path / "pairs" / side / f"{name}.wav", dtype="float32")
             assert torch.equal(waveform[0, 0], torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize("root", [".", "pairs"])
+def test_a_folder_beside_the_splits_may_be_closed_and_the_root_be_where_one_is(
+    root: str, tmp_path: Path, common: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("train", "test", "extra", "."):
+        make_pairs(tmp_path / "pairs" / part)
+    (tmp_path / "pairs" / "lost+found").mkdir()
+    monkeypatch.chdir(tmp_path / "pairs" if root == "." else tmp_path)
+    look = os.stat
+
+    def stat(path: Any, *args: Any, **keys: Any) -> os.stat_result:
+        if "lost+found/" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return look(path, *args, **keys)
+
+    monkeypatch.setattr(os, "stat", stat)
+    notes = WavPairs(root=root, **common).card().notes
+    assert "noisy/ and clean/ in pairs, extra are not used: splits are called train/, val/ and test/" in notes
 
 
 def test_changed_files_are_read_again(tmp_path: Path, common: dict[str, Any]) -> None:
@@ -208,6 +231,21 @@ def test_the_line_that_converts_another_lab_file_is_printed_and_works(
     scale = 1000 / 32768 if form == "16 bit" else 1
     torch.testing.assert_close(noisy, NOISY * scale, atol=1e-4, rtol=0)
     assert torch.equal(clean, CLEAN)
+
+
+def test_the_line_that_converts_a_file_is_one_word_of_a_shell_whatever_its_name(tmp_path: Path) -> None:
+    line = conversion(tmp_path / "mary's.pt", FORMS["two stacks"])
+    code = shlex.split(line.removeprefix("convert it: "))[-1]
+    assert f'torch.load("{tmp_path}/mary\'s.pt")' in code
+
+
+def test_what_was_measured_of_a_lab_file_and_is_torn_is_measured_again(tmp_path: Path, common: dict[str, Any]) -> None:
+    file = lab_file(tmp_path / "lab.pt", [(-lab_pair(seed=i)[0], lab_pair(seed=i)[1]) for i in range(12)])
+    notes = LabPairs(root=str(file), **common).card().notes
+    (kept,) = Path(common["cache"]).rglob("fits.json")
+    for torn in (kept.read_text()[:40], "", "[]"):
+        kept.write_text(torn)
+        assert LabPairs(root=str(file), **common).card().notes == notes
 
 
 def test_a_lab_file_whose_pairs_do_not_fit_says_so(tmp_path: Path, common: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from audits import counts, findings, states
 from conftest import SHARED, add_background, make_features, make_words, needs_shared, tone
 from speechml.contracts import SPLITS
 from speechml.data import GenreFeatures, SpeechCommands, SpokenPairs, SpokenWords
-from speechml.data.splits import speaker_in
+from speechml.data.provenance import speaker_in
 from speechml.report.audit import Items, audit_data, audit_lines, check_sources
 
 CLIPS = {"sample_rate": 16000, "batch_size": 8, "split_seed": 0}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from conftest import tone
 from speechml.errors import UserError
-from speechml.storage import audio
+from speechml.storage import audio, layout
 from speechml.storage.audio_folders import find_audio
 
 
@@ -187,3 +187,19 @@ def test_channels_that_leave_something_are_mixed(case: str, tmp_path: Path) -> N
     }[case]  # fmt: skip
     audio.save(tmp_path / "a.wav", waves, 16000)
     np.testing.assert_allclose(audio.load(tmp_path / "a.wav"), waves.mean(1), atol=4e-5)
+
+
+def test_a_file_is_examined_once_and_again_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, examined = layout.read_layout, list[Path]()
+
+    def read_layout(path: Path) -> layout.Layout:
+        examined.append(path)
+        return read(path)
+
+    monkeypatch.setattr(layout, "read_layout", read_layout)
+    path = tmp_path / "a.mp3"
+    for seconds in (1.0, 2.0):
+        audio.save(path, tone(seconds), 16000)
+        assert audio.info(path).frames == len(audio.load(path)) == pytest.approx(seconds * 16000, abs=2400)
+        assert sum(len(block) for block, _ in audio.read_blocks(path, 1000)) == audio.info(path).frames
+    assert examined == [path] * 2

@@ -16,8 +16,8 @@ def make(root: Path, *names: str) -> Path:
     return root
 
 
-def recordings_in(root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in find_audio(root).paths]
+def recordings_in(root: Path, once: bool = False) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in find_audio(root, once).paths]
 
 
 @pytest.mark.parametrize("target", ["absolute", "relative", "link to a link", "file"])
@@ -46,6 +46,21 @@ def test_two_conditions_may_share_the_clean_folder_by_a_link(tmp_path: Path) -> 
     root = make(tmp_path / "root", "one/a.wav")
     (root / "two").symlink_to("one")
     assert recordings_in(root) == ["one/a.wav", "two/a.wav"]
+
+
+@pytest.mark.parametrize("link", ["latest", "s9", "latest/a.wav"])
+def test_what_links_lead_to_a_second_time_is_left_out_where_it_counts_once(
+    link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make(tmp_path / "root", "s1/a.wav", "s2/b.wav", "s2/s1/c.wav")
+    (root / link).parent.mkdir(exist_ok=True)
+    (root / link).symlink_to(root / "s1" / "a.wav" if link.endswith(".wav") else "s1")
+    assert recordings_in(root, once=True) == ["s1/a.wav", "s2/b.wav", "s2/s1/c.wav"]
+    notes = find_audio(root, once=True).notes
+    left_out = link if link.endswith(".wav") else f"{link}/a.wav"
+    assert notes == [f"links in root/ lead to files that are in it anyway: 1 left out, as {left_out}"]
+    monkeypatch.chdir(root)
+    assert recordings_in(Path(), once=True) == ["s1/a.wav", "s2/b.wav", "s2/s1/c.wav"]
 
 
 def test_folders_that_all_link_to_one_another_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +92,7 @@ def test_what_is_hidden_is_no_data(name: str, tmp_path: Path) -> None:
     assert recordings_in(make(tmp_path / "root", "a.wav", name)) == ["a.wav"]
 
 
-@pytest.mark.parametrize("ending", [".aiff", ".aif", ".au", ".opus", ".m4a", ".AIFF", ".wma", ".caf"])
+@pytest.mark.parametrize("ending", [".aiff", ".aif", ".au", ".opus", ".m4a", ".AIFF", ".wma", ".caf", ".3gp", ".mp2"])
 def test_recordings_of_other_formats_are_read_or_counted(ending: str, tmp_path: Path) -> None:
     folder = find_audio(make(tmp_path / "root", "a.wav", *(f"s/m{i}{ending}" for i in range(9)), "LICENSE", "read.txt"))
     if len(folder.paths) == 1:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,18 +14,20 @@ from torch import Tensor
 from speechml.contracts import SPLITS, IndexBatch
 from speechml.data import schema
 from speechml.data.pairs import PairCorpus, PairDataModule
-from speechml.data.provenance import Noise
-from speechml.data.splits import speaker_in, speakers_of, split_by_speaker
+from speechml.data.provenance import Noise, speaker_in
+from speechml.data.splits import speakers_of, split_by_speaker
 from speechml.errors import UserError
 from speechml.signal.augmentation import without_mean
 from speechml.signal.random import key, uniform
 from speechml.storage import audio
-from speechml.storage.audio_folders import find_audio
-from speechml.storage.pack import Pack, PackedCorpus, Recording, file_fingerprint, move
+from speechml.storage.audio import Samples
+from speechml.storage.audio_folders import find_audio, resampling_notes
+from speechml.storage.pack import Pack, PackedCorpus, Recording, file_fingerprint, move, quantise
 
 # Every noise recording is cut in time, so that no noise heard in training comes back in a score.
 NOISE_SPANS = {"train": (0, 6), "val": (6, 8), "test": (8, 10)}  # tenths of each recording
 MIXING = 2  # raise it when mixtures of equal recordings become others: scores of runs no longer compare then
+MOVING = 1  # raise it when `find_moves` finds others: packs of noise are then made anew
 
 
 class MixedPairs(schema.MixedPairs, PairDataModule):
@@ -47,7 +50,9 @@ class MixedPairs(schema.MixedPairs, PairDataModule):
         elif len(set(clean.speakers)) == 2:
             notes.append("two speakers: one trains and validates on different recordings, the other tests")
         snr_db = (float(self.snr_db[0]), float(self.snr_db[1]))
-        source = Mixer(clean.roles["samples"], noise.roles["samples"], snr_db, self.seed, self.split_seed)
+        source = Mixer(
+            clean.roles["samples"], noise.roles["samples"], audible_noise(noise.facts), snr_db, self.seed, self.split_seed
+        )  # fmt: skip
         notes += check_noise(source, str(self.noise))
         # As file names carry them, else by their folders.
         speakers = [
@@ -60,17 +65,63 @@ class MixedPairs(schema.MixedPairs, PairDataModule):
         )  # fmt: skip
 
     def _pack_folder(self, role: str, folder: Path) -> PackedCorpus:
-        paths, notes = find_audio(folder)
-        notes = [*notes, *(f"{role}: {note}" for note in audio.resampling_notes(paths, self.sample_rate))]
-        name = file_fingerprint(paths, role, self.sample_rate, self.row, self.stereo)
-        pack = self.pack(name, self.row, self._read(folder, paths), len(paths))
+        paths, notes = find_audio(folder, once=True)
+        notes = [*notes, *(f"{role}: {note}" for note in resampling_notes(paths, self.sample_rate))]
+        recipe = [MOVING, NOISE_SPANS] if role == "noise" else []
+        name = file_fingerprint(paths, role, self.sample_rate, self.row, self.stereo, *recipe)
+        pack = self.pack(name, self.row, self._read(folder, paths, bool(recipe)), len(paths))
         return replace(pack, notes=[*pack.notes, *notes])
 
-    def _read(self, folder: Path, paths: list[Path]) -> Iterator[Recording]:
+    def _read(self, folder: Path, paths: list[Path], is_noise: bool) -> Iterator[Recording]:
         names = [path.relative_to(folder) for path in paths]
         for path, name, speaker in zip(paths, names, speakers_of(names), strict=True):
             samples = audio.load(path, self.sample_rate, self.stereo)
-            yield Recording(name.with_suffix("").as_posix(), {"samples": samples}, speaker)
+            facts = find_moves(quantise(samples)[0]) if is_noise else ()
+            yield Recording(name.with_suffix("").as_posix(), {"samples": samples}, speaker, facts=facts)
+
+
+class Audible(NamedTuple):
+    """What is not silent of the noise that a split hears.
+
+    files, peaks: (files,) int64, the recordings that are not silent there, and where each moves most, in samples from the begin
+    of the split's span; pause: the longest stretch of them without a change, in samples.
+    """
+
+    files: Tensor
+    peaks: Tensor
+    pause: int
+
+
+def find_moves(samples: Samples) -> list[int]:
+    """Of each split's span, where it moves most (-1 of silence) and its longest stretch without a change, both in samples.
+
+    Shape: samples (time,) int16 -> (2 * splits,).
+    """
+    facts = []
+    for split in SPLITS:
+        first, length = map(int, span(split, torch.tensor(len(samples))))
+        moves = np.abs(np.diff(samples[first : first + length].astype(np.int32)))
+        changes = np.flatnonzero(moves)
+        pause = np.diff(np.r_[-1, changes, len(moves)]).max()
+        facts += [int(moves.argmax()) if len(changes) else -1, int(pause)]
+    return facts
+
+
+def audible_noise(facts: list[list[int]]) -> dict[str, Audible]:
+    """What each split can hear, from what `find_moves` found of each recording."""
+    peaks, pauses = torch.tensor(facts).view(len(facts), len(SPLITS), 2).unbind(-1)
+    found = {}
+    for split, peak, pause in zip(SPLITS, peaks.T, pauses.T, strict=True):
+        files = torch.nonzero(peak >= 0)[:, 0]
+        found[split] = Audible(files, peak[files], max(pause[files].tolist(), default=0))
+    return found
+
+
+def span(split: str, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """What a split uses of recordings of noise: the first sample and how many, at least 1. Shape: as `lengths`, twice."""
+    begin, end = NOISE_SPANS[split]
+    first = lengths * begin // 10
+    return first, (lengths * end // 10 - first).clamp(min=1)
 
 
 @dataclass
@@ -79,10 +130,10 @@ class Mixer:
 
     clean: Pack
     noise: Pack
+    audible: dict[str, Audible]
     snr_db: tuple[float, float]
     seed: int
     split_seed: int
-    _audible: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # see `audible`
     changes = True
 
     @property
@@ -91,12 +142,19 @@ class Mixer:
 
     def to(self, device: torch.device) -> Mixer:
         clean, noise = move(device, self.clean, self.noise)
-        return replace(self, clean=clean, noise=noise)
+        place = noise.samples.device
+        audible = {
+            split: heard._replace(files=heard.files.to(place), peaks=heard.peaks.to(place))
+            for split, heard in self.audible.items()
+        }
+        return replace(self, clean=clean, noise=noise, audible=audible)
 
     def load(self, batch: IndexBatch, take: Callable[[Pack], Tensor]) -> tuple[Tensor, Tensor]:
         """Training mixtures are others in every epoch, those of the scores are fixed.
 
         Speech and noise have their means taken out: what is asked for is the ratio of what can be heard.
+
+        Shape: (batch, 1, time) twice, noisy and clean.
         """
         clean = without_mean(take(self.clean))
         training = batch.split == "train"
@@ -114,50 +172,31 @@ class Mixer:
     def stretch(self, split: str, time: int, which: Tensor, where: Tensor) -> Tensor:
         """Stretches of `time` samples out of the split's span of random recordings, repeated where the span is shorter.
 
-        One that is silent gives way to the loudest place of its span.
+        One that is silent gives way to the loudest place of its span. No step waits for the device.
 
         Shape: which, where (batch,) in [0, 1) -> (batch, 1, time).
         """
-        files, peaks = (column.to(which.device) for column in self.audible(split))
+        files, peaks, pause = self.audible[split]
         chosen = (which * len(files)).long()
         file = files[chosen]
-        first, span = (column[file] for column in self.spans(split))
-        offset = (where * (span - time).clamp(min=1)).long()
+        first, length = span(split, self.noise.lengths[file])
+        offset = (where * (length - time).clamp(min=1)).long()
         step = torch.arange(time, device=which.device)
 
         def cut(offset: Tensor) -> Tensor:
-            index = self.noise.starts[file][:, None] + first[:, None] + (offset[:, None] + step) % span[:, None]
+            index = self.noise.starts[file][:, None] + first[:, None] + (offset[:, None] + step) % length[:, None]
             return self.noise.samples[index]
 
         samples = cut(offset)
-        is_silent = (samples == samples[:, :1]).all(1)
-        if bool(is_silent.any()):
-            samples = cut(torch.where(is_silent, (peaks[chosen] - time // 2) % span, offset))
+        if pause >= time:
+            is_silent = (samples == samples[:, :1]).all(1)
+            samples = cut(torch.where(is_silent, (peaks[chosen] - time // 2) % length, offset))
         return (samples.float() * self.noise.gains[file][:, None])[:, None]
 
-    def audible(self, split: str) -> tuple[Tensor, Tensor]:
-        """The recordings that are not silent in a split's span, and the sample of it at which each moves most. (files,) twice."""
-        if split not in self._audible:
-            files, peaks = [], []
-            noise = self.noise.to(torch.device("cpu"))
-            for file, (first, span) in enumerate(zip(*(column.tolist() for column in self.spans(split)), strict=True)):
-                samples = noise.recording(file)[first : first + span].astype(np.int32)
-                if len(samples) > 1 and (moves := np.abs(np.diff(samples))).any():
-                    files.append(file)
-                    peaks.append(int(moves.argmax()))
-            self._audible[split] = torch.tensor(files).long(), torch.tensor(peaks).long()
-        return self._audible[split]
-
-    def spans(self, split: str) -> tuple[Tensor, Tensor]:
-        """What a split uses of each recording of noise: its first sample and how many. Shape: (recordings,) twice."""
-        begin, end = NOISE_SPANS[split]
-        first = self.noise.lengths * begin // 10
-        return first, (self.noise.lengths * end // 10 - first).clamp(min=1)
-
     def noise_stretches(self) -> Noise:
-        """The same for an audit."""
+        """What each split hears of each recording of noise, for an audit."""
         count = len(self.noise.lengths)
-        spans = {split: self.spans(split) for split in SPLITS}
+        spans = {split: span(split, self.noise.lengths) for split in SPLITS}
         return Noise(count, {split: torch.stack([torch.arange(count), first, first + length], 1).numpy()
                              for split, (first, length) in spans.items()})  # fmt: skip
 
@@ -169,18 +208,18 @@ def check_noise(mixer: Mixer, where: str) -> list[str]:
         UserError: all of it is silent in what some split hears of it.
     """
     total, notes = len(mixer.noise.lengths), list[str]()
-    audible = {split: mixer.audible(split)[0] for split in SPLITS}
-    for split, files in audible.items():
-        if not len(files):
+    for split, heard in mixer.audible.items():
+        if not len(heard.files):
             begin, end = (10 * tenths for tenths in NOISE_SPANS[split])
             what = (
                 f"the noise in {where} is silent from {begin} to {end} % of every recording, which is the {split} part"
             )
             raise UserError(what, fix="give recordings in which something can be heard throughout")
-    if silent := total - min(map(len, audible.values())):
+    if silent := total - min(len(heard.files) for heard in mixer.audible.values()):
         notes.append(f"noise: {silent} of {total} recordings are silent in the part of a split, which leaves them out")
     longest = int(mixer.clean.lengths.max())
-    if short := int((torch.minimum(mixer.spans("val")[1], mixer.spans("test")[1]) < longest).sum()):
+    shortest = torch.minimum(*(span(split, mixer.noise.lengths)[1] for split in ("val", "test")))
+    if short := int((shortest < longest).sum()):
         notes.append(
             f"noise: of {short} of {total} recordings a split hears less than the longest speech lasts: it is repeated"
         )

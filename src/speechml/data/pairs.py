@@ -15,8 +15,7 @@ from torch import Tensor
 from speechml.contracts import IndexBatch, ItemKind, PairBatch, PairSource, TrainingItems
 from speechml.data import schema
 from speechml.data.base import BaseDataModule, Corpus
-from speechml.data.provenance import Noise, Provenance, content_keys, is_constant
-from speechml.data.splits import speaker_in
+from speechml.data.provenance import Noise, Provenance, content_keys, is_constant, speaker_in
 from speechml.errors import UserError
 from speechml.storage.pack import Pack, PackedCorpus, move
 

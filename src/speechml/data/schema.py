@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from speechml.config.schema import Schema, key, refuse_value
-from speechml.contracts import Config
+from speechml.contracts import HIGHEST_RATE, Config
 from speechml.errors import UserError
 
 SPOKEN_RECIPE = 2
 """Of the embedded recordings; raised when their samples become others, and with it the ids of the runs on them. The
 first gave other bits with other versions of numpy and scipy."""
-LOWEST_RATE, HIGHEST_RATE = 100, 768_000  # Hz, far beyond what microphones and converters give
+LOWEST_RATE = 100  # Hz
 SEED = 2**63 - 1  # largest, and with a minus smallest, that torch takes
 
 

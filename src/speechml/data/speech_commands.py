@@ -15,8 +15,7 @@ from speechml.contracts import SPLITS
 from speechml.data import schema
 from speechml.data.background import Background, coloured_noise
 from speechml.data.clips import MIXED, Clip, ClipCorpus, WordDataModule, make_corpus, split_at_random
-from speechml.data.provenance import Noise
-from speechml.data.splits import speaker_in
+from speechml.data.provenance import Noise, speaker_in
 from speechml.data.word_folders import BACKGROUND, Listing, find_words, read_words, word_of
 from speechml.data.word_lists import find_lists, official_splits
 from speechml.errors import UserError

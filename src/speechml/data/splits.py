@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from speechml.contracts import SPLITS
-from speechml.data.provenance import speaker_in as speaker_in
 from speechml.signal.random import key, permutation
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from speechml.data.pairs import PairCorpus, PairDataModule, packed_pairs
 from speechml.data.splits import random_split
 from speechml.errors import UserError
 from speechml.storage import audio
-from speechml.storage.audio_folders import find_audio
+from speechml.storage.audio_folders import find_audio, resampling_notes
 from speechml.storage.pack import PackedCorpus, Recording, file_fingerprint
 
 READING = 2  # raise it when files are read or cut otherwise: packs made before are then made anew
@@ -28,7 +29,7 @@ class FilePairs(PairDataModule, schema.PairFiles):
     def pack_files(self, pairs: dict[str, tuple[Path, Path]]) -> PackedCorpus:
         """Noisy and clean file of each name, read once; notes say what was done to them, and which do not fit."""
         paths = [path for pair in pairs.values() for path in pair]
-        resampled = audio.resampling_notes(paths, self.sample_rate)  # which also says what cannot be read, in time
+        resampled = resampling_notes(paths, self.sample_rate)  # which also says what cannot be read, in time
         name = file_fingerprint(paths, self.sample_rate, self.row, self.stereo, READING, MEASURING, self.align)
         pack = self.pack(name, self.row, self._read(pairs), len(pairs))
         fits = [Fit(*facts) for facts in pack.facts]
@@ -114,8 +115,10 @@ def match_pairs(root: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
             what = f"{root / split}: {unmatched[0]} is in {side}/ but not in {other}/{more}"
             raise UserError(what, fix="a pair has equal names in both")
         pairs |= {name: (noisy[name], clean[name]) for name in noisy}
-    others = [*([root] if parts != [""] else []), *sorted(path for path in root.iterdir() if path.name not in parts)]
-    unused = [path.name for path in others if path.name[0] != "." and (path / "noisy").is_dir()]
+    others = [root.absolute()] if parts != [""] else []
+    others += sorted(path for path in root.iterdir() if path.name not in parts and path.name[0] != ".")
+    # Path.is_dir raises where a folder may not be entered.
+    unused = [path.name for path in others if os.path.isdir(path / "noisy")]  # noqa: PTH112
     if unused:
         notes.append(f"noisy/ and clean/ in {', '.join(unused)} are not used: splits are called train/, val/ and test/")
     return pairs, notes

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from speechml.contracts import HIGHEST_RATE
 from speechml.errors import UserError
 from speechml.storage.files import new_version
 
@@ -35,8 +36,8 @@ AUDIBLE, CANCELLED = 1e-8, 0.02  # mean square of channels, and share of it that
 LOUDEST = 1e6  # sample, 120 dB above full scale; 16-bit numbers that were not scaled reach 32768
 BLOCK = 1 << 16  # samples read or written at a time: libsndfile's stack overflows on a minute of ogg in one call
 LARGEST = 1 << 22  # samples of all channels that are worked on at a time
-# Beyond these a header is damaged: what is recorded has 1 kHz to 768 kHz, and the most channels (Ambisonics of order 7) are 64.
-LOWEST_RATE, HIGHEST_RATE, MOST_CHANNELS = 1000, 768_000, 64
+# Beyond these and HIGHEST_RATE a header is damaged: the most channels (Ambisonics of order 7) are 64.
+LOWEST_RATE, MOST_CHANNELS = 1000, 64
 UNKNOWN = 1 << 62  # samples: libsndfile gives the largest number it has where a length is not known
 DECODER_ERRORS = (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError, OSError, MemoryError)
 
@@ -97,6 +98,16 @@ def info(path: Path, whole: bool = True) -> Info:
 
 def _examine(path: Path, whole: bool = True) -> tuple[Info, Layout]:
     """What is known of a file, and how to read it."""
+    state: tuple[int, ...] = ()
+    with suppress(OSError):  # said below
+        status = path.stat()
+        state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _read_header(path, whole, state)
+
+
+@lru_cache(maxsize=1 << 14)
+def _read_header(path: Path, whole: bool, state: tuple[int, ...]) -> tuple[Info, Layout]:  # noqa: ARG001 (another state, another file)
+    """As `_examine`; kept, as some files are read from end to end for it."""
     from speechml.storage.layout import read_layout  # a run on the embedded corpus reads no file
 
     try:
@@ -175,7 +186,7 @@ def load(path: Path, rate: int | None = None, stereo: str = "mix", longest_s: fl
         (time,): int16 where the file holds just that and nothing had to change, else float32 within about [-1, 1].
 
     Raises:
-        UserError: unreadable, empty, cut short, several channels where refused, NaN or Inf samples.
+        UserError: unreadable, empty, cut short, channels refused or cancelling one another, samples NaN, Inf or over LOUDEST.
     """
     header, layout = _examine(path)
     if header.channels > 1 and stereo == "refuse":
@@ -249,7 +260,7 @@ def append(file: soundfile.SoundFile, waveform: NDArray[np.floating]) -> None:
 
 
 def format_to_write(path: Path, source: Info | None = None) -> tuple[str, str]:
-    """libsndfile's names for a file of an extension: plain samples as wide as those of the source, 16 bit without one."""
+    """libsndfile's names for a file: plain samples as wide as the source's, 16 bit without one. KeyError but for EXTENSIONS."""
     kind = FORMATS[path.suffix.lower()]
     kept = source and (source.subtype in PLAIN or source.format == kind == "OGG")
     if source and kept and soundfile.check_format(kind, source.subtype):
@@ -277,15 +288,6 @@ def save(path: Path, waveform: NDArray[np.floating], rate: int) -> None:
             append(file, np.clip(waveform, -1.0, 1.0))
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         raise UserError(f"{path} cannot be written", _reason(error), "choose wav or another rate") from error
-
-
-def resampling_notes(paths: Iterable[Path], rate: int) -> list[str]:
-    """A sentence on which sample rates were changed to `rate` (Hz), where some were."""
-    others = Counter(own for path in paths if (own := info(path).rate) != rate)
-    if not others:
-        return []
-    what = ", ".join(f"{count} file{'s' * (count > 1)} at {own} Hz" for own, count in sorted(others.items()))
-    return [f"{what} resampled to {rate} Hz (data.sample_rate sets it)"]
 
 
 def _reason(error: Exception) -> str:

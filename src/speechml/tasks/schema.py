@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from speechml.config.schema import Schema, key, refuse_value
-from speechml.contracts import Config
-from speechml.data.schema import HIGHEST_RATE, LOWEST_RATE
+from speechml.contracts import HIGHEST_RATE, Config
+from speechml.data.schema import LOWEST_RATE
 
 MOST_VALUES = 10_000_000  # of a spectrogram, a second: more take the memory of a whole machine
 
