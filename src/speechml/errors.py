@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,17 @@ T = TypeVar("T")
 EXTRAS = {"optuna": "search", "pyloudnorm": "music", "safetensors": "export"}
 
 
-def printable(text: str) -> str:
-    """Text on one line: what would steer a terminal, or hide letters, is shown as Python writes it, as `\\x1b`."""
+def printable(text: str, exact: bool = False) -> str:
+    """Text on one line: what would steer a terminal, or hide letters, is shown as Python writes it, as `\\x1b`.
+
+    Args:
+        text: anybody's.
+        exact: keep blanks of any width, as names of files may hold them that another program is to find.
+    """
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    kept = (letter.isprintable() or (exact and unicodedata.category(letter) == "Zs") for letter in text)
+    return "".join(a if keep else a.encode("unicode_escape").decode() for a, keep in zip(text, kept, strict=True))
 
 
 def reason(error: Exception) -> str:
@@ -27,9 +34,9 @@ def reason(error: Exception) -> str:
     return " ".join(str((isinstance(error, OSError) and error.strerror) or error).split())
 
 
-def echo(text: object, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:
+def echo(text: object, file: TextIO | None = None, end: str = "\n", flush: bool = False, exact: bool = False) -> None:
     """Print lines of text, each as `printable`: names of files, labels and cards may be anybody's."""
-    print("\n".join(map(printable, str(text).split("\n"))), file=file, end=end, flush=flush)
+    print("\n".join(printable(line, exact) for line in str(text).split("\n")), file=file, end=end, flush=flush)
 
 
 class UserError(Exception):

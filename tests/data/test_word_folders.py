@@ -146,6 +146,7 @@ def test_a_clip_whose_size_was_never_filled_in_is_read(size: int, seconds: float
         (wav_of(0.9, chunk=b"junk\3\0\0\0abc"), "cannot be read as audio"),  # which no zero follows
         (wav_of(2.0)[:40000], r"is cut short or damaged \(\d+ bytes of samples are missing\)"),
         (wav_of(1.0)[:-1], r"is cut short or damaged \(1 bytes of samples are missing\)"),
+        (wav_of(1.0, 16000), r"is cut short or damaged \(16000 bytes follow that its header does not tell of"),
     ],
 )
 def test_a_bad_clip_is_named_as_any_recording_is(content: bytes, says: str, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from conftest import speechml, tone
-from speechml.errors import UserError
+from speechml.errors import UserError, printable
+from speechml.inference import classify
 from speechml.inference.classify import classify_files
 from speechml.inference.denoise import denoise_files
 from speechml.storage import audio
@@ -93,6 +94,35 @@ def test_a_bad_recording_keeps_no_other_from_being_named(
     assert err.count("\n") == 1
     assert "b.wav cannot be read as audio" in err
     assert "and 1 more of 4 files" in err
+
+
+def test_silence_within_a_recording_does_not_make_it_loud(
+    trained: dict[str, Path], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave = tone(3.0, level=0.05 * np.sqrt(2))
+    wave[16000:32000] = 0
+    soundfile.write(workplace / "pause.wav", wave, 16000)
+    soundfile.write(workplace / "silent.wav", 0 * wave, 16000)
+    levels: dict[str, float] = {}
+    monkeypatch.setattr(classify, "level_remark", lambda *known: levels.update(known[-1]))
+    classify_files(trained["words_tuned"], [Path("pause.wav"), Path("silent.wav")], "csv")
+    assert levels == {"pause.wav": pytest.approx(-26.0, abs=0.1), "silent.wav": -np.inf}
+
+
+@pytest.mark.parametrize("name", ["\u9332\u97f3\u30001.wav", "at 3.04\u202fPM.wav", "a\xa0b.wav"])
+def test_a_file_is_named_in_csv_and_json_as_it_is_called(
+    name: str, trained: dict[str, Path], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(workplace / name, tone(), 16000)
+    said = {form: classes_printed(capsys, trained["words_tuned"], [Path(name)], form) for form in ("csv", "json")}
+    assert [row["file"] for row in csv.DictReader(io.StringIO(said["csv"]))] == [name]
+    assert json.loads(said["json"])[0]["file"] == name
+
+
+@pytest.mark.parametrize("letter", "\u202e\u200b\u2028\x9b\u2066\ufeff")
+def test_what_steers_or_hides_is_never_printed_as_it_is(letter: str) -> None:
+    for exact in (False, True):
+        assert printable(f"a{letter}b", exact) == f"a{letter.encode('unicode_escape').decode()}b"
 
 
 def test_a_recording_of_one_sample_is_one_window(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Rows of music's features: songs and channels are told apart, and the honest split knows no row twice."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from conftest import SHARED, feature_rows, make_features, needs_shared
 from speechml.data import GenreFeatures
 from speechml.errors import UserError
-from speechml.music.feature_files import read_music
+from speechml.music.feature_files import conversion, read_music
 from speechml.music.recordings import Music
 from speechml.music.split import as_published, honest
 from speechml.report.audit import audit_data
@@ -238,6 +239,23 @@ def test_songs_of_rows_in_another_order_are_unknown_and_no_split_is_called_hones
     assert "moments" not in findings
     with pytest.raises(UserError, match="songs unknown"):
         GenreFeatures(**keys, protocol="honest").card()
+
+
+def test_rows_of_unknown_songs_are_named_by_their_place_in_the_file(tmp_path: Path) -> None:
+    path = reorder(make_features(tmp_path / "f.npz"), "shuffled")
+    with np.load(path) as file:
+        rows, label = file["Xdata"], file["Ydata"]
+    rows[3, 0] = np.nan
+    np.savez(path, Xdata=rows, Ydata=label)
+    data = data_of(path, tmp_path)
+    assert data.item_names == [f"row{i}" for i in range(len(rows)) if i != 3]
+    assert "1 rows with NaN or infinite values are left out, the first is row 3" in data.card().notes
+
+
+def test_the_line_that_converts_a_file_is_one_word_of_a_shell_whatever_its_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mary's.npz", X=ROWS, y=LABELS)
+    code = shlex.split(conversion(tmp_path / "mary's.npz").removeprefix("convert it: "))[-1]
+    assert f'np.load("{tmp_path}/mary\'s.npz")' in code
 
 
 def test_songs_of_rows_in_time_are_known(tmp_path: Path) -> None:

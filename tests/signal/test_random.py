@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from speechml.signal.random import key, permutation, uniform
+from speechml.signal.random import device_generator, key, permutation, uniform
 
 
 def test_a_draw_depends_on_its_key_and_index_only() -> None:
@@ -24,3 +25,12 @@ def test_another_epoch_is_another_order_and_the_same_epoch_the_same() -> None:
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert sorted(other.tolist()) == list(range(50))
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda:0", "first"), ("cuda:1", "second"), ("cuda", "second")])
+def test_dropout_draws_from_the_generator_of_its_own_device(
+    device: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "default_generators", ("first", "second"))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert device_generator(torch.device(device)) == expected

@@ -132,7 +132,7 @@ def compare(
     from speechml.report.compare import compare_runs
     from speechml.report.comparison_table import format_comparison
 
-    echo(format_comparison(compare_runs(runs, force), form), end="")
+    echo(format_comparison(compare_runs(runs, force), form), end="", exact=form == "csv")
 
 
 @commands.command()

@@ -29,7 +29,7 @@ def list_runs(
     """List the runs in a folder: state, epochs, score, overrides."""
     from speechml.runs.catalogue import format_list
 
-    echo(format_list(folder, state, form), end="")
+    echo(format_list(folder, state, form), end="", exact=form == "csv")
 
 
 @runs.command()

@@ -17,6 +17,7 @@ from speechml.data.clips import CLIP_S
 from speechml.errors import UserError
 from speechml.storage import audio
 from speechml.storage.audio_folders import scan, unread_notes
+from speechml.storage.layout import STRAY
 from speechml.storage.pack import Recording
 
 BACKGROUND = "_background_noise_"
@@ -100,8 +101,8 @@ def decode(path: Path, rate: int, stereo: str) -> tuple[audio.Samples, str]:
     try:  # most clips are 16-bit mono wav at the rate wanted: three times faster than through libsndfile
         with path.open("rb") as opened, wave.open(opened, "rb") as file:
             count = file.getnframes()
-            if os.fstat(opened.fileno()).st_size < 44 + 2 * count:  # its header, of 44 bytes at least, says too much
-                raise EOFError
+            if not 44 <= os.fstat(opened.fileno()).st_size - 2 * count <= 44 + STRAY:
+                raise EOFError  # its header, of 44 bytes at least, says too much or too little
             plain = (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, rate)
             data = file.readframes(min(count, length)) if plain else b""
         if plain and len(data) == 2 * min(count, length) > 0:

@@ -19,7 +19,7 @@ from speechml.inference.denoise import card_around
 from speechml.inference.export import load_model
 from speechml.report.level import level_remark
 from speechml.runs.tables import check_choice, csv_text, table
-from speechml.signal.level import decibels, rms
+from speechml.signal.level import decibels
 from speechml.storage.audio_folders import list_recordings
 
 TOP = 3  # classes that are named
@@ -59,16 +59,15 @@ def classify_files(run: Path, recordings: list[Path], form: str) -> None:
             try:
                 for stretch in classifier.stretches(file):
                     if is_waveform:
-                        levels_db[str(file)] = max(
-                            levels_db.get(str(file), -math.inf), decibels(float(rms(stretch.inputs).max()))
-                        )
+                        level_db = decibels(float(stretch.inputs.square().mean(-1).sqrt().max()))
+                        levels_db[str(file)] = max(levels_db.get(str(file), -math.inf), level_db)
                     yield file, stretch
             except UserError as error:
                 errors.append(error)
 
     answers = list(classify(classifier.classes, task, usable()))
     if answers:
-        echo({"table": as_table, "csv": as_csv, "json": as_json}[form](answers), end="")
+        echo({"table": as_table, "csv": as_csv, "json": as_json}[form](answers), end="", exact=form == "csv")
     if remark := level_remark(card_around(run), task, levels_db):
         echo(remark, file=sys.stderr)
     if errors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -67,9 +68,8 @@ def _read_file(root: Path, size: int, modified: int) -> Music:  # noqa: ARG001 (
         notes.append(
             "songs unknown: rows do not follow one another as in time, so neither songs nor channels can be told apart"
         )
-        none = np.zeros(int(good.sum()), np.int64)
-        genres = genre_names(int(label.max()) + 1)
-        return Music(features[good], label[good], none, none, np.arange(len(none)), [], genres, notes)
+        block, genres = np.flatnonzero(good), genre_names(int(label.max()) + 1)
+        return Music(features[good], label[good], 0 * block, 0 * block, block, [], genres, notes)
     song, channel, block = find_songs_in_rows(features, label)
     count = int(song.max()) + 1
     if count > 1:
@@ -136,7 +136,7 @@ def conversion(path: Path) -> str:
         tail = ".argmax(1)"  # one column a class
     names = (json.dumps(text) for text in (str(path), "rows.npz", rows[0], labels))
     line = "import numpy as np; z = np.load({}); np.savez({}, Xdata=z[{}], Ydata=z[{}]".format(*names)
-    return f"convert it: python -c '{line}{tail})'"
+    return f"convert it: python -c {shlex.quote(f'{line}{tail})')}"
 
 
 def is_in_time(features: np.ndarray, label: np.ndarray) -> bool:

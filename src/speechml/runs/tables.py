@@ -21,10 +21,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Container[
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV, a line each."""
+    """Rows as CSV, a line each, with blanks as names have them."""
     text = io.StringIO()
-    cells = [[printable(cell) if isinstance(cell, str) else cell for cell in row] for row in (header, *rows)]
-    csv.writer(text, lineterminator="\n").writerows(cells)
+    for row in (header, *rows):
+        cells = [printable(cell, exact=True) if isinstance(cell, str) else cell for cell in row]
+        csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()
 
 

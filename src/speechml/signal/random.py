@@ -41,5 +41,5 @@ def permutation(key: int, count: int) -> Tensor:
 def device_generator(device: torch.device) -> torch.Generator:
     """The generator that dropout on a device draws from."""
     if device.type == "cuda":
-        return torch.cuda.default_generators[device.index or torch.cuda.current_device()]
+        return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
     return torch.default_generator
