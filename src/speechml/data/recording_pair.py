@@ -12,6 +12,7 @@ from speechml.data import schema
 from speechml.data.pair_fit import as_float
 from speechml.data.pairs import PackedPairs, PairCorpus
 from speechml.data.provenance import Provenance
+from speechml.data.synthetic.recording import stand_in
 from speechml.data.wav_pairs import FilePairs
 from speechml.errors import UserError
 from speechml.storage import audio
@@ -49,7 +50,7 @@ class RecordingPair(schema.RecordingPair, FilePairs):
             splits={"train": [0], "val": [1], "test": [2 if self.heldout else 0]},
             clips=torch.arange(next(iter(spans.values()))[1] // self.row),  # the training split is the first
             protocol="time" if self.heldout else "as_published",
-            notes=[*self._notes(noisy.name), *pack.notes, *suspect_swap(source)],
+            notes=[*self._notes(noisy.name), *pack.notes],
         )  # fmt: skip
 
     def provenance(self) -> Provenance:
@@ -106,12 +107,7 @@ class RecordingPair(schema.RecordingPair, FilePairs):
         """Noisy and clean file, and the noisy ones without a clean one."""
         if self.noisy_file and self.clean_file:
             return self.noisy_file, self.clean_file, []
-        if self.root is None:
-            from speechml.data.synthetic.recording import stand_in  # scipy's filters take half a second to load
-
-            root = stand_in(self.cache_folder)
-        else:
-            root = self.root
+        root = stand_in(self.cache_folder) if self.root is None else self.root
         fix = "or the pair with data.clean_file and data.noisy_file"
         if not root.is_dir():
             raise UserError(f"{root} is no folder", fix=f"give one with {CLEAN} and {NOISY}, {fix}")
@@ -127,15 +123,6 @@ def only_file(root: Path, pattern: str, fix: str) -> Path:
     if not paths and (root / "noisy").is_dir():
         why = "data=wav_pairs takes its folders noisy/ and clean/"
     raise UserError(f"{root} holds {len(paths) or 'no'} file{'s' * bool(paths)} {pattern}", why, f"give one, {fix}")
-
-
-def suspect_swap(pairs: PackedPairs) -> list[str]:
-    """A sentence where the noisy recording has less power than the clean one, which noise of its own cannot bring about."""
-    powers = []
-    for pack in (pairs.noisy, pairs.clean):
-        blocks = pack.samples.split(1 << 22)  # a copy of all as float32 would take twice the recording
-        powers.append(float(pack.gains[0]) ** 2 * sum(float(block.float().square().sum()) for block in blocks))
-    return ["the noisy recording is weaker than the clean one: are the two swapped?"] if powers[0] < powers[1] else []
 
 
 def overlap(one: str, other: str) -> bool:

@@ -136,6 +136,9 @@ def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> tuple[Te
 
     Returns:
         The RMS that each channel had, (channels,), and the largest sample that was clipped, or 1.0 where none was.
+
+    Raises:
+        UserError: it cannot be read or is cut short, the network makes no sound of it, or the result cannot be written.
     """
     header, rate = audio.info(source), denoiser.sample_rate
     kind, subtype = audio.format_to_write(result, header)
@@ -171,7 +174,7 @@ def denoise_file(denoiser: FileDenoiser, source: Path, result: Path) -> tuple[Te
 
 
 def measure_level(file: Path, rate: int) -> Tensor:
-    """The RMS of each channel of a recording that is brought to a rate in Hz. Shape: (channels,)."""
+    """The RMS of each channel of a recording that is brought to a rate in Hz. (channels,). Raises as `audio.read_blocks`."""
     header = audio.info(file)
     stream = soxr.ResampleStream(header.rate, rate, header.channels) if header.rate != rate else None
     power, count = np.zeros(header.channels), 0

@@ -60,8 +60,8 @@ class Rows(NamedTuple):
     fault: str = ""
 
 
-def find_songs(root: Path) -> tuple[dict[str, str], list[str]]:
-    """The genre of each song below a folder, by its path in it with slashes, and the genres in the order of their classes.
+def find_songs(root: Path) -> tuple[dict[str, str], list[str], list[str]]:
+    """The genre of each song below a folder by its path in it, the genres in the order of their classes, and what is not read.
 
     Either all names end in the number of their genre, as in song_0.mp3, or each genre has a folder. Where every file lies in
     a folder, numbers count as genres only if all files have one and none from 0 on is missing.
@@ -69,7 +69,8 @@ def find_songs(root: Path) -> tuple[dict[str, str], list[str]]:
     Raises:
         UserError: no such folder, no music in it, neither layout or both, or a genre without music.
     """
-    paths = {path.relative_to(root).as_posix(): path for path in find_audio(root).paths}
+    found, notes = find_audio(root)
+    paths = {path.relative_to(root).as_posix(): path for path in found}
     numbers = {name: int(match[1]) for name, path in sorted(paths.items()) if (match := LABEL.search(path.stem))}
     present = set(numbers.values())
     gap = min(set(range(len(present) + 1)) - present)  # the first number that none has
@@ -90,7 +91,7 @@ def find_songs(root: Path) -> tuple[dict[str, str], list[str]]:
         )
     if len(genres) < 2:
         raise UserError(f"{root} holds only the genre {genres[0]}", fix="give two at least, to tell them apart")
-    return songs, genres
+    return songs, genres, notes
 
 
 def genre_names(count: int) -> list[str]:
@@ -104,7 +105,7 @@ def extract(root: Path, cache: Path) -> Music:
     Raises:
         UserError: as `find_songs`, or no file can be read.
     """
-    songs, genres = find_songs(root)
+    songs, genres, notes = find_songs(root)
     states = {name: (root / name).stat() for name in songs}
     files = [(name, state.st_size, state.st_mtime_ns) for name, state in states.items()]
     recipe = ("music", RECIPE, BLOCK_S, files, version("pyloudnorm"), soundfile.__libsndfile_version__)
@@ -118,7 +119,7 @@ def extract(root: Path, cache: Path) -> Music:
         np.savez(part / "music.npz", **music._asdict())
 
     music = _load(build_once(cache / "features" / fingerprint(recipe), _is_whole, build))
-    return music._replace(notes=[*music.notes, *find_audio(root).notes])
+    return music._replace(notes=[*music.notes, *notes])
 
 
 def _load(folder: Path) -> Music:

@@ -34,7 +34,6 @@ def new_version(path: Path) -> Iterator[Path]:
     """
     part = new_part(path)
     try:
-        part.unlink(missing_ok=True)  # or a link of that name would be written through
         yield part
         part.replace(path)
     except BaseException:
@@ -65,7 +64,7 @@ def write_bytes(path: Path, content: bytes | memoryview, before: Path | None = N
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    """Wait until a file's content, or a folder's list of names, is on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -87,6 +86,7 @@ def make_durable(path: Path) -> None:
     """Wait until a file is on the disk.
 
     What failed once may be lost, and a second `fsync` would not say so: the file is written anew from what is read of it.
+    Raises OSError where that fails as well.
     """
     try:
         sync(path)
