@@ -84,7 +84,9 @@ def test_the_clips_of_mistakes_are_those_of_their_items(train: Callable[..., Pat
 @pytest.mark.slow
 def test_the_schedule_follows_the_epochs_and_early_stopping_ends_a_run(train: Callable[..., Path], words: Path) -> None:
     book = ("experiment=words_mel", f"data.root={words}", "data.batch_size=32", "optimizer.lr=1e-12")
-    stopped = read_card(train(*book, "trainer.max_epochs=10", "callbacks.early_stopping.patience=1"))
+    stopping = ("trainer.max_epochs=10", "callbacks.early_stopping.patience=1", *PLAIN)
+    assert read_card(train(*book, *stopping))["epochs"] < 4
+    stopped = read_card(train(*book, *stopping, "callbacks.early_stopping.after=0.3"))
     assert stopped is not None
     assert 4 <= stopped["epochs"] < 10  # three epochs, while the rate rises, do not count
     folder = train(*QUICK, *PLAIN, f"data.root={words}", "trainer.max_epochs=4")
