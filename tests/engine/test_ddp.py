@@ -117,9 +117,9 @@ def test_ranks_save_once_in_every_so_many_steps(train: Callable[..., Path], monk
     steps: list[int] = []
     whole = Saving.save
 
-    def save(self: Any, trainer: Any, module: Any, finished: bool = False) -> None:
+    def save(self: Any, trainer: Any, module: Any, **options: bool) -> None:
         steps.append(trainer.global_step)
-        whole(self, trainer, module, finished)
+        whole(self, trainer, module, **options)
 
     monkeypatch.setattr(Saving, "save", save)
     train(*TWO, "trainer.max_epochs=2", "checkpoint.every_n_steps=4")
