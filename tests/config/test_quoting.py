@@ -26,11 +26,11 @@ def value_of(word: str) -> object:
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("key", ["data.root", "data.clean", "data.noisy_file", "paths.cache", "run"])
+@pytest.mark.parametrize("key", ["data.root", "+data.root", "data.clean", "data.noisy_file", "paths.cache", "run"])
 def test_a_path_is_taken_as_it_is_typed(key: str, path: str) -> None:
     if key in ("paths.cache", "run") and path.startswith("~"):
         return
-    assert value_of(adapt_overrides([f"{key}={path}"])[0]) == path
+    assert value_of(adapt_overrides([f"{key}={path}"])[0].lstrip("+")) == path
 
 
 def test_the_home_of_runs_cache_and_a_run_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:

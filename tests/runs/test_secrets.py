@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from conftest import TINY, read_card, run_of, succeed
-from speechml.config.compose import HIDDEN, mask_secrets, simplify_overrides
+from speechml.config.compose import HIDDEN, mask_secrets, simplify_overrides, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,10 @@ from speechml.config.compose import HIDDEN, mask_secrets, simplify_overrides
         "x=ghp_s3cretabcdefghij",
         "api-key: s3cret",
         '{"passwd": "s3cret"}',
+        "data.tokens=[s3cret,b]",
+        "api_keys: s3cret",
+        "passwords=[80, s3cret]",
+        "data.token=80s3cret",
     ],
 )
 def test_a_secret_is_hidden_by_its_name_or_its_look(text: str) -> None:
@@ -46,6 +50,9 @@ def test_a_secret_is_hidden_by_its_name_or_its_look(text: str) -> None:
     [
         "model.net.taps=81", "published.note='a key figure'", "data.words=[key,secret,token]", "model.passes=1", "author=me",
         "keys: 3", "data.root=/home/monkey/tokens", "monkey=3", "checkpoint.monitor=val/acc", "tokens=5", "bypass=1",
+        "model.high_pass=80", "model.high_pass=80,4000", "model.band_pass=[80, 4e3]", "model.low_pass=choice(80,4000)",
+        "model.key_dim=64", "model.net.token_dims=[8,16]", "model.pass_through=true", "model.key_name=c", '{"key": 5, "a": 1}',
+        "data.token=null",
     ],
 )  # fmt: skip
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -59,6 +66,26 @@ def test_yaml_is_the_same_but_for_its_secrets() -> None:
     data = {"token": HIDDEN, "key": {"a": 1}, "root": "x"}
     assert {**masked, "data": {k: v for k, v in masked["data"].items() if k != "password"}} == {**node, "data": data}
     assert "a b" not in masked["data"]["password"]
+
+
+def test_plain_values_are_hidden_by_their_key_and_numbers_never() -> None:
+    kept = {"high_pass": 80, "key_dim": 64, "token_dims": [8, 16], "pass_through": True, "token": None, "key": {"a": 1},
+            "swept": {"model.high_pass": "80,4000"}}  # fmt: skip
+    secrets = {
+        "tokens": ["s3cret"],
+        "password": ["s3cret", "b c"],
+        "api_keys": "s3cret",
+        "auth": "a s3cret",
+        "note": "key=s3cret",
+    }
+    hidden = {
+        "tokens": [HIDDEN],
+        "password": [HIDDEN, HIDDEN],
+        "api_keys": HIDDEN,
+        "auth": HIDDEN,
+        "note": f"key={HIDDEN}",
+    }
+    assert without_secrets(kept | secrets) == kept | hidden
 
 
 def everything(folder: Path) -> str:
@@ -81,6 +108,23 @@ def test_a_runs_files_and_page_hold_no_secret_of_its_command(workplace: Path) ->
     assert (run / "report.html").is_file()
     for path in (run / "checkpoints").glob("*.ckpt"):
         assert b"s3cret" not in path.read_bytes()  # members are stored, not compressed
+
+
+def test_settings_of_a_users_own_network_stay_and_its_secrets_do_not(
+    train: Callable[..., Path], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "own_net.py").write_text(
+        "from speechml.models import FIR\n\n\nclass Own(FIR):\n"
+        "    def __init__(self, taps, high_pass=0, key_dim=0, tokens=(), password=''):\n        super().__init__(taps)\n"
+    )
+    monkeypatch.setenv("SPEECHML_CONF", str(workplace))
+    monkeypatch.syspath_prepend(workplace)
+    own = ("high_pass=80", "key_dim=64", "tokens=[s3cret,b]", "password=80s3cret")
+    run = train("experiment=lab2a_fir", *TINY, "model.net.taps=4", "trainer.max_epochs=1", "callbacks.figures=null", "test=false",
+                "model.net._target_=own_net.Own", *(f"+model.net.{word}" for word in own))  # fmt: skip
+    assert "s3cret" not in everything(run)
+    net = yaml.safe_load((run / "config.yaml").read_text())["model"]["net"]
+    assert [net[key] for key in ("high_pass", "key_dim", "tokens")] == [80, 64, [HIDDEN, HIDDEN]]
 
 
 def test_a_sweeps_record_and_its_runs_hold_no_secret_of_its_command(workplace: Path) -> None:

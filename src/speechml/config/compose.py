@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
@@ -21,14 +22,22 @@ from speechml.storage.files import expand_home
 
 WITH_NONE = ("callbacks", "logger", "metrics", "scheduler")  # groups with a file `none`
 WHOLE = ("experiment", "debug", "hparams_search")  # groups whose files set keys of any section
+PATHS = ("paths.runs", "paths.cache", "run")  # keys that are paths, beside those of data
 PLACES = ("root", "clean", "noise", "file")  # how names of keys end that are paths, in data
 NEEDED = ("data", "model", "optimizer", "trainer", "checkpoint", "paths", "hydra")
 HIDDEN = "<hidden>"
-# What is a secret by its name, as in `export HF_TOKEN=...`, `--password ...`, `token: ...`, and by its look.
+# What is a secret by its name, as in `export HF_TOKEN=...`, `--password ...`, `token: ...`, and by its look; numbers never are.
+NAMES = (
+    r"(?:(?:token|passwd|password|secret|credential|(?<![a-z])pass(?:wo?r?d|phrase)|(?:api|access|private|secret)[_-]?key)s?"
+    r"(?![a-z])[\w-]*|(?<![a-z])(?:pass|key|auth(?:ori[sz]ation)?)(?![\w-]))"
+)
+NUMBER = r"(?:[-+]?(?:(?:\d[\d_]*)?\.?\d+|\d+\.|inf)(?:e[-+]?\d+)?|true|false|null|none|nan)"
+PLAIN = rf"(?:{NUMBER}|[a-z]*[\[(][ \t]*{NUMBER}(?:[ \t]*,[ \t]*{NUMBER})*[ \t]*[\])])(?:(?=[\s\"';,\]}})])|\Z)"
+SECRET_KEY = re.compile(rf"{NAMES}\Z", re.IGNORECASE)
+PLAIN_VALUE = re.compile(rf"{PLAIN}(?:[ \t]*,[ \t]*{PLAIN})*", re.IGNORECASE)
 SECRET = re.compile(
-    r"""((?:token|(?<![a-z])pass(?:wo?r?d|phrase)?|passwd|password|secret|credentials?|(?:api|access|private|secret)[_-]?key"""
-    r"""|(?<![a-z])key|(?<![a-z])auth(?:ori[sz]ation)?)(?![a-z])[\w-]*["']?[ \t]*[=:][ \t]*(?:bearer |basic )?"""
-    r"""|--?[\w-]*(?:token|passwd|password|secret|key)[ \t]+)(?:"[^"\n]*"|'[^'\n]*'|[^\s"',;\]})]+)""", re.IGNORECASE,
+    rf"""({NAMES}["']?[ \t]*[=:][ \t]*(?:bearer |basic )?|--?[\w-]*(?:token|passwd|password|secret|key)[ \t]+)"""
+    rf"""(?!{PLAIN})(?:"[^"\n]*"|'[^'\n]*'|\[[^\]\n]*\]|[^\s"',;\]}})]+)""", re.IGNORECASE,
 )  # fmt: skip
 TOKEN = re.compile(r"\b(?:hf_|gh[opsu]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA)[\w-]{12,}")
 ADDRESS = re.compile(r"(\w+://[^/\s:@]*:)[^@\s/]+@")  # of a user with a password
@@ -90,9 +99,10 @@ def adapt_overrides(words: Iterable[str], config_name: str = "train", is_sweep: 
 def _quote(word: str, is_sweep: bool) -> str:
     """An override with its value quoted where Hydra would read a path as something else; a run's own place without `~`."""
     key, equals, value = word.partition("=")
-    if key in ("paths.runs", "paths.cache", "run") and value.startswith("~"):
+    name = key.lstrip("+")
+    if name in PATHS and value.startswith("~"):
         word = f"{key}={expand_home(value)}"
-    is_place = (key.startswith("data.") and key.endswith(PLACES)) or key in ("paths.runs", "paths.cache", "run")
+    is_place = (name.startswith("data.") and name.endswith(PLACES)) or name in PATHS
     if equals and (
         not value.isascii()
         or (is_place and not re.fullmatch(r"(?!(?:true|false|inf|nan)$)[a-z_./][\w./-]*/?", value, re.ASCII | re.I))
@@ -136,14 +146,16 @@ def _further_trainer_keys() -> set[str]:
     return {*keys_of(Trainer), *Trainer.FURTHER, *Trainer.REPLACED} - set(re.findall(r"^(\w+):", text, re.MULTILINE))
 
 
-def without_secrets(content: object) -> object:
-    """A copy of plain values, every text in them without secrets: by what it is like, and by its key."""
+def without_secrets(content: object, key: object = "") -> Any:
+    """A copy of plain values, every text in them without secrets: by what it is like, and by the key that it stands under."""
     if isinstance(content, dict):
-        return {key: mask_secrets(f"{key}: {value}").removeprefix(f"{key}: ") if isinstance(value, str)
-                else without_secrets(value) for key, value in content.items()}  # fmt: skip
+        return {name: without_secrets(value, name) for name, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [without_secrets(value) for value in content]
-    return mask_secrets(content) if isinstance(content, str) else content
+        return [without_secrets(value, key) for value in content]
+    if not isinstance(content, str) or not content:
+        return content
+    is_secret = SECRET_KEY.search(str(key)) and not PLAIN_VALUE.fullmatch(content)
+    return HIDDEN if is_secret else mask_secrets(content)
 
 
 def compose_app(config_name: str, overrides: list[str]) -> DictConfig:

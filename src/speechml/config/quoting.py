@@ -10,9 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
+from speechml.config.compose import PATHS
 from speechml.config.schema import data_keys
 
-PATHS = ("paths.runs", "paths.cache", "run")  # keys that are paths, beside those of data
 UNREADABLE, SWEEP = object(), object()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.config.compose import mask_secrets, resolve_config, simplify_overrides
+from speechml.config.compose import resolve_config, simplify_overrides, without_secrets
 from speechml.config.train_config import check_config, fill_keys, make_paths_absolute
 from speechml.contracts import Config, Trial
 from speechml.engine.checkpoint import find_latest
@@ -177,8 +177,8 @@ def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
         data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
         failures=failures,
     )  # fmt: skip
-    text = OmegaConf.to_yaml(OmegaConf.create(config))
-    if (shown := mask_secrets(text)) != text and count_processes(config["trainer"]) > 1:
+    text, shown = (OmegaConf.to_yaml(OmegaConf.create(content)) for content in (config, without_secrets(config)))
+    if shown != text and count_processes(config["trainer"]) > 1:
         why = "it is kept out of config.yaml, from which the other processes are started"
         raise UserError("the config holds a password or token", why, "let your class read it from the environment")
     write_text(folder / "config.yaml", shown)

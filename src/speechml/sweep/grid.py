@@ -14,7 +14,7 @@ import yaml
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.config.compose import conf_dir, mask_secrets
+from speechml.config.compose import conf_dir, without_secrets
 from speechml.engine.signals import Stopped
 from speechml.errors import UserError, echo
 from speechml.runs.sweep_record import SweepRun, describe_client, save_sweep
@@ -166,7 +166,7 @@ def run_grid(command: SweepCommand) -> None:
     launcher = command.open_launcher(progress, most=len(waiting))
     with hold(folder):
         _record(folder, runs, "running", outcomes)
-        write_text(folder / "multirun.yaml", mask_secrets(as_yaml(command.config)))
+        write_text(folder / "multirun.yaml", as_yaml(command.config))
         echo(f"{summarize(runs, retries)}; {folder}", file=sys.stderr, flush=True)
         try:
             with closing(launcher):
@@ -235,7 +235,6 @@ def _check_outcomes(runs: list[PlannedRun], outcomes: Outcomes, retries: int) ->
 
 
 def as_yaml(config: DictConfig) -> str:
-    """A config as YAML, each value in one line, so that a secret stands beside its name."""
-    return yaml.safe_dump(
-        OmegaConf.to_container(config, enum_to_str=True), width=10**9, sort_keys=False, allow_unicode=True
-    )
+    """A config as YAML, without secrets."""
+    content = without_secrets(OmegaConf.to_container(config, enum_to_str=True))
+    return yaml.safe_dump(content, width=10**9, sort_keys=False, allow_unicode=True)
