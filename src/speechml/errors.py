@@ -63,22 +63,26 @@ class MachineError(UserError):
 # What helps against errors of the machine.
 FAILURES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable"),
+    errno.EROFS: "make it writable",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "see to its permissions"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files (ulimit -n)"),
     **dict.fromkeys((errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBUSY), "see to the disk"),
     **dict.fromkeys((errno.ESTALE, errno.ETIMEDOUT, errno.ENOLCK, errno.ENOTCONN), "see to the file server"),
 }
 
 
-def machine_failure(error: BaseException | None, place: Path | None = None) -> MachineError | None:
-    """What a person reads of a failing disk or limit, also where libraries hide it in other errors; None of other errors.
+def machine_failure(
+    error: BaseException | None, place: Path | None = None, is_hidden: bool = False
+) -> MachineError | None:
+    """What a person reads of a failing disk or limit, also where it is the cause of another error; None of other errors.
 
     Args:
         error: that was raised.
         place: that could not be used; None: the file that the error names.
+        is_hidden: whether libraries may have raised another error while they handled it.
     """
     while error is not None and not (isinstance(error, OSError) and error.errno in FAILURES):
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (error.__context__ if is_hidden and not error.__suppress_context__ else None)
     if error is None:
         return None
     what, fix = place or error.filename or "a file", FAILURES[error.errno or 0]

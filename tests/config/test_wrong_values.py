@@ -125,6 +125,7 @@ def test_a_section_that_is_a_value_is_refused(section: str, value: object) -> No
             "two",
             "trainer.devices is two; it must be auto, a number, or numbers as [0, 3]",
         ),
+        ("trainer=cpu", "trainer.limit_train_batches", 0, "nothing would be trained"),
         ("trainer=cpu", "trainer.gradient_clip_algorithm", "max", "it can be norm, value or null"),
         ("trainer=cpu", "trainer.max_epochs", 10**20, "it must be below 2^63"),
         ("trainer=cpu", "trainer.detect_anomaly", "yes", "it can be true or false"),

@@ -136,6 +136,29 @@ def test_faults_of_our_own_are_no_failures_of_the_machine(error: Exception | Non
     assert machine_failure(error) is None
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_what_may_not_be_read_is_not_told_to_be_unwritable(number: int) -> None:
+    told = str(machine_failure(PermissionError(number, os.strerror(number), "recordings/a.wav")))
+    assert told.startswith("recordings/a.wav cannot be used (")
+    assert "see to its permissions" in told
+
+
+def fail_after_a_full_disk(is_from_none: bool) -> None:
+    try:
+        raise OSError(errno.ENOSPC, "full")
+    except OSError:
+        if is_from_none:
+            raise ValueError("a bug") from None
+        raise ValueError("a bug")  # noqa: B904 (as a bug would)
+
+
+@pytest.mark.parametrize("is_from_none", [True, False])
+def test_a_fault_of_ours_after_an_error_of_the_disk_keeps_its_traceback(is_from_none: bool) -> None:
+    with pytest.raises(ValueError, match="a bug") as raised, explain_refusals():
+        fail_after_a_full_disk(is_from_none)
+    assert (machine_failure(raised.value, is_hidden=True) is None) == is_from_none  # a library may hide one
+
+
 def test_a_run_whose_machine_failed_is_tried_again_and_one_that_was_refused_is_not() -> None:
     assert describe_error(MachineError("x cannot be used"), "run").may_retry
     assert not describe_error(UserError("x is no number"), "run").may_retry

@@ -1,11 +1,15 @@
 """Published figures are judged by stated tolerances, of the same data only, and the README shows what the cards say."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from conftest import TINY, make_features, run_of, speechml
+from speechml.cli import reproduce as reproduction
 from speechml.cli.reproduce import data_overrides
 from speechml.report.published import LABS, figure_rows, judge, missing_row, public_card, readme_table
 from speechml.runs.card import RunCard, load_card
@@ -54,6 +58,26 @@ def test_finished_runs_are_read_and_what_is_missing_says_so(runs: Path, workplac
     assert "no data at hand" in capsys.readouterr().out
     assert speechml(monkeypatch, "reproduce", "lab2a_fir", "seed=5", "--read") == 0
     assert "no finished run (not begun)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("states", "read_only", "is_done"),
+    [(("new", "done"), False, True), (("new", "failed"), False, False), (("new",), True, True)],
+)
+def test_it_ends_by_the_cards_of_its_runs(states, read_only: bool, is_done: bool, tmp_path: Path, monkeypatch) -> None:
+    """And not by exit codes: a process may be killed after its last card."""
+    left = iter(states)
+    planned = lambda _: {"lab2a_fir": [SimpleNamespace(state=next(left), folder=tmp_path, swept={})]}  # noqa: E731
+    monkeypatch.setattr(reproduction, "plan", planned)
+    monkeypatch.setattr(
+        reproduction.subprocess, "Popen", lambda *_, **__: SimpleNamespace(wait=lambda: 1, returncode=1)
+    )
+    assert reproduction.reproduce(["lab2a_fir"], None, "basic", read_only)[1] == is_done
+
+
+def test_the_command_waits_for_no_torch() -> None:
+    code = "import sys, speechml.cli.reproduce; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.slow

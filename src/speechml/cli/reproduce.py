@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechml.config.refusals import translate_hydra_errors
-from speechml.data.spoken_words import WORDS
+from speechml.data.schema import WORDS
 from speechml.errors import UserError, echo
 from speechml.report.published import (
     LABS,
@@ -54,13 +54,13 @@ LAB_DATA = {
 
 
 def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: bool) -> tuple[str, bool]:
-    """Run what is missing of the experiments; the table, which is written beside the sweeps, too, and whether all were done.
+    """Run what is missing of the experiments; the table, which is written beside the sweeps, too, and whether all are done.
 
     Args:
         words: experiments (none: those of the labs) and overrides for all of them.
         folder: in which the labs' data sets are looked for; null: none.
         launcher: one of LAUNCHERS.
-        read_only: only finished runs are read.
+        read_only: only finished runs are read, and what is missing counts as done.
 
     Raises:
         UserError: no such experiment, launcher or folder, or overrides that do not fit.
@@ -77,10 +77,9 @@ def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: b
         data = [] if "data" in keys else data_overrides(name, folder)
         commands[name] = None if data is None else [f"experiment={name}", *data, *overrides]
     plans = plan(commands)
-    succeeded = True
     if not read_only:
         unfinished = [name for name, runs in plans.items() if any(run.state != "done" for run in runs)]
-        succeeded = run_all({name: commands[name] or [] for name in unfinished}, launcher)
+        run_all({name: commands[name] or [] for name in unfinished}, launcher)
         plans = plan(commands)
     figures: list[PublishedFigure] = []
     cards: dict[Path, RunCard] = {}
@@ -100,7 +99,7 @@ def reproduce(words: list[str], folder: Path | None, launcher: str, read_only: b
         place = next(iter(cards)).parents[1] / PLACE
         write_tables(place, figures, cards)
         text += f"\nWritten: {place}/table.md, cards/"
-    return text, succeeded
+    return text, read_only or all(run.state == "done" for runs in plans.values() for run in runs)
 
 
 def plan(commands: dict[str, list[str] | None]) -> dict[str, list[PlannedRun]]:
@@ -131,8 +130,8 @@ def published_figures(experiment: str) -> PublishedCard:
     )
 
 
-def run_all(commands: dict[str, list[str]], launcher: str) -> bool:
-    """Each experiment as a sweep; a cluster is given all of them at once. Whether none failed."""
+def run_all(commands: dict[str, list[str]], launcher: str) -> None:
+    """Each experiment as a sweep; a cluster is given all of them at once."""
     hydra = [] if launcher == "basic" else [f"hydra/launcher={launcher}"]
     processes = []
     for number, (name, words) in enumerate(commands.items(), 1):
@@ -142,7 +141,6 @@ def run_all(commands: dict[str, list[str]], launcher: str) -> bool:
         if launcher != "slurm":
             wait(processes[-1:])
     wait(processes)
-    return all(process.returncode == 0 for process in processes)
 
 
 def wait(processes: list[subprocess.Popen[bytes]]) -> None:

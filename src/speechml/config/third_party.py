@@ -17,6 +17,9 @@ COPYING = ("ddp_spawn", "ddp_fork", "ddp_notebook")  # Lightning's, which would 
 BATCHES = "batches, or a share up to 1.0"
 FLAG, SWITCH = bool, bool | None
 SHARE = Key("", kind=float, least=0, below=1)
+EMPTY = {
+    "limit_train_batches": "nothing would be trained", "limit_val_batches": "the best weights could not be found",
+}  # fmt: skip
 LIMIT = "how much of the {} part is used; for trying out (debug=limit); null: all"
 
 
@@ -225,7 +228,7 @@ class Trainer(Schema):
             )
         for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches"):
             value = node.get(name)
-            if value == 0 and name in ("limit_train_batches", "limit_val_batches"):
-                raise refuse_value(f"{where}{name}", value, "the best weights could not be found; set 1 at least")
+            if value == 0 and (why := EMPTY.get(name)):
+                raise refuse_value(f"{where}{name}", value, f"{why}; set 1 at least")
             if isinstance(value, float) and value > 1:
                 raise refuse_value(f"{where}{name}", value, "it can be a share up to 1.0, or a whole number of batches")

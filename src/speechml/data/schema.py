@@ -15,6 +15,11 @@ from speechml.errors import UserError
 SPOKEN_RECIPE = 2
 """Of the embedded recordings; raised when their samples become others, and with it the ids of the runs on them. The
 first gave other bits with other versions of numpy and scipy."""
+# Of Speech Commands v0.01.
+WORDS = (
+    "bed", "bird", "cat", "dog", "down", "eight", "five", "four", "go", "happy", "house", "left", "marvin", "nine", "no",
+    "off", "on", "one", "right", "seven", "sheila", "six", "stop", "three", "tree", "two", "up", "wow", "yes", "zero",
+)  # fmt: skip
 LOWEST_RATE = 100  # Hz
 SEED = 2**63 - 1  # largest, and with a minus smallest, that torch takes
 

@@ -19,11 +19,7 @@ from speechml.storage.pack import PackedCorpus, Recording, fingerprint
 RECIPE = schema.SPOKEN_RECIPE  # of what `word` makes
 PEAK = (-2000, -300)  # in 0.01 dB of full scale, chosen here
 KEPT = 0.45  # of the lower rate, by resampling
-# Of Speech Commands v0.01.
-WORDS = (
-    "bed", "bird", "cat", "dog", "down", "eight", "five", "four", "go", "happy", "house", "left", "marvin", "nine", "no",
-    "off", "on", "one", "right", "seven", "sheila", "six", "stop", "three", "tree", "two", "up", "wow", "yes", "zero",
-)  # fmt: skip
+WORDS = schema.WORDS
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # of the clips, by speaker
 
 

@@ -21,7 +21,7 @@ from speechml.data.provenance import sources_of
 from speechml.engine.checkpoint import check_weights, read_checkpoint
 from speechml.engine.parts import Parts, watched_score
 from speechml.engine.resume import EVENTS
-from speechml.errors import Pruned, UserError
+from speechml.errors import Pruned, UserError, reason
 from speechml.runs.card import LevelCurve, RunCard
 from speechml.runs.identity import run_settings
 from speechml.runs.predictions import write_predictions
@@ -108,7 +108,7 @@ def _fit(parts: Parts, checkpoint: Path | None) -> None:
         if checkpoint is None or not parts.saving.to_restore:
             raise
         raise UserError(
-            f"{checkpoint} is not what this run can go on from", why=str(error), fix="add redo=true to begin again"
+            f"{checkpoint} is not what this run can go on from", why=reason(error), fix="add redo=true to begin again"
         ) from error
 
 

@@ -108,7 +108,7 @@ def check_own_files(folder: Path) -> None:
     try:
         check_plain(folder)
     except OSError as error:
-        fix = "put in its place what it leads to"
+        fix = "delete it, or replace the link by its target"
         raise UserError(str(error.strerror), "such a folder keeps its files itself", fix) from error
 
 
@@ -127,7 +127,7 @@ def remove_if_empty(folder: Path) -> Iterator[None]:
 def archive(folder: Path) -> Path:
     """Move what a folder holds into `runs/.old/`, so that a run can be trained again without losing the old one.
 
-    The folder itself stays, with the lock that is held on it.
+    The folder itself stays, with the lock that is held on it. Raises OSError, and UserError where its card is damaged.
     """
     old = folder.parents[1] / ".old" / folder.parent.name / f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     while old.exists():
@@ -151,7 +151,7 @@ def kept_files(folder: Path) -> list[Path]:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of what a run leaves, by its name relative to the run's folder."""
+    """SHA-256 of what a run leaves, by its name relative to the run's folder. Raises OSError."""
     sums = {}
     for path in kept_files(folder):
         name = str(path.relative_to(folder))
@@ -189,13 +189,13 @@ class LogFile(logging.FileHandler):
 def translate_disk_errors(folder: Path) -> Iterator[None]:
     """Turn the errors of a failing disk into a sentence, also where Lightning or TensorBoard hide them in others."""
     hook = threading.excepthook
-    threading.excepthook = lambda failure: None if machine_failure(failure.exc_value) else hook(failure)
+    threading.excepthook = lambda failed: None if machine_failure(failed.exc_value, is_hidden=True) else hook(failed)
     try:
         yield
     except (UserError, Pruned):
         raise
     except Exception as error:
-        failure = machine_failure(error, folder)
+        failure = machine_failure(error, folder, is_hidden=True)
         if failure is None and shutil.disk_usage(folder.parent).free < BLOCK:
             failure = machine_failure(OSError(errno.ENOSPC, "no space is left"), folder)
         if failure is None:
