@@ -153,6 +153,14 @@ def environment(place: Path, library: Path, **faults: str) -> dict[str, str]:
     return {**{k: v for k, v in os.environ.items() if k != "SPEECHML_RUNS"}, **own, **under, **faults}
 
 
+def make_place(place: Path) -> Path:
+    """Make a folder in which commands find features, and have a cache of their own."""
+    for part in ("work", "cache", "tmp"):
+        (place / part).mkdir(parents=True)
+    make_features(place / "work" / "features.npz")
+    return place
+
+
 class Harness:
     """Runs programs in copies of a prepared place, with one failing call each."""
 
@@ -163,10 +171,7 @@ class Harness:
 
     def prepare(self, name: str) -> None:
         """Launch a program undisturbed, and count its calls."""
-        place = self.folder / f"before-{name}"
-        for part in ("work/recordings", "cache", "tmp"):
-            (place / part).mkdir(parents=True)
-        make_features(place / "work" / "features.npz")
+        place = make_place(self.folder / f"before-{name}")
         _make_recordings(place / "work" / "recordings")
         if before := PROGRAMS[name].before:
             assert self.launch(place, before)[0] == 0
@@ -219,6 +224,7 @@ class Harness:
 def _make_recordings(folder: Path) -> None:
     import soundfile
 
+    folder.mkdir()
     draws = np.random.default_rng(0)
     for number in range(2):
         soundfile.write(folder / f"{number}.wav", 0.1 * draws.standard_normal(32000), 32000)

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import forked
-from stress_faults import GENRE, build_library, environment, runs_of
+from stress_faults import GENRE, build_library, environment, make_place, runs_of, unequal_runs
 from stress_leavings import left_over, wrong_end
-from stress_resume import differences, make_features
 
 WORDS = ("speechml-train", *GENRE, "report=true")  # three savings
 
@@ -145,7 +144,7 @@ def powercut(relaunches: int, seed: int = 0, every: int = 1) -> int:
     if library is None:
         return 0
     folder = library.parent
-    whole = _place(folder / "whole")
+    whole = make_place(folder / "whole")
     log, output = folder / "calls.log", folder / "output.txt"
     code = forked.run_forked(WORDS, whole / "work", environment(whole, library, FAULT_LOG=str(log)), output)
     assert code == 0, output.read_text()
@@ -176,7 +175,7 @@ def powercut(relaunches: int, seed: int = 0, every: int = 1) -> int:
         shutil.rmtree(place, ignore_errors=True)
     again: Counter[str] = Counter()
     for name, state, _ in random.Random(seed).sample(states, min(relaunches, len(states))):
-        wrong = list(_relaunch(state, whole, _place(place), library))
+        wrong = list(_relaunch(state, whole, make_place(place), library))
         findings += bool(wrong)
         again["unequal" if wrong else "equal"] += 1
         for what in wrong[:3]:
@@ -185,15 +184,9 @@ def powercut(relaunches: int, seed: int = 0, every: int = 1) -> int:
     print(
         f"powercut: {len(calls)} calls, {len(states)} states, {sum(again.values())} launched again, {findings} findings"
     )
-    shutil.rmtree(folder)
+    if not findings:
+        shutil.rmtree(folder)
     return findings
-
-
-def _place(place: Path) -> Path:
-    for part in ("work", "cache", "tmp"):
-        (place / part).mkdir(parents=True)
-    make_features(place / "work" / "features.npz")
-    return place
 
 
 def _steps(run: Path) -> Any:
@@ -221,10 +214,5 @@ def _relaunch(state: dict[str, bytes | None], whole: Path, place: Path, library:
     if code:
         yield f"exit code {code}: {output.read_text()[-300:]}"
         return
-    runs, others = runs_of(whole), runs_of(place)
-    if runs.keys() != others.keys():
-        yield f"runs {sorted(runs)} and {sorted(others)}"
-        return
-    yield from (what for name in runs for what in differences(runs[name], others[name]))
+    yield from unequal_runs(whole, place)
     yield from left_over(place)
-    yield from ("it has no page" for run in others.values() if not (run / "report.html").is_file())
