@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -60,16 +61,16 @@ def test_what_an_item_is_a_piece_of_is_taken_from_its_data_module(provenance, na
 @pytest.mark.parametrize(
     ("scores", "classes", "chance", "told"),
     [
-        ({"test/snr_db": -58.0, "test/snr_input_db": -18.45}, 0, 0, "no better than its noisy input (-18.45 dB SNR)"),
-        ({"test/snr_db": 5.0, "test/snr_input_db": 5.0}, 0, 0, "no better than its noisy input (5.00 dB SNR)"),
-        ({"test/snr_db": None, "test/snr_input_db": 5.0}, 0, 0, "no better than its noisy input (5.00 dB SNR)"),
-        ({"test/snr_db": math.nan, "test/snr_input_db": 5.0}, 0, 0, "no better than its noisy input (5.00 dB SNR)"),
+        ({"test/snr_db": -58.0, "test/snr_input_db": -18.45}, 0, 0, "no better than the noisy input (-18.45 dB SNR)"),
+        ({"test/snr_db": 5.0, "test/snr_input_db": 5.0}, 0, 0, "no better than the noisy input (5.00 dB SNR)"),
+        ({"test/snr_db": None, "test/snr_input_db": 5.0}, 0, 0, "no better than the noisy input (5.00 dB SNR)"),
+        ({"test/snr_db": math.nan, "test/snr_input_db": 5.0}, 0, 0, "no better than the noisy input (5.00 dB SNR)"),
         ({"test/snr_db": 5.1, "test/snr_input_db": 5.0}, 0, 0, ""),
         ({"test/snr_db": 5.1, "test/snr_input_db": None}, 0, 0, ""),  # no input has an SNR
-        ({"test/acc": 0.0879}, 30, 0, "near chance (an accuracy of 0.033)"),
-        ({"test/acc": 0.03}, 30, 0, "no better than chance (an accuracy of 0.033)"),
-        ({"test/acc": None}, 30, 0, "no better than chance (an accuracy of 0.033)"),
-        ({"test/acc": 0.60}, 2, 0.6, "no better than chance (an accuracy of 0.600)"),  # all are given the most frequent class
+        ({"test/acc": 0.0879}, 30, 0, "near chance, which is 0.033"),
+        ({"test/acc": 0.03}, 30, 0, "no better than chance, which is 0.033"),
+        ({"test/acc": None}, 30, 0, "no better than chance, which is 0.033"),
+        ({"test/acc": 0.60}, 2, 0.6, "no better than chance, which is 0.600"),  # all are given the most frequent class
         ({"test/acc": 0.2527}, 30, 0, ""),
         ({"test/loss": 0.3}, 0, 0, ""),  # a task of the user's own
         ({}, 3, 0, ""),
@@ -102,9 +103,9 @@ def test_scores_of_a_denoiser_have_an_interval_by_speaker_and_name_the_worst(wor
     assert "(60 recordings by 12 speakers; variation between seeds is not included)" in text
     assert "Worst speakers, mean SNR (recordings): s00 5.00 dB (5), s01 6.00 dB (5), s02 7.00 dB (5)." in text
     worse = make_run(workplace / "runs", snr=snr - 50, columns=columns)
-    assert "The run is no better than its noisy input (1.00 dB SNR)." in summary_text(worse, load_card(worse))
+    assert "The output is no better than the noisy input (1.00 dB SNR)." in summary_text(worse, load_card(worse))
     doubtful = make_run(workplace / "runs", snr=snr - 9, columns=columns)  # 1.5 dB above the input's 1 dB, of +-2
-    assert "It is not shown to be better than its noisy input." in summary_text(doubtful, load_card(doubtful))
+    assert "The output is not shown to be better than the noisy input." in summary_text(doubtful, load_card(doubtful))
 
 
 @pytest.mark.parametrize(
@@ -113,12 +114,71 @@ def test_scores_of_a_denoiser_have_an_interval_by_speaker_and_name_the_worst(wor
         ([3.0], None, "the test is of one item"),
         ([3.0, 4.0], ["p225_001", "p225_002"], "the test is of one speaker"),
         ([math.nan, math.nan, 1.0], None, "no two of the test items have a score"),
+        ([3.0, 3.0], None, "it is the same for so few items"),
     ],
 )
 def test_without_an_interval_it_is_said_why(snr: list[float], names: list[str] | None, told: str) -> None:
     columns = {"snr_db": np.array(snr), "name": np.array(names or [f"x{i}" for i in range(len(snr))])}
     remarks = certainty_remarks({}, columns, "test", "recordings")
     assert [told in remark for remark in remarks] == [True], remarks
+
+
+def test_scores_of_one_speaker_alone_have_no_interval() -> None:
+    names = np.array(["p225_001", "p225_002", "p226_001"])
+    remarks = certainty_remarks({}, {"snr_db": np.array([3.0, 4.0, math.nan]), "name": names}, "test", "recordings")
+    assert remarks[0] == "No interval of the SNR: all test items with a score are of one speaker."
+
+
+@pytest.mark.parametrize("score", ["acc", "snr"])
+def test_items_of_unknown_speakers_hide_no_named_one(score: str) -> None:
+    columns = {"name": np.array([f"x{i}" for i in range(8)]), "speaker": np.array([""] * 4 + ["s0", "s0", "s1", "s1"])}
+    snr, right = np.array([0.0, 0, 0, 0, 3, 3, 9, 9]), np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    if score == "acc":
+        columns |= {"logits": np.eye(2)[1 - right], "label": np.zeros(8, int)}
+    else:
+        columns |= {"snr_db": snr}
+    told = "Worst speakers, clips wrong: s0 1 of 2." if score == "acc" else "clips): s0 3.00 dB (2), s1 9.00 dB (2)."
+    assert certainty_remarks({}, columns, "test", "clips")[-1].endswith(told)
+
+
+def test_a_gain_that_is_the_same_for_few_items_has_no_interval() -> None:
+    snr = np.array([3.0, 5.0, 8.0])
+    columns = {"name": np.array(["a", "b", "c"]), "snr_db": snr, "snr_input_db": snr - 2}
+    assert certainty_remarks({}, columns, "test", "clips")[0].split(" dB")[1].startswith(" (3 clips")
+
+
+@pytest.mark.parametrize(
+    ("scores", "classes", "warning", "told"),
+    [
+        (
+            {"snr_db": -5.0, "snr_input_db": 1.0},
+            0,
+            "test: the output is 6.0 dB worse than the noisy input in SNR",
+            False,
+        ),
+        (
+            {"snr_db": -5.0, "snr_input_db": 1.0},
+            0,
+            "train: the output is 6.0 dB worse than the noisy input in SNR",
+            True,
+        ),
+        ({"acc": 0.3}, 3, "test: an accuracy of 0.300 is no better than that of always answering no, 0.333", False),
+        ({"acc": 0.3}, 3, "test: the output is no number beside the noisy input in SNR", True),
+        (
+            {"acc": 0.35},
+            3,
+            "test: an accuracy of 0.350 is no better than that of always answering no, 0.400",
+            True,
+        ),  # near
+    ],
+)
+def test_what_a_warning_says_is_not_said_twice(scores, classes: int, warning: str, told: bool, workplace: Path) -> None:
+    names = [f"{word}" for word in ("no", "yes", "go")[:classes]]
+    card = load_card(make_run(workplace / "runs", data={"classes": names}))
+    card.scores, card.warnings = {f"test/{name}": value for name, value in scores.items()}, [warning]
+    text = summary_text(workplace, card)
+    assert f"Warning: {warning}." in text
+    assert bool(re.search("The (run|output) is (no better|near)", text)) == told
 
 
 def test_intervals_stand_in_the_table_of_published_figures(workplace: Path) -> None:
@@ -139,6 +199,33 @@ def test_a_row_that_says_nothing_of_the_method_says_why(workplace: Path) -> None
     )
     card = load_card(make_run(workplace / "runs", snr=np.arange(9.0) - 50))
     rows = figure_rows("made_up", published, [card])
-    assert rows[0].row[4:6] == ["no comparable number", "other data; no better than its noisy input (1.00 dB SNR)"]
-    assert rows[1].row[5] == "none published; no better than its noisy input (1.00 dB SNR)"
+    assert rows[0].row[4:6] == ["no comparable number", "other data; no better than the noisy input (1.00 dB SNR)"]
+    assert rows[1].row[5] == "none published; no better than the noisy input (1.00 dB SNR)"
     assert "which is no reproduction: MSE, test set" in readme_table(rows)
+
+
+@pytest.mark.parametrize(
+    ("right", "label", "told"),
+    [
+        (
+            [0.9],
+            [0] * 90 + [1] * 10,
+            "reproduced; no better than chance, which is 0.900",
+        ),  # nine of ten are of one class
+        ([0.95, 0.95, 0.95, 0.95, 0.5], [0, 1] * 50, "reproduced"),  # one seed does not speak for five
+        ([0.5, 0.5], [0, 1] * 50, "missed; no better than chance, which is 0.500"),
+    ],
+)
+def test_a_reproduction_knows_chance_and_goes_by_the_mean_over_seeds(right, label, told: str, workplace: Path) -> None:
+    cards, label = [], np.array(label)
+    for seed, share in enumerate(right):
+        is_right = np.arange(100) < 100 * share
+        logits = np.eye(2)[np.where(is_right, label, 1 - label)]
+        folder = make_run(
+            workplace / "runs", seed, logits=logits, label=label, classes=("no", "yes"), data={"classes": ["no", "yes"]}
+        )
+        cards.append(load_card(folder))
+        add_intervals(cards[-1], folder / "predictions.npz")
+    mean = float(np.mean(right)) if len(right) != 2 else 0.9
+    published = PublishedCard("Lab", of={"data": "MadeUp"}, scores={"test/acc": mean}, tolerance={"test/acc": 0.01})
+    assert figure_rows("made_up", published, cards)[0].row[5] == told

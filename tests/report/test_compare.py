@@ -188,17 +188,17 @@ def test_better_of_two_that_are_worse_than_their_input_says_so(workplace: Path) 
     deep = HARD - 60  # the input has 1 dB
     found = compare_runs([make_run(workplace / "runs", snr=deep + lr, lr=lr) for lr in (1.0, 9.0)])
     assert line_of(found).verdict == "better, but neither is better than its noisy input"
-    assert sum("no better than its noisy input (1.00 dB SNR)" in note for note in found.notes) == 2
+    assert sum("no better than the noisy input (1.00 dB SNR)" in note for note in found.notes) == 2
     one_is = compare_runs([make_run(workplace / "runs", snr=snr, lr=lr) for snr, lr in ((deep, 0.3), (HARD, 0.4))])
     assert line_of(one_is).verdict == "better"
-    assert sum("no better than its noisy input" in note for note in one_is.notes) == 1
+    assert sum("no better than the noisy input" in note for note in one_is.notes) == 1
 
 
 def test_better_of_two_that_guess_says_so(workplace: Path) -> None:
     guesses, worse = np.arange(300) % 3 == 0, np.arange(300) % 9 == 0
     found = compare_runs([classifier(workplace / "runs", right, lr=lr) for right, lr in ((worse, 0.1), (guesses, 0.2))])
     assert line_of(found, "acc").verdict.startswith("better, but neither is much better than chance")
-    assert any("no better than chance (an accuracy of 0.333)" in note for note in found.notes)
+    assert any("no better than chance, which is 0.333" in note for note in found.notes)
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:
@@ -257,6 +257,28 @@ def test_forced_runs_of_different_tests_are_compared_as_unpaired(workplace: Path
     assert "Welch" in told
     line = line_of(compare_runs([one, other], force=True))
     assert line.verdict == "no difference shown"  # as recordings differ more than the networks
+
+
+def test_forced_classifiers_with_equally_many_right_of_each_song_do_not_differ(workplace: Path) -> None:
+    songs, right = {"song": np.array(["a", "a", "b", "b"])}, np.array([True, False, True, False])
+    runs = [
+        classifier(workplace / "runs", right, columns=songs, lr=lr, data={"test_fingerprint": f"{lr}"})
+        for lr in (0.1, 0.2)
+    ]
+    assert line_of(compare_runs(runs, force=True), "acc").verdict == "no difference shown"
+
+
+def test_the_method_is_said_of_each_score_and_where_there_is_an_interval(workplace: Path) -> None:
+    names = [f"song{block % 4}/0/{block:04d}" for block in range(60)]
+    runs = [classifier(workplace / "runs", np.arange(60) % each > 0, seed=each, names=names, lr=lr)
+            for each, lr in ((2, 0.1), (3, 0.1), (3, 0.2))]  # fmt: skip
+    told = format_comparison(compare_runs([runs[0], runs[2]]), "table")
+    assert (
+        "of macro F1 paired bootstrap (somewhat narrow); of loss Student's t (they count as 4 of equal size)." in told
+    )
+    assert "Intervals over songs" not in format_comparison(compare_runs(runs[:2]), "table")  # one setting
+    many = [classifier(workplace / "runs", np.arange(845) % each > 0, lr=each) for each in (3, 4)]
+    assert "of loss Student's t." in format_comparison(compare_runs(many), "table")
 
 
 def test_what_no_interval_tells_is_not_known(workplace: Path) -> None:

@@ -84,6 +84,23 @@ def test_one_item_or_seed_tells_no_interval() -> None:
         assert math.isnan(found.p)
 
 
+def test_few_equal_values_tell_no_interval() -> None:
+    """Two seeds of one accuracy do not say that a third would have it."""
+    for found in (seed_interval(np.full(2, 0.7216)), seed_interval(np.full(2, 0.01)), mean_difference(np.full(4, 3.0)),
+                  unpaired_difference(np.full(4, 1.0), np.full(4, 2.0))):  # fmt: skip
+        assert found.mean > 0
+        assert [math.isnan(value) for value in found[1:4]] == [True] * 3
+
+
+def test_songs_with_equally_many_right_tell_no_error_of_an_unpaired_difference() -> None:
+    right, songs = np.array([1, 0, 1, 0]), np.array([0, 0, 1, 1])
+    found = unpaired_difference(right, right, (songs, songs))
+    assert tuple(found) == (0, 0, 0, 1, 2)
+    better = unpaired_difference(right, np.array([1, 1, 1, 1]), (songs, songs))
+    assert better.mean == 0.5
+    assert math.isnan(better.low)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(2, 5))
 def test_macro_f1_of_a_resample_is_that_of_the_items_drawn(seed: int, items: int, classes: int) -> None:

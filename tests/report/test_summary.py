@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from speechml.errors import UserError
 from speechml.report.audit import Audit, Finding
 from speechml.report.evaluation import evaluation_text
 from speechml.report.published import figure_rows
 from speechml.report.summary import is_published_data, run_facts, score_tables
 from speechml.runs.card import DataCard, PublishedCard, RunCard
+from speechml.runs.predictions import load_predictions
 
 WAVEFORM = {f"test/{name}": 1.0 for name in ("snr_db", "snr_input_db", "snr_gain_db", "loss", "undefined")}
 
@@ -78,3 +81,40 @@ def test_an_evaluation_says_how_it_relates_to_the_run(tmp_path: Path) -> None:
     ):
         assert line in text.splitlines()
     assert "Audit" not in text
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"name": np.arange(2)}, {"speaker": np.array([["a"], ["b"]])}, {"song": np.arange(2)}, {"snr_db": np.array(["1", "2"])},
+        {"snr_db": np.ones((2, 1))}, {"snr_input_db": np.ones((2, 1))}, {"logits": np.eye(2), "label": np.zeros((2, 1), int)},
+        {"logits": np.eye(2), "label": np.arange(2), "classes": np.arange(2)},
+    ],
+)  # fmt: skip
+def test_predictions_of_a_wrong_kind_are_damaged(columns: dict[str, np.ndarray], tmp_path: Path) -> None:
+    whole = {
+        "name": np.array(["x", "y"]),
+        "snr_db": np.ones(2),
+        "classes": np.array(["a", "b"]),
+        "own": np.ones((2, 3)),
+    }
+    np.savez(tmp_path / "predictions.npz", **whole)
+    assert load_predictions(tmp_path / "predictions.npz").keys() == whole.keys()  # a user's own column may be anything
+    np.savez(tmp_path / "predictions.npz", **{**whole, **columns})
+    with pytest.raises(UserError, match=r"predictions.npz is damaged"):
+        load_predictions(tmp_path / "predictions.npz")
+
+
+@pytest.mark.parametrize(
+    ("data", "protocol", "told"),
+    [
+        ("WavPairs", "random", True),
+        ("SpokenWords", "random", False),
+        ("SpokenPairs", "speaker", False),
+        ("MyOwn", "x", False),
+    ],
+)
+def test_all_of_other_data_are_advised_where_they_can_be_scored(data: str, protocol: str, told: bool, tmp_path) -> None:
+    card = RunCard("1", "x", "done", data_card(fingerprint="other", test_fingerprint="other"))
+    text = evaluation_text(card, data_card(data=data, protocol=protocol), WAVEFORM, Audit(()), 0, tmp_path / "x")
+    assert ("data.split=all scores all of them" in text) == told

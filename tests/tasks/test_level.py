@@ -12,6 +12,7 @@ import torch
 from conftest import read_card, tone, write_card
 from speechml.contracts import ClipBatch, PairBatch
 from speechml.engine.fit import LEVELS_DB, measure_levels
+from speechml.errors import UserError
 from speechml.inference.denoise import denoise_file, measure_level
 from speechml.report.level import level_remark, level_text
 from speechml.runs.card import LevelCurve, load_card
@@ -202,6 +203,16 @@ def run_card(trained: dict[str, Path], tmp_path: Path) -> Any:
     assert card is not None
     assert card.level_curve == CURVE
     return card
+
+
+@pytest.mark.parametrize(("levels_db", "scores"), [([], []), ([-60.0, -50.0], [1.0])])
+def test_a_curve_without_a_score_for_each_level_is_damaged(
+    levels_db: list[float], scores: list[float], run_card, tmp_path
+) -> None:
+    content = {**run_card.to_json(), "level_curve": {**CURVE.to_json(), "levels_db": levels_db, "scores": scores}}
+    write_card(tmp_path, content)
+    with pytest.raises(UserError, match="damaged"):
+        load_card(tmp_path)
 
 
 def test_an_older_network_with_a_level_says_how_far_recordings_are_off() -> None:

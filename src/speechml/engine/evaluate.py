@@ -83,9 +83,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     audit = audit_other_data(data, seen) if is_foreign else audit_data(data)
     content = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit.to_json(), "scores": scores}
     write_json(out / f"{name}.json", {**content, **describe_session(), "code": code_version().to_json()})
-    warnings = [f"Warning: {text}." for text in task.weak_scores()]
     remark = level_remark(own, task, input_levels(task, data))
-    echo("\n".join(filter(None, [*warnings, evaluation_text(own, card, scores, audit, seen, out / name), remark])))
+    text = evaluation_text(own, card, scores, audit, seen, out / name, task.weak_scores())
+    echo("\n".join(filter(None, [text, remark])))
     return scores
 
 

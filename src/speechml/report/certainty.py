@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ Scores = Mapping[str, float | None]
 
 
 def shortfall(scores: Scores, split: str, classes: int, chance: float = 0.0) -> str:
-    """Why scores are worth nothing, as what ends "it is ...": no better than the noisy input, or than chance; else nothing.
+    """Why scores are worth nothing, as what ends "it is ...": no better than the noisy input, or chance; else nothing.
 
     Args:
         classes: that a classifier tells apart.
@@ -26,23 +26,34 @@ def shortfall(scores: Scores, split: str, classes: int, chance: float = 0.0) -> 
     """
     snr, given = scores.get(f"{split}/snr_db"), scores.get(f"{split}/snr_input_db")
     if given is not None and not (snr is not None and snr > given):
-        return f"no better than its noisy input ({given:.2f} dB SNR)"
+        return f"no better than the noisy input ({given:.2f} dB SNR)"
     if classes < 2 or f"{split}/acc" not in scores:
         return ""
     accuracy, chance = scores[f"{split}/acc"], max(chance, 1 / classes)
     if accuracy is not None and accuracy > chance + NEAR * (1 - chance):
         return ""
     how = "near" if accuracy is not None and accuracy > chance else "no better than"
-    return f"{how} chance (an accuracy of {chance:.3f})"
+    return f"{how} chance, which is {chance:.3f}"
+
+
+def shortfall_remarks(
+    scores: Scores, split: str, classes: int, chance: float = 0.0, warnings: Sequence[str] = ()
+) -> list[str]:
+    """`shortfall` as a sentence, unless the run's `warnings` say as much of this split."""
+    reason = shortfall(scores, split, classes, chance)
+    what, told = ("output", "the output") if "noisy input" in reason else ("run", "an accuracy")
+    if reason.startswith("no better") and any(line.startswith(f"{split}: {told}") for line in warnings):
+        return []
+    return [f"The {what} is {reason}."] if reason else []
 
 
 def chance_of(columns: Columns) -> float:
     """The accuracy of always naming the most frequent class."""
-    return float(np.bincount(columns["label"]).max() / len(columns["label"])) if "label" in columns else 0.0
+    return float(np.bincount(columns["label"]).max() / len(columns["label"])) if "logits" in columns else 0.0
 
 
 def score_intervals(columns: Columns, split: str) -> dict[str, Difference]:
-    """The 95 % interval of each score that is a mean over test items, by its name."""
+    """The 95 % interval of each score that is a mean over test items, by its name; of columns as `load_predictions` reads."""
     groups = cluster_rows(columns).numbers
     if "logits" in columns:
         return {f"{split}/acc": share_interval(columns["logits"].argmax(1) == columns["label"], groups)}
@@ -54,8 +65,10 @@ def score_intervals(columns: Columns, split: str) -> dict[str, Difference]:
     return intervals
 
 
-def certainty_remarks(scores: Scores, columns: Columns, split: str, items: str) -> list[str]:
-    """What stands below a table of scores; `items` are those of the test, in the plural."""
+def certainty_remarks(
+    scores: Scores, columns: Columns, split: str, items: str, warnings: Sequence[str] = ()
+) -> list[str]:
+    """What stands below a table of scores; `items` are those of the test, in the plural. Of `warnings` nothing is repeated."""
     clusters = cluster_rows(columns)
     if "logits" in columns:
         remarks, worst = _of_accuracy(columns, clusters, split), _most_errors(columns, clusters, items)
@@ -65,15 +78,14 @@ def certainty_remarks(scores: Scores, columns: Columns, split: str, items: str) 
     else:
         return []
     about = f"({clusters.describe(items)}; variation between seeds is not included)"
-    if reason := shortfall(scores, split, count, chance_of(columns)):
-        remarks.insert(0, f"The run is {reason}.")
-    return [*(remark.replace("(*)", about) for remark in remarks), *worst]
+    worthless = shortfall_remarks(scores, split, count, chance_of(columns), warnings)
+    return [*worthless, *(remark.replace("(*)", about) for remark in remarks), *worst]
 
 
 def _of_accuracy(columns: Columns, clusters: Clusters, split: str) -> list[str]:
     interval, chance = score_intervals(columns, split)[f"{split}/acc"], chance_of(columns)
     if math.isnan(interval.low):
-        return [_without_interval("the accuracy", clusters)]
+        return [_without_interval("the accuracy", clusters, clusters.numbers)]
     doubt = interval.mean > chance + NEAR * (1 - chance) and interval.low <= chance
     return [
         f"95 % interval of the accuracy: {interval.low:.3f} to {interval.high:.3f} (*).",
@@ -84,30 +96,36 @@ def _of_accuracy(columns: Columns, clusters: Clusters, split: str) -> list[str]:
 def _of_snr(columns: Columns, clusters: Clusters, split: str) -> list[str]:
     interval = score_intervals(columns, split)[f"{split}/snr_db"]
     if math.isnan(interval.low):
-        return [_without_interval("the SNR", clusters)]
+        return [_without_interval("the SNR", clusters, clusters.numbers[np.isfinite(columns["snr_db"])])]
     text, doubt = f"95 % interval of the SNR: {interval.low:.2f} to {interval.high:.2f} dB", False
     if "snr_input_db" in columns:
         gains = columns["snr_db"].astype(float) - columns["snr_input_db"]
         defined = np.isfinite(gains)
         gain = mean_difference(gains[defined], clusters.numbers[defined])
-        text += f", of its gain {gain.low:.2f} to {gain.high:.2f} dB"
+        if math.isfinite(gain.low):
+            text += f", of its gain {gain.low:.2f} to {gain.high:.2f} dB"
         doubt = gain.mean > 0 >= gain.low
-    return [f"{text} (*).", *["It is not shown to be better than its noisy input."] * doubt]
+    return [f"{text} (*).", *["The output is not shown to be better than the noisy input."] * doubt]
 
 
-def _without_interval(what: str, clusters: Clusters) -> str:
-    """Why there is none."""
-    if len(clusters.names) > 1:
-        return f"No interval of {what}: no two of the test items have a score."
+def _without_interval(what: str, clusters: Clusters, scored: np.ndarray) -> str:
+    """Why there is none; `scored` are the clusters of the items that have a score."""
     kind = clusters.kind or "item"
-    return f"No interval of {what}: the test is of one {kind}, which does not say how much another would differ."
+    if len(clusters.names) < 2:
+        why = f"the test is of one {kind}, which does not say how much another would differ"
+    elif len(scored) < 2:
+        why = "no two of the test items have a score"
+    else:
+        one = len(np.unique(scored)) < 2
+        why = f"all test items with a score are of one {kind}" if one else "it is the same for so few items"
+    return f"No interval of {what}: {why}."
 
 
 def _most_errors(columns: Columns, clusters: Clusters, items: str) -> list[str]:
     """The speakers with the most errors, and how many of all these are."""
     wrong = columns["logits"].argmax(1) != columns["label"]
     errors, counts = np.bincount(clusters.numbers, wrong), np.bincount(clusters.numbers)
-    order = [i for i in np.lexsort((counts, -errors))[:NAMED] if errors[i] and clusters.names[i]]
+    order = [i for i in np.lexsort((counts, -errors)) if errors[i] and clusters.names[i]][:NAMED]
     if not order or len(clusters.names) < 2:
         return []
     named = ", ".join(f"{_name(clusters.names[i])} {errors[i]:.0f} of {counts[i]}" for i in order)
@@ -121,7 +139,7 @@ def _lowest(columns: Columns, clusters: Clusters, items: str) -> list[str]:
     groups, counts = clusters.numbers[defined], np.bincount(clusters.numbers[defined], minlength=len(clusters.names))
     with np.errstate(invalid="ignore"):
         means = np.bincount(groups, columns["snr_db"][defined], minlength=len(counts)) / counts
-    order = [i for i in np.argsort(means, kind="stable")[:NAMED] if clusters.names[i] and counts[i]]
+    order = [i for i in np.argsort(means, kind="stable") if clusters.names[i] and counts[i]][:NAMED]
     if not order or len(clusters.names) < 2:
         return []
     named = ", ".join(f"{_name(clusters.names[i])} {means[i]:.2f} dB ({counts[i]})" for i in order)

@@ -107,7 +107,7 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
         lines = [f"On the same {what}, split protocol {data.protocol}, test set {data.test_fingerprint}."]
     if len(comparison.settings) > 1:
         lines.append(f"Differences are to {comparison.settings[0].label}.")
-    lines.append(f"Intervals over {run.unit}: {_methods(comparison)}.")
+        lines.append(f"Intervals over {run.unit}: {_methods(comparison)}.")
     if any(line.over_seeds.units for line in comparison.lines):
         lines.append("Intervals over seeds (Student's t) say what further seeds would give on these same test items.")
     return [printable(line) for line in [*lines, *(f"note: {note}" for note in comparison.notes)]]
@@ -117,14 +117,15 @@ def _methods(comparison: Comparison) -> str:
     """How the intervals and p-values were computed."""
     if comparison.forced:
         return "Welch's t"
-    if comparison.first.classes is not None:
-        grouped = len(comparison.first.clusters.names) < len(comparison.first.names)
-        p = "signs flipped at random" if grouped else "McNemar's exact test, of several seeds signs flipped at random"
-        return f"of accuracy Student's t, p: {p}; else paired bootstrap (of macro F1 somewhat narrow)"
     effective = effective_units(np.bincount(comparison.first.clusters.numbers))
+    means = "paired bootstrap, studentised" if FEW_UNITS <= effective <= MANY_UNITS else "Student's t"
     if effective < FEW_UNITS:
-        return f"Student's t (they count as {effective:.0f} of equal size)"
-    return "paired bootstrap, studentised" if effective <= MANY_UNITS else "Student's t"
+        means += f" (they count as {effective:.0f} of equal size)"
+    if comparison.first.classes is None:
+        return means
+    grouped = len(comparison.first.clusters.names) < len(comparison.first.names)
+    p = "signs flipped at random" if grouped else "McNemar's exact test, of several seeds signs flipped at random"
+    return f"of accuracy Student's t, p: {p}; of macro F1 paired bootstrap (somewhat narrow); of loss {means}"
 
 
 def _record(line: Line, comparison: Comparison) -> dict[str, object]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechml.config.schema import keys_of, schema_of
 from speechml.report.audit import FLAGGED, PASSES, SPLIT_NAMES, UNKNOWN, Audit, Finding, audit_data, audit_lines
 from speechml.report.summary import Scores, score_name, score_tables
 from speechml.runs.card import DataCard, RunCard
@@ -43,16 +45,20 @@ def audit_other_data(data: BaseDataModule, seen: int) -> Audit:
     ))  # fmt: skip
 
 
-def evaluation_text(card: RunCard, data: DataCard, scores: Scores, audit: Audit, seen: int, output: Path) -> str:
+def evaluation_text(
+    card: RunCard, data: DataCard, scores: Scores, audit: Audit, seen: int, output: Path, warnings: Sequence[str] = ()
+) -> str:
     """What `speechml-evaluate` prints: the scores, and how they relate to the run's own.
 
     Args:
         data, audit: that the run was scored on.
         seen: number of their test items that the run was trained or validated on.
         output: the files that were written, without their suffix.
+        warnings: of the scores.
     """
     test_count, total = data.recordings["test"], sum(data.recordings.values())
-    lines = ["", *map(str, score_tables(scores, data, output.with_name(f"{output.name}.npz")))]
+    tables = score_tables(scores, data, output.with_name(f"{output.name}.npz"), warnings)
+    lines = [*(f"Warning: {text}." for text in warnings), "", *map(str, tables)]
     own_data = card.data.fingerprint == data.fingerprint
     lines += audit_lines(audit) if own_data or not seen else []  # what is known of other data is said below
     protocol = f"split protocol {data.protocol}, test set {data.test_fingerprint}"
@@ -61,7 +67,7 @@ def evaluation_text(card: RunCard, data: DataCard, scores: Scores, audit: Audit,
     if seen:
         used = f"{seen} of the {test_count} {data.called} were used, at least in part, to train or validate the run"
         lines.append(f"Not a test: {used}.")
-    if not own_data and data.protocol not in ("official", "all") and test_count < total:
+    if not own_data and data.protocol not in ("official", "all") and test_count < total and _can_be_whole(data):
         lines.append(
             f"The other {total - test_count} are what a training would have: data.split=all scores all of them."
         )
@@ -75,3 +81,10 @@ def evaluation_text(card: RunCard, data: DataCard, scores: Scores, audit: Audit,
         lines.append("This is not the test set of the run: its own scores are not comparable with these.")
     lines.append(f"Written: {output}.json and .npz, {time.strftime('%Y-%m-%d %H:%M')}")
     return "\n".join(lines)
+
+
+def _can_be_whole(data: DataCard) -> bool:
+    """Whether a data module of ours can make one test of all its items."""
+    schema = schema_of(f"speechml.data.{data.data}")
+    split = keys_of(schema).get("split") if schema else None
+    return split is not None and "all" in split.choices

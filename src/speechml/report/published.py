@@ -14,7 +14,7 @@ from speechml.contracts import is_higher_better
 from speechml.data.provenance import cluster_rows
 from speechml.errors import UserError
 from speechml.report.audit import FLAGGED, Audit
-from speechml.report.certainty import score_intervals, shortfall
+from speechml.report.certainty import chance_of, score_intervals, shortfall
 from speechml.report.comparison_table import markdown_table
 from speechml.report.statistics import seed_interval
 from speechml.report.summary import SPLITS, TITLES, describe_machine, is_published_data
@@ -30,7 +30,7 @@ LABS = (
 COLUMNS = ("experiment", "score", "published", "tolerance", "obtained", "verdict", "data", "split", "audit", "time")
 KEPT = (
     "id", "experiment", "seed", "scores", "published", "data", "audit", "intervals", "versions", "parameters", "training_s",
-    "epochs",
+    "epochs", "chance",
 )  # fmt: skip
 
 
@@ -70,12 +70,8 @@ def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCa
         same = all(is_published_data(published, one.data, name) for one in cards)
         verdict = judge(figure, tolerance, values, same, is_higher_better(score))
         obtained = NO_FIGURE if verdict == OTHER_DATA else _format_obtained(name, cards, db)
-        reasons = (
-            shortfall(one.scores, part, len(one.data.classes or ()))
-            for part in (split, "test", "heldout")  # what is worthless there is worthless in training
-            for one in cards
-        )
-        if reason := next(filter(None, reasons), ""):
+        parts = (split, "test", "heldout")  # what is worthless there is worthless in training
+        if reason := next(filter(None, (_shortfall(cards, part) for part in parts)), ""):
             verdict += f"; {reason}"
         row = [
             experiment, f"{TITLES.get(score, score)}, {SPLITS.get(split, split)}", format_score(figure, db),
@@ -84,6 +80,16 @@ def figure_rows(experiment: str, published: PublishedCard, cards: Sequence[RunCa
         ]  # fmt: skip
         figures.append(PublishedFigure(row, source, tuple(cards), _format_obtained(name, cards, db)))
     return figures
+
+
+def _shortfall(cards: Sequence[RunCard], split: str) -> str:
+    """Why the means over seeds are worth nothing, see `certainty.shortfall`."""
+    means: dict[str, float | None] = {}
+    for name in (f"{split}/snr_db", f"{split}/snr_input_db", f"{split}/acc"):
+        if any(name in one.scores for one in cards):
+            values = [value for one in cards if (value := one.scores.get(name)) is not None]
+            means[name] = sum(values) / len(values) if len(values) == len(cards) else None
+    return shortfall(means, split, len(cards[0].data.classes or ()), max(one.chance or 0.0 for one in cards))
 
 
 def judge(
@@ -124,11 +130,12 @@ def _format_obtained(name: str, cards: Sequence[RunCard], db: bool) -> str:
 
 
 def add_intervals(card: RunCard, predictions: Path) -> None:
-    """Keep the intervals of a finished run's scores over its test items in its card, as far as its predictions tell them."""
+    """Keep chance, and the intervals of a finished run's scores over its test items, in its card, as its predictions tell."""
     with suppress(UserError):
         columns = load_predictions(predictions)
         split = "heldout" if "heldout" in columns["name"] else "test"
         pieces = cluster_rows(columns)
+        card.chance = chance_of(columns) or None
         over = f"{len(pieces.names):,} {pieces.kind + 's' if pieces.kind else card.data.called}"
         card.intervals = {
             name: {"interval": [found.low, found.high], "over": over}

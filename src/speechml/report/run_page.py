@@ -53,7 +53,8 @@ def run_context(folder: Path) -> dict[str, object]:
     card, media = require_done(folder), embed_media(folder)
     predictions = folder / "predictions.npz"
     with explain_damage(folder):
-        tables, facts = score_tables(card.scores, card.data, predictions), run_facts(card)
+        tables = score_tables(card.scores, card.data, predictions, card.warnings or ())
+        facts = run_facts(card)
     return {
         "title": f"{card.experiment} {card.id}", "card": card, "tables": tables, "facts": facts, "media": media,
         "confusions": list_confusions(Result(folder), media.clips) if predictions.exists() else None,

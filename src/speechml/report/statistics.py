@@ -17,11 +17,9 @@ import numpy as np
 LEVEL = 0.95
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 DRAWS = 4_000  # resamples, fewer where items are many
-MAX_DRAWN = 15_000_000  # draws x items, which bounds memory and time
-FEW_UNITS, MANY_UNITS = (
-    10,
-    500,
-)  # of equal weight: with fewer, resamples repeat one another, with more, skew no longer counts
+MAX_DRAWN = 15_000_000  # draws x items, which bounds memory and time up to 30,000 items; of more, 500 draws are made
+# Of equal weight: with fewer, resamples repeat one another, with more, skew no longer counts.
+FEW_UNITS, MANY_UNITS = 10, 500
 # Share of the further variance, where a rate that is tried lies nearer to 1/2 than the one that was found: speakers whom nothing
 # was heard of may be those who fail. Chosen by the simulation; with 0, intervals of rates near 1 hold the truth in 90 %.
 UNSEEN = 0.2
@@ -80,9 +78,11 @@ def unpaired_difference(
     units = min(len(sums) for sums, _ in sides)
     means = [float(sums.sum() / counts.sum()) if len(sums) else math.nan for sums, counts in sides]
     mean = means[1] - means[0]
-    if units < 2 or (_is_constant(one) and _is_constant(other)):
+    if units < 2:
         return _without_spread(mean, units)
     errors = [_variance(sums - counts * m, counts) for (sums, counts), m in zip(sides, means, strict=True)]
+    if math.sqrt(sum(errors)) <= 1e-12 * max(np.abs(one).max(), np.abs(other).max()):
+        return _without_spread(mean, units)
     freedom = [degrees_of_freedom(counts) for _, counts in sides]
     both = sum(errors) ** 2 / sum(error**2 / df for error, df in zip(errors, freedom, strict=True))
     return _by_t(mean, math.sqrt(sum(errors)), both, units)
@@ -192,13 +192,13 @@ def resampled_difference(one: np.ndarray, other: np.ndarray, counts: np.ndarray)
 
 
 def seed_interval(values: np.ndarray) -> Difference:
-    """Mean of one figure a seed, or a paired difference a seed: Student's t. NaN without a second seed.
+    """Mean of one figure a seed, or a paired difference a seed: Student's t. NaN without a second seed, or one that differs.
 
     It covers what another seed would give on the same test items, and no other speakers.
     """
     mean = float(values.mean()) if len(values) else math.nan
-    if len(values) < 2 or _is_constant(values):
-        return _without_spread(mean, len(values))
+    if len(values) < 2 or np.ptp(values) <= 1e-12 * np.abs(values).max():
+        return Difference(mean, units=len(values))
     return _by_t(mean, float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1, len(values))
 
 
@@ -228,8 +228,10 @@ def resamples(units: int, draws: int) -> np.ndarray:
     Shape: (draws, units), fewer draws where units are many.
     """
     draws = max(500, min(draws, MAX_DRAWN // units))
-    drawn = np.random.default_rng(0).integers(units, size=(draws, units)) + units * np.arange(draws)[:, None]
-    return np.bincount(drawn.ravel(), minlength=draws * units).reshape(draws, units).astype(np.float32)
+    random, counts = np.random.default_rng(0), np.empty((draws, units), np.float32)
+    for row in counts:
+        row[:] = np.bincount(random.integers(units, size=units), minlength=units)
+    return counts
 
 
 def _studentised(centred: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -284,15 +286,8 @@ def _p_value(drawn: np.ndarray) -> float:
     return min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))
 
 
-def _is_constant(values: np.ndarray) -> bool:
-    """Whether values differ by rounding only."""
-    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
-
-
 def _without_spread(mean: float, units: int) -> Difference:
-    """Units that are all equal: no difference at all, or one whose error they do not tell; of one unit, its mean."""
-    return (
-        Difference(mean, mean, mean, 1.0 if mean == 0 else math.nan, units)
-        if units > 1
-        else Difference(mean, units=units)
-    )
+    """Units that are all equal: no difference at all, or one whose error few of them do not tell."""
+    if units < 2 or (mean != 0 and units < FEW_UNITS):
+        return Difference(mean, units=units)
+    return Difference(mean, mean, mean, 1.0 if mean == 0 else math.nan, units)

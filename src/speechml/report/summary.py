@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from speechml.config.compose import mask_secrets
 from speechml.errors import UserError
 from speechml.report.audit import Audit, audit_lines
-from speechml.report.certainty import certainty_remarks, shortfall
+from speechml.report.certainty import certainty_remarks, shortfall_remarks
 from speechml.runs.card import DataCard, PublishedCard, RunCard
 from speechml.runs.predictions import load_predictions
 from speechml.runs.tables import format_score, table
@@ -48,8 +48,11 @@ def score_name(score: str, what: str) -> str:
     return f"{score.removesuffix('_db')}{what}_db" if score.endswith("_db") else f"{score}{what}"
 
 
-def score_tables(scores: Scores, data: DataCard, predictions: Path) -> list[ScoreTable]:
-    """The scores of a run in tables, one for each split or kind, with how certain they are as far as predictions tell."""
+def score_tables(scores: Scores, data: DataCard, predictions: Path, warnings: Sequence[str] = ()) -> list[ScoreTable]:
+    """The scores of a run in tables, one for each split or kind, with how certain they are as far as predictions tell.
+
+    What its `warnings` say is not said again.
+    """
     splits = [split for split in ("train", "test", "heldout") if f"{split}/snr_input_db" in scores]
     columns = read_predictions(predictions)
     tables = [_waveform_table(scores, split) for split in splits]
@@ -59,9 +62,9 @@ def score_tables(scores: Scores, data: DataCard, predictions: Path) -> list[Scor
         tables.append(class_table(scores, columns))
     for split, one in zip(splits or ["test"], tables, strict=False):
         if columns is not None and (split != "train" or len(splits) == 1):
-            one.remarks[:0] = certainty_remarks(scores, columns, split, data.called)
-        elif reason := shortfall(scores, split, len(data.classes or ())):
-            one.remarks.insert(0, f"The run is {reason}.")
+            one.remarks[:0] = certainty_remarks(scores, columns, split, data.called, warnings)
+        else:
+            one.remarks[:0] = shortfall_remarks(scores, split, len(data.classes or ()), warnings=warnings)
     other = [[name, format_score(value, False)] for name, value in scores.items() if name.startswith("test/")]
     return tables or ([ScoreTable(["", SPLITS["test"]], other, [])] if other else [])
 
@@ -167,7 +170,8 @@ def describe_machine(card: RunCard) -> str:
 def summary_text(folder: Path, card: RunCard) -> str:
     """The end of a run: its scores, what they were measured on, and where everything lies."""
     folders = [f"{name}/" for name in ("figures", "audio", "checkpoints") if (folder / name).is_dir()]
+    tables = score_tables(card.scores, card.data, folder / "predictions.npz", card.warnings or ())
     return "\n".join([
-        "", *map(str, score_tables(card.scores, card.data, folder / "predictions.npz")), *run_facts(card),
+        "", *map(str, tables), *run_facts(card),
         f"Run: {folder} ({', '.join(['card.json', *folders])})", f"Look: speechml tensorboard {folder}",
     ])  # fmt: skip

@@ -173,8 +173,12 @@ class LevelCurve(_Part):
     levels_db: list[float]
     scores: list[float]
 
+    def __post_init__(self) -> None:
+        if not len(self.levels_db) == len(self.scores) > 0:
+            raise ValueError("a level curve has as many scores as levels, and one at least")
+
     def loss_at(self, level_db: float) -> float:
-        """How much of the score is lost at a level; between the measured ones it is interpolated."""
+        """How much of the score is lost at a level, in dB or as a share as the score is; between measured ones interpolated."""
         import numpy as np
 
         return self.own - float(np.interp(level_db, self.levels_db, self.scores))
@@ -191,6 +195,7 @@ class RunCard(_Part):
         monitored: the best value of checkpoint.monitor.
         headlines: names of the scores by which runs are compared.
         intervals: of scores, by name, over test items (`interval`: low, high; `over`: how many of what); in tables only.
+        chance: accuracy of always naming the most frequent class of the test; in tables only.
         training_s: seconds of training in all sessions together.
         level_curve: None of runs from before it was measured, and of networks that are given no waveforms.
         warnings: sentences on what went wrong in the training, or makes its scores useless.
@@ -228,6 +233,7 @@ class RunCard(_Part):
     headlines: list[str] | None = None
     level_curve: LevelCurve | None = None
     intervals: Record | None = None
+    chance: float | None = None
     warnings: list[str] | None = None
     files: dict[str, str] | None = None
     page: bool | None = None

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from speechml.contracts import HIGHER_IS_BETTER
 from speechml.errors import UserError, reason
 from speechml.runs.card import DAMAGE
 from speechml.storage.files import new_version
 from speechml.storage.plain_files import read_arrays
+
+TEXTS = ("name", "classes", "speaker", "song", "recording")  # columns; those of a user's own task are not looked into
 
 
 def write_predictions(
@@ -51,9 +54,18 @@ def load_predictions(path: Path) -> dict[str, np.ndarray]:
         count = len(columns["name"])
         if any(len(column) != count for name, column in columns.items() if name != "classes"):
             raise ValueError("columns of unequal length")
+        for name, column in columns.items():
+            is_text, is_score = name in TEXTS, name.replace("_input", "") in HIGHER_IS_BETTER
+            if (is_text or is_score) and (column.ndim != 1 or column.dtype.kind not in ("U" if is_text else "iuf")):
+                raise ValueError(f"{name} is of another kind or shape")
         if "logits" in columns:
             label, logits, classes = columns["label"], columns["logits"], len(columns["classes"])
-            if label.dtype.kind not in "iu" or logits.dtype.kind != "f" or logits.shape != (count, classes):
+            if (
+                label.ndim != 1
+                or label.dtype.kind not in "iu"
+                or logits.dtype.kind != "f"
+                or logits.shape != (count, classes)
+            ):
                 raise ValueError("labels or logits of another kind or shape")
             if not 0 <= label.min(initial=0) <= label.max(initial=0) < classes:
                 raise ValueError("labels of no class")
