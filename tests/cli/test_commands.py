@@ -142,7 +142,7 @@ def test_the_readmes_commands_run(part: str, workplace: Path, monkeypatch: pytes
             short = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1", *searched(words)]
             short += ["callbacks.figures=null", "report=false"]  # which take most of so short a run
             few = list(TINY) if spoken else ["data.voices=6"] if "data=spoken_words" in words else []
-            words += ([] if "find_lr=true" in words else short) + few
+            words += (["data.batch_size=8"] if "find_lr=true" in words else short) + few
         if words[:2] == ["speechml", "reproduce"] and "--read" not in words:
             words += [*TINY, "trainer.max_epochs=1"]
         if words[:3] == ["speechml", "data", "prepare"]:

@@ -45,7 +45,7 @@ def draws(found: dict[str, Any]) -> list[tuple[int, Any, Any]]:
 @pytest.mark.slow
 def test_a_search_leaves_runs_a_record_a_table_and_figures(search: Callable[..., Any], workplace: Path) -> None:
     words = (LR, "model.net.layers=1,2", "hydra.sweeper.n_trials=3", "hydra.sweeper.executions_per_trial=2",
-             "hydra.sweeper.retrain=['data.batch_size=16']")  # fmt: skip
+             "hydra.sweeper.retrain=['data.batch_size=16']", "data.batch_size=32")  # fmt: skip
     done = search(*words)
     assert done.returncode == 0, done.stderr
     assert "a run with the best values will follow (data.batch_size=16)" in done.stderr
