@@ -19,6 +19,7 @@ from speechml.report.comparison_table import markdown_table
 from speechml.report.statistics import seed_interval
 from speechml.report.summary import SPLITS, TITLES, describe_machine, is_published_data
 from speechml.runs.card import PublishedCard, RunCard
+from speechml.runs.identity import keys_without_effect
 from speechml.runs.predictions import load_predictions
 from speechml.runs.tables import format_duration, format_score, table
 
@@ -180,7 +181,8 @@ def _notes(figures: Sequence[PublishedFigure]) -> list[str]:
             lines.append(f"{experiment}, on {_data_of(card)}, which is no reproduction: {told}.")
         if flagged := Audit.from_json(card.audit).checks(FLAGGED):
             lines.append(f"{experiment}: its audit flags {', '.join(flagged)}.")
-        if changed := [word for word in card.overrides if not word.startswith(("experiment=", "seed=", "data"))]:
+        unsaid = ("experiment=", "seed=", "data", *(f"{key}{end}" for key in keys_without_effect({}) for end in "=."))
+        if changed := [word for word in card.overrides if not word.startswith(unsaid)]:
             lines.append(f"{experiment}, changed: {' '.join(changed)}.")
     cards = [card for figure in finished.values() for card in figure.cards]
     machines = {f"Machine: {describe_machine(card)}, torch {card.versions.get('torch')}." for card in cards}
