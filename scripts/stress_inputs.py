@@ -162,7 +162,7 @@ def leftovers(
                 yield f"a folder without a card: {run.relative_to(work)}"
     if (
         code == 0
-        and "done" not in "".join(path.read_text() for path in work.glob("runs/*/*/card.json"))
+        and "done" not in "".join(path.read_text(errors="replace") for path in work.glob("runs/*/*/card.json"))
         and "-m" in case.words
     ):
         yield "exit code 0, and no run is done"

@@ -207,7 +207,8 @@ def test_an_editor_marks_a_wrong_key_and_a_wrong_value() -> None:
         ("metrics={auroc: 3}", "metrics.auroc is 3; it must be a section that names a class"),
         ("metrics={auroc: {task: binary}}", "metrics.auroc names no class"),
         *((f"{group}=null", f"{group}=null leaves nothing to compute with; choose {group}=NAME")
-          for group in ("data", "model", "optimizer", "trainer", "checkpoint", "paths")),
+          for group in ("data", "model", "optimizer", "trainer", "checkpoint", "paths", "hydra")),
+        ("~hydra", "~hydra leaves nothing to compute with; choose hydra=NAME"),
     ],
 )  # fmt: skip
 def test_a_value_of_the_wrong_kind_is_refused_in_one_sentence(word: str, says: str) -> None:

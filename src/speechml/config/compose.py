@@ -123,8 +123,8 @@ def _adapt(word: str, config_name: str) -> str:
         return f"{key}={','.join('none' if one == 'null' else one for one in values)}"
     if value == "null" and (key in WHOLE or (key, config_name) == ("data", "evaluate")):
         return f"~{key}"
-    if (key in NEEDED or key.startswith("hydra/")) and "null" in values:
-        raise UserError(f"{word} leaves nothing to compute with", fix=f"choose {key}=NAME (see --help)")
+    if key == "~hydra" or ((key in NEEDED or key.startswith("hydra/")) and "null" in values):
+        raise UserError(f"{word} leaves nothing to compute with", fix=f"choose {key.lstrip('~')}=NAME (see --help)")
     return word
 
 
