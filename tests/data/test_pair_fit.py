@@ -215,3 +215,12 @@ def test_real_pairs_raise_no_alarm() -> None:
     for file in files:
         waves = [soundfile.read(root / side / file.name)[0] for side in ("noisy", "clean")]
         assert measure(*waves) == Fit(), file.name
+
+
+@pytest.mark.parametrize(("seconds", "can_align", "says"), [
+    (0.3, True, "; data.align=true takes it out"), (0.7, True, "; data.align takes out 0.5 s at most"),
+    (0.7, False, "; data.align takes out 0.5 s at most"),
+])  # fmt: skip
+def test_a_delay_that_is_too_long_to_be_taken_out_is_called_that(seconds: float, can_align: bool, says: str) -> None:
+    (note,) = fit_notes(["a"], [Fit(delay=round(seconds * RATE))], RATE, can_align)
+    assert note.endswith(says)

@@ -130,3 +130,18 @@ def test_a_classifier_whose_logits_are_not_finite_names_nothing(
     with pytest.raises(UserError, match=r"NaN or infinite for in\.wav"):
         classify_files(classifier, [Path("in.wav")], "csv")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a link"])
+def test_other_weights_than_those_that_were_scored_are_not_used_unasked(
+    instead: str, trained: dict[str, Path], workplace: Path
+) -> None:
+    run = Path(shutil.copytree(trained["genre_mlp"], workplace / "copy"))
+    best = run / "checkpoints" / "best.ckpt"
+    best.rename(workplace / "best.ckpt")
+    if instead == "a link":
+        best.symlink_to(workplace / "best.ckpt")
+    for use in (speechml.load, lambda place: export(place, workplace / "exported")):
+        with pytest.raises(UserError, match=r"lacks checkpoints/best\.ckpt, whose weights .*give .*last\.ckpt itself"):
+            use(run)
+    assert speechml.load(run / "checkpoints" / "last.ckpt") is not None

@@ -16,7 +16,7 @@ from yaml import YAMLError
 from speechml.config.compose import WHOLE, conf_dir, flatten, plain
 from speechml.config.hydra_compat import find_sweep
 from speechml.config.quoting import quote_for_shell
-from speechml.errors import UserError, did_you_mean
+from speechml.errors import UserError, closest, did_you_mean
 
 COMPOSERS = ("hydra", "omegaconf", "yaml", "antlr4")  # packages that make configs of files and words
 
@@ -85,9 +85,16 @@ def _unknown_key(name: str, section: object) -> str:
     owners = [f"{group}={file.stem}" for file in files if rest in set(OmegaConf.load(file))]
     if rest and owners:
         return f"there is no key {name} in the chosen {group}; it belongs to {' or '.join(owners)}"
-    names = map(str, section) if isinstance(section, DictConfig) else ()
-    known = [f"{name.removesuffix(name.rpartition('.')[2])}{key}" for key in names]
-    return f"there is no key {name}{did_you_mean(name, known if rest else [*known, *WHOLE])}"
+    if name == "data":
+        return "there is no data section to set a key in; name the data as well, as data=wav_pairs data.root=FOLDER"
+    names = plain(section) if isinstance(section, DictConfig) else {}
+    if rest:
+        above = name.rpartition(".")[0]
+        return f"there is no key {name}{did_you_mean(name, [f'{above}.{key}' for key in names])}"
+    inner = {key: f"{part}.{key}" for part, node in names.items() if isinstance(node, dict) for key in node}
+    places = inner | {key: key for key in (*names, *WHOLE)}
+    near = inner.get(name) or places.get(closest(name, places))
+    return f"there is no key {name}" + (f"; did you mean {near}?" if near else "")
 
 
 def unresolved(name: str, cfg: DictConfig) -> UserError:

@@ -196,6 +196,8 @@ def fit_notes(names: Sequence[str], fits: Sequence[Fit], rate: int, can_align: b
             notes.append(how + text.format(name=f" (worst: {name})" if total > 1 else "", **_figures(found, fit, rate)))
 
     fix = "; data.align=true takes it out" if can_align else ""
+    if any(abs(fit.delay) > ALIGNED_S * rate for fit in fits):
+        fix = f"; data.align takes out {ALIGNED_S:g} s at most"
     add(f"noisy and clean are not at the same time: noisy is {{delay}}{{name}}{fix}", lambda fit: abs(fit.delay))
     add("the noisy recording is inverted against the clean one{name}", lambda fit: fit.gain < 0)
     add("speech is {level} in the noisy recording than in the clean one{name}",

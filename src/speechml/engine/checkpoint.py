@@ -100,7 +100,11 @@ def find_checkpoint(run: Path) -> Path:
     card = load_card(run)
     if card is None:
         raise UserError(f"{run} is no run", why="it has no card.json", fix=EXAMPLE)
-    for name in (f"checkpoints/{card.test_weights}.ckpt", f"checkpoints/{LAST}"):
+    best, last = f"checkpoints/{card.test_weights}.ckpt", f"checkpoints/{LAST}"
+    if card.state == "done" and best in (card.files or {}) and not is_plain(run, best):
+        fix = f"give {run / last} itself to use the weights of its last epoch" if is_plain(run, last) else ""
+        raise UserError(f"{run} lacks {best}, whose weights its scores are of, or has a link in its place", fix=fix)
+    for name in (best, last):
         if is_plain(run, name):
             return run / name
     raise UserError(f"{run} has no checkpoint", why=f"its state is {card.state}", fix="launch it again to train it")

@@ -120,6 +120,8 @@ def plan_results(recordings: list[Path], output: Path) -> dict[Path, Path]:
         raise UserError(f"{output} is no folder", fix="give a folder with -o; the recordings keep their names in it")
     jobs: dict[Path, Path] = {}
     for given in recordings:
+        if not given.exists():
+            raise UserError(f"{given} does not exist")
         for source in list_recordings(given):
             result = output / (source.relative_to(given) if given.is_dir() else source.name)
             if result.suffix.lower() not in audio.EXTENSIONS:

@@ -123,8 +123,11 @@ def _methods(comparison: Comparison) -> str:
         means += f" (they count as {effective:.0f} of equal size)"
     if comparison.first.classes is None:
         return means
-    grouped = len(comparison.first.clusters.names) < len(comparison.first.names)
-    p = "signs flipped at random" if grouped else "McNemar's exact test, of several seeds signs flipped at random"
+    groups = len(comparison.first.clusters.names)
+    flips = "signs flipped at random, ties by half" + ", which of fewer than 5 groups shows no difference" * (
+        groups < 5
+    )
+    p = flips if groups < len(comparison.first.names) else f"McNemar's exact test, of several seeds {flips}"
     return f"of accuracy Student's t, p: {p}; of macro F1 paired bootstrap (somewhat narrow); of loss {means}"
 
 
