@@ -65,6 +65,9 @@ def test_an_output_worse_than_its_input_is_called_that(gain: float, weak: bool) 
     data = SimpleNamespace(scored_items=lambda: {"test": [0]})
     task._trainer = SimpleNamespace(datamodule=data)  # type: ignore[assignment]
     task.scores = {"test/snr_gain_db": gain}
+    assert all("model.normalize=true" in line for line in task.weak_scores())
+    data.is_foreign = True  # as of an evaluation on other recordings, which no training mends
+    assert all(line.endswith("; the network does not fit these recordings") for line in task.weak_scores())
     assert [line.startswith("test: the output is") for line in task.weak_scores()] == [True] * weak
 
 

@@ -82,8 +82,11 @@ class Classification(Task[LabelledBatch, LabelledBatch]):
                 continue
             accuracy, (label, count) = self.scores[f"{split}/acc"], Counter(labels).most_common(1)[0]
             if not accuracy > (chance := count / len(labels)):
+                why = "train longer, or with another optimizer.lr"
+                if getattr(self._data(), "is_foreign", False):
+                    why = "the network does not fit these data"
                 lines.append(f"{split}: an accuracy of {accuracy:.3f} is no better than that of always answering "
-                             f"{self.classes[label]}, {chance:.3f}; train longer, or with another optimizer.lr")  # fmt: skip
+                             f"{self.classes[label]}, {chance:.3f}; {why}")  # fmt: skip
         return lines
 
     def build_metrics(self, nodes: Config) -> CustomMetrics:

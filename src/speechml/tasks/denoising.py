@@ -169,8 +169,10 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
             gain = self.scores.get(f"{split}/snr_gain_db", 0.0)
             if not gain > -WORSE_DB:
                 how = f"{-gain:.1f} dB worse than" if math.isfinite(gain) else "no number beside"
-                lines.append(f"{split}: the output is {how} the noisy input in SNR; the network has learned nothing of use "
-                             f"({self.remedy})")  # fmt: skip
+                why = f"the network has learned nothing of use ({self.remedy})"
+                if getattr(self._data(), "is_foreign", False):
+                    why = "the network does not fit these recordings"
+                lines.append(f"{split}: the output is {how} the noisy input in SNR; {why}")
         return lines
 
     def build_metrics(self, nodes: Config) -> CustomMetrics:
