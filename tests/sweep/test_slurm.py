@@ -130,7 +130,11 @@ def test_what_slurm_refuses_is_one_sentence(word: str, says: str, workplace: Pat
 def test_a_run_that_is_refused_in_its_job_is_told_of(workplace: Path) -> None:  # noqa: ARG001
     done = command("speechml-train", *SLURM, *FIR, "optimizer.lr=-1,0.1", "optimizer=sgd")
     assert done.returncode == 2, done.stderr
-    assert "is -1; it must be a number" in done.stderr
+    assert "is -1; it must be a number" in done.stderr  # which can be known before anything is submitted
+    assert not list(Path().glob("runs/*"))
+    done = command("speechml-train", *SLURM, *FIR, "optimizer=lbfgs,sgd", "+trainer.accumulate_grad_batches=2")
+    assert done.returncode == 2, done.stderr
+    assert "LBFGS computes its batch several times a step" in done.stderr
     assert "2 runs: 1 failed, 1 done" in done.stdout or "2 runs: 1 done, 1 failed" in done.stdout
 
 
