@@ -6,8 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from conftest import TINY, composed, read_card
+from speechml.callbacks.early_stopping import EarlyStopping
 from speechml.config.compose import adapt_overrides, resolve_config
 from speechml.config.third_party import Trainer
 from speechml.config.train_config import check_config
@@ -17,7 +19,7 @@ from speechml.engine.parts import build_data, build_parts
 from speechml.errors import UserError
 from speechml.runs.identity import digest
 from speechml.tasks import WaveformDenoiser
-from speechml.tasks.training_length import count_epochs
+from speechml.tasks.training_length import count_epochs, training_steps
 
 QUIET = ("callbacks.listening=null", "callbacks.figures=null", "callbacks.progress=null", "report=false", "threads=1")
 # 4 batches of 8 clips an epoch.
@@ -214,3 +216,18 @@ def test_clips_are_counted_as_they_are_trained(count: int, train: Callable[..., 
 def test_training_scores_can_be_gone_by(train: Callable[..., Path]) -> None:
     node = "+callbacks.early_stopping={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: train/mse}"
     assert read_card(train(*FIR, node))["state"] == "done"
+
+
+@pytest.mark.parametrize("limit", [1.0, 0.5, 5, 99])
+def test_early_stopping_waits_for_its_share_of_the_steps_that_are_taken(limit: float) -> None:
+    """Of 10 batches, and 4 epochs whose batches are added up in twos from the second on; Lightning has limited them already."""
+    used = int(10 * limit) if isinstance(limit, float) else min(10, limit)
+    total = used + 3 * -(-used // 2)
+    trainer = SimpleNamespace(
+        callbacks=[GradientAccumulationScheduler({1: 2})], accumulate_grad_batches=1, max_epochs=4, max_steps=-1,
+        limit_train_batches=limit, num_training_batches=used,
+    )  # fmt: skip
+    stopping = EarlyStopping(after=0.5, monitor="val/loss")
+    begun = [step for step in range(total) if stopping._begun(SimpleNamespace(**vars(trainer), global_step=step))]  # type: ignore[arg-type]
+    assert begun[0] == -(-total // 2)
+    assert training_steps(trainer, 10) == total  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch import callbacks
 
-from speechml.tasks.training_length import training_steps
+from speechml.tasks.training_length import count_steps
 
 
 class EarlyStopping(callbacks.EarlyStopping):
@@ -28,7 +28,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         self.after = after
 
     def _begun(self, trainer: pl.Trainer) -> bool:
-        return trainer.global_step >= self.after * training_steps(trainer, int(trainer.num_training_batches))
+        return trainer.global_step >= self.after * count_steps(trainer, int(trainer.num_training_batches))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._begun(trainer):

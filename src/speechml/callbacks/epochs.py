@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 
 from speechml.errors import echo
 from speechml.storage.files import Repeated, write_text
-from speechml.tasks.training_length import training_steps
+from speechml.tasks.training_length import count_steps
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -87,7 +87,7 @@ class Progress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         if self.bar is not None:
-            self.bar.reset(total=training_steps(trainer, int(trainer.num_training_batches)))
+            self.bar.reset(total=count_steps(trainer, int(trainer.num_training_batches)))
             self.bar.update(trainer.global_step)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:

@@ -100,11 +100,12 @@ def find_checkpoint(run: Path) -> Path:
     card = load_card(run)
     if card is None:
         raise UserError(f"{run} is no run", why="it has no card.json", fix=EXAMPLE)
-    best, last = f"checkpoints/{card.test_weights}.ckpt", f"checkpoints/{LAST}"
-    if card.state == "done" and best in (card.files or {}) and not is_plain(run, best):
-        fix = f"give {run / last} itself to use the weights of its last epoch" if is_plain(run, last) else ""
-        raise UserError(f"{run} lacks {best}, whose weights its scores are of, or has a link in its place", fix=fix)
-    for name in (best, last):
+    scored, last = f"checkpoints/{card.test_weights}.ckpt", f"checkpoints/{LAST}"
+    if card.state == "done" and scored in (card.files or {}) and not is_plain(run, scored):
+        instead = f"give {run / last} itself to use the weights of its last epoch"
+        fix = instead if is_plain(run, last) else "train it anew with redo=true"
+        raise UserError(f"{run} lacks {scored}, whose weights its scores are of, or has a link in its place", fix=fix)
+    for name in (scored, last):
         if is_plain(run, name):
             return run / name
     raise UserError(f"{run} has no checkpoint", why=f"its state is {card.state}", fix="launch it again to train it")
@@ -278,12 +279,10 @@ def check_weights(task: torch.nn.Module, state: Mapping[str, torch.Tensor], path
         if (loaded.dtype, loaded.layout) != (weight.dtype, weight.layout) or loaded.is_meta:
             kind = f"{loaded.dtype}, {loaded.layout} on {loaded.device}"
             raise UserError(f"{other}: weight {name} is {kind}, not {weight.dtype}")
-    fixed = {
-        name for name, _ in task.named_buffers() if name.startswith("net.")
-    }  # which may be masks of minus infinity
+    buffers = dict(task.named_buffers())
     for name in nonfinite_names(state):
-        if name in fixed and not bool(state[name].isnan().any()):
-            continue
+        if name in buffers and name.startswith("net.") and not bool(state[name].isnan().any()):
+            continue  # as a mask of minus infinity
         raise UserError(f"{path} holds weights that are NaN or infinite", name, "train again with a lower optimizer.lr")
 
 

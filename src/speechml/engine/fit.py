@@ -174,10 +174,9 @@ def _measure_levels(task: WaveformTask, data: DataModule) -> LevelCurve | None:
         if samples >= (most := int(LEVEL_S * (data.spec.sample_rate or 1))):
             break
         batch = data.load_batch(IndexBatch("test", 0, torch.tensor([item], device=task.device)))
-        long = {
-            name: value for name, value in batch._asdict().items() if isinstance(value, Tensor) and value.dim() == 3
-        }
-        batch = batch._replace(**{name: value[..., :most] for name, value in long.items()})
+        fields = batch._asdict().items()
+        waveforms = {name: value for name, value in fields if isinstance(value, Tensor) and value.dim() == 3}
+        batch = batch._replace(**{name: value[..., :most] for name, value in waveforms.items()})
         waveform = task.waveforms(batch)
         level, samples = float(rms(waveform)), samples + waveform.shape[-1]
         gains = [1.0, *(10 ** (db / 20) / level for db in LEVELS_DB)]

@@ -124,9 +124,9 @@ def _methods(comparison: Comparison) -> str:
     if comparison.first.classes is None:
         return means
     groups = len(comparison.first.clusters.names)
-    flips = "signs flipped at random, ties by half" + ", which of fewer than 5 groups shows no difference" * (
-        groups < 5
-    )
+    flips = "signs flipped at random, ties by half"
+    if groups < 5:
+        flips += ", which of fewer than 5 groups shows no difference"
     p = flips if groups < len(comparison.first.names) else f"McNemar's exact test, of several seeds {flips}"
     return f"of accuracy Student's t, p: {p}; of macro F1 paired bootstrap (somewhat narrow); of loss {means}"
 

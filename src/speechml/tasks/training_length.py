@@ -73,13 +73,17 @@ def accumulated_batches(callbacks: Iterable[pl.Callback], usual: int, epoch: int
 
 
 def training_steps(trainer: pl.Trainer, batches: int) -> int:
-    """Optimiser steps of a whole training with so many `batches` an epoch on this rank.
+    """Optimiser steps of a whole training with so many `batches` an epoch on this rank, of which the trainer may use fewer.
 
     Lightning's `estimated_stepping_batches`, known before the training begins, and with a number of accumulated batches
     that depends on the epoch.
     """
-    batches = limit_batches(batches, trainer.limit_train_batches)
+    return count_steps(trainer, limit_batches(batches, trainer.limit_train_batches))
+
+
+def count_steps(trainer: pl.Trainer, used: int) -> int:
+    """As `training_steps`, of the batches that an epoch uses, as `trainer.num_training_batches`."""
     callbacks, usual = trainer.callbacks, trainer.accumulate_grad_batches  # type: ignore[attr-defined] # of a trainer
     epochs = range(max(trainer.max_epochs or 1, 1))
-    steps = sum(math.ceil(batches / accumulated_batches(callbacks, usual, epoch)) for epoch in epochs)
+    steps = sum(math.ceil(used / accumulated_batches(callbacks, usual, epoch)) for epoch in epochs)
     return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
