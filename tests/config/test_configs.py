@@ -163,6 +163,7 @@ def test_an_added_key_that_nothing_reads_is_refused_with_the_nearest(override: s
         (["-m", "hparams_search=mimo"], 1, "did you mean mimo_cnn?"),
         (["experimnt=lab2a_fir"], 1, "did you mean experiment?"),
         (["lr=0.1"], 1, "there is no key lr; did you mean optimizer.lr?"),
+        (["~callbacks", "callbacks.figures=null"], 1, "there is no key callbacks\n"),
         (["epochs=3"], 1, "there is no key epochs; did you mean trainer.max_epochs?"),
         (["batch_size=8"], 1, "there is no key batch_size; did you mean data.batch_size?"),
         (["-m", "optimizer.lr=interval(0.1,1)"], 2, "add hydra/sweeper=optuna to search it"),

@@ -91,7 +91,8 @@ def _unknown_key(name: str, section: object) -> str:
     if rest:
         above = name.rpartition(".")[0]
         return f"there is no key {name}{did_you_mean(name, [f'{above}.{key}' for key in names])}"
-    inner = {key: f"{part}.{key}" for part, node in names.items() if isinstance(node, dict) for key in node}
+    parts = {part: node for part, node in names.items() if isinstance(node, dict) and part != "hydra"}
+    inner = {key: f"{part}.{key}" for part, node in parts.items() for key in node}
     places = inner | {key: key for key in (*names, *WHOLE)}
     near = inner.get(name) or places.get(closest(name, places))
     return f"there is no key {name}" + (f"; did you mean {near}?" if near else "")
