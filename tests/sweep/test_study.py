@@ -156,3 +156,13 @@ def test_a_trial_of_another_process_can_be_gone_on_with(tmp_path: Path) -> None:
 def test_a_sampler_that_is_none_is_refused(name: str, options: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         new_sampler(options_of(OptunaSweeper, sampler=name, sampler_options=options))
+
+
+@pytest.mark.parametrize("left", [".lock", ".lock1b2c.rename", ".lockefefa69b-35cc-4c38-99ed-2f61fd45838a.rename"])
+def test_locks_that_a_kill_or_the_disk_has_left_of_optuna_stop_no_search(left: str, tmp_path: Path) -> None:
+    (tmp_path / f"journal.log{left}").symlink_to("journal.log")
+    with hold(tmp_path):
+        assert not list(tmp_path.glob("journal.log*"))
+    (tmp_path / "elsewhere.log").symlink_to("journal.log")
+    with pytest.raises(UserError, match=r"elsewhere\.log is a link"), hold(tmp_path):
+        pass

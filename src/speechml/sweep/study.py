@@ -28,9 +28,9 @@ from speechml.metrics import sense_of
 from speechml.sweep.optuna_compat import resume_trial
 from speechml.sweep.schema import OptunaSweeper
 from speechml.sweep.space import Distribution, Space, grid
+from speechml.sweep.sweep_command import JOURNAL
 
 Built = TypeVar("Built")
-JOURNAL = "journal.log"
 NAME = "sweep"
 SHORT = {"random": "RandomSampler", "tpe": "TPESampler", "grid": "grid", "median": "MedianPruner"}
 REFUSED = {
@@ -59,9 +59,8 @@ def storage(folder: Path) -> JournalStorage:
 
 
 def repair_journal(folder: Path) -> None:
-    """After a kill, take away a last line that was cut short, and Optuna's own lock; only for who holds the folder."""
+    """After a kill, take away a last line that was cut short; only for who holds the folder."""
     path = folder / JOURNAL
-    path.with_name(path.name + ".lock").unlink(missing_ok=True)
     if path.is_file() and not path.is_symlink():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 

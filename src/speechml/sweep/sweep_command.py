@@ -97,6 +97,9 @@ def options_of(kind: type[Options], **values: object) -> Options:
     return options
 
 
+JOURNAL = "journal.log"  # of a search's trials, in its folder
+
+
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
     """Make a sweep's folder, and hold it alone.
@@ -113,5 +116,10 @@ def hold(folder: Path) -> Iterator[None]:
             what = f"the same sweep is being computed by {error.owner}, in {folder}"
             fix = f"wait for it (speechml sweep wait {folder})"
             raise FolderBusy(error.folder, error.owner, what, fix) from error
+        for path in folder.glob(
+            f"{JOURNAL}.lock*"
+        ):  # links that Optuna locks with, left by a kill or an error of the disk
+            if path.is_symlink():
+                path.unlink()
         check_own_files(folder)
         yield
