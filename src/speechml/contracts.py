@@ -4,6 +4,7 @@ and the trial of a search do. Nothing heavy is imported."""
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,16 +33,22 @@ EvalBatch = TypeVar("EvalBatch", contravariant=True)
 # Whether more of a score is better; nothing else says so. Runs are compared by these, in this order.
 HIGHER_IS_BETTER = {
     "snr_db": True, "si_sdr_db": True, "pesq": True, "stoi": True, "mse": False, "l1": False,
-    "acc": True, "macro_f1": True, "loss": False,
+    "acc": True, "macro_f1": True, "loss": False, "accuracy": True, "f1": True, "error": False,
 }  # fmt: skip
+SPLIT_NAME = re.compile(r"^(train|val|test)(?:id|idation|ing)?[/_]")  # as Lightning's users begin the names of scores
 
 
 def is_higher_better(score: str) -> bool | None:
     """Whether more of a score is better, by its name as `val/snr_gain_db`; None where the name is none of ours."""
-    name = score.rpartition("/")[2]
+    name = standard_name(score).rpartition("/")[2]
     if name.endswith("undefined"):
         return False
     return True if name.startswith("recall_") else HIGHER_IS_BETTER.get(name.replace("_gain", ""))
+
+
+def standard_name(score: str) -> str:
+    """The name of a score as ours are written, `val/loss`, of one that is written `val_loss` or `valid/loss`."""
+    return SPLIT_NAME.sub(lambda match: f"{match[1]}/", score)
 
 
 class ItemKind(StrEnum):
@@ -50,6 +57,7 @@ class ItemKind(StrEnum):
     PAIRS = "pairs of noisy and clean recordings"
     CLIPS = "clips with a word each"
     ROWS = "rows of features"
+    UNKNOWN = "items that are not described"
 
 
 @dataclass(frozen=True)

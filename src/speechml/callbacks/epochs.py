@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Never
 
 import lightning.pytorch as pl
 
+from speechml.contracts import standard_name
 from speechml.errors import echo
 from speechml.storage.files import Repeated, write_text
 from speechml.tasks.training_length import count_steps
@@ -26,8 +27,10 @@ Row = dict[str, float]
 def epoch_metrics(trainer: pl.Trainer) -> Row:
     """The losses and scores of the epoch that ends: Lightning keeps those of the last validation until the next."""
     validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-    metrics = trainer.callback_metrics.items()
-    return {name: float(value) for name, value in metrics if validated or not name.startswith("val/")}
+    metrics = {standard_name(name): float(value) for name, value in trainer.callback_metrics.items()}
+    forms = [f"{name}_{form}" for name in metrics for form in ("step", "epoch")]  # which Lightning adds
+    return {name: value for name, value in metrics.items()
+            if name not in forms and (validated or not name.startswith("val/"))}  # fmt: skip
 
 
 class EpochTable(pl.Callback):

@@ -20,11 +20,11 @@ from speechml.contracts import Config
 from speechml.errors import UserError
 from speechml.storage.files import expand_home
 
-WITH_NONE = ("callbacks", "logger", "metrics", "scheduler")  # groups with a file `none`
+WITH_NONE = ("callbacks", "logger", "metrics", "optimizer", "scheduler")  # groups with a file `none`
 WHOLE = ("experiment", "debug", "hparams_search")  # groups whose files set keys of any section
 PATHS = ("paths.runs", "paths.cache", "run")  # keys that are paths, beside those of data
 PLACES = ("root", "clean", "noise", "file")  # how names of keys end that are paths, in data
-NEEDED = ("data", "model", "optimizer", "trainer", "checkpoint", "paths", "hydra")
+NEEDED = ("data", "model", "trainer", "checkpoint", "paths", "hydra")
 HIDDEN = "<hidden>"
 # What is a secret by its name, as in `export HF_TOKEN=...`, `--password ...`, `token: ...`, and by its look; numbers never are.
 NAMES = (

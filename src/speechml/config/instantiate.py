@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import os
@@ -25,26 +26,46 @@ PACKAGES = ("speechml", "torch", "torchmetrics", "lightning")
 
 
 def user_modules() -> dict[str, Path]:
-    """The user's own modules by name: Python files in the folders of $SPEECHML_CONF, which no config can set."""
+    """The user's own modules by name, none of which a config can set.
+
+    They are Python files and packages in the folders of $SPEECHML_CONF, and installed packages with an entry point
+    `speechml.plugins`.
+    """
     folders = [Path(folder).absolute() for folder in os.environ.get("SPEECHML_CONF", "").split(os.pathsep) if folder]
-    files = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.py")) if path.is_file()}
+    paths = [
+        path for folder in reversed(folders) for path in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")])
+    ]
+    files = {(path.parent if path.name == "__init__.py" else path).stem: path for path in paths if path.is_file()}
+    files = {**plugin_packages(), **files}
     return {name: path for name, path in files.items() if name.isidentifier() and name not in PACKAGES}
+
+
+@functools.cache
+def plugin_packages() -> dict[str, Path]:
+    """The `__init__.py` of each installed package that declares an entry point `speechml.plugins`, by its name."""
+    from importlib.metadata import entry_points
+    from importlib.util import find_spec
+
+    names = {point.module.partition(".")[0] for point in entry_points(group="speechml.plugins")}
+    specs = {name: find_spec(name) for name in sorted(names)}
+    return {name: Path(spec.origin) for name, spec in specs.items() if spec and spec.origin}
 
 
 def user_code() -> dict[str, str]:
     """A short checksum of each of the user's own modules."""
     sums = {}
     for name, path in user_modules().items():
+        parts = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
         with contextlib.suppress(OSError):  # what cannot be read cannot be used either, and then says so
-            sums[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+            sums[name] = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:12]
     return sums
 
 
 def import_class(name: object, where: str = "") -> type:
     """The class that a `_target_` names.
 
-    Judged by what the name resolves to, not by how it is written: a class of PACKAGES, or of a module of the user's own,
-    of one of the kinds that experiments need.
+    Judged by what the name resolves to, not by how it is written: a class of PACKAGES, or of a module of the user's own or
+    imported into one by name, of one of the kinds that experiments need.
 
     Args:
         name: dotted name.
@@ -58,14 +79,17 @@ def import_class(name: object, where: str = "") -> type:
     refusal = UserError(
         f"{target} is refused: a config may only build modules, optimisers, schedules, metrics, data modules, "
         f"callbacks, loggers, trainers and strategies of {', '.join(PACKAGES)}; is it your own, "
-        "set SPEECHML_CONF to the folder of its file"
+        "set SPEECHML_CONF to the folder of its file; is it another package's, import it there by name"
     )
     own = user_modules()
     packages = (*PACKAGES, *own)
     if package not in packages:
         raise refusal
-    if package in own and (folder := str(own[package].parent)) not in sys.path:
-        sys.path.append(folder)  # after all else: a file of theirs stands for nothing that others import
+    if package in own and package not in plugin_packages():
+        path = own[package]
+        folder = str(path.parents[path.name == "__init__.py"])
+        if folder not in sys.path:
+            sys.path.append(folder)  # after all else: a file of theirs stands for nothing that others import
     try:
         cls = pydoc.locate(str(name))
     except pydoc.ErrorDuringImport as error:
@@ -75,7 +99,13 @@ def import_class(name: object, where: str = "") -> type:
         raise UserError(f"{target} names nothing that can be imported", why) from error
     if cls is None:
         raise UserError(f"{target} names nothing that can be imported")
-    if not isinstance(cls, type) or cls.__module__.partition(".")[0] not in packages or not _is_buildable(cls):
+    if not isinstance(cls, type):
+        raise refusal
+    is_known = (
+        cls.__module__.partition(".")[0] in packages
+        or (package in own and str(name).count(".") == 1)  # what the user's own file imports by name, of any package
+    )
+    if not is_known or not _is_buildable(cls):
         raise refusal
     return cls
 
@@ -125,6 +155,26 @@ def build(node: Config, *args: object, where: str = "", kind: type = object, **e
         raise UserError(f"{where or 'config'} {cls.__name__}: {text}") from error
 
 
+def build_inner(node: Config, where: str) -> Config:
+    """A node with the nodes within it built, as Hydra does it: networks, or with `_partial_: true` what makes one later.
+
+    For classes of others, which take objects; ours build what they are given.
+
+    Raises:
+        UserError: as `build`.
+    """
+    built: Config = {}
+    for name, value in node.items():
+        if isinstance(value, dict):
+            value = build_inner(value, f"{where}.{name}")
+            if value.pop("_partial_", False):
+                value = functools.partial(import_class(value.pop("_target_", None), f"{where}.{name}."), **value)
+            elif "_target_" in value:
+                value = build(value, where=f"{where}.{name}")
+        built[name] = value
+    return built
+
+
 def check_foreign_node(node: object, where: str) -> None:
     """Refuse what a config in somebody else's file may not build, before anything is built of it.
 
@@ -165,6 +215,8 @@ def parameters(cls: type) -> set[str]:
         own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
         names |= {one.name for one in own if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
         if not any(one.kind is one.VAR_KEYWORD for one in own):
+            return names
+        if base.__module__.startswith("lightning.pytorch.core"):  # which pass over what they do not know
             return names
         if base.__module__.partition(".")[0] != "speechml":
             return names | {"**"}

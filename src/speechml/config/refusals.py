@@ -88,6 +88,11 @@ def _unknown_key(name: str, section: object) -> str:
     if name == "data":
         return "there is no data section to set a key in; name the data as well, as data=wav_pairs data.root=FOLDER"
     names = plain(section) if isinstance(section, DictConfig) else {}
+    target = str(names.get("_target_", ""))
+    if rest and "." not in rest and target and not target.startswith(("speechml.", "torch.", "lightning.")):
+        return (
+            f"there is no key {name} in the config of {target}; write +{name}=VALUE if it is an argument of the class"
+        )
     if rest:
         above = name.rpartition(".")[0]
         return f"there is no key {name}{did_you_mean(name, [f'{above}.{key}' for key in names])}"

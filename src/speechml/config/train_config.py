@@ -8,7 +8,7 @@ from typing import Literal
 
 from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, key, keys_of, without_class
 from speechml.config.third_party import Trainer
-from speechml.contracts import Config, is_higher_better
+from speechml.contracts import Config, is_higher_better, standard_name
 from speechml.errors import UserError
 from speechml.storage.files import expand_home
 
@@ -138,7 +138,7 @@ class TrainConfig(AppConfig):
     def check(cls, node: Config, where: str) -> None:  # noqa: ARG003 (of the whole config)
         for group in ("data", "model", "optimizer", "scheduler", "trainer"):
             section = node.get(group, {})
-            if "_target_" not in section and (section or group not in ("model", "scheduler")):
+            if "_target_" not in section and (section or group not in ("model", "optimizer", "scheduler")):
                 raise UserError(f"{group} names no class to build", fix=f"choose {group}=NAME")
         parts = node["name"].split("/")
         if not node["name"].isprintable() or any(not part.strip() or part.startswith(".") for part in parts):
@@ -180,7 +180,7 @@ def check_score_keys(config: Config, sense: Sense = sense_by_name) -> None:
     """Refuse a choice by what is no validation score, and a `mode` that is against the sense of its score."""
     goals = {"objective": config.get("objective"), "checkpoint.monitor": config["checkpoint"].get("monitor")}
     for where, score in goals.items():
-        if score and not score.startswith("val/"):
+        if score and not standard_name(score).startswith("val/"):
             raise UserError(f"{where} is {score}; choices are made on the validation split, as in {where}=val/loss")
     for where, node in sections_with_monitor(config).items():
         more, mode = sense(config, node["monitor"]), node.get("mode")

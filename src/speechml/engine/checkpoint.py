@@ -14,9 +14,9 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from speechml import __version__
-from speechml.config.instantiate import build, check_foreign_node, import_class
-from speechml.contracts import Config
+from speechml import __version__, contracts
+from speechml.config.instantiate import build, build_inner, check_foreign_node, import_class
+from speechml.contracts import Config, missing_members
 from speechml.engine.resume import State, can_resume
 from speechml.errors import MachineError, UserError, echo, machine_failure
 from speechml.runs.card import load_card
@@ -30,7 +30,18 @@ if TYPE_CHECKING:
 
 ANOTHER = "use another of the run, or train again with redo=true"
 EXAMPLE = "give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789"
-WEIGHTS = ("epoch", "global_step", "pytorch-lightning_version", "state_dict")  # of what a training does not go on from
+TRAINING = (
+    "callbacks",
+    "loops",
+    "optimizer_states",
+    "lr_schedulers",
+    "resume",
+    "MixedPrecision",
+)  # what it goes on with
+ARGUMENTS = (  # of modules that keep them, which may be anything; the config has them
+    "hyper_parameters", "hparams_name", "hparams_type", "datamodule_hyper_parameters", "datamodule_hparams_name",
+    "datamodule_hparams_type",
+)  # fmt: skip
 SHARED = 4  # times that weights may be used
 FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and could not be continued at a step
 
@@ -50,8 +61,8 @@ class AtomicIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: State, path: str | Path, storage_options: object = None) -> None:  # noqa: ARG002
         path = Path(path)
-        if path.name != LAST:
-            checkpoint = {key: checkpoint[key] for key in WEIGHTS}
+        left_out = ARGUMENTS if path.name == LAST else (*ARGUMENTS, *TRAINING)
+        checkpoint = {key: value for key, value in checkpoint.items() if key not in left_out}
         self.unsaved[path] = serialize({**checkpoint, "speechml": self.record})
         self.repeated.attempt(self._write_unsaved, self.is_final)
 
@@ -209,6 +220,9 @@ def build_task(config: Config, source: str) -> Task:
     node = config.get("model")
     if not isinstance(node, dict) or not issubclass(import_class(node.get("_target_"), "model."), pl.LightningModule):
         raise UserError(f"{source} describes no model that speechml can build")
+    if missing_members(import_class(node.get("_target_"), "model."), contracts.Task):
+        module: Task = build(build_inner(node, "model"), where="model")  # an ordinary module of Lightning's
+        return module
     task: Task = build(node, where="model", optimizer=config.get("optimizer"), scheduler=config.get("scheduler"))
     return task
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
 from speechml.config.train_config import EvaluateConfig, check_config
-from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members
+from speechml.contracts import DataModule, IndexBatch, Task, WaveformTask, missing_members
 from speechml.data.provenance import sources_of
 from speechml.engine.checkpoint import find_checkpoint, load_task
 from speechml.engine.foreign_config import count_seen, own_data, own_metrics
@@ -27,6 +27,7 @@ from speechml.report.level import level_remark
 from speechml.runs.card import load_card
 from speechml.runs.folder import check_own_files, code_version, describe_session
 from speechml.runs.predictions import write_predictions
+from speechml.runs.tables import format_score, table
 from speechml.signal.level import decibels
 from speechml.storage.files import remove_leftovers, write_json
 from speechml.tasks.classification import Classification
@@ -51,6 +52,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     task, record = load_task(checkpoint)
     node = config.get("data") or own_data(record, checkpoint, str(config["paths"]["cache"]))
     data = build(node, where="data", kind=pl.LightningDataModule)
+    if missing_members(task, Task) or missing_members(data, DataModule):
+        return evaluate_plain(task, data, config["seed"], folder)
     if isinstance(task, Classification):
         data.keep_classes(task.classes)
     task.check_data(data.spec)
@@ -86,6 +89,38 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     remark = level_remark(own, task, input_levels(task, data))
     text = evaluation_text(own, card, scores, audit, seen, out / name, task.weak_scores())
     echo("\n".join(filter(None, [text, remark])))
+    return scores
+
+
+def evaluate_plain(
+    module: pl.LightningModule, data: pl.LightningDataModule, seed: int, folder: Path
+) -> dict[str, float]:
+    """Score an ordinary module of Lightning's, or on an ordinary data module: print what it logs of the test.
+
+    Raises:
+        UserError: it logs nothing of a test.
+    """
+    from speechml.engine.plain_data import PlainData
+    from speechml.engine.plain_task import NO_SCORES, PlainTask, explain_failure, read_scores
+
+    with explain_failure(module, "model"):
+        known = PlainData(data, seed)
+        task = PlainTask(module, known)
+        trainer = one_process_trainer(accelerator="auto", deterministic=True, default_root_dir=folder)
+        if task.tests:
+            trainer.test(module, datamodule=data, verbose=False)
+    if not (scores := read_scores(trainer.callback_metrics, "test")):
+        raise UserError(NO_SCORES.format(task.name, "test", "test", "test"))
+    card = known.card()
+    path = folder / "evaluations" / f"{card.data}-{card.test_fingerprint}.json"
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"data": card.to_json(), "scores": scores, **describe_session(), "code": code_version().to_json()})
+    rows = [[name, format_score(value, False)] for name, value in scores.items()]
+    echo(
+        "\n".join(
+            [table(["score", ""], rows), "", f"Data: {card.data}, test set {card.test_fingerprint}.", f"Scores: {path}"]
+        )
+    )
     return scores
 
 

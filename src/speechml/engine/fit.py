@@ -16,10 +16,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from speechml.callbacks.epochs import EpochTable
-from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members
+from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members, standard_name
 from speechml.data.provenance import sources_of
 from speechml.engine.checkpoint import check_weights, read_checkpoint
 from speechml.engine.parts import Parts, watched_score
+from speechml.engine.plain_data import PlainData
+from speechml.engine.plain_task import PlainTask, read_scores
 from speechml.engine.resume import EVENTS
 from speechml.errors import Pruned, UserError, reason
 from speechml.runs.card import LevelCurve, RunCard
@@ -46,7 +48,7 @@ def fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunC
 
 
 def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunCard) -> None:
-    config, task, trainer, data = parts.config, parts.task, parts.trainer, parts.data
+    config, trainer, data = parts.config, parts.trainer, parts.data
     if parts.trial:
         parts.trial.check_pruned()  # decided before the search was cut off
     _fit(parts, checkpoint)
@@ -57,11 +59,12 @@ def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: Run
     training_s, epochs = parts.saving.training_s, trainer.current_epoch
     card.monitored = test(parts, folder, card)
     card.training_s, card.epochs = round(training_s, 2), epochs
-    batches = trainer.fit_loop.total_batch_idx + 1
-    items = batches / len(data.train_dataloader()) * data.items_per_epoch
-    card.clips_per_s = round(items / training_s, 1)
-    card.parameters = sum(p.numel() for p in task.parameters())
-    scores = {**card.scores, config["checkpoint"]["monitor"]: card.monitored}
+    if not isinstance(data, PlainData):
+        batches = trainer.fit_loop.total_batch_idx + 1
+        items = batches / len(data.train_dataloader()) * data.items_per_epoch
+        card.clips_per_s = round(items / training_s, 1)
+    card.parameters = sum(p.numel() for p in parts.module.parameters())
+    scores = {**card.scores, standard_name(config["checkpoint"]["monitor"]): card.monitored}
     card.headlines = [name for name in _headline_scores(parts) if scores.get(name) is not None]
     for logger in trainer.loggers:
         logger.end({name: scores[name] for name in card.headlines}, trainer.global_step)  # type: ignore[attr-defined]
@@ -97,12 +100,15 @@ def explain_failing_callbacks(callbacks: Mapping[str, pl.Callback]) -> Iterator[
 
 def _fit(parts: Parts, checkpoint: Path | None) -> None:
     if checkpoint:
-        check_weights(parts.task, read_checkpoint(checkpoint)["state_dict"], checkpoint)
+        check_weights(parts.module, read_checkpoint(checkpoint)["state_dict"], checkpoint)
     if parts.trainer.strategy.launcher:  # which would choose another number
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     try:
         parts.trainer.fit(
-            parts.task, datamodule=parts.data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True
+            parts.module,
+            datamodule=parts.datamodule,
+            ckpt_path=str(checkpoint) if checkpoint else None,
+            weights_only=True,
         )
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         if checkpoint is None or not parts.saving.to_restore:
@@ -121,7 +127,7 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
     config, trainer, task, data = parts.config, parts.trainer, parts.task, parts.data
     best = parts.best.best_model_path if parts.best else ""
     weights = best if config["checkpoint"]["test_weights"] == "best" and best else None
-    validated, monitor = _validate(parts, weights), config["checkpoint"]["monitor"]
+    validated, monitor = _validate(parts, weights), standard_name(config["checkpoint"]["monitor"])
     chosen = parts.best.best_model_score if parts.best and best else None
     card.warnings = loss_warnings(parts)
     if weights and chosen is not None:
@@ -136,8 +142,11 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
     }
     if not data.spec.validation_is_trained_on:
         scores |= validated
-    if config["test"]:
-        trainer.test(task, datamodule=data, verbose=False, ckpt_path=weights, weights_only=True)
+    if isinstance(task, PlainTask):
+        scores |= _test_plain(parts, task, weights)
+        card.data, card.warnings = data.card(), card.warnings + task.weak_scores()
+    elif config["test"]:
+        trainer.test(task, datamodule=parts.datamodule, verbose=False, ckpt_path=weights, weights_only=True)
         scores |= task.scores
         card.warnings += task.weak_scores()
         card.scored = len(set(task.items) & set(data.splits["test"]))
@@ -148,9 +157,19 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
             sources = sources_of(data.provenance(), data.item_names)
             write_predictions(path, task.items, data.scored_items(), data.item_names, sources, **about)
             if not missing_members(task, WaveformTask):
-                card.level_curve = measure_levels(cast("WaveformTask", task), data)
+                card.level_curve = measure_levels(cast("WaveformTask", task), cast("DataModule", data))
     card.scores = scores
     return validated.get(monitor) if weights is None or chosen is None else float(chosen)
+
+
+def _test_plain(parts: Parts, task: PlainTask, weights: str | None) -> dict[str, float]:
+    """What an ordinary module logs of the test; nothing where it has none."""
+    if parts.config["test"] and task.tests:
+        parts.trainer.test(
+            parts.module, datamodule=parts.datamodule, verbose=False, ckpt_path=weights, weights_only=True
+        )
+        task.scores = read_scores(parts.trainer.callback_metrics, "test")
+    return task.scores
 
 
 @torch.no_grad()
@@ -215,12 +234,13 @@ def _validate(parts: Parts, weights: str | None) -> dict[str, float]:
     Callbacks and loggers have seen the training's own validations; some would put other weights in for this one.
     """
     trainer = parts.trainer
+    if isinstance(parts.task, PlainTask) and not parts.task.validates:
+        return {}
     others = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
     trainer.callbacks, trainer.loggers = [parts.saving], []  # type: ignore[attr-defined]
     try:
-        trainer.validate(parts.task, datamodule=parts.data, verbose=False, ckpt_path=weights, weights_only=True)
-        metrics = trainer.callback_metrics.items()
-        return {name: float(value) for name, value in metrics if name.startswith("val/")}
+        trainer.validate(parts.module, datamodule=parts.datamodule, verbose=False, ckpt_path=weights, weights_only=True)
+        return read_scores(trainer.callback_metrics, "val")
     finally:
         trainer.callbacks, trainer.loggers = others  # type: ignore[attr-defined]
 
@@ -231,7 +251,7 @@ def _doubts(parts: Parts, then: float, now: float | None) -> list[str]:
     Args:
         then, now: of checkpoint.monitor; on a GPU the last digits may differ.
     """
-    lines, monitor = [], parts.config["checkpoint"]["monitor"]
+    lines, monitor = [], standard_name(parts.config["checkpoint"]["monitor"])
     if parts.best and parts.best.ends_unvalidated:
         lines.append("a callback put other weights into the network when training ended, and the best validated ones are tested; "
                      "checkpoint.test_weights=last tests the others")  # fmt: skip
@@ -244,5 +264,7 @@ def _doubts(parts: Parts, then: float, now: float | None) -> list[str]:
 def _headline_scores(parts: Parts) -> list[str]:
     """The scores by which runs are compared: what choices go by, and those of the split that the network knows least."""
     split = list(parts.data.scored_items())[-1]
+    if isinstance(parts.task, PlainTask):
+        return [standard_name(watched_score(parts.config)), *parts.task.scores]
     goals = [] if parts.data.spec.validation_is_trained_on else [watched_score(parts.config)]
     return [*goals, *(f"{split}/{name}" for name in parts.task.headline_scores)]

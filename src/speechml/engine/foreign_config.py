@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import lightning.pytorch as pl
+
 from speechml.config.instantiate import check_foreign_node, import_class
-from speechml.contracts import Config, DataModule, missing_members
+from speechml.contracts import Config, DataModule
 from speechml.engine.parts import named_places, place_mark
 from speechml.errors import UserError, echo
 
@@ -29,7 +31,7 @@ def own_data(record: Config, checkpoint: Path, cache: str) -> Config:
         raise UserError(what, fix=fix)
     try:
         check_foreign_node(node, "data.")
-        if missing_members(import_class(node.get("_target_"), "data."), DataModule):
+        if not issubclass(import_class(node.get("_target_"), "data."), pl.LightningDataModule):
             raise UserError(f"{node.get('_target_')} is no data module")
     except (UserError, RecursionError) as error:
         raise UserError(what, str(error), fix) from error

@@ -14,6 +14,8 @@ import torch
 from speechml.config.instantiate import import_class
 from speechml.contracts import Config
 from speechml.engine.parts import Parts, one_process_trainer
+from speechml.engine.plain_data import PlainData
+from speechml.engine.plain_task import PlainTask
 from speechml.errors import UserError, echo
 from speechml.report.drawing import make_axes
 from speechml.storage.files import make_folder, new_version, write_text
@@ -109,6 +111,10 @@ def find_rate(parts: Parts, steps: int = STEPS) -> RateCurve:
         UserError: the loss rises from the beginning, or the optimiser takes no rate.
     """
     config = parts.config
+    if isinstance(parts.task, PlainTask) or isinstance(parts.data, PlainData):
+        raise UserError(
+            "find_lr=true needs a task and data that keep speechml's contract", fix="sweep rates with -m instead"
+        )
     if issubclass(import_class(config["optimizer"]["_target_"], "optimizer."), torch.optim.LBFGS):
         raise UserError("LBFGS searches its own steps, so a finder of learning rates says nothing of it")
     options = {

@@ -6,7 +6,7 @@ import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -18,10 +18,12 @@ from speechml.callbacks.epochs import EpochTable
 from speechml.config.compose import without_secrets
 from speechml.config.instantiate import build, import_class
 from speechml.config.schema import data_keys, schema_of
-from speechml.contracts import Config, Trial, missing_members
+from speechml.contracts import Config, ItemKind, Trial, missing_members
 from speechml.data.base import BaseDataModule, Corpus
 from speechml.engine.checkpoint import FORMAT, AtomicIO, build_task
 from speechml.engine.distributed import count_processes, rank_info
+from speechml.engine.plain_data import PlainData
+from speechml.engine.plain_task import PlainTask, check_optimizer, explain_failure
 from speechml.engine.saving import Best, Saving
 from speechml.engine.signals import Stop
 from speechml.engine.tensorboard_logger import Events
@@ -30,9 +32,10 @@ from speechml.metrics import check_scores, choose_modes, wanted_scores
 from speechml.process import set_seed
 from speechml.runs.card import PublishedCard
 from speechml.tasks.base import Task
-from speechml.tasks.training_length import check_limits, count_epochs, training_steps
+from speechml.tasks.training_length import check_limits, count_batches, count_epochs, training_steps
 
-Data = BaseDataModule[Corpus]
+Data = BaseDataModule[Corpus] | PlainData
+FIGURES = {ItemKind.PAIRS: "Figures", ItemKind.CLIPS: "WordFigures", ItemKind.ROWS: "GenreFigures"}
 # Of Lightning's callbacks, those that a run of ours cannot have, and why.
 UNUSABLE_CALLBACKS: dict[type[pl.Callback], str] = {
     pl.callbacks.BatchSizeFinder: "would train before the training; try values of data.batch_size instead",
@@ -56,13 +59,23 @@ class Parts:
 
     config: Config
     data: Data
-    task: Task
+    task: Task | PlainTask
     trainer: pl.Trainer
     saving: Saving
     best: Best | None
     stop: Stop
     trial: Trial | None
     callbacks: dict[str, pl.Callback]
+
+    @property
+    def module(self) -> pl.LightningModule:
+        """What Lightning trains."""
+        return self.task.module if isinstance(self.task, PlainTask) else self.task
+
+    @property
+    def datamodule(self) -> pl.LightningDataModule:
+        """What Lightning takes batches from."""
+        return self.data.module if isinstance(self.data, PlainData) else self.data
 
 
 def watched_score(config: Config) -> str:
@@ -71,13 +84,18 @@ def watched_score(config: Config) -> str:
 
 
 def build_data(config: Config) -> Data:
-    """The data module of a config, its recordings read. Raises UnusableData where they cannot be used."""
+    """The data module of a config, its recordings read; one that does not keep the contract behind `PlainData`.
+
+    Raises:
+        UnusableData: they cannot be used.
+    """
     try:
-        data: Data = build(config["data"], where="data", kind=pl.LightningDataModule)
-        if missing := missing_members(data, contracts.DataModule):
-            name = type(data).__name__
-            raise UserError(f"{name} lacks {', '.join(missing)}", fix="speechml.data.base.BaseDataModule has them")
-        if not data.splits["train"]:
+        module = build(config["data"], where="data", kind=pl.LightningDataModule)
+        data: Data = module
+        if missing_members(module, contracts.DataModule):
+            with explain_failure(module, "data"):
+                data = PlainData(module, config["seed"])
+        elif not data.splits["train"]:
             what = f"these data are a test set (split protocol {data.card().protocol}): there is nothing to train on"
             raise UserError(what, fix="score a run on them: speechml-evaluate run=FOLDER data=...")
         data.card()
@@ -123,14 +141,9 @@ def build_parts(
     if "classes" in config["model"] and config["model"]["classes"] is None:  # the outputs are the data's classes
         config = {**config, "model": {**config["model"], "classes": list(data.spec.classes) or None}}
     set_seed(config["seed"])
-    task = build_task(config, "the config")
-    published = PublishedCard.from_config(config["published"]).scores
-    data.scores_training = any(name.startswith("train/") for name in published)
-    task.setup_for(data)
-    task.add_metrics(config.get("metrics") or {})
-    check_scores(config, task.score_names() if isinstance(task, Task) else None)
+    task = prepare_task(config, data)
     stop = stop or Stop()
-    saving = Saving(folder, config, stop)
+    saving = Saving(folder, config, stop, by_epoch=isinstance(task, PlainTask) or isinstance(data, PlainData))
     best = Best(folder, config["checkpoint"]["monitor"], config["checkpoint"]["mode"], saving, wanted_scores(config))
     named = build_callbacks(config["callbacks"], data)
     callbacks: list[pl.Callback] = [saving, best, *named.values()]
@@ -138,19 +151,47 @@ def build_parts(
     trainer = build_trainer(config, folder, data, callbacks)
     data.trainer = trainer  # it knows how many ranks share a batch
     check_limits(trainer, data, config["test"])
-    task.build_optimization(training_steps(trainer, len(data.train_dataloader())))
+    if not isinstance(task, PlainTask):
+        task.build_optimization(training_steps(trainer, count_batches(data.train_dataloader()) or 0))
     keeps_best = not trainer.fast_dev_run  # type: ignore[attr-defined] # of a trainer's flags
     return Parts(config, data, task, trainer, saving, best if keeps_best else None, stop, trial, named)
+
+
+def prepare_task(config: Config, data: Data) -> Task | PlainTask:
+    """The task of a config, agreed with its data; one that does not keep the contract behind `PlainTask`.
+
+    Raises:
+        UserError: it cannot learn from such data, or will not have a score that something goes by.
+    """
+    task = build_task(config, "the config")
+    if missing_members(task, contracts.Task):
+        check_scores(config, None)
+        return PlainTask(task, data)
+    published = PublishedCard.from_config(config["published"]).scores
+    data.scores_training = any(name.startswith("train/") for name in published)
+    task.setup_for(cast("contracts.DataModule", data))  # else it is refused ahead
+    task.add_metrics(config.get("metrics") or {})
+    check_scores(config, task.score_names() if isinstance(task, Task) else None)
+    return task
 
 
 def check_compatible(config: Config, data: Data) -> None:
     """Raises UserError where the task cannot learn from the data, or some process would get none; before it is built."""
     task_class = import_class(config["model"].get("_target_"), "model.")
-    if missing := missing_members(task_class, contracts.Task):
-        raise UserError(f"{task_class.__name__} lacks {', '.join(missing)}", fix="speechml.tasks.base.Task has them")
+    if missing_members(task_class, contracts.Task):
+        check_optimizer(config, task_class.__name__)
+    elif isinstance(data, PlainData):
+        fix = "let it be a subclass of speechml.data.BaseDataModule"
+        raise UserError(
+            f"{task_class.__name__} cannot learn from {data.name}, which does not say what its items are", fix=fix
+        )
+    elif not config["optimizer"]:
+        raise UserError("optimizer names no class to build", fix="choose optimizer=NAME")
     if issubclass(task_class, Task):
         task_class.check_data(data.spec)
     ranks = count_processes(config["trainer"])
+    if isinstance(data, PlainData):
+        return
     check_closure(config, ranks)
     size, smallest = config["data"]["batch_size"], data.spec.min_batch_per_rank * ranks
     if size < smallest:
@@ -165,7 +206,8 @@ def check_compatible(config: Config, data: Data) -> None:
 
 def check_closure(config: Config, ranks: int) -> None:
     """Raises UserError where an optimiser that computes its batch several times a step, as LBFGS, would be misled."""
-    if not issubclass(import_class(config["optimizer"].get("_target_"), "optimizer."), torch.optim.LBFGS):
+    node = config["optimizer"]
+    if not node or not issubclass(import_class(node.get("_target_"), "optimizer."), torch.optim.LBFGS):
         return
     trainer = config["trainer"]
     callbacks = [import_class(node["_target_"], "callbacks.") for node in config["callbacks"].values() if node]
@@ -185,17 +227,24 @@ def check_closure(config: Config, ranks: int) -> None:
 
 
 def build_callbacks(nodes: Config, data: Data) -> dict[str, pl.Callback]:
-    """The callbacks of a config. Raises UserError for one that such data, or a run of ours, cannot have."""
+    """The callbacks of a config; `figures` and `listening` follow the data.
+
+    Raises:
+        UserError: for one that such data, or a run of ours, cannot have.
+    """
     callbacks: dict[str, pl.Callback] = {}
+    kind = data.spec.kind
     for name, node in nodes.items():
         if not node:
             continue
         callback = build(node, where=f"callbacks.{name}", kind=pl.Callback)
         what, fix = f"callbacks.{name} {type(callback).__name__}", f"leave it out (callbacks.{name}=null)"
-        if getattr(callback, "item_kind", data.spec.kind) is not data.spec.kind:
-            raise UserError(
-                f"{what} is for {callback.item_kind.value}, and the data are {data.spec.kind.value}", fix=fix
-            )
+        if getattr(callback, "item_kind", kind) is not kind:
+            if name not in ("figures", "listening"):
+                raise UserError(f"{what} is for {callback.item_kind.value}, and the data are {kind.value}", fix=fix)
+            if name == "listening" or kind not in FIGURES:
+                continue
+            callback = build({"_target_": f"speechml.callbacks.{FIGURES[kind]}"}, where=f"callbacks.{name}")
         for cls, why in UNUSABLE_CALLBACKS.items():
             if isinstance(callback, cls):
                 raise UserError(f"{what} {why}", fix=fix)
@@ -220,7 +269,7 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
         "callbacks": [*callbacks, table], "use_distributed_sampler": False,
         "plugins": [AtomicIO(record), LightningEnvironment()],
     }  # fmt: skip
-    node |= count_epochs(node, len(data.train_dataloader()))
+    node |= count_epochs(node, count_batches(data.train_dataloader()))
     processes = count_processes({**node, "num_nodes": 1})
     if processes > 1 and config["threads"] is None and not rank_info():  # a cluster gives each process cores of its own
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))

@@ -60,13 +60,13 @@ def set_random_states(states: State, device: torch.device) -> None:
         getattr(torch, device.type).set_rng_state(states["device"])
 
 
-def capture(trainer: pl.Trainer, task: Task, finished: bool, at_start: State) -> State:
+def capture(trainer: pl.Trainer, task: pl.LightningModule, finished: bool, at_start: State) -> State:
     """The state of a training at the start of a batch, or `finished`; to be called by all ranks together.
 
     Args:
         at_start: what `read_settings` gave when the fit began.
     """
-    own = {"random": random_states(task.device), "losses": pack_losses(task.losses)}
+    own = {"random": random_states(task.device), "losses": pack_losses(task.losses if isinstance(task, Task) else {})}
     return {
         "finished": finished,
         "machine": numerics(),
@@ -78,14 +78,15 @@ def capture(trainer: pl.Trainer, task: Task, finished: bool, at_start: State) ->
     }
 
 
-def restore(trainer: pl.Trainer, task: Task, saved: State) -> None:
+def restore(trainer: pl.Trainer, task: pl.LightningModule, saved: State) -> None:
     """Put back what `capture` gave, at the start of the same batch, with the counters of Lightning's loops as they were."""
     restore_finished(trainer, saved)
     for owner, state in saved["training"]:
         owner.load_state_dict(state)
     restore_loops(trainer, saved["loops"])
     own = saved["ranks"][trainer.global_rank]
-    task.losses = unpack_losses(own["losses"], task.device)
+    if isinstance(task, Task):
+        task.losses = unpack_losses(own["losses"], task.device)
     set_random_states(own["random"], task.device)
 
 

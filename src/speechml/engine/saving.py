@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from speechml.contracts import Config
+from speechml.contracts import Config, standard_name
 from speechml.engine.checkpoint import AtomicIO, nonfinite_names
 from speechml.engine.lightning_compat import repeat_epoch_start
 from speechml.engine.resume import (
@@ -31,10 +31,10 @@ from speechml.errors import UserError
 
 if TYPE_CHECKING:
     from speechml.engine.ranks import Agreement
-    from speechml.tasks.base import Task
 
 Weights = dict[str, torch.Tensor]
 NOTHING, SAVE, STOP = range(3)  # what is to be done before the next step; of several ranks' wishes the greatest counts
+EPOCHS_S = 5.0  # that may be lost beside the epoch under way, where it is saved between two epochs
 CHECKED = 32  # batches, after which weights are looked at where looking at each loss would cost
 DIVERGED = "lower optimizer.lr, or set trainer.gradient_clip_val (the checkpoints before are kept)"
 
@@ -46,11 +46,12 @@ class Saving(pl.Callback):
         folder: of the run.
         config: of the run; equal on all ranks.
         stop: whether a signal has asked for a stop.
+        by_epoch: whether it is saved between two epochs only, since what happens within one is a module's of no contract.
     """
 
-    def __init__(self, folder: Path, config: Config, stop: Stop) -> None:
+    def __init__(self, folder: Path, config: Config, stop: Stop, by_epoch: bool = False) -> None:
         self.path = folder / "checkpoints" / "last.ckpt"
-        self.config, self.stop = config, stop
+        self.config, self.stop, self.by_epoch = config, stop, by_epoch
         self.agreement: Agreement | None = None  # of several processes
         self.to_restore: State | None = None
         self.to_write: State | None = None
@@ -93,8 +94,12 @@ class Saving(pl.Callback):
                 restore_finished(trainer, self.to_restore)
                 self._restore_settings(trainer)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.stop.listen()
+        if self.by_epoch:
+            from speechml.engine.plain_task import check_own_state
+
+            check_own_state(trainer, pl_module)
         self.last_step = trainer.global_step
         self.last_s = time.monotonic()
         if self.to_restore:
@@ -109,7 +114,9 @@ class Saving(pl.Callback):
         if self.to_restore and "settings" in self.to_restore:  # older checkpoints have none
             write_settings(trainer, {**self.at_start, **self.to_restore["settings"]})
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Task, batch: object, batch_idx: int) -> None:  # type: ignore[override] # noqa: ARG002
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int  # noqa: ARG002
+    ) -> None:  # fmt: skip
         if self.to_restore:
             restore(trainer, pl_module, self.to_restore)
             self._restore_settings(trainer)
@@ -117,13 +124,14 @@ class Saving(pl.Callback):
         if batch_idx % trainer.accumulate_grad_batches:  # gradients half accumulated are in no checkpoint
             return
         stops = self.stop.is_due(trainer.global_step - self.first_step)
-        decision = STOP if stops else SAVE if self._is_due(trainer) else NOTHING
+        is_possible = batch_idx == 0 or not self.by_epoch
+        decision = STOP if stops else SAVE if is_possible and self._is_due(trainer) else NOTHING
         if self.agreement:
             decision = self.agreement.reach(decision)
-        if decision != NOTHING:
+        if decision != NOTHING and is_possible:
             self.save(trainer, pl_module, final=decision == STOP)
         if decision == STOP:
-            raise Stopped(self.stop.asked_by or "another rank", trainer.global_step)
+            raise Stopped(self.stop.asked_by or "another rank", self.last_step)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:  # noqa: ARG002
         if pl_module.device.type == "cpu" and not bool(torch.isfinite(loss)):
@@ -136,7 +144,7 @@ class Saving(pl.Callback):
         if self.agreement or str(trainer.precision) == "16-mixed" or pl_module.device.type != "cpu":
             if trainer.fit_loop.total_batch_idx % CHECKED == 0:
                 self.check_finite(trainer, pl_module)
-        elif outputs and not bool(torch.isfinite(outputs["loss"])):
+        elif outputs and "loss" in outputs and not bool(torch.isfinite(outputs["loss"])):
             _refuse(self.before_step, trainer.global_step - 1)
             begun = trainer.fit_loop.total_batch_idx > 0
             raise UserError(
@@ -152,6 +160,8 @@ class Saving(pl.Callback):
         if trainer.global_step == self.last_step or not trainer.is_global_zero:  # one clock decides for all
             return False
         steps, seconds = (self.config["checkpoint"][key] for key in ("every_n_steps", "every_s"))
+        if self.by_epoch:
+            seconds = min(EPOCHS_S, seconds or EPOCHS_S)
         if steps and trainer.global_step - self.last_step >= steps:
             return True
         return seconds is not None and time.monotonic() - self.last_s >= seconds
@@ -171,7 +181,7 @@ class Saving(pl.Callback):
     def _spoilt(self, module: pl.LightningModule) -> list[str]:
         return [name for name in nonfinite_names(module.state_dict()) if name not in self.meant]
 
-    def save(self, trainer: pl.Trainer, task: Task, final: bool = True, finished: bool = False) -> None:
+    def save(self, trainer: pl.Trainer, task: pl.LightningModule, final: bool = True, finished: bool = False) -> None:
         """Write `last.ckpt`, but for a trial run of a few batches; to be called by all ranks together.
 
         Args:
@@ -227,14 +237,23 @@ class Best(ModelCheckpoint):
         self.ends_unvalidated = False  # whether a callback has put in weights in the end that no validation has seen
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        logged = {standard_name(name): name for name in trainer.callback_metrics}
+        names = sorted(name for name in logged if name.startswith("val/"))
         for key, score in self.goals.items():
-            if score.startswith("val/") and score not in trainer.callback_metrics and not trainer.sanity_checking:
-                names = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("val/")))
-                raise UserError(f"{key} is {score}, which is no score of this run", fix=f"it has {names}")
+            if not score.startswith("val") or standard_name(score) in names or trainer.sanity_checking:
+                continue
+            if self.saving.by_epoch and key == "checkpoint.monitor" and not names:
+                self.monitor = None  # a module that logs nothing of its validation: the last one counts
+                continue
+            raise UserError(
+                f"{key} is {score}, which is no score of this run", fix=f"it has {', '.join(names) or 'none'}"
+            )
+        if self.monitor is not None:
+            self.monitor = logged.get(standard_name(self.monitor), self.monitor)
         with other_weights(pl_module, self.saving.validated):
             super().on_validation_end(trainer, pl_module)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: Task) -> None:  # type: ignore[override] # of a task's trainer
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         by_others, unseen = (
             changed_weights(pl_module, weights) for weights in (self.saving.trained, self.saving.validated)

@@ -183,7 +183,9 @@ def check_scores(run: Run) -> Iterator[str]:
     """Scores of the card that its predictions do not give; parts that predictions say nothing of are noted."""
     path, scores = run.folder / "predictions.npz", run.card.scores
     if not path.exists():
-        if run.config["test"]:
+        if run.card.scored is None and run.is_whole:
+            run.notes.append("no scores of single items, which its module does not say")
+        elif run.config["test"]:
             yield "predictions.npz is missing"
         return
     columns = read_arrays(run.folder, path.name)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from speechml.contracts import SPLITS
+from speechml.contracts import SPLITS, ItemKind
 
 if TYPE_CHECKING:
-    from speechml.data.base import BaseDataModule
+    from speechml.contracts import DataSpec
     from speechml.data.provenance import Noise, Provenance
+    from speechml.runs.card import DataCard
 
 PASSES, FLAGGED, UNKNOWN = "passes", "flagged", "unknown"
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
@@ -60,6 +61,24 @@ class Audit:
             return cls(())
 
 
+class AuditedData(Protocol):
+    """What an audit asks of a data module."""
+
+    @property
+    def spec(self) -> DataSpec:
+        """What is known of the data."""
+
+    @property
+    def splits(self) -> dict[str, list[int]]:
+        """Numbers of the items of train, val and test."""
+
+    def provenance(self) -> Provenance:
+        """Where the items come from."""
+
+    def card(self) -> DataCard:
+        """What a card says of them."""
+
+
 class Items(NamedTuple):
     """The items of a data module: what they are called, in the plural, and their numbers by split."""
 
@@ -75,13 +94,18 @@ def audit_lines(audit: Audit) -> list[str]:
     """The audit as it is printed below the scores of a run."""
     if audit.verdict == FLAGGED:
         return [f"Audit: flagged, {f.check}: {f.found}." for f in audit.findings if f.state == FLAGGED]
+    if audit.findings and not audit.checks(PASSES):
+        return [f"Audit: none, {f.found}." for f in audit.findings]
     unknown = ", ".join(audit.checks(UNKNOWN))
     said = f"nothing found, but {unknown} not known" if unknown else "passes"
     return [f"Audit: {said} ({', '.join(audit.checks(PASSES))} checked)."] if audit.findings else []
 
 
-def audit_data(data: BaseDataModule) -> Audit:
-    """Audit the splits of a data module."""
+def audit_data(data: AuditedData) -> Audit:
+    """Audit the splits of a data module, as far as it says what its items are."""
+    if data.spec.kind is ItemKind.UNKNOWN:
+        text = "the data module does not say what its items are and where they come from (provenance() would)"
+        return Audit((Finding("items", UNKNOWN, text),))
     return audit_splits(Items(data.spec.item_name, data.splits), data.provenance())
 
 

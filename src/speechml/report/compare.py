@@ -14,7 +14,7 @@ from speechml.contracts import is_higher_better
 from speechml.errors import UserError
 from speechml.metrics.classification import macro_f1
 from speechml.report.certainty import chance_of, shortfall
-from speechml.report.finished_run import Result
+from speechml.report.finished_run import Result, ScoresOnly, read_result
 from speechml.report.statistics import (
     LEVEL,
     UNKNOWN,
@@ -102,7 +102,7 @@ def compare_runs(folders: Sequence[Path], force: bool = False) -> Comparison:
         raise UserError("one run compares with nothing; give two or more, as in speechml compare runs/A/ID runs/B/ID")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UserError("a run is given twice; each compares with the others once")
-    results = [Result(folder) for folder in folders]
+    results = [read_result(folder) for folder in folders]
     forced = _incomparable(results)
     if forced and not force:
         raise UserError(forced, fix="--force compares all the same, as unpaired items")
@@ -241,6 +241,8 @@ def _notes(settings: Sequence[Setting], lines: Sequence[Line], forced: str) -> l
     """What a reader of the comparison should know."""
     results = [run for setting in settings for run in setting.runs]
     first, notes = results[0], []
+    if isinstance(first, ScoresOnly):
+        notes.append("the runs say nothing of single items: only seeds tell whether a difference is chance")
     count, item_name = len(first.names), first.data.called
     if not all(run.is_whole for run in results):
         notes.append(f"only the {count} test {item_name} that all runs have scored are compared")
@@ -249,7 +251,9 @@ def _notes(settings: Sequence[Setting], lines: Sequence[Line], forced: str) -> l
                      "is chance")  # fmt: skip
     reasons = [(setting.label, _shortfall(setting)) for setting in settings]
     notes += [f"{label} is {reason}" for label, reason in reasons if reason][:NAMED]
-    for score in dict.fromkeys(line.score for line in lines if first.classes is None and not forced):
+    for score in dict.fromkeys(
+        line.score for line in lines if first.classes is None and first.card.scored and not forced
+    ):
         if undefined := int((~np.isfinite([run.values(score) for run in results]).all(0)).sum()):
             where = f"{undefined} {item_name} on which it is not defined for every run"
             notes.append(f"{TITLES[score]}: {where} are left out")

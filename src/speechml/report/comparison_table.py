@@ -65,7 +65,7 @@ def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]
         means = [d.mean for d in (items, seeds) if not math.isnan(d.mean)]
         difference = "+" * (means[0] > 0) + format_score(means[0], db) if means else "-"
         rows.append([
-            TITLES[line.score] if line.score != previous else "", line.setting.label,
+            TITLES.get(line.score, line.score) if line.score != previous else "", line.setting.label,
             format_score(line.mean.mean, db), _interval(line.mean, db),
             "" if line.is_reference else difference, line.verdict,
             _interval(items, db), _p(items), _interval(seeds, db), _p(seeds),
@@ -102,12 +102,14 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
     run, data = comparison.first, comparison.first.data
     if comparison.forced:
         lines = [f"FORCED: {comparison.forced}; the items are treated as unpaired."]
+    elif not run.card.scored:
+        lines = [f"Test set {data.test_fingerprint} of {data.data}."]
     else:
         what = f"{run.clusters.describe(data.called)}, of {data.data}, {run.split} set"
         lines = [f"On the same {what}, split protocol {data.protocol}, test set {data.test_fingerprint}."]
     if len(comparison.settings) > 1:
         lines.append(f"Differences are to {comparison.settings[0].label}.")
-        lines.append(f"Intervals over {run.unit}: {_methods(comparison)}.")
+        lines += [f"Intervals over {run.unit}: {_methods(comparison)}."] * bool(run.card.scored)
     if any(line.over_seeds.units for line in comparison.lines):
         lines.append("Intervals over seeds (Student's t) say what further seeds would give on these same test items.")
     return [printable(line) for line in [*lines, *(f"note: {note}" for note in comparison.notes)]]

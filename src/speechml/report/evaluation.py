@@ -14,10 +14,10 @@ from speechml.runs.card import DataCard, RunCard
 from speechml.runs.tables import table
 
 if TYPE_CHECKING:
-    from speechml.data.base import BaseDataModule
+    from speechml.report.audit import AuditedData
 
 
-def audit_report(data: BaseDataModule) -> tuple[str, bool]:
+def audit_report(data: AuditedData) -> tuple[str, bool]:
     """The audit of a data module as `speechml audit` prints it, and whether something was flagged."""
     card, audit = data.card(), audit_data(data)
     counts = ", ".join(f"{count:,} {SPLIT_NAMES[split]}" for split, count in card.recordings.items())
@@ -31,7 +31,7 @@ def audit_report(data: BaseDataModule) -> tuple[str, bool]:
     ]), bool(flagged)  # fmt: skip
 
 
-def audit_other_data(data: BaseDataModule, seen: int) -> Audit:
+def audit_other_data(data: AuditedData, seen: int) -> Audit:
     """Audit a test on other data than a run's own, `seen` items of which the run was trained or validated on."""
     count = len(data.splits["test"])
     text = (

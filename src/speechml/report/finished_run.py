@@ -64,7 +64,7 @@ class Result:
         return f"{kind}s" if kind else self.data.called
 
     @property
-    def scores(self) -> list[str]:
+    def scores(self) -> Sequence[str]:
         """Scores that the predictions give."""
         known = ("acc", "macro_f1", "loss") if self.classes else self.columns.keys() - {"loss"}
         return [score for score in HIGHER_IS_BETTER if score in known]
@@ -100,3 +100,38 @@ class Result:
             return float(macro_f1(self.columns["logits"], self.columns["label"], np.ones((1, len(self.names))))[0])
         values = self.values(score)
         return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else np.nan
+
+
+class ScoresOnly(Result):
+    """A run that is done, of a module that says nothing of its items: it has the scores that were logged, and no others."""
+
+    def __init__(self, folder: Path, card: RunCard) -> None:
+        self.folder, self.card, self.data, self.is_whole, self.split = folder, card, card.data, True, "test"
+        self.columns = {"name": np.array(["the test set"])}
+        self.clusters = Clusters("", np.zeros(1, np.int64), [])
+
+    @property
+    def scores(self) -> Sequence[str]:
+        """Scores of the test."""
+        return [name.removeprefix("test/") for name in self.card.scores if name.startswith("test/")]
+
+    def values(self, score: str) -> np.ndarray:  # noqa: ARG002 (of any)
+        """Not known of an item."""
+        return np.array([np.nan])
+
+    def score(self, score: str) -> float:
+        """What was logged."""
+        value = self.card.scores[f"test/{score}"]
+        return np.nan if value is None else value
+
+
+def read_result(folder: Path) -> Result:
+    """A run that is done. Raises UserError where there is none, or one without scores of a test."""
+    card = require_done(folder)
+    if (
+        card.scored is None
+        and not (folder / "predictions.npz").exists()
+        and any(n.startswith("test/") for n in card.scores)
+    ):
+        return ScoresOnly(folder, card)
+    return Result(folder)

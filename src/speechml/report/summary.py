@@ -56,7 +56,7 @@ def score_tables(scores: Scores, data: DataCard, predictions: Path, warnings: Se
     splits = [split for split in ("train", "test", "heldout") if f"{split}/snr_input_db" in scores]
     columns = read_predictions(predictions)
     tables = [_waveform_table(scores, split) for split in splits]
-    if "test/acc" in scores:
+    if "test/macro_f1" in scores:
         from speechml.report.class_table import class_table
 
         tables.append(class_table(scores, columns))
@@ -65,8 +65,8 @@ def score_tables(scores: Scores, data: DataCard, predictions: Path, warnings: Se
             one.remarks[:0] = certainty_remarks(scores, columns, split, data.called, warnings)
         else:
             one.remarks[:0] = shortfall_remarks(scores, split, len(data.classes or ()), warnings=warnings)
-    other = [[name, format_score(value, False)] for name, value in scores.items() if name.startswith("test/")]
-    return tables or ([ScoreTable(["", SPLITS["test"]], other, [])] if other else [])
+    other = [[name, format_score(value, False)] for name, value in scores.items() if name.startswith(("test/", "val/"))]
+    return tables or ([ScoreTable(["score", ""], other, [])] if other else [])
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray] | None:

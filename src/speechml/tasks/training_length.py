@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Protocol
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from speechml.contracts import Config
-from speechml.data.base import BaseDataModule, Corpus
 from speechml.errors import UserError
 
 
-def count_epochs(node: Config, batches: int) -> Config:
+def count_batches(loaders: object) -> int | None:
+    """Batches of an epoch, of several loaders those of the longest, as Lightning takes them; None where they do not say."""
+    if isinstance(loaders, (dict, list, tuple)):
+        counts = [count_batches(one) for one in (loaders.values() if isinstance(loaders, dict) else loaders)]
+        known = [count for count in counts if count is not None]
+        return max(known, default=0) if len(known) == len(counts) else None
+    try:
+        return len(loaders)  # type: ignore[arg-type] # which it may not say
+    except (TypeError, NotImplementedError, RuntimeError):
+        return None
+
+
+def count_epochs(node: Config, batches: int | None) -> Config:
     """How long a training is, as Lightning's Trainer is to be told of it.
 
     Args:
         node: keys of the trainer.
-        batches: of an epoch without limits.
+        batches: of an epoch without limits; None where that is not known, and steps are counted as they come.
 
     Raises:
         UserError: an epoch would have no batch, or no validation, or `min_epochs` can never be reached.
     """
-    used = limit_batches(batches, node.get("overfit_batches") or node.get("limit_train_batches"))
     epochs, most, every = node["max_epochs"], node["max_steps"], node.get("val_check_interval")
+    if batches is None:
+        return {}
+    used = limit_batches(batches, node.get("overfit_batches") or node.get("limit_train_batches"))
     if most > 0:
         # Rounded up to whole epochs, so that each ends with a validation and a checkpoint.
         steps = needed = 0
@@ -44,12 +58,29 @@ def count_epochs(node: Config, batches: int) -> Config:
     return {"max_epochs": epochs, "max_steps": most, "check_val_every_n_epoch": None if across else period}
 
 
-def check_limits(trainer: pl.Trainer, data: BaseDataModule[Corpus], test: bool) -> None:
+class Loaders(Protocol):
+    """What gives batches of each split."""
+
+    def train_dataloader(self) -> object:
+        """Of the training split."""
+
+    def val_dataloader(self) -> object:
+        """Of the validation split."""
+
+    def test_dataloader(self) -> object:
+        """Of the test split."""
+
+
+def check_limits(trainer: pl.Trainer, data: Loaders, test: bool) -> None:
     """Raises UserError where a share of the batches is less than one of them."""
     loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
     for split, loader in loaders.items():
         share = getattr(trainer, f"limit_{split}_batches")
-        if isinstance(share, float) and (split != "test" or test) and 0 < (count := len(loader())) * share < 1:
+        if (
+            isinstance(share, float)
+            and (split != "test" or test)
+            and 0 < (count := count_batches(loader()) or 0) * share < 1
+        ):
             what = f"trainer.limit_{split}_batches is {share}, which is less than one of {count} batches"
             raise UserError(what, fix="give a number of batches, as 1")
 

@@ -1,0 +1,241 @@
+"""Ordinary data modules of Lightning's behind the contract: what they do not say of their items is not known, and is said."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.utilities import CombinedLoader
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SequentialSampler
+
+from speechml.contracts import SPLITS, DataSpec, ItemKind
+from speechml.data.provenance import Provenance
+from speechml.errors import UserError
+from speechml.process import set_seed
+from speechml.runs.card import DataCard
+from speechml.signal.random import key
+from speechml.tasks.training_length import count_batches
+
+SETUP_SEED = 0  # a module that divides its data at random does so alike in every stage, and for every seed of the run
+STAGES = {"train": "fit", "val": "fit", "test": "test"}
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, the generators of Python, numpy and torch begin at a seed; afterwards they are as they were."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        set_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+class WatchedLoader:
+    """A loader of the user's; whatever else is asked of it is asked of the user's.
+
+    Args:
+        loader: the user's.
+        begin: called before its first batch.
+        watch: given every batch.
+    """
+
+    def __init__(
+        self, loader: Iterable[object], begin: Callable[[], object] = tuple, watch: Callable[[object], object] = id
+    ) -> None:
+        self.loader, self.begin, self.watch = loader, begin, watch
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "loader":  # while it is copied
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    def __len__(self) -> int:
+        return len(cast("Any", self.loader))
+
+    def __iter__(self) -> Iterator[object]:
+        self.begin()
+        for batch in self.loader:
+            self.watch(batch)
+            yield batch
+
+
+class PlainData:
+    """A LightningDataModule that knows nothing of ours, as the engine sees it.
+
+    Its methods are wrapped in place: a stage is set up once, with the same draws each time; training loaders draw by (seed,
+    epoch), so that a resumed epoch has the batches of the one that was interrupted.
+
+    Args:
+        module: the user's.
+        seed: of the run.
+
+    Raises:
+        UserError: it has nothing to train on.
+    """
+
+    is_foreign = scores_training = False
+    item_name = "items"
+
+    def __init__(self, module: pl.LightningDataModule, seed: int) -> None:
+        self.module, self.seed, self.name = module, seed, type(module).__name__
+        self._test_sum = hashlib.sha256()
+        self._stages: set[str] = set()
+        self._set_up_module = module.setup
+        self.loaders = {
+            split: getattr(module, f"{split}_dataloader")
+            for split in SPLITS if is_overridden(f"{split}_dataloader", module)
+        }  # fmt: skip
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            module.prepare_data()
+        module.prepare_data = lambda: None  # type: ignore[method-assign] # it has
+        module.setup = self._set_up  # type: ignore[method-assign]
+        wrapped = {"train": self.train_dataloader, "val": self.val_dataloader, "test": self.test_dataloader}
+        for split in self.loaders:
+            setattr(module, f"{split}_dataloader", wrapped[split])
+        if "train" not in self.loaders or count_batches(self.train_dataloader()) == 0:
+            raise UserError(
+                f"{self.name} has no training batches", fix="let train_dataloader() return a loader with some"
+            )
+
+    @property
+    def trainer(self) -> pl.Trainer | None:
+        """The trainer of the run."""
+        return self.module.trainer
+
+    @trainer.setter
+    def trainer(self, trainer: pl.Trainer) -> None:
+        self.module.trainer = trainer
+
+    def _set_up(self, stage: str) -> None:
+        if stage not in self._stages:
+            self._stages.add(stage)
+            with seeded(SETUP_SEED):
+                self._set_up_module(stage)
+
+    def _wrap(self, split: str, wrap: Callable[[Any], object]) -> object:
+        """What the module gives of a split, a loader or several in a list or mapping, each of them wrapped; [] for none."""
+        if split not in self.loaders:
+            return []
+        self._set_up(STAGES[split])
+        with seeded(SETUP_SEED):
+            loaders = self.loaders[split]()
+        if isinstance(loaders, CombinedLoader):
+            loaders.flattened = [wrap(loader) for loader in loaders.flattened]
+            return loaders
+        return apply_to_collection(loaders, Iterable, wrap, wrong_dtype=(list, tuple, dict))
+
+    def train_dataloader(self) -> object:
+        """Its training batches."""
+        number = itertools.count()
+
+        def wrap(loader: Any) -> WatchedLoader:
+            own, place = self._share(loader), next(number)
+            return WatchedLoader(own, lambda: self._seed_epoch(own, place))
+
+        return self._wrap("train", wrap)
+
+    def val_dataloader(self) -> object:
+        """Its validation batches."""
+        return self._wrap("val", lambda loader: WatchedLoader(self._share(loader)))
+
+    def test_dataloader(self) -> object:
+        """Its test batches, by which the test set is known."""
+        self._test_sum = hashlib.sha256()
+        return self._wrap("test", lambda loader: WatchedLoader(self._share(loader), watch=self._add_to_sum))
+
+    def _seed_epoch(self, loader: object, place: int) -> None:
+        """Seed all generators that a loader may draw from, its own and its samplers' among them."""
+        epoch, rank = (self.trainer.current_epoch, self.trainer.global_rank) if self.trainer else (0, 0)
+        set_seed(seed := key("loader", self.seed, epoch, rank, place))
+        for part in (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
+            if isinstance(generator := getattr(part, "generator", None), torch.Generator):
+                generator.manual_seed(seed)
+            if callable(set_epoch := getattr(part, "set_epoch", None)):
+                set_epoch(epoch)
+
+    def _share(self, loader: Any) -> Any:
+        """A loader of this process's share, where several train together."""
+        ranks = self.trainer.world_size if self.trainer else 1
+        if ranks == 1 or isinstance(getattr(loader, "sampler", None), DistributedSampler):
+            return loader
+        if type(loader) is not DataLoader or not isinstance(loader.sampler, RandomSampler | SequentialSampler):
+            what = f"{self.name} has a loader or sampler of its own, which is not divided among {ranks} processes"
+            raise UserError(what, fix="let it use a DistributedSampler, or set trainer.devices=1")
+        assert self.trainer
+        shuffle = isinstance(loader.sampler, RandomSampler)
+        sampler: Any = DistributedSampler(loader.dataset, ranks, self.trainer.global_rank, shuffle, self.seed % 2**31)
+        same = {name: getattr(loader, name) for name in ("batch_size", "num_workers", "collate_fn", "pin_memory", "drop_last",
+                "timeout", "worker_init_fn", "multiprocessing_context", "prefetch_factor", "persistent_workers")}  # fmt: skip
+        return DataLoader(loader.dataset, sampler=sampler, **same)
+
+    def _add_to_sum(self, batch: object) -> None:
+        def add(tensor: Tensor) -> None:
+            self._test_sum.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+
+        apply_to_collection(batch, Tensor, add)
+
+    @property
+    def item_names(self) -> list[str]:
+        """No items by number."""
+        return []
+
+    @property
+    def splits(self) -> dict[str, list[int]]:
+        """No items by number."""
+        return {split: [] for split in SPLITS}
+
+    @property
+    def spec(self) -> DataSpec:
+        """What is known: nothing but sizes."""
+        card = self.card()
+        return DataSpec(
+            ItemKind.UNKNOWN, self.item_name, None, (), 1, ("test",), False, card.fingerprint, card.test_fingerprint
+        )
+
+    def card(self) -> DataCard:
+        """Sizes, and what is not known."""
+        counts = {split: self._count_items(split) for split in SPLITS}
+        text = repr((self.name, counts["train"], counts["val"]))
+        tested = (
+            self._test_sum.hexdigest()[:16] if self._test_sum.digest() != hashlib.sha256().digest() else "not known"
+        )
+        notes = [f"no intervals over items, and other data of equal size would not be noticed: {self.name} does not say what its "
+                 "items are (a subclass of speechml.data.BaseDataModule does)"]  # fmt: skip
+        return DataCard(
+            data=self.name, protocol="not known", called=self.item_name, recordings=counts, notes=notes,
+            fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16], test_fingerprint=tested,
+        )  # fmt: skip
+
+    def _count_items(self, split: str) -> int:
+        """Items of the data sets of a split, 0 where they do not say, or have yet to be set up."""
+        if STAGES[split] not in self._stages or split not in self.loaders:
+            return 0
+        loaders: list[Any] = []
+        self._wrap(split, loaders.append)
+        return sum(len(one.dataset) for one in loaders if hasattr(getattr(one, "dataset", None), "__len__"))
+
+    def provenance(self) -> Provenance:
+        """Nothing is known of where the items come from."""
+        return Provenance({}, lambda *_: False, [], {})
+
+    def train_val_checksums(self) -> list[str]:
+        """None: what was trained on is not known."""
+        return []
+
+    def scored_items(self) -> dict[str, list[int]]:
+        """The test, whose items have no numbers."""
+        return {"test": []}

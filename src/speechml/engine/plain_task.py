@@ -1,0 +1,109 @@
+"""Ordinary modules of Lightning's behind the contract of tasks: they train themselves, and log what scores they have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import walk_tb
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
+
+from speechml.contracts import Config, standard_name
+from speechml.engine.checkpoint import serialize
+from speechml.engine.plain_data import PlainData
+from speechml.engine.resume import State
+from speechml.errors import UserError
+
+NO_SCORES = (
+    "{} logs nothing of the {} set, so there are no scores of it; self.log('{}/loss', loss) in its {}_step gives one"
+)
+
+
+class PlainTask:
+    """A LightningModule that knows nothing of ours, as the engine sees it.
+
+    Args:
+        module: the user's.
+        data: what it is trained on.
+
+    Raises:
+        UserError: it cannot be trained.
+    """
+
+    headline_scores: tuple[str, ...] = ()
+    loss_name = "loss"
+    items: Mapping[int, Mapping[str, object]] = {}
+
+    def __init__(self, module: pl.LightningModule, data: object) -> None:
+        self.module, self.name = module, type(module).__name__
+        self.scores: dict[str, float] = {}
+        for needed in ("training_step", "configure_optimizers"):
+            if not is_overridden(needed, module):
+                raise UserError(f"{self.name} has no {needed}", fix="a LightningModule needs one to be trained")
+        self.validates, self.tests = (
+            is_overridden(f"{stage}_step", module) and (not isinstance(data, PlainData) or split in data.loaders)
+            for stage, split in (("validation", "val"), ("test", "test"))
+        )  # fmt: skip
+
+    def describe(self) -> str:
+        """One sentence on the network, for the person who trains it."""
+        return f"{self.name}: {sum(p.numel() for p in self.module.parameters()):,} parameters"
+
+    def weak_scores(self) -> list[str]:
+        """Sentences on what there are no scores of."""
+        missing = [("validation", "val")] * (not self.validates) + [("test", "test")] * (not self.scores)
+        return [NO_SCORES.format(self.name, stage, split, stage) for stage, split in missing]
+
+
+def read_scores(metrics: Mapping[str, Tensor], split: str) -> dict[str, float]:
+    """What was logged of a split, by names as `val/loss`, which stands for `val_loss` as well."""
+    named = {standard_name(name): float(value) for name, value in metrics.items()}
+    return {name: value for name, value in named.items() if name.startswith(f"{split}/")}
+
+
+def check_optimizer(config: Config, name: str) -> None:
+    """Raises UserError where a config names an optimiser, schedule or metrics for a module that brings its own."""
+    for group in ("optimizer", "scheduler", "metrics"):
+        if config.get(group):
+            raise UserError(
+                f"{name} configures its own {group}", why="the config's has no effect", fix=f"add {group}=null"
+            )
+
+
+def check_own_state(trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Raises UserError where what a module of the user's puts into its checkpoints could only be read by running code."""
+    content: State = {"state_dict": module.state_dict()}
+    data = trainer.datamodule  # type: ignore[attr-defined] # of a trainer
+    module.on_save_checkpoint(content)
+    if data is not None:
+        content["data"] = data.state_dict()
+    buffer = serialize(content)
+    buffer.seek(0)
+    try:
+        torch.load(buffer, weights_only=True)
+    except Exception as error:
+        what = f"what {type(module).__name__} or its data module saves could only be read by running code"
+        fix = "let state_dict and on_save_checkpoint give tensors, numbers, text, lists and mappings"
+        raise UserError(what, " ".join(str(error).split())[:200], fix) from error
+
+
+@contextmanager
+def explain_failure(module: object, where: str) -> Iterator[None]:
+    """Inside, an error in a class of the user's becomes a sentence that names the line.
+
+    Raises:
+        UserError: that sentence.
+    """
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        frame, line = list(walk_tb(error.__traceback__))[-1]
+        place = f"line {line} of {Path(frame.f_code.co_filename).name}"
+        what = f"{where} {type(module).__name__} failed"
+        raise UserError(what, f"{type(error).__name__}: {' '.join(str(error).split())}, in {place}") from error
