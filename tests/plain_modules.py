@@ -29,7 +29,6 @@ class Data(pl.LightningDataModule):
         self.count, self.batch_size, self.workers = count, batch_size, workers
 
     def setup(self, stage):
-        torch.manual_seed(torch.seed())  # as somebody does
         self.parts = random_split(Noisy(self.count), [self.count // 2, self.count // 4, self.count // 4])
 
     def train_dataloader(self):
@@ -88,8 +87,12 @@ class Net(pl.LightningModule):
     def __init__(self, lr: float = 0.05):
         super().__init__()
         self.save_hyperparameters()
-        self.net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Dropout(0.3), torch.nn.Linear(8, 2))
-        self.accuracies = torch.nn.ModuleDict({f"{split}_acc": MulticlassAccuracy(2) for split in ("train", "val", "test")})
+        self.net = torch.nn.Sequential(
+            torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Dropout(0.3), torch.nn.Linear(8, 2)
+        )
+        self.accuracies = torch.nn.ModuleDict(
+            {f"{split}_acc": MulticlassAccuracy(2) for split in ("train", "val", "test")}
+        )
 
     def step(self, batch, split):
         logits = self.net(batch[0])

@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 
 class Tones(pl.LightningDataModule):  # is a tone in noise above or below 1 kHz?
-    def setup(self, stage: str) -> None:  # noqa: ARG002 (Lightning's signature)
+    def setup(self, stage: str) -> None:
         hz = torch.randint(100, 2000, (2000, 1))
         tones = (2 * torch.pi * hz * torch.arange(400) / 8000).sin() + torch.randn(2000, 400)
         self.parts = random_split(TensorDataset(tones.unsqueeze(1), (hz[:, 0] > 1000).long()), [1600, 200, 200])

@@ -124,7 +124,6 @@ def test_a_resumed_run_with_worker_processes_is_bit_equal(workplace: Path) -> No
 def test_random_splits_are_the_same_in_every_stage_and_for_every_seed(workplace: Path) -> None:
     """random_split in setup(), called again for the test, would give items of the training to the test."""
     import plain_modules
-
     from speechml.engine.plain_data import PlainData
 
     modules = [plain_modules.Fixed() for _ in range(2)]
@@ -174,7 +173,9 @@ def test_networks_and_optimisers_within_the_config_are_built_as_hydra_builds_the
     words = [word for word in PLAIN if not word.startswith("model")]
     node = "{_target_: plain_modules.Given, net: {_target_: torch.nn.Linear, in_features: 4, out_features: 2}, "
     node += "optimizer: {_target_: torch.optim.SGD, _partial_: true, lr: 0.1}}"
-    run = run_in(workplace / "runs", *words, f"model={node}".replace("model=", "+model=") if False else f"++model={node}")
+    run = run_in(
+        workplace / "runs", *words, f"model={node}".replace("model=", "+model=") if False else f"++model={node}"
+    )
     assert weights(run)["net.weight"].shape == (2, 4)
 
 
@@ -229,7 +230,9 @@ def test_a_step_that_fails_keeps_its_traceback_and_the_card(workplace: Path) -> 
 
 @pytest.mark.slow
 def test_two_processes_share_the_items_of_an_ordinary_loader(workplace: Path) -> None:
-    done = succeed("speechml-train", *PLAIN, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", cwd=workplace)
+    done = succeed(
+        "speechml-train", *PLAIN, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", cwd=workplace
+    )
     assert "test/acc" in done.stdout
 
 

@@ -6,10 +6,12 @@ import csv
 import io
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Never
 
 import lightning.pytorch as pl
+from torch import Tensor
 
 from speechml.contracts import standard_name
 from speechml.errors import echo
@@ -31,6 +33,12 @@ def epoch_metrics(trainer: pl.Trainer) -> Row:
     forms = [f"{name}_{form}" for name in metrics for form in ("step", "epoch")]  # which Lightning adds
     return {name: value for name, value in metrics.items()
             if name not in forms and (validated or not name.startswith("val/"))}  # fmt: skip
+
+
+def read_scores(metrics: Mapping[str, Tensor], split: str) -> dict[str, float]:
+    """What was logged of a split, by names as `val/loss`, which stands for `val_loss` as well."""
+    named = {standard_name(name): float(value) for name, value in metrics.items()}
+    return {name: value for name, value in named.items() if name.startswith(f"{split}/")}
 
 
 class EpochTable(pl.Callback):

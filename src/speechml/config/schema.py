@@ -291,7 +291,7 @@ def check_node(node: object, where: str) -> None:
     """Check the keys of every mapping with a `_target_`: by its schema, else by the signature of the class, which loads it."""
     if not isinstance(node, dict):
         return
-    if schema := schema_of(node.get("_target_")):
+    if (schema := schema_of(node.get("_target_"))) and not node.get("_partial_"):
         check_section(node, schema, where)
         return
     known = {"**"}
@@ -302,6 +302,6 @@ def check_node(node: object, where: str) -> None:
 
         known = parameters(import_class(node["_target_"], where)) | {"_target_"}
     for name, value in node.items():
-        if "**" not in known and name not in known:
+        if "**" not in known and name not in known and name != "_partial_":
             raise refuse_unknown(where, name, known - {"_target_"})
         check_node(value, f"{where}{name}.")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from speechml.callbacks.epochs import read_scores
 from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
 from speechml.config.train_config import EvaluateConfig, check_config
@@ -101,7 +102,7 @@ def evaluate_plain(
         UserError: it logs nothing of a test.
     """
     from speechml.engine.plain_data import PlainData
-    from speechml.engine.plain_task import NO_SCORES, PlainTask, explain_failure, read_scores
+    from speechml.engine.plain_task import NO_SCORES, PlainTask, explain_failure
 
     with explain_failure(module, "model"):
         known = PlainData(data, seed)

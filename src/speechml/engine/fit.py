@@ -8,26 +8,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from speechml.callbacks.epochs import EpochTable
+from speechml.callbacks.epochs import EpochTable, read_scores
 from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members, standard_name
 from speechml.data.provenance import sources_of
 from speechml.engine.checkpoint import check_weights, read_checkpoint
 from speechml.engine.parts import Parts, watched_score
-from speechml.engine.plain_data import PlainData
-from speechml.engine.plain_task import PlainTask, read_scores
 from speechml.engine.resume import EVENTS
 from speechml.errors import Pruned, UserError, reason
 from speechml.runs.card import LevelCurve, RunCard
 from speechml.runs.identity import run_settings
 from speechml.runs.predictions import write_predictions
 from speechml.signal.level import rms
+
+if TYPE_CHECKING:
+    from speechml.engine.plain_task import PlainTask
 
 LEVELS_DB = (-60.0, -50.0, -40.0, -30.0, -20.0, -10.0, 0.0)  # RMS, dB of full scale
 LEVEL_S = 30.0  # s of test items that are scored at each of them, the first
@@ -59,7 +60,7 @@ def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: Run
     training_s, epochs = parts.saving.training_s, trainer.current_epoch
     card.monitored = test(parts, folder, card)
     card.training_s, card.epochs = round(training_s, 2), epochs
-    if not isinstance(data, PlainData):
+    if parts.data_module is data:
         batches = trainer.fit_loop.total_batch_idx + 1
         items = batches / len(data.train_dataloader()) * data.items_per_epoch
         card.clips_per_s = round(items / training_s, 1)
@@ -106,7 +107,7 @@ def _fit(parts: Parts, checkpoint: Path | None) -> None:
     try:
         parts.trainer.fit(
             parts.module,
-            datamodule=parts.datamodule,
+            datamodule=parts.data_module,
             ckpt_path=str(checkpoint) if checkpoint else None,
             weights_only=True,
         )
@@ -142,11 +143,11 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
     }
     if not data.spec.validation_is_trained_on:
         scores |= validated
-    if isinstance(task, PlainTask):
-        scores |= _test_plain(parts, task, weights)
+    if parts.module is not task:
+        scores |= _test_plain(parts, weights)
         card.data, card.warnings = data.card(), card.warnings + task.weak_scores()
     elif config["test"]:
-        trainer.test(task, datamodule=parts.datamodule, verbose=False, ckpt_path=weights, weights_only=True)
+        trainer.test(task, datamodule=parts.data_module, verbose=False, ckpt_path=weights, weights_only=True)
         scores |= task.scores
         card.warnings += task.weak_scores()
         card.scored = len(set(task.items) & set(data.splits["test"]))
@@ -162,11 +163,12 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
     return validated.get(monitor) if weights is None or chosen is None else float(chosen)
 
 
-def _test_plain(parts: Parts, task: PlainTask, weights: str | None) -> dict[str, float]:
+def _test_plain(parts: Parts, weights: str | None) -> dict[str, float]:
     """What an ordinary module logs of the test; nothing where it has none."""
+    task = cast("PlainTask", parts.task)
     if parts.config["test"] and task.tests:
         parts.trainer.test(
-            parts.module, datamodule=parts.datamodule, verbose=False, ckpt_path=weights, weights_only=True
+            parts.module, datamodule=parts.data_module, verbose=False, ckpt_path=weights, weights_only=True
         )
         task.scores = read_scores(parts.trainer.callback_metrics, "test")
     return task.scores
@@ -234,12 +236,14 @@ def _validate(parts: Parts, weights: str | None) -> dict[str, float]:
     Callbacks and loggers have seen the training's own validations; some would put other weights in for this one.
     """
     trainer = parts.trainer
-    if isinstance(parts.task, PlainTask) and not parts.task.validates:
+    if parts.module is not parts.task and not parts.task.validates:
         return {}
     others = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
     trainer.callbacks, trainer.loggers = [parts.saving], []  # type: ignore[attr-defined]
     try:
-        trainer.validate(parts.module, datamodule=parts.datamodule, verbose=False, ckpt_path=weights, weights_only=True)
+        trainer.validate(
+            parts.module, datamodule=parts.data_module, verbose=False, ckpt_path=weights, weights_only=True
+        )
         return read_scores(trainer.callback_metrics, "val")
     finally:
         trainer.callbacks, trainer.loggers = others  # type: ignore[attr-defined]
@@ -264,7 +268,7 @@ def _doubts(parts: Parts, then: float, now: float | None) -> list[str]:
 def _headline_scores(parts: Parts) -> list[str]:
     """The scores by which runs are compared: what choices go by, and those of the split that the network knows least."""
     split = list(parts.data.scored_items())[-1]
-    if isinstance(parts.task, PlainTask):
+    if parts.module is not parts.task:
         return [standard_name(watched_score(parts.config)), *parts.task.scores]
     goals = [] if parts.data.spec.validation_is_trained_on else [watched_score(parts.config)]
     return [*goals, *(f"{split}/{name}" for name in parts.task.headline_scores)]

@@ -14,8 +14,6 @@ import torch
 from speechml.config.instantiate import import_class
 from speechml.contracts import Config
 from speechml.engine.parts import Parts, one_process_trainer
-from speechml.engine.plain_data import PlainData
-from speechml.engine.plain_task import PlainTask
 from speechml.errors import UserError, echo
 from speechml.report.drawing import make_axes
 from speechml.storage.files import make_folder, new_version, write_text
@@ -111,7 +109,7 @@ def find_rate(parts: Parts, steps: int = STEPS) -> RateCurve:
         UserError: the loss rises from the beginning, or the optimiser takes no rate.
     """
     config = parts.config
-    if isinstance(parts.task, PlainTask) or isinstance(parts.data, PlainData):
+    if parts.module is not parts.task or parts.data_module is not parts.data:
         raise UserError(
             "find_lr=true needs a task and data that keep speechml's contract", fix="sweep rates with -m instead"
         )

@@ -6,7 +6,7 @@ import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -22,8 +22,6 @@ from speechml.contracts import Config, ItemKind, Trial, missing_members
 from speechml.data.base import BaseDataModule, Corpus
 from speechml.engine.checkpoint import FORMAT, AtomicIO, build_task
 from speechml.engine.distributed import count_processes, rank_info
-from speechml.engine.plain_data import PlainData
-from speechml.engine.plain_task import PlainTask, check_optimizer, explain_failure
 from speechml.engine.saving import Best, Saving
 from speechml.engine.signals import Stop
 from speechml.engine.tensorboard_logger import Events
@@ -34,7 +32,11 @@ from speechml.runs.card import PublishedCard
 from speechml.tasks.base import Task
 from speechml.tasks.training_length import check_limits, count_batches, count_epochs, training_steps
 
-Data = BaseDataModule[Corpus] | PlainData
+if TYPE_CHECKING:
+    from speechml.engine.plain_data import PlainData
+    from speechml.engine.plain_task import PlainTask
+
+    Data = BaseDataModule[Corpus] | PlainData
 FIGURES = {ItemKind.PAIRS: "Figures", ItemKind.CLIPS: "WordFigures", ItemKind.ROWS: "GenreFigures"}
 # Of Lightning's callbacks, those that a run of ours cannot have, and why.
 UNUSABLE_CALLBACKS: dict[type[pl.Callback], str] = {
@@ -55,6 +57,7 @@ class Parts:
         stop: whether a signal has asked the run to stop.
         trial: of a search that the run belongs to.
         callbacks: of the config, by their names in it.
+        module, data_module: what Lightning trains, and takes batches from: task and data, or what stands behind them.
     """
 
     config: Config
@@ -66,16 +69,8 @@ class Parts:
     stop: Stop
     trial: Trial | None
     callbacks: dict[str, pl.Callback]
-
-    @property
-    def module(self) -> pl.LightningModule:
-        """What Lightning trains."""
-        return self.task.module if isinstance(self.task, PlainTask) else self.task
-
-    @property
-    def datamodule(self) -> pl.LightningDataModule:
-        """What Lightning takes batches from."""
-        return self.data.module if isinstance(self.data, PlainData) else self.data
+    module: pl.LightningModule
+    data_module: pl.LightningDataModule
 
 
 def watched_score(config: Config) -> str:
@@ -93,6 +88,9 @@ def build_data(config: Config) -> Data:
         module = build(config["data"], where="data", kind=pl.LightningDataModule)
         data: Data = module
         if missing_members(module, contracts.DataModule):
+            from speechml.engine.plain_data import PlainData
+            from speechml.engine.plain_task import explain_failure
+
             with explain_failure(module, "data"):
                 data = PlainData(module, config["seed"])
         elif not data.splits["train"]:
@@ -143,7 +141,9 @@ def build_parts(
     set_seed(config["seed"])
     task = prepare_task(config, data)
     stop = stop or Stop()
-    saving = Saving(folder, config, stop, by_epoch=isinstance(task, PlainTask) or isinstance(data, PlainData))
+    module = task if isinstance(task, pl.LightningModule) else task.module
+    data_module = data if isinstance(data, pl.LightningDataModule) else data.module
+    saving = Saving(folder, config, stop, by_epoch=module is not task or data_module is not data)
     best = Best(folder, config["checkpoint"]["monitor"], config["checkpoint"]["mode"], saving, wanted_scores(config))
     named = build_callbacks(config["callbacks"], data)
     callbacks: list[pl.Callback] = [saving, best, *named.values()]
@@ -151,10 +151,12 @@ def build_parts(
     trainer = build_trainer(config, folder, data, callbacks)
     data.trainer = trainer  # it knows how many ranks share a batch
     check_limits(trainer, data, config["test"])
-    if not isinstance(task, PlainTask):
+    if isinstance(task, pl.LightningModule):
         task.build_optimization(training_steps(trainer, count_batches(data.train_dataloader()) or 0))
     keeps_best = not trainer.fast_dev_run  # type: ignore[attr-defined] # of a trainer's flags
-    return Parts(config, data, task, trainer, saving, best if keeps_best else None, stop, trial, named)
+    return Parts(
+        config, data, task, trainer, saving, best if keeps_best else None, stop, trial, named, module, data_module
+    )
 
 
 def prepare_task(config: Config, data: Data) -> Task | PlainTask:
@@ -165,6 +167,8 @@ def prepare_task(config: Config, data: Data) -> Task | PlainTask:
     """
     task = build_task(config, "the config")
     if missing_members(task, contracts.Task):
+        from speechml.engine.plain_task import PlainTask
+
         check_scores(config, None)
         return PlainTask(task, data)
     published = PublishedCard.from_config(config["published"]).scores
@@ -179,8 +183,11 @@ def check_compatible(config: Config, data: Data) -> None:
     """Raises UserError where the task cannot learn from the data, or some process would get none; before it is built."""
     task_class = import_class(config["model"].get("_target_"), "model.")
     if missing_members(task_class, contracts.Task):
-        check_optimizer(config, task_class.__name__)
-    elif isinstance(data, PlainData):
+        for group in ("optimizer", "scheduler", "metrics"):
+            if config.get(group):
+                what = f"{task_class.__name__} configures its own {group}"
+                raise UserError(what, why="the config's has no effect", fix=f"add {group}=null")
+    elif not isinstance(data, pl.LightningDataModule):
         fix = "let it be a subclass of speechml.data.BaseDataModule"
         raise UserError(
             f"{task_class.__name__} cannot learn from {data.name}, which does not say what its items are", fix=fix
@@ -190,7 +197,7 @@ def check_compatible(config: Config, data: Data) -> None:
     if issubclass(task_class, Task):
         task_class.check_data(data.spec)
     ranks = count_processes(config["trainer"])
-    if isinstance(data, PlainData):
+    if not isinstance(data, pl.LightningDataModule):
         return
     check_closure(config, ranks)
     size, smallest = config["data"]["batch_size"], data.spec.min_batch_per_rank * ranks

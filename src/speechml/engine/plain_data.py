@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SequentialSampler
 
@@ -42,6 +41,15 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
+
+
+def _map_leaves(value: object, change: Callable[[Any], object]) -> object:
+    """A value changed; of lists, tuples and mappings each in them."""
+    if isinstance(value, dict):
+        return {name: _map_leaves(one, change) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_map_leaves(one, change) for one in value]
+    return change(value)
 
 
 class WatchedLoader:
@@ -136,7 +144,7 @@ class PlainData:
         if isinstance(loaders, CombinedLoader):
             loaders.flattened = [wrap(loader) for loader in loaders.flattened]
             return loaders
-        return apply_to_collection(loaders, Iterable, wrap, wrong_dtype=(list, tuple, dict))
+        return _map_leaves(loaders, wrap)
 
     def train_dataloader(self) -> object:
         """Its training batches."""
@@ -183,10 +191,14 @@ class PlainData:
         return DataLoader(loader.dataset, sampler=sampler, **same)
 
     def _add_to_sum(self, batch: object) -> None:
-        def add(tensor: Tensor) -> None:
-            self._test_sum.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        """Count the tensors of a test batch in the checksum of the test."""
 
-        apply_to_collection(batch, Tensor, add)
+        def add(value: object) -> None:
+            if isinstance(value, Tensor):
+                raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+                self._test_sum.update(raw.numpy().tobytes())
+
+        _map_leaves(batch, add)
 
     @property
     def item_names(self) -> list[str]:

@@ -10,9 +10,7 @@ from traceback import walk_tb
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import Tensor
 
-from speechml.contracts import Config, standard_name
 from speechml.engine.checkpoint import serialize
 from speechml.engine.plain_data import PlainData
 from speechml.engine.resume import State
@@ -57,21 +55,6 @@ class PlainTask:
         """Sentences on what there are no scores of."""
         missing = [("validation", "val")] * (not self.validates) + [("test", "test")] * (not self.scores)
         return [NO_SCORES.format(self.name, stage, split, stage) for stage, split in missing]
-
-
-def read_scores(metrics: Mapping[str, Tensor], split: str) -> dict[str, float]:
-    """What was logged of a split, by names as `val/loss`, which stands for `val_loss` as well."""
-    named = {standard_name(name): float(value) for name, value in metrics.items()}
-    return {name: value for name, value in named.items() if name.startswith(f"{split}/")}
-
-
-def check_optimizer(config: Config, name: str) -> None:
-    """Raises UserError where a config names an optimiser, schedule or metrics for a module that brings its own."""
-    for group in ("optimizer", "scheduler", "metrics"):
-        if config.get(group):
-            raise UserError(
-                f"{name} configures its own {group}", why="the config's has no effect", fix=f"add {group}=null"
-            )
 
 
 def check_own_state(trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -233,8 +233,17 @@ class Best(ModelCheckpoint):
             dirpath=folder / "checkpoints", filename="best", monitor=monitor, mode=mode, auto_insert_metric_name=False,
             save_weights_only=True, enable_version_counter=False, save_on_train_epoch_end=False,
         )  # fmt: skip
-        self.saving, self.goals = saving, goals
+        self.saving, self.goals, self.configured = saving, goals, monitor
         self.ends_unvalidated = False  # whether a callback has put in weights in the end that no validation has seen
+
+    @property
+    def state_key(self) -> str:
+        """Lightning's, by the name of the config: a module may log the score as `val_loss`."""
+        monitor, self.monitor = self.monitor, self.configured
+        try:
+            return super().state_key
+        finally:
+            self.monitor = monitor
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         logged = {standard_name(name): name for name in trainer.callback_metrics}
