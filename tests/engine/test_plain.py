@@ -26,7 +26,7 @@ PLAIN = (*OWN, "data._target_=plain_modules.Data", "model._target_=plain_modules
 
 @pytest.fixture(autouse=True)
 def own_folder(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the user's with her modules."""
+    """A folder of the user's with her modules, in an empty folder to work in."""
     folder = workplace / "mine"
     folder.mkdir()
     shutil.copy(HERE / "plain_modules.py", folder)
@@ -121,20 +121,19 @@ def test_a_resumed_run_with_worker_processes_is_bit_equal(workplace: Path) -> No
     assert_equal_runs(alone, run_in(workplace / "stopped", *words))
 
 
-def test_random_splits_are_the_same_in_every_stage_and_for_every_seed(workplace: Path) -> None:
+def test_random_splits_are_the_same_in_every_stage_and_for_every_seed() -> None:
     """random_split in setup(), called again for the test, would give items of the training to the test."""
     import plain_modules
     from speechml.engine.plain_data import PlainData
 
-    modules = [plain_modules.Fixed() for _ in range(2)]
-    for seed, module in enumerate(modules):
-        PlainData(module, seed)
+    splits = []
+    for seed in range(2):
+        PlainData(module := plain_modules.Fixed(), seed)
         for stage in ("fit", "validate", "test"):
             module.setup(stage)
-            parts = [list(part.indices) for part in module.parts]
-            assert sorted(sum(parts, [])) == list(range(40))
-            first = parts if (seed, stage) == (0, "fit") else first
-            assert parts == first
+            splits.append([list(part.indices) for part in module.parts])
+    assert sorted(item for part in splits[0] for item in part) == list(range(40))
+    assert all(split == splits[0] for split in splits)
 
 
 def test_two_runs_of_one_test_set_are_known_to_be_so(workplace: Path) -> None:
@@ -156,7 +155,7 @@ def test_the_trained_module_is_loaded_and_scored_again(workplace: Path) -> None:
     assert command("speechml", "denoise", str(run), ".", "-o", "out").returncode == 2
 
 
-def test_a_sweep_of_plain_runs_ends_with_a_table(workplace: Path) -> None:
+def test_a_sweep_of_plain_runs_ends_with_a_table() -> None:
     done = succeed("speechml-train", "-m", *PLAIN, "seed=range(2)", "+model.lr=0.1,0.01")
     assert "4 runs: 4 done" in done.stdout
 
@@ -173,9 +172,7 @@ def test_networks_and_optimisers_within_the_config_are_built_as_hydra_builds_the
     words = [word for word in PLAIN if not word.startswith("model")]
     node = "{_target_: plain_modules.Given, net: {_target_: torch.nn.Linear, in_features: 4, out_features: 2}, "
     node += "optimizer: {_target_: torch.optim.SGD, _partial_: true, lr: 0.1}}"
-    run = run_in(
-        workplace / "runs", *words, f"model={node}".replace("model=", "+model=") if False else f"++model={node}"
-    )
+    run = run_in(workplace / "runs", *words, f"++model={node}")
     assert weights(run)["net.weight"].shape == (2, 4)
 
 
@@ -202,7 +199,14 @@ REFUSED = [
     (["data._target_=plain_modules.Failing"], "data Failing failed (ValueError: bad recordings, in line"),
     (["optimizer=adam"], "Net configures its own optimizer"),
     (["++metrics.x={_target_: torchmetrics.classification.BinaryAccuracy}"], "Net configures its own metrics"),
-    (["model=mimo_cnn", "model.sample_rate=8000", "optimizer=adam"], "cannot learn from Data, which does not say"),
+    (
+        [
+            "~model",
+            "+model={_target_: speechml.tasks.WaveformDenoiser, sample_rate: 8000, net: {_target_: speechml.models.FIR}}",
+            "optimizer=adam",
+        ],
+        "cannot learn from Data, which does not say",
+    ),
     (["find_lr=true"], "keep speechml's contract"),
     (["+data.bach_size=3"], "there is no key data.bach_size; did you mean data.batch_size?"),
     (["model.lr=3"], "write +model.lr=VALUE"),
@@ -265,7 +269,7 @@ def test_a_class_of_another_package_is_named_by_importing_it(own_folder: Path) -
             import_class(name)
 
 
-def test_arguments_that_a_module_does_not_take_are_known(own_folder: Path) -> None:
+def test_arguments_that_a_module_does_not_take_are_known() -> None:
     import plain_modules
 
     assert parameters(plain_modules.Fixed) == set()
@@ -276,7 +280,7 @@ def test_no_package_is_a_plugin_by_itself() -> None:
     assert "torch" not in plugin_packages()
 
 
-def test_callbacks_follow_the_data(workplace: Path) -> None:
+def test_callbacks_follow_the_data() -> None:
     from speechml.contracts import ItemKind
     from speechml.engine.parts import build_callbacks
 
