@@ -201,9 +201,9 @@ REFUSED = [
     (["++metrics.x={_target_: torchmetrics.classification.BinaryAccuracy}"], "Net configures its own metrics"),
     (
         [
-            "~model",
-            "+model={_target_: speechml.tasks.WaveformDenoiser, sample_rate: 8000, net: {_target_: speechml.models.FIR}}",
-            "optimizer=adam",
+            "model._target_=speechml.tasks.WaveformDenoiser",
+            "+model.net={_target_: speechml.models.FIR}",
+            "+model.sample_rate=8000",
         ],
         "cannot learn from Data, which does not say",
     ),
