@@ -63,7 +63,12 @@ class Key:
     @property
     def is_section(self) -> bool:
         """Whether its value is a mapping."""
-        return self.section is not None or any(get_origin(arm) is dict for arm in arms(self.kind))
+        return self.section is not None or self.takes_class
+
+    @property
+    def takes_class(self) -> bool:
+        """Whether its value may be a mapping of any keys, as of a class with `_target_`."""
+        return any(get_origin(arm) is dict for arm in arms(self.kind))
 
     @property
     def is_path(self) -> bool:
@@ -259,7 +264,7 @@ def _check_value(value: object, known: Key, where: str) -> None:
 
         verb = "can" if known.choices or known.kind is bool else "must"
         raise refuse_value(where, value, f"it {verb} be {allowed_text(known)}")
-    if known.section and value is not None:
+    if known.section and isinstance(value, dict) and not (known.takes_class and "_target_" in value):
         check_section(value, known.section, f"{where}.")
     else:
         check_node(value, f"{where}.")
@@ -301,6 +306,7 @@ def check_node(node: object, where: str) -> None:
         from speechml.config.instantiate import import_class, parameters
 
         known = parameters(import_class(node["_target_"], where)) | {"_target_"}
+        known |= {"interval", "monitor"} if where == "scheduler." else set()  # which a task tells Lightning
     for name, value in node.items():
         if "**" not in known and name not in known:
             raise refuse_unknown(where, name, known - {"_target_"})

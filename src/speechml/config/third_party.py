@@ -103,7 +103,14 @@ class LBFGS(Optimizer):
         "strong_wolfe looks for a step that helps, so that lr=1 is safe; null takes steps of lr", None)  # fmt: skip
 
 
-class CosineAnnealingLR(Schema):
+class Schedule(Schema):
+    """How the learning rate changes."""
+
+    interval: Literal["step", "epoch"] | None = key("when the learning rate moves on, and what its lengths count; null: as is "
+                                                    "usual for the schedule", None, later=True)  # fmt: skip
+
+
+class CosineAnnealingLR(Schedule):
     """The learning rate falls along half a cosine over the whole training."""
 
     FURTHER: ClassVar = {"last_epoch": Literal[-1]}
@@ -111,7 +118,17 @@ class CosineAnnealingLR(Schema):
     T_max: int | None = key("steps until the end; null: those of the whole training", None, unit="steps", least=1)
 
 
-class OneCycleLR(Schema):
+class StepLR(Schedule):
+    """The learning rate falls by a factor, again and again."""
+
+    FURTHER: ClassVar = {"last_epoch": Literal[-1]}
+    step_size: int = key(
+        "how long the learning rate stays before it falls", unit="epochs, or steps (interval)", least=1
+    )
+    gamma: float = key("what the learning rate is multiplied by", 0.1, above=0)
+
+
+class OneCycleLR(Schedule):
     """The learning rate rises to a maximum, then falls, over the whole training."""
 
     FURTHER: ClassVar = {
@@ -124,6 +141,14 @@ class OneCycleLR(Schema):
     total_steps: int | None = key("steps until the end; null: those of the whole training", None, unit="steps", least=1)
     div_factor: float = key("max_lr over the first learning rate", 25.0, above=0)
     final_div_factor: float = key("the first learning rate over the last one", 10000.0, above=0)
+
+
+PER_EPOCH = frozenset(f"torch.optim.lr_scheduler.{name}" for name in ("StepLR", "MultiStepLR", "ExponentialLR"))
+
+
+def interval_of(node: Config) -> str:
+    """When a schedule moves on: `step` or `epoch`, as its node says, else as is usual for its class."""
+    return str(node.get("interval") or ("epoch" if node.get("_target_") in PER_EPOCH else "step"))
 
 
 class ReduceLROnPlateau(Schema):

@@ -138,7 +138,7 @@ def build_parts(
     trainer = build_trainer(config, folder, data, callbacks)
     data.trainer = trainer  # it knows how many ranks share a batch
     check_limits(trainer, data, config["test"])
-    task.build_optimization(training_steps(trainer, len(data.train_dataloader())))
+    task.build_optimization(training_steps(trainer, len(data.train_dataloader())), trainer.max_epochs or 1)
     keeps_best = not trainer.fast_dev_run  # type: ignore[attr-defined] # of a trainer's flags
     return Parts(config, data, task, trainer, saving, best if keeps_best else None, stop, trial, named)
 
