@@ -19,7 +19,7 @@ class ComplexMask(nn.Module):
     """
 
     def __init__(
-        self, n_fft: int = 512, hop: int = 128, channels: int = 16, dilations: tuple[int, ...] = (1, 2, 4)
+        self, n_fft: int = 1024, hop: int = 256, channels: int = 16, dilations: tuple[int, ...] = (1, 2, 4)
     ) -> None:
         super().__init__()
         self.stft = STFT(n_fft, hop)

@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from speechml import __version__, contracts
 from speechml.callbacks.epochs import EpochTable
 from speechml.config.compose import without_secrets
-from speechml.config.instantiate import build, import_class
+from speechml.config.instantiate import build, import_class, parameters
 from speechml.config.schema import data_keys, schema_of
 from speechml.contracts import Config, Trial, missing_members
 from speechml.data.base import BaseDataModule, Corpus
@@ -120,7 +120,8 @@ def build_parts(
     """
     check_compatible(config, data)
     config = choose_modes(config)
-    if "classes" in config["model"] and config["model"]["classes"] is None:  # the outputs are the data's classes
+    takes_classes = "classes" in parameters(import_class(config["model"]["_target_"], "model."))
+    if takes_classes and config["model"].get("classes") is None:  # the outputs are the data's classes
         config = {**config, "model": {**config["model"], "classes": list(data.spec.classes) or None}}
     set_seed(config["seed"])
     task = build_task(config, "the config")
