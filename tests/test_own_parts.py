@@ -14,6 +14,7 @@ import speechml
 from conftest import TINY, make_pairs, make_words, read_card, tone
 from conftest import speechml as run_speechml
 from resuming import run_in, stop_in
+from speechml.inference.verify import verify_run
 from stress_resume import differences
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -45,7 +46,7 @@ def test_words_of_waveforms_are_trained_named_exported_and_shown(
     answers = json.loads(capsys.readouterr().out)
     assert np.mean([answer["words"][0]["word"] == "low" for answer in answers]) > 0.6
     assert run_speechml(monkeypatch, "export", str(run), "exported") == 0
-    assert run_speechml(monkeypatch, "verify", str(run)) == 0
+    assert verify_run(run).problems == []
     waveform = torch.from_numpy(tone())[None, None]
     with torch.no_grad():
         torch.testing.assert_close(speechml.load("exported")(waveform), speechml.load(run)(waveform))
@@ -75,3 +76,43 @@ def test_a_complex_mask_goes_on_to_the_bit(example: Callable[[str], None]) -> No
     alone = run_in("alone", *MASK, *TINY)
     stop_in("stopped", 3, signal.SIGTERM, *MASK, *TINY)
     assert differences(alone, run_in("stopped", *MASK, *TINY)) == []
+
+
+WHOLE = """
+import torch
+
+
+class Loudest(torch.nn.Module):
+    receptive_field = float("inf")
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, noisy):
+        return self.gain * noisy / noisy.abs().amax(-1, keepdim=True)
+"""
+
+
+def test_a_network_that_hears_the_whole_recording_is_given_all_of_a_file(
+    train: Callable[..., Path], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "mine").mkdir()
+    (workplace / "mine" / "whole.py").write_text(WHOLE)
+    monkeypatch.setenv("SPEECHML_CONF", str(workplace / "mine"))
+    run = train(
+        "experiment=lab2a_fir",
+        "~model.net",
+        "+model.net={_target_: whole.Loudest}",
+        "optimizer.lr=0",
+        *PLAIN,
+        *TINY,
+        "report=false",
+    )
+    task = speechml.load(run)
+    noisy = tone(25.0, 32000) * np.linspace(0.1, 1, 25 * 32000, dtype=np.float32)
+    soundfile.write("long.wav", noisy, 32000, subtype="FLOAT")
+    assert run_speechml(monkeypatch, "denoise", str(run), "long.wav", "-o", "out") == 0
+    with torch.no_grad():
+        whole = task(torch.from_numpy(noisy)[None, None])[0, 0].numpy()
+    np.testing.assert_array_equal(soundfile.read("out/long.wav", dtype="float32")[0], whole)

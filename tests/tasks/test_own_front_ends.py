@@ -135,7 +135,7 @@ def test_a_front_end_that_does_not_fit_is_refused_in_a_sentence(front_end: dict[
 
 def test_the_tuned_words_say_what_stands_in_the_way_of_waveforms(workplace: Path) -> None:
     words = (*FAST, f"data.root={make_words(workplace / 'words')}", "trainer.max_steps=4", "model.net.width=4")
-    with pytest.raises(UserError, match="model.augment.time_masks=0 and model.augment.frequency_masks=0"):
+    with pytest.raises(UserError, match=r"model.augment.time_masks=0 and model.augment.frequency_masks=0"):
         train_config(composed("train", "experiment=words_tuned", "model=m5", *words))
     assert not (workplace / "runs").exists()
     train_config(composed("train", "experiment=words_m5", *words, "model.augment.noise=0"))
