@@ -30,6 +30,8 @@ class ComplexMask(nn.Module):
             for before, after, dilation in zip(widths[:-1], widths[1:], self.dilations, strict=True)
         )
         self.last = nn.Conv2d(channels, 2, 1)
+        for weights in self.last.parameters():
+            nn.init.zeros_(weights)  # the first mask is 1: training begins with the noisy recording
         # What a sample of output depends on, so that files are denoised piece by piece without seams: the frames over
         # it reach n_fft to both sides, those that the convolutions look back on further still; pieces begin at frames.
         self.receptive_field = n_fft + 2 * sum(self.dilations) * hop + 1
@@ -44,6 +46,6 @@ class ComplexMask(nn.Module):
         maps = maps / (maps.square().sum(1, keepdim=True) + 1e-5) ** 0.35
         for layer, dilation in zip(self.layers, self.dilations, strict=True):
             maps = F.elu(layer(F.pad(maps, (0, 0, 2 * dilation, 0))))
-        mask = 2 * torch.tanh(self.last(maps).float())
-        cleaned = spectrum * torch.complex(mask[:, 0], mask[:, 1])
+        mask = torch.tanh(self.last(maps).float())
+        cleaned = spectrum * torch.complex(1 + mask[:, 0], mask[:, 1])
         return self.stft.inverse(cleaned)[:, None, :time]

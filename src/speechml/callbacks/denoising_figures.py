@@ -43,10 +43,10 @@ class Figures(FigureCallback):
         }
         for name, waves in recordings:
             figures[f"spectrogram_{name.replace('/', '_')}"] = draw_spectrograms(waves, task.sample_rate, name)
-        # Of a network that looks ahead no impulse at the first sample shows all.
-        is_causal = isinstance(task, WaveformDenoiser) and task.record is None and not task.reach().after
-        if is_causal and task.wiener is not None:
-            figures["response"] = draw_response(task, task.wiener, task.reach().before + 1)
+        if isinstance(task, WaveformDenoiser) and task.wiener is not None and task.record is None:
+            before, after, _ = task.reach()
+            if not after:  # of a network that looks ahead no impulse at the first sample shows all
+                figures["response"] = draw_response(task, task.wiener, before + 1)
         if layers := layers_of(task.net):
             figures["filters"] = draw_filters(layers, task.sample_rate)
         return figures

@@ -63,12 +63,7 @@ class Key:
     @property
     def is_section(self) -> bool:
         """Whether its value is a mapping."""
-        return self.section is not None or self.takes_class
-
-    @property
-    def takes_class(self) -> bool:
-        """Whether its value may be a mapping of any keys, as of a class with `_target_`."""
-        return any(get_origin(arm) is dict for arm in arms(self.kind))
+        return self.section is not None or any(get_origin(arm) is dict for arm in arms(self.kind))
 
     @property
     def is_path(self) -> bool:
@@ -264,7 +259,7 @@ def _check_value(value: object, known: Key, where: str) -> None:
 
         verb = "can" if known.choices or known.kind is bool else "must"
         raise refuse_value(where, value, f"it {verb} be {allowed_text(known)}")
-    if known.section and isinstance(value, dict) and not (known.takes_class and "_target_" in value):
+    if known.section and isinstance(value, dict) and not ("_target_" in value and Config in arms(known.kind)):
         check_section(value, known.section, f"{where}.")
     else:
         check_node(value, f"{where}.")

@@ -89,11 +89,8 @@ class LBFGS(Optimizer):
     """Curvature from the last gradients, for networks of some hundred parameters and large batches."""
 
     FURTHER: ClassVar = {
-        "max_eval": int | None,
-        "tolerance_grad": float,
-        "tolerance_change": float,
-        "maximize": Literal[False],
-    }
+        "max_eval": int | None, "tolerance_grad": float, "tolerance_change": float, "maximize": Literal[False],
+    }  # fmt: skip
     lr: float = key("size of a step; 1 where line_search_fn looks for the best one", 1, least=0)
     max_iter: int = key("iterations on each batch before the next one comes; more fit a batch closer, and take longer", 20,
                         unit="iterations", least=1)  # fmt: skip

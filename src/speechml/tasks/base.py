@@ -154,7 +154,8 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         Raises:
             UserError: no such class, or one that refuses its arguments.
         """
-        arguments, moves = {}, {}  # of the schedule, and when it does
+        arguments: Config = {}  # of the schedule
+        moves: Config = {}  # when the rate does
         if self.scheduler_node or _is_unusual(self.optimizer_node):
             from speechml.tasks.optimization import check_step, plan_schedule
 

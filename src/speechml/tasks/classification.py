@@ -62,15 +62,15 @@ class Classification(Task[LabelledBatch, LabelledBatch]):
         if unknown:
             raise UserError(f"the model knows no class {', '.join(unknown)}; it knows {', '.join(self.classes)}")
         if self.criterion is not None:
-            self._check_loss()
+            self._check_loss(self.criterion)
         self.outputs = torch.tensor([self.classes.index(name) for name in classes], device=self.outputs.device)
 
-    def _check_loss(self) -> None:
+    def _check_loss(self, loss: nn.Module) -> None:
         from speechml.tasks.losses import check_loss
 
         labels = torch.arange(len(self.classes)).repeat(2)
         logits = torch.zeros(len(labels), len(self.classes))
-        check_loss(self.criterion, logits, F.one_hot(labels).float() if self.mixes else labels)
+        check_loss(loss, logits, F.one_hot(labels).float() if self.mixes else labels)
 
     def loss_of(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (batch, classes) beside numbers (batch,) of what is right, or shares of it (batch, classes)."""

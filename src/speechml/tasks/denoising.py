@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, cast
 
 import torch
@@ -43,9 +44,10 @@ class Reach(NamedTuple):
     step: int
 
 
-def choose_loss(loss: str | Config, named: dict[str, Loss]) -> Loss:
-    """A loss by its name, or by the config node of its class. Raises UserError where it is none of them."""
-    return choose("loss", loss, named) if isinstance(loss, str) else build(loss, where="model.loss", kind=nn.Module)
+def choose_loss(loss: str | Config, named: Mapping[str, Loss | str]) -> Loss:
+    """A loss by its name, or by the config node of its class. Raises ValueError or UserError where it is none of them."""
+    chosen = choose("loss", loss, named) if isinstance(loss, str) else build(loss, where="model.loss", kind=nn.Module)
+    return getattr(import_module("speechml.tasks.losses"), chosen) if isinstance(chosen, str) else chosen
 
 
 class PairData(DataModule, Protocol):
@@ -90,11 +92,10 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
         if isinstance(loss, nn.Module) and not getattr(data, "is_foreign", False):
             from speechml.tasks.losses import check_loss
 
-            check_loss(loss, *self.loss_example(next(self.training_items(data))))
-
-    def loss_example(self, batch: TrainBatch) -> tuple[Tensor, Tensor]:
-        """Something of the shapes that the loss is given of a training batch: an estimate, and what it should be."""
-        raise NotImplementedError
+            wanted = cast("tuple[Tensor, ...]", next(self.training_items(data)))[
+                1
+            ]  # whose shape estimates have as well
+            check_loss(loss, wanted, wanted)
 
     def training_items(self, data: DataModule) -> Iterator[TrainBatch]:
         """Every training item of epoch 0, on the CPU."""

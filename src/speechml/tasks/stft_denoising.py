@@ -153,9 +153,6 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
             self.noisy_rms.fill_(self.stft.rms(torch.cat(magnitudes)) or 1.0)
         self.level.fill_(float(torch.cat(targets).double().square().mean().sqrt()) or 1.0)
 
-    def loss_example(self, batch: FrameBatch) -> tuple[Tensor, Tensor]:
-        return batch.target, batch.target
-
     def training_loss(self, batch: FrameBatch) -> tuple[Tensor, dict[str, Tensor]]:
         if self.framing.run == 1:
             window = batch.noisy if self.context else batch.noisy[:, 0]
