@@ -222,7 +222,7 @@ class Task(Protocol[TrainBatch, EvalBatch]):
     def evaluate_batch(self, batch: EvalBatch, testing: bool) -> dict[str, Tensor]:
         """What is kept of each item that is scored, as columns by name, (batch, ...) each; they become `items`."""
 
-    def build_optimization(self, steps: int) -> OptimizerLRScheduler:
+    def build_optimization(self, steps: int, epochs: int = 1) -> OptimizerLRScheduler:
         """Build optimiser and schedule of a training of so many optimiser steps, for `configure_optimizers` to give.
 
         Raises UserError where a constructor refuses its arguments."""

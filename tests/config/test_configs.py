@@ -68,7 +68,7 @@ def test_every_experiment_trains_and_scores(experiment: str, train: Callable[...
 
 @pytest.mark.parametrize(("group", "option"), [(g, o) for g, options in OPTIONS.items() for o in options])
 def test_every_option_of_every_group_is_read_whole(group: str, option: str) -> None:
-    of_words = group == "model" and option.startswith("spectrogram")
+    of_words = group == "model" and option.startswith(("spectrogram", "m5"))
     of_genres = group == "model" and option == "mlp"
     own = ("experiment=words_tuned", "data.root=x") if of_words else ()
     own = ("experiment=genre_mlp", "data.root=x") if of_genres else own

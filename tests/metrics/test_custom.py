@@ -121,3 +121,40 @@ def test_a_run_has_the_scores_of_its_metrics(train: Callable[..., Path], workpla
     assert {"train/auroc", "val/auroc"} <= set(scores)
     assert "val/auroc" in (folder / "metrics.csv").read_text().splitlines()[0]
     assert not verify_run(folder).problems
+
+
+OWN_METRIC = """
+import torch
+from torchmetrics import Metric
+
+
+class Loudest(Metric):
+    higher_is_better = False
+
+    def __init__(self, above=0.0):
+        super().__init__()
+        self.above = above
+        self.add_state("peak", torch.tensor(0.0), dist_reduce_fx="max")
+
+    def update(self, prediction, target):
+        self.peak = torch.maximum(self.peak, prediction.abs().max() + self.above)
+
+    def compute(self):
+        return self.peak
+"""
+
+
+def test_a_metric_of_ones_own_is_a_score_by_which_weights_are_chosen(
+    train: Callable[..., Path], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "mine").mkdir()
+    (workplace / "mine" / "loud.py").write_text(OWN_METRIC)
+    monkeypatch.setenv("SPEECHML_CONF", str(workplace / "mine"))
+    run = train(
+        "experiment=genre_mlp", f"data.root={make_features(workplace / 'x.npz')}", "trainer.max_epochs=2", "report=false",
+        "callbacks=none", "+metrics={loudest: {_target_: loud.Loudest, above: 1.0}}", "checkpoint.monitor=val/loudest",
+    )  # fmt: skip
+    card = json.loads((run / "card.json").read_text())
+    logits = torch.from_numpy(np.load(run / "predictions.npz")["logits"])
+    assert card["scores"]["test/loudest"] == pytest.approx(1 + float(logits.softmax(1).max()), rel=1e-6)
+    assert verify_run(run).problems == []

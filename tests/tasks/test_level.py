@@ -132,7 +132,7 @@ def test_a_file_is_denoised_alike_at_every_level(db: float, rate: int, tmp_path:
 def test_clips_come_to_the_level_of_speech() -> None:
     task, waveform = classifier(), 1e-4 * noise(1, 1, 16000)
     task.front_end = torch.nn.Identity()  # type: ignore[assignment]
-    assert float(task._spectrograms(waveform).square().mean().sqrt()) == pytest.approx(SPEECH_RMS, rel=1e-4)
+    assert float(task._features(waveform).square().mean().sqrt()) == pytest.approx(SPEECH_RMS, rel=1e-4)
 
 
 class FewItems:

@@ -21,7 +21,7 @@ def test_what_was_built_ahead_is_what_the_training_takes_once() -> None:
     assert built["lr_scheduler"]["scheduler"].total_steps == 40
     assert denoiser.configure_optimizers() is built
     assert built["optimizer"].param_groups[0]["params"] == list(denoiser.parameters())
-    denoiser._trainer = type("Trainer", (), {"estimated_stepping_batches": 7.0})()
+    denoiser._trainer = type("Trainer", (), {"estimated_stepping_batches": 7.0, "max_epochs": 1})()
     assert denoiser.configure_optimizers()["lr_scheduler"]["scheduler"].total_steps == 7
 
 

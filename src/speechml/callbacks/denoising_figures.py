@@ -43,8 +43,10 @@ class Figures(FigureCallback):
         }
         for name, waves in recordings:
             figures[f"spectrogram_{name.replace('/', '_')}"] = draw_spectrograms(waves, task.sample_rate, name)
-        if isinstance(task, WaveformDenoiser) and task.wiener is not None and task.receptive_field is not None:
-            figures["response"] = draw_response(task, task.wiener, task.receptive_field)
+        if isinstance(task, WaveformDenoiser) and task.wiener is not None and task.record is None:
+            before, after, _ = task.reach()
+            if not after:  # of a network that looks ahead no impulse at the first sample shows all
+                figures["response"] = draw_response(task, task.wiener, before + 1)
         if layers := layers_of(task.net):
             figures["filters"] = draw_filters(layers, task.sample_rate)
         return figures

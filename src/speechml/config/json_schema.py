@@ -111,5 +111,7 @@ def _type(kind: object, known: Key) -> Config:
     bounds = {
         "minimum": known.least, "exclusiveMinimum": known.above, "maximum": known.most, "exclusiveMaximum": known.below,
     }  # fmt: skip
-    own = {bound: value for bound, value in bounds.items() if kind in (int, float) and value is not None}
+    own: Config = {bound: value for bound, value in bounds.items() if kind in (int, float) and value is not None}
+    if origin is dict and (known.section or known.choices):  # or else one of a class
+        own["required"] = ["_target_"]
     return {"type": TYPES[origin or kind], **own}  # type: ignore[index] # a type that keys have

@@ -259,7 +259,7 @@ def _check_value(value: object, known: Key, where: str) -> None:
 
         verb = "can" if known.choices or known.kind is bool else "must"
         raise refuse_value(where, value, f"it {verb} be {allowed_text(known)}")
-    if known.section and value is not None:
+    if known.section and isinstance(value, dict) and not ("_target_" in value and Config in arms(known.kind)):
         check_section(value, known.section, f"{where}.")
     else:
         check_node(value, f"{where}.")
@@ -301,6 +301,7 @@ def check_node(node: object, where: str) -> None:
         from speechml.config.instantiate import import_class, parameters
 
         known = parameters(import_class(node["_target_"], where)) | {"_target_"}
+        known |= {"interval", "monitor"} if where == "scheduler." else set()  # which a task tells Lightning
     for name, value in node.items():
         if "**" not in known and name not in known and name != "_partial_":
             raise refuse_unknown(where, name, known - {"_target_"})

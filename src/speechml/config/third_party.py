@@ -89,11 +89,8 @@ class LBFGS(Optimizer):
     """Curvature from the last gradients, for networks of some hundred parameters and large batches."""
 
     FURTHER: ClassVar = {
-        "max_eval": int | None,
-        "tolerance_grad": float,
-        "tolerance_change": float,
-        "maximize": Literal[False],
-    }
+        "max_eval": int | None, "tolerance_grad": float, "tolerance_change": float, "maximize": Literal[False],
+    }  # fmt: skip
     lr: float = key("size of a step; 1 where line_search_fn looks for the best one", 1, least=0)
     max_iter: int = key("iterations on each batch before the next one comes; more fit a batch closer, and take longer", 20,
                         unit="iterations", least=1)  # fmt: skip
@@ -103,7 +100,14 @@ class LBFGS(Optimizer):
         "strong_wolfe looks for a step that helps, so that lr=1 is safe; null takes steps of lr", None)  # fmt: skip
 
 
-class CosineAnnealingLR(Schema):
+class Schedule(Schema):
+    """How the learning rate changes."""
+
+    interval: Literal["step", "epoch"] | None = key("when the learning rate moves on, and what its lengths count; null: as is "
+                                                    "usual for the schedule", None, later=True)  # fmt: skip
+
+
+class CosineAnnealingLR(Schedule):
     """The learning rate falls along half a cosine over the whole training."""
 
     FURTHER: ClassVar = {"last_epoch": Literal[-1]}
@@ -111,7 +115,17 @@ class CosineAnnealingLR(Schema):
     T_max: int | None = key("steps until the end; null: those of the whole training", None, unit="steps", least=1)
 
 
-class OneCycleLR(Schema):
+class StepLR(Schedule):
+    """The learning rate falls by a factor, again and again."""
+
+    FURTHER: ClassVar = {"last_epoch": Literal[-1]}
+    step_size: int = key(
+        "how long the learning rate stays before it falls", unit="epochs, or steps (interval)", least=1
+    )
+    gamma: float = key("what the learning rate is multiplied by", 0.1, above=0)
+
+
+class OneCycleLR(Schedule):
     """The learning rate rises to a maximum, then falls, over the whole training."""
 
     FURTHER: ClassVar = {
@@ -124,6 +138,14 @@ class OneCycleLR(Schema):
     total_steps: int | None = key("steps until the end; null: those of the whole training", None, unit="steps", least=1)
     div_factor: float = key("max_lr over the first learning rate", 25.0, above=0)
     final_div_factor: float = key("the first learning rate over the last one", 10000.0, above=0)
+
+
+PER_EPOCH = frozenset(f"torch.optim.lr_scheduler.{name}" for name in ("StepLR", "MultiStepLR", "ExponentialLR"))
+
+
+def interval_of(node: Config) -> str:
+    """When a schedule moves on: `step` or `epoch`, as its node says, else as is usual for its class."""
+    return str(node.get("interval") or ("epoch" if node.get("_target_") in PER_EPOCH else "step"))
 
 
 class ReduceLROnPlateau(Schema):

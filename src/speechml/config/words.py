@@ -34,6 +34,7 @@ def allowed_text(known: Key) -> str:
     kinds = arms(known.kind)
     if known.choices:
         words = [*dict.fromkeys(map(format_value, known.choices)), *(["null"] if NoneType in kinds else [])]
+        words += ["a section that names a class"] * any(get_origin(kind) is dict for kind in kinds)
         return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
     phrases = [_phrase(kind) for kind in kinds if kind is not NoneType and not (kind is int and float in kinds)]
     text = " or ".join(phrases) + _bounds(known)

@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from speechml import __version__, contracts
 from speechml.callbacks.epochs import EpochTable
 from speechml.config.compose import without_secrets
-from speechml.config.instantiate import build, import_class
+from speechml.config.instantiate import build, import_class, parameters
 from speechml.config.schema import data_keys, schema_of
 from speechml.contracts import Config, ItemKind, Trial, missing_members
 from speechml.data.base import BaseDataModule, Corpus
@@ -136,7 +136,9 @@ def build_parts(
     """
     check_compatible(config, data)
     config = choose_modes(config)
-    if "classes" in config["model"] and config["model"]["classes"] is None:  # the outputs are the data's classes
+    model = import_class(config["model"]["_target_"], "model.")
+    takes_classes = "classes" in parameters(model) and not missing_members(model, contracts.Task)
+    if takes_classes and config["model"].get("classes") is None:  # the outputs are the data's classes
         config = {**config, "model": {**config["model"], "classes": list(data.spec.classes) or None}}
     set_seed(config["seed"])
     task = prepare_task(config, data)
@@ -152,7 +154,8 @@ def build_parts(
     data.trainer = trainer  # it knows how many ranks share a batch
     check_limits(trainer, data, config["test"])
     if isinstance(task, pl.LightningModule):
-        task.build_optimization(training_steps(trainer, count_batches(data.train_dataloader()) or 0))
+        steps = training_steps(trainer, count_batches(data.train_dataloader()) or 0)
+        task.build_optimization(steps, trainer.max_epochs or 1)
     keeps_best = not trainer.fast_dev_run  # type: ignore[attr-defined] # of a trainer's flags
     return Parts(
         config, data, task, trainer, saving, best if keeps_best else None, stop, trial, named, module, data_module

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from speechml.lazy import import_on_use
 
 if TYPE_CHECKING:
+    from speechml.models.m5 import M5 as M5
     from speechml.models.mlp import MLP as MLP
     from speechml.models.spectrogram_cnn import SpectrogramCNN as SpectrogramCNN
     from speechml.models.spectrogram_cnn import SpectrogramResNet as SpectrogramResNet
@@ -22,6 +23,7 @@ PLACES = {
     "CNN": "speechml.models.waveform",
     "FCNN": "speechml.models.waveform",
     "FIR": "speechml.models.waveform",
+    "M5": "speechml.models.m5",
     "MIMOCNN": "speechml.models.waveform",
     "MLP": "speechml.models.mlp",
     "STFTCNN1d": "speechml.models.stft_cnn",

@@ -76,6 +76,17 @@ class SpectrogramResNet(SpectrogramCNN):
                          0.2, unit="share", least=0, most=1)  # fmt: skip
 
 
+class M5(Schema):
+    """Four convolutions of the waveform."""
+
+    width: int = key("channels of the first two convolutions, the last has four times as many; doubled, it takes four times as "
+                     "long", 128, unit="channels", least=1, most=WIDEST)  # fmt: skip
+    kernel: int = key("length of the first filters: longer ones tell closer frequencies apart", 160, unit="samples", least=1,
+                      most=LONGEST)  # fmt: skip
+    stride: int = key("distance of two of their outputs: a larger one is faster, and hears less of high frequencies", 8,
+                      unit="samples", least=1, most=LONGEST)  # fmt: skip
+
+
 class _STFTNetwork(Schema):
     """Magnitudes in, clean ones out."""
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechml.config.instantiate import build
@@ -36,7 +35,7 @@ class FeatureClassifier(Classification[FeatureBatch]):
         log: those of the columns whose logarithm is taken; they must be positive.
         classes: names in the order of the outputs; null: those of the data, filled in when a run begins.
         label_smoothing: share of the target that all classes have in common.
-        optimizer, scheduler: config nodes; needed for training only.
+        optimizer, scheduler, loss: config nodes; needed for training only.
 
     Shape of `forward`: (batch, 12) -> (batch, classes) logits; the 12 features of `music.features.music_features`.
     """
@@ -49,8 +48,9 @@ class FeatureClassifier(Classification[FeatureBatch]):
         self, net: Config, columns: list[str] | None = None, log: list[str] | None = None,
         classes: list[str] | None = None,
         label_smoothing: float = 0.0, optimizer: Config | None = None, scheduler: Config | None = None,
+        loss: Config | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(classes, label_smoothing, optimizer, scheduler)
+        super().__init__(classes, label_smoothing, optimizer, scheduler, loss)
         chosen = list(COLUMNS) if columns is None else columns
         self.front_end = Standardise(column_numbers(chosen, "columns"), column_numbers(log or [], "log"))
         self.net = build(net, where="model.net", kind=nn.Module, inputs=len(chosen), classes=len(self.classes))
@@ -76,8 +76,7 @@ class FeatureClassifier(Classification[FeatureBatch]):
 
     def training_loss(self, batch: FeatureBatch) -> tuple[Tensor, dict[str, Tensor]]:
         logits, label = self(batch.features).float(), self.labels(batch)
-        loss = F.cross_entropy(logits, label, label_smoothing=self.label_smoothing)
-        return loss, {"acc": (logits.detach().argmax(1) == label).float().mean()}
+        return self.loss_of(logits, label), {"acc": (logits.detach().argmax(1) == label).float().mean()}
 
 
 def column_numbers(names: list[str], where: str) -> list[int]:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, open_dict
 
 from speechml.config.compose import mask_secrets, plain
 from speechml.config.schema import data_keys, keys_of, schema_of, walk
-from speechml.config.third_party import Trainer
+from speechml.config.third_party import Trainer, interval_of
 from speechml.config.train_config import TrainConfig, fill_groups, with_modes
 from speechml.contracts import Config
 
@@ -45,6 +45,9 @@ def digest(config: Config) -> str:
     scheduled = any(str(node.get("_target_")).endswith(".GradientAccumulationScheduler") for node in callbacks if node)
     if isinstance(trainer, dict) and trainer.get("max_steps", -1) != -1 and (scheduled or LIMITS & trainer.keys()):
         counted["budget"] = "limited"  # such runs were longer or shorter before: theirs is another id
+    if (schedule := counted.get("scheduler")) and isinstance(schedule, dict):  # once all moved on at every step
+        moves = {"interval": "epoch"} if interval_of(schedule) == "epoch" else {}
+        counted["scheduler"] = {name: value for name, value in schedule.items() if name != "interval"} | moves
     for key in keys_without_effect(config):
         _leave_out(counted, key.split("."))
     if (recipe := _recipe(config)) > 1:

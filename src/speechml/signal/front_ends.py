@@ -1,4 +1,4 @@
-"""What a word network sees: spectrograms of 30 ms windows every 10 ms, as torchaudio's transforms define them.
+"""What a word network sees: spectrograms of 30 ms windows every 10 ms, as torchaudio's transforms define them, or waveforms.
 
 On a CPU these take 0.4 to 0.7 of the time of torchaudio's: the scale lies in the window, and the bands multiply frames as
 they lie in memory.
@@ -12,21 +12,22 @@ from torch import Tensor, nn
 
 from speechml.signal.stft import num_frames
 
-KINDS = ("power", "mel", "log_mel", "complex")
+KINDS = ("power", "mel", "log_mel", "complex", "waveform")
 
 
 class FrontEnd(nn.Module):
     """Spectrogram of a waveform; the defaults are those of the R torch book, chapter 22.
 
     Args:
-        kind: `power` (|X|^2), `mel` (bands of it), `log_mel` (their logarithms), `complex` (real and imaginary part).
+        kind: `power` (|X|^2), `mel` (bands of it), `log_mel` (their logarithms), `complex` (real and imaginary part);
+            `waveform` gives the waveform itself.
         sample_rate: Hz.
         n_fft: samples of a transform; the window is padded with zeros to it.
         window_s, hop_s: length of the Hann window and distance of two windows in seconds.
         mels: bands of `mel` and `log_mel`.
         normalized: divide X by the square root of the window's energy.
 
-    Shape: (batch, 1, time) -> (batch, `channels`, `bins`, `frames(time)`).
+    Shape: (batch, 1, time) -> `shape(time)` behind the batch.
     """
 
     def __init__(
@@ -66,7 +67,13 @@ class FrontEnd(nn.Module):
         """Columns of the spectrogram of so many samples."""
         return num_frames(samples, self.hop)
 
+    def shape(self, samples: int) -> tuple[int, ...]:
+        """What so many samples become: (channels, bins, frames), or (1, samples)."""
+        return (1, samples) if self.kind == "waveform" else (self.channels, self.bins, self.frames(samples))
+
     def forward(self, waveform: Tensor) -> Tensor:
+        if self.kind == "waveform":
+            return waveform.float()
         spectrum = torch.stft(waveform[:, 0].float(), self.n_fft, self.hop, window=self.window, return_complex=True)
         if self.kind == "complex":
             return torch.view_as_real(spectrum).permute(0, 3, 1, 2)

@@ -145,24 +145,22 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
     def update_metrics(self, split: str, rows: list[Row]) -> None:
         """Give metrics the items of a split, where they have not been given them batch by batch."""
 
-    def build_optimization(self, steps: int) -> Optimization:
-        """Build optimiser and schedule, which moves on after every step, and keep them until the training begins.
-
-        One that waits for a plateau of its `monitor` moves on after every validation.
+    def build_optimization(self, steps: int, epochs: int = 1) -> Optimization:
+        """Build optimiser and schedule, and keep them until the training begins.
 
         Args:
-            steps: optimiser steps of the whole training, for schedules that take `total_steps` or `T_max` and have none.
+            steps, epochs: of the whole training, for schedules that take `total_steps` or `T_max` and have none.
 
         Raises:
             UserError: no such class, or one that refuses its arguments.
         """
-        arguments: Config = {}
-        score = "val/loss"  # of a schedule that falls when a score no longer improves
+        arguments: Config = {}  # of the schedule
+        moves: Config = {}  # when the rate does
         if self.scheduler_node or _is_unusual(self.optimizer_node):
-            from speechml.tasks.optimization import check_step, schedule_arguments
+            from speechml.tasks.optimization import check_step, plan_schedule
 
-            arguments = schedule_arguments(self.scheduler_node, steps) if self.scheduler_node else {}
-            score = arguments.pop("monitor", score)
+            if self.scheduler_node:
+                arguments, moves = plan_schedule(self.scheduler_node, steps, epochs)
             if _is_unusual(self.optimizer_node) or _is_unusual(arguments):
                 check_step(self.optimizer_node, arguments)
         optimizer = build(self.optimizer_node, self.parameters(), where="optimizer", kind=torch.optim.Optimizer)
@@ -171,15 +169,15 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         self._optimization = {"optimizer": optimizer}
         if arguments:
             schedule = build(arguments, optimizer, where="scheduler", kind=torch.optim.lr_scheduler.LRScheduler)
-            if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                lr = {"scheduler": schedule, "interval": "epoch", "monitor": score}
-            else:
-                lr = {"scheduler": schedule, "interval": "step"}
+            lr = {"scheduler": schedule, **moves}
             self._optimization = cast("Optimization", {"optimizer": optimizer, "lr_scheduler": lr})
         return self._optimization
 
     def configure_optimizers(self) -> Optimization:
-        built = self._optimization or self.build_optimization(int(self.trainer.estimated_stepping_batches))
+        built = self._optimization
+        if built is None:
+            steps, epochs = self.trainer.estimated_stepping_batches, self.trainer.max_epochs
+            built = self.build_optimization(int(steps), epochs or 1)
         self._optimization = None  # a further training has another length
         if isinstance(schedule := built.get("lr_scheduler"), dict) and "monitor" in schedule:
             schedule["frequency"] = self.trainer.check_val_every_n_epoch or 1  # other epochs know an old score only

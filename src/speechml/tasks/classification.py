@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from speechml.config.instantiate import build
 from speechml.contracts import ClipBatch, Config, DataModule, FeatureBatch
 from speechml.errors import UserError
 from speechml.metrics.classification import class_scores
@@ -22,25 +24,33 @@ LabelledBatch = TypeVar("LabelledBatch", ClipBatch, FeatureBatch)
 
 
 class Classification(Task[LabelledBatch, LabelledBatch]):
-    """Base of the classifiers: cross entropy; every item is scored once.
+    """Base of the classifiers: cross entropy, or a loss of the config; every item is scored once, by cross entropy.
 
     Args:
         classes: names in the order of the outputs; null: those of the data, filled in when a run begins.
         label_smoothing: share of the target that all classes have in common.
         optimizer, scheduler: config nodes; needed for training only.
+        loss: config node of a module that training lowers instead of cross entropy, (batch, classes) logits and what is
+            right, numbers (batch,) or, where items are mixed, shares (batch, classes) -> ().
     """
 
     headline_scores = own_scores = ("acc", "macro_f1", "loss")
     loss_name = "cross entropy"
     training_scores = ("loss", "acc")
     test_only = "recall"
+    mixes = False  # whether training items are mixed, and their labels with them
 
     def __init__(
         self, classes: list[str] | None = None, label_smoothing: float = 0.0, optimizer: Config | None = None,
-        scheduler: Config | None = None,
+        scheduler: Config | None = None, loss: Config | None = None,
     ) -> None:  # fmt: skip
         super().__init__(optimizer, scheduler)
         self.label_smoothing = label_smoothing
+        self.criterion: nn.Module | None = build(loss, where="model.loss", kind=nn.Module) if loss else None
+        if self.criterion is not None:
+            self.loss_name = f"{type(self.criterion).__name__} in training, cross entropy in validation"
+            if label_smoothing:
+                raise ValueError("label_smoothing is of cross entropy; set it to 0 where model.loss names another loss")
         self.classes = list(classes or ("", ""))
         self.outputs: Tensor  # numbers of the outputs that the classes of the data are
         self.register_buffer("outputs", torch.arange(len(self.classes)), persistent=False)
@@ -51,7 +61,23 @@ class Classification(Task[LabelledBatch, LabelledBatch]):
         unknown = [name for name in classes if name not in self.classes]
         if unknown:
             raise UserError(f"the model knows no class {', '.join(unknown)}; it knows {', '.join(self.classes)}")
+        if self.criterion is not None:
+            self._check_loss(self.criterion)
         self.outputs = torch.tensor([self.classes.index(name) for name in classes], device=self.outputs.device)
+
+    def _check_loss(self, loss: nn.Module) -> None:
+        from speechml.tasks.losses import check_loss
+
+        labels = torch.arange(len(self.classes)).repeat(2)
+        logits = torch.zeros(len(labels), len(self.classes))
+        check_loss(loss, logits, F.one_hot(labels).float() if self.mixes else labels)
+
+    def loss_of(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of logits (batch, classes) beside numbers (batch,) of what is right, or shares of it (batch, classes)."""
+        if self.criterion is None:
+            return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
+        out: Tensor = self.criterion(logits, target if self.mixes or target.dim() == 1 else target.argmax(1))
+        return out
 
     def describe(self) -> str:
         return f"{super().describe()}, {len(self.classes)} classes: {', '.join(self.classes)}"

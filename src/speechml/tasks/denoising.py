@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, ItemKind, PairBatch, TrainingItems
+from speechml.errors import choose
 from speechml.metrics.perceptual import available, perceptual_scores
 from speechml.metrics.waveform import WAVEFORM_SCORES, waveform_scores
 from speechml.tasks.base import Batch, Row, Task, TrainBatch
@@ -19,12 +22,14 @@ if TYPE_CHECKING:
     from speechml.tasks.streaming import Stream
 
 PERCEPTUAL = ("pesq", "stoi")
+WHOLE = 2**40  # samples, more than any recording has
 WORSE_DB = 0.05  # below which a loss of SNR is not worth a word
 # Recordings, about: both scores take more time than the network.
 PERCEIVED_IN_VALIDATION = 4
 PERCEIVED_IN_TRAINING = 10  # more of the training set are scored without
 
 # The items of an epoch, from the length in samples of each training recording by its number, and the seed of their order.
+Loss = Callable[[Tensor, Tensor], Tensor]  # of an estimate and what it should be, to a scalar
 MakeItems = Callable[[dict[int, int], int], TrainingItems]
 
 
@@ -37,6 +42,12 @@ class Reach(NamedTuple):
     before: int
     after: int
     step: int
+
+
+def choose_loss(loss: str | Config, named: Mapping[str, Loss | str]) -> Loss:
+    """A loss by its name, or by the config node of its class. Raises ValueError or UserError where it is none of them."""
+    chosen = choose("loss", loss, named) if isinstance(loss, str) else build(loss, where="model.loss", kind=nn.Module)
+    return getattr(import_module("speechml.tasks.losses"), chosen) if isinstance(chosen, str) else chosen
 
 
 class PairData(DataModule, Protocol):
@@ -77,6 +88,14 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
     def setup_for(self, data: DataModule) -> None:
         super().setup_for(data)
         cast("PairData", data).set_training_items(self.make_items)
+        loss = getattr(self, "criterion", None)
+        if isinstance(loss, nn.Module) and not getattr(data, "is_foreign", False):
+            from speechml.tasks.losses import check_loss
+
+            wanted = cast("tuple[Tensor, ...]", next(self.training_items(data)))[
+                1
+            ]  # whose shape estimates have as well
+            check_loss(loss, wanted, wanted)
 
     def training_items(self, data: DataModule) -> Iterator[TrainBatch]:
         """Every training item of epoch 0, on the CPU."""

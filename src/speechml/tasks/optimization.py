@@ -1,32 +1,76 @@
-"""What a schedule is told of the length of a training, and whether an optimiser and its schedule take a step."""
+"""Schedules of the learning rate, what they are told of the length of a training, and whether one takes a step."""
 
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 
 import torch
 from torch import Tensor, nn
 
 from speechml.config.instantiate import build, import_class
+from speechml.config.third_party import interval_of
 from speechml.contracts import Config
 from speechml.errors import UserError
 
 
-def schedule_arguments(node: Config, steps: int) -> Config:
-    """The node of a schedule with the length of the training filled in. Raises UserError where its own length is too short."""
+class WarmupCosine(torch.optim.lr_scheduler.LRScheduler):
+    """A linear rise to the learning rate of the optimiser, then half a cosine down, over the whole training.
+
+    Of t from 0 and w = round(warmup total_steps): (t + 1) / w before w, then (1 + cos(pi (t - w) / (total_steps - w))) / 2.
+
+    Args:
+        optimizer: whose rates are the highest ones.
+        total_steps: of the training.
+        warmup: share of them that the rate rises.
+        eta_min: the rate at the end.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, total_steps: int, warmup: float = 0.1, eta_min: float = 0.0,
+        last_epoch: int = -1,
+    ) -> None:  # fmt: skip
+        self.rising, self.total_steps, self.eta_min = round(warmup * total_steps), total_steps, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float | Tensor]:
+        if self.last_epoch < self.rising:
+            return [base * (self.last_epoch + 1) / self.rising for base in self.base_lrs]
+        part = min(1.0, (self.last_epoch - self.rising) / max(1, self.total_steps - self.rising))
+        share = (1 + math.cos(math.pi * part)) / 2
+        return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
+
+
+def plan_schedule(node: Config, steps: int, epochs: int) -> tuple[Config, Config]:
+    """The arguments of a schedule, the length of the training filled in, and when Lightning is to move it on.
+
+    Raises:
+        UserError: its own length is too short, or one that waits for validations is to move on otherwise.
+    """
     arguments = dict(node)
-    known = inspect.signature(import_class(arguments.get("_target_"), "scheduler.")).parameters
-    if (total := arguments.get("total_steps")) is not None and total < steps:
-        what = f"scheduler.total_steps is {total}, and the training has {steps} steps"
+    cls = import_class(arguments.get("_target_"), "scheduler.")
+    known = inspect.signature(cls).parameters
+    asked, score = arguments.pop("interval", None), arguments.pop("monitor", "val/loss")
+    moves = {"interval": interval_of(node)}
+    if issubclass(cls, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        moves = {"interval": "epoch", "monitor": score}
+        if asked:
+            raise UserError(
+                f"scheduler.interval is {asked}, and {cls.__name__} goes by validations", fix="leave it out"
+            )
+    unit = f"{moves['interval']}s"
+    length = {"steps": steps, "epochs": epochs}[unit]
+    if (total := arguments.get("total_steps")) is not None and total < length:
+        what = f"scheduler.total_steps is {total}, and the training has {length} {unit}"
         raise UserError(what, fix="leave it out, or raise it")
     if "pct_start" in known and arguments.get("pct_start") is not None:
-        steps = max(3, steps)  # two steps up, one down at least
-        arguments["pct_start"] = max(float(arguments["pct_start"]), 2 / steps)
+        length = max(3, length)  # two steps up, one down at least
+        arguments["pct_start"] = max(float(arguments["pct_start"]), 2 / length)
     for name in ("total_steps", "T_max"):
         if name in known and arguments.get(name) is None:
-            arguments[name] = steps
-    return arguments
+            arguments[name] = length
+    return arguments, moves
 
 
 def check_step(optimizer_node: Config, scheduler_node: Config) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from speechml.config.schema import Schema, key, refuse_value
+from speechml.config.third_party import Schedule
 from speechml.contracts import HIGHEST_RATE, Config
 from speechml.data.schema import LOWEST_RATE
 
@@ -31,6 +32,8 @@ class Classification(Task):
     classes: list[str] | None = key("names in the order of the outputs; null: those of the data", None)
     label_smoothing: float = key("share of the target that all classes have in common; a little keeps the network from being "
                                  "too sure", 0.0, unit="share", least=0, below=1)  # fmt: skip
+    loss: Config | None = key("a module of yours that training lowers, of logits and targets; null: cross entropy", None,
+                              later=True)  # fmt: skip
 
 
 class WaveformDenoiser(Task):
@@ -39,8 +42,10 @@ class WaveformDenoiser(Task):
     sample_rate: int = key(
         "rate that the network works at: that of the data", unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE
     )
-    loss: Literal["l1", "mse", "mse_sum", "snr"] = key("what training lowers: l1, mse are means per sample, mse_sum adds up a "
-                                                       "batch, snr (minus dB) counts clips alike", "l1")  # fmt: skip
+    loss: Literal["l1", "mse", "mse_sum", "snr", "si_sdr", "mr_stft"] | Config = key(
+        "what training lowers: l1, mse per sample, mse_sum of a batch; snr, si_sdr: minus dB; mr_stft: of magnitudes",
+        "l1",
+    )
     normalize: Literal[False, True, "recording"] = key("recording: each is divided by its own RMS first, so no level is too "
         "high or too low; true: by that of the noisy training waveforms", False)  # fmt: skip
 
@@ -64,8 +69,8 @@ class MagnitudeDenoiser(Task):
                      "bins", 1024, unit="samples", above=0, most=2**16, allowed="even")  # fmt: skip
     hop: int = key("distance of two frames; a smaller one gives more frames and costs time", 512, unit="samples", above=0,
                    most=2**15, allowed="half of model.n_fft or less")  # fmt: skip
-    loss: Literal["mse", "l1"] = key("what training lowers, of magnitudes in units of the clean RMS; l1 minds rare large errors "
-                                     "less", "mse")  # fmt: skip
+    loss: Literal["mse", "l1"] | Config = key("what training lowers, of magnitudes in units of the clean RMS; l1 minds rare "
+                                              "large errors less", "mse")  # fmt: skip
     target: Literal["magnitude", "phase_sensitive"] = key("what the network is to give: the clean magnitude, or the one that "
                                                           "goes best with the noisy phase", "magnitude")  # fmt: skip
     sampling: Literal["windows", "runs"] = key("windows: single frames, shuffled; runs: consecutive ones computed together, "
@@ -88,10 +93,11 @@ class MagnitudeDenoiser(Task):
 
 
 class FrontEnd(Schema):
-    """The spectrogram that the network sees."""
+    """What the network sees: a spectrogram, or the waveform itself."""
 
-    kind: Literal["power", "mel", "log_mel", "complex"] = key("power: |X|^2; mel: bands as the ear has them; log_mel: their "
-                                                              "logarithms; complex: needs net.channels=2", "power")  # fmt: skip
+    kind: Literal["power", "mel", "log_mel", "complex", "waveform"] = key(
+        "power: |X|^2; mel: bands as the ear has them; log_mel: their logarithms; complex: two channels; waveform: no spectrum",
+        "power")  # fmt: skip
     n_fft: int = key("length of the transform; the window is padded with zeros to it; gives n_fft / 2 + 1 bins", 512,
                      unit="samples", above=0, most=2**16, allowed="even, and a window or more")  # fmt: skip
     window_s: float = key("length of a window; longer ones tell frequencies apart better and moments worse", 0.03, unit="s",
@@ -141,13 +147,25 @@ class Augmentation(Schema):
 
 
 class Classifier(Classification):
-    """Words from spectrograms."""
+    """Words from spectrograms or waveforms."""
 
     sample_rate: int = key(
         "rate that the network works at: that of the data", unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE
     )
-    front_end: FrontEnd = key("the spectrogram that the network sees")
+    front_end: FrontEnd | Config = key(
+        "the spectrogram that the network sees, or a module of yours that makes one of it"
+    )
     normalize: Literal[False, "recording"] = key("recording: each clip is brought to one RMS first, so no level is too high "
                                                  "or too low", False, later=True)  # fmt: skip
     augment: Augmentation | None = key("how far clips are varied; null: not at all", None)
     seed: int = key("decides how clips are augmented; follows seed", 0)
+
+
+class WarmupCosine(Schedule):
+    """The learning rate rises to that of the optimizer, then falls along half a cosine, over the whole training."""
+
+    FURTHER: ClassVar = {"last_epoch": Literal[-1]}
+    warmup: float = key("how long the learning rate rises; a longer rise is gentler, and leaves less time to settle", 0.1,
+                        unit="share of the steps", least=0, below=1)  # fmt: skip
+    total_steps: int | None = key("steps until the end; null: those of the whole training", None, unit="steps", least=1)
+    eta_min: float = key("the learning rate at the end", 0.0, least=0)

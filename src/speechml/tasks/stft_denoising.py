@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -16,14 +15,14 @@ from speechml.models.stft_cnn import STFTCNN2d
 from speechml.signal.level import check_waveforms, rms
 from speechml.signal.random import key, uniform
 from speechml.signal.stft import STFT, phase, valid_length
-from speechml.tasks.denoising import DenoisingTask, Reach
+from speechml.tasks.denoising import DenoisingTask, Loss, Reach, choose_loss
 from speechml.tasks.stft_windows import SAMPLINGS, TARGETS, Augment, FrameBatch, Framing, cut_frames
 
 SILENCE = 1e-5  # largest magnitude of a silent frame: well below the rounding of 16 bits (1.7e-4 for n_fft 1024)
 BLOCK_FRAMES = 4096  # computed together, of one recording: 131 s at hop 512, 16 kHz
 SAMPLED_FRAMES = 20_000  # of the training split, for the mean and deviation of the inputs
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss}
+LOSSES: dict[str, Loss] = {"mse": F.mse_loss, "l1": F.l1_loss}
 
 
 class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
@@ -33,7 +32,8 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
         net: config node of the network; windows (batch, 1, [frames,] bins) -> (batch, bins).
         sample_rate: Hz the network works at.
         n_fft, hop: of the STFT, in samples.
-        loss: `mse` or `l1`, of magnitudes in units of the RMS of the clean training magnitudes.
+        loss: `mse`, `l1`, or the config node of a module (estimate, clean) -> (), of magnitudes in units of the RMS of the
+            clean training magnitudes.
         target: `magnitude` of the clean frame, or `phase_sensitive` (see `tasks.stft_windows.TARGETS`).
         sampling: `windows`, single and shuffled, or `runs` of consecutive ones, computed together.
         run: windows of a run.
@@ -53,7 +53,7 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
     net: STFTCNN2d
 
     def __init__(
-        self, net: Config, sample_rate: int, n_fft: int = 1024, hop: int = 512, loss: str = "mse",
+        self, net: Config, sample_rate: int, n_fft: int = 1024, hop: int = 512, loss: str | Config = "mse",
         target: str = "magnitude", sampling: str = "windows", run: int = 64, passes: int = 1, padding: str = "silent",
         normalize: str | bool = False, augment: dict[str, float] | None = None, seed: int = 0, optimizer: Config | None = None,
         scheduler: Config | None = None,
@@ -71,7 +71,8 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
                 f"the network has {self.net.bins} bins and n_fft {n_fft} gives {self.stft.bins}; set net.bins"
             )
         choose("sampling", sampling, SAMPLINGS)
-        self.loss_name, self.criterion = loss, choose("loss", loss, LOSSES)
+        self.criterion = choose_loss(loss, LOSSES)
+        self.loss_name = loss if isinstance(loss, str) else type(self.criterion).__name__
         self.target_of = choose("target", target, TARGETS)
         self.context = self.net.frames - 1
         self.silence: Tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
-from speechml.errors import choose
 from speechml.signal.convolution import causal_convolution
 from speechml.signal.level import check_waveforms, rms
 from speechml.signal.wiener import Wiener
-from speechml.tasks.denoising import DenoisingTask, Reach
+from speechml.tasks.denoising import WHOLE, DenoisingTask, Loss, Reach, choose_loss
 
 # Compared with the Wiener filter of this many taps where the network has no receptive field of its own: lab 2A's FIR.
 LAB_TAPS = 81
@@ -28,11 +27,13 @@ def snr_loss(estimate: Tensor, clean: Tensor) -> Tensor:
     return 10 * torch.log10((error + floor) / (power + floor)).mean()
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: dict[str, Loss | str] = {
     "l1": F.l1_loss,
     "mse": F.mse_loss,
     "mse_sum": lambda estimate, clean: F.mse_loss(estimate, clean, reduction="sum"),
     "snr": snr_loss,
+    "si_sdr": "si_sdr_loss",  # of `tasks.losses`, which is loaded when it is wanted
+    "mr_stft": "mr_stft_loss",
 }
 
 
@@ -41,9 +42,12 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
 
     Args:
         net: config node of the network, (batch, 1, time) -> (batch, 1, time). It has `receptive_field`, where a sample of
-            output depends on that many samples of input up to it, or `samples`, the one length that it takes.
+            output depends on that many samples of input up to it, `inf` where on the whole recording; or `samples`, the one
+            length that it takes. It may have `lookahead`, samples after it that the output depends on as well, and `hop`,
+            the distance of its frames, which are counted from the beginning of what it is given.
         sample_rate: Hz the network works at.
-        loss: `l1`, `mse` (both mean per sample), `mse_sum` (sum over the batch), `snr` (minus the mean SNR in dB).
+        loss: `l1`, `mse` (both mean per sample), `mse_sum` (sum over the batch), `snr`, `si_sdr` (minus the mean in dB),
+            `mr_stft` (`tasks.losses`), or the config node of a module (estimate, clean) -> ().
         normalize: what waveforms are divided by before the network and the loss, and multiplied by behind it: `recording`,
             the RMS of each by itself, so that no level is too high or too low; True, that of the noisy training
             waveforms; False, nothing.
@@ -56,19 +60,20 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
     remedy = "lower optimizer.lr, set model.normalize=true, or train longer"
 
     def __init__(
-        self, net: Config, sample_rate: int, loss: str = "l1", normalize: bool | str = False, optimizer: Config | None = None,
-        scheduler: Config | None = None,
+        self, net: Config, sample_rate: int, loss: str | Config = "l1", normalize: bool | str = False,
+        optimizer: Config | None = None, scheduler: Config | None = None,
     ) -> None:  # fmt: skip
         super().__init__(sample_rate, optimizer, scheduler)
         self.net = build(net, where="model.net", kind=nn.Module)
-        self.receptive_field: int | None = getattr(self.net, "receptive_field", None)
+        self.receptive_field: float | None = getattr(self.net, "receptive_field", None)
         self.record: int | None = None if self.receptive_field else getattr(self.net, "samples", None)
         if self.receptive_field is None and self.record is None:
             raise ValueError(
-                f"{type(self.net).__name__} says neither receptive_field (samples of input behind one of output) nor samples "
-                "(the one length that it takes)"
+                f"{type(self.net).__name__} says neither receptive_field (samples of input behind one of output; inf: the "
+                "whole recording) nor samples (the one length that it takes)"
             )
-        self.loss_name, self.criterion, self.normalize = loss, choose("loss", loss, LOSSES), normalize
+        self.criterion = choose_loss(loss, LOSSES)
+        self.loss_name, self.normalize = loss if isinstance(loss, str) else type(self.criterion).__name__, normalize
         self.follows_level = normalize == "recording"
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the noisy training waveforms
@@ -93,7 +98,10 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
         return out if self.record is None else out.reshape(batch, channel, -1)[..., :time]
 
     def reach(self) -> Reach:
-        return Reach((self.receptive_field or 1) - 1, 0, self.record or 1)
+        if self.receptive_field == math.inf:
+            return Reach(WHOLE, WHOLE, 1)
+        after, step = (int(getattr(self.net, name, least)) for name, least in (("lookahead", 0), ("hop", 1)))
+        return Reach(int(self.receptive_field or 1) - 1, after, self.record or step)
 
     def prepare(self, data: DataModule) -> None:
         if self.normalize:  # with `recording` it says what the network has learned from
@@ -103,7 +111,7 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
     def training_loss(self, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
         level = self.input_level(batch.noisy)
         estimate = self._by_records(batch.noisy / level)  # the loss is taken at the network's own level
-        loss = self.criterion(estimate, batch.clean / level)
+        loss = self.criterion(estimate.float(), batch.clean / level)
         return loss, {"mse": F.mse_loss(estimate.detach() * level, batch.clean)}
 
     def batch_weight(self, batch_idx: int) -> float:
@@ -117,7 +125,8 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
         data = self._data()
         if self.wiener is not None or not data.splits["train"] or getattr(data, "is_foreign", False):
             return  # a filter that is fitted to other recordings would be no reference for this network
-        wiener = Wiener(self.receptive_field or LAB_TAPS)
+        reach = self.reach()
+        wiener = Wiener(LAB_TAPS if self.record or reach.after else reach.before + 1)
         for batch in self.training_items(data):
             wiener.add(batch.noisy, batch.clean)
         self.wiener = wiener.solve()
@@ -130,6 +139,6 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
             with torch.autocast(batch.noisy.device.type, enabled=False):
                 waveforms["_wiener"] = causal_convolution(batch.noisy, taps)
         level = self.input_level(batch.noisy)
-        loss = self.criterion(waveforms[""] / level, batch.clean / level)
+        loss = self.criterion((waveforms[""] / level).float(), batch.clean / level)
         share = len(batch.indices) if self.loss_name == "mse_sum" else 1  # a sum is reported per recording
         return waveforms, (loss / share).expand(len(batch.indices))
