@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ANOTHER = "use another of the run, or train again with redo=true"
 EXAMPLE = "give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789"
 WEIGHTS = ("epoch", "global_step", "pytorch-lightning_version", "state_dict")  # of what a training does not go on from
+INHERITED = ("heard", "lineage")  # of the record: what a run has of the one whose weights it began with, it keeps
 SHARED = 4  # times that weights may be used
 FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and could not be continued at a step
 
@@ -64,7 +65,9 @@ class AtomicIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: object = None, weights_only: bool | None = None  # noqa: ARG002
     ) -> State:  # fmt: skip
-        return read_checkpoint(Path(path))
+        content = read_checkpoint(Path(path))
+        self.record |= {name: content["speechml"][name] for name in INHERITED if name in content["speechml"]}
+        return content
 
 
 def write_checkpoint(content: State, path: Path) -> None:

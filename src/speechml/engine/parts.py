@@ -124,6 +124,10 @@ def build_parts(
         config = {**config, "model": {**config["model"], "classes": list(data.spec.classes) or None}}
     set_seed(config["seed"])
     task = build_task(config, "the config")
+    if config["init"]["freeze"]:
+        from speechml.engine.warm_start import freeze
+
+        freeze(task, config["init"]["freeze"])
     published = PublishedCard.from_config(config["published"]).scores
     data.scores_training = any(name.startswith("train/") for name in published)
     task.setup_for(data)
@@ -211,7 +215,7 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
     """
     record = {
         "format": FORMAT, "version": __version__, "config": without_secrets(config), "data": data.spec.fingerprint,
-        "heard": data.train_val_checksums(),
+        "heard": data.train_val_checksums(), "id": folder.name,
     }  # fmt: skip
     table = EpochTable(folder / "metrics.csv", config["logger"]["csv"])
     node = {

@@ -62,6 +62,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         self.scores: dict[str, float] = {}  # what the last test gave
         self.losses: dict[int, tuple[int, dict[str, Tensor]]] = {}  # of this epoch, by batch: its items, what is logged
         self.metrics: CustomMetrics | None = None
+        self.inherited: dict[str, Tensor] = {}  # buffers of the weights that a run begins with
         self._may_repeat = False  # whether the optimiser may compute a batch several times a step
         self._batch_sizes: list[int] = []  # items of each batch of this epoch, where several make a step
         self._first: tuple[int, Tensor] | None = None  # the batch of this step, and the generator's state before it
@@ -190,6 +191,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
 
     def on_fit_start(self) -> None:
         self.prepare(self._data())  # the same again when a run is resumed, whose checkpoint then has the last word
+        self.load_state_dict(self.inherited, strict=False)  # weights that are taken over go with their own statistics
 
     def on_train_epoch_start(self) -> None:
         self.losses, self._batch_sizes = {}, []
