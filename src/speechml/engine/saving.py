@@ -24,6 +24,7 @@ from speechml.engine.resume import (
     read_settings,
     restore,
     restore_finished,
+    set_random_states,
     write_settings,
 )
 from speechml.engine.signals import Stop, Stopped
@@ -93,10 +94,13 @@ class Saving(pl.Callback):
                 restore_finished(trainer, self.to_restore)
                 self._restore_settings(trainer)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.stop.listen()
         self.last_step = trainer.global_step
         self.last_s = time.monotonic()
+        if self.to_restore and self.to_restore["finished"]:  # of a shorter training, which ended with an epoch
+            set_random_states(self.to_restore["ranks"][trainer.global_rank]["random"], pl_module.device)
+            self.to_restore = None
         if self.to_restore:
             self.to_restore["training"] = capture_training(trainer)
             repeat_epoch_start(trainer)  # what callbacks keep in no state, their hooks set

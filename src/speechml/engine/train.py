@@ -41,7 +41,7 @@ from speechml.runs.folder import (
     remove_if_empty,
     translate_disk_errors,
 )
-from speechml.runs.identity import run_id
+from speechml.runs.identity import lengthless_digest, run_id
 from speechml.storage.files import make_durable, make_folder, write_text
 
 if TYPE_CHECKING:
@@ -104,10 +104,14 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             check_same_data(folder, before, data.card())
             if before.state == "done" and not _lacks_scoring(folder, before):
                 return _report_done(config, folder, before)
+        if before is None and not (config["redo"] or trial or in_sweep()):
+            from speechml.engine.extend import go_on_from_shorter
+
+            before = go_on_from_shorter(parts, folder)
         checkpoint = _checkpoint_to_resume(folder, before) if before else None
         if checkpoint is None and start is None:
             start = _start(parts)
-        card = _begin(parts, folder, before, start)
+        card = _begin(parts, folder, before, start if checkpoint is None else None)
         with _recording(folder, card, parts, start.lines if start else []), _other_ranks(config, folder, checkpoint):
             fit_and_test(parts, folder, checkpoint, card)
             text = summary_text(folder, card)
@@ -192,7 +196,8 @@ def _begin(parts: Parts, folder: Path, before: RunCard | None, start: Start | No
         id=folder.name, experiment=config["name"], state="running", **session,
         overrides=overrides, seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
         data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
-        failures=before.failures if before else 0,
+        failures=before.failures if before else 0, lengthless=lengthless_digest(config),
+        extended=before.extended if before else None,
     )  # fmt: skip
     if config["init"]["from"]:
         from speechml.engine.warm_start import record_start
