@@ -61,7 +61,7 @@ def test_a_run_is_extended_twice_and_after_a_fall_of_the_rate(workplace: Path) -
     [
         (("scheduler=one_cycle",), "scheduler OneCycleLR depends on the length"),
         (("+trainer.max_time=00:01:00:00",), "trainer.max_time"),
-        (("trainer.check_val_every_n_epoch=3",), "validated after other epochs"),
+        (("trainer.check_val_every_n_epoch=3",), "it is validated after other epochs"),
         (("+callbacks.stop._target_=speechml.callbacks.EarlyStopping", "+callbacks.stop.monitor=val/loss",
           "+callbacks.stop.after=0.5"), "callbacks.stop may depend"),
     ],

@@ -61,7 +61,7 @@ def go_on_from_shorter(parts: Parts, folder: Path) -> RunCard | None:
     echo(f"{what}; this one goes on from there")
     step = {"from_epochs": shorter.epochs, "to_epochs": lengths["max_epochs"], "from_run": shorter.folder.name,
             "when": time.strftime("%Y-%m-%dT%H:%M:%S%z")}  # fmt: skip
-    return replace(shorter.card, extended=[*(shorter.card.extended or []), step])
+    return replace(shorter.card, state="stopped", extended=[*(shorter.card.extended or []), step])
 
 
 def _shorter_runs(parts: Parts, folder: Path) -> Iterator[Shorter]:

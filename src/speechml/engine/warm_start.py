@@ -176,7 +176,8 @@ def _choose(parts: Parts, parent: Parent) -> _Choice:
     ]
     if unfit:
         more = f"; and {len(unfit) - SHOWN} more" * (len(unfit) > SHOWN)
-        what = f"the network in {parent.place} is of another architecture: {len(unfit)} weights do not fit"
+        count = f"{len(unfit)} weights do not" if len(unfit) > 1 else "one weight does not"
+        what = f"the network in {parent.place} is of another architecture: {count} fit"
         raise UserError(what, "; ".join(unfit[:SHOWN]) + more, "init.skip=[BEGINNING,...] lets such weights begin anew")
     loaded = {name: theirs[name] for name in others} | of_classes
     new = [name for name in own if name not in loaded or (name in of_classes and not complete)]

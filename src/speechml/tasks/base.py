@@ -190,8 +190,10 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         return self.trainer.datamodule  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
 
     def on_fit_start(self) -> None:
-        self.prepare(self._data())  # the same again when a run is resumed, whose checkpoint then has the last word
-        self.load_state_dict(self.inherited, strict=False)  # weights that are taken over go with their own statistics
+        kept = {name: value.clone() for name, value in self.state_dict().items()} if self.trainer.ckpt_path else {}
+        self.prepare(self._data())
+        # A checkpoint, and weights that are taken over, go with the statistics that they learned by.
+        self.load_state_dict(kept or self.inherited, strict=False)
 
     def on_train_epoch_start(self) -> None:
         self.losses, self._batch_sizes = {}, []
