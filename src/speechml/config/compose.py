@@ -22,7 +22,7 @@ from speechml.storage.files import expand_home
 
 WITH_NONE = ("callbacks", "logger", "metrics", "optimizer", "scheduler")  # groups with a file `none`
 WHOLE = ("experiment", "debug", "hparams_search")  # groups whose files set keys of any section
-PATHS = ("paths.runs", "paths.cache", "run")  # keys that are paths, beside those of data
+PATHS = ("paths.runs", "paths.cache", "run", "init.from")  # keys that are paths, beside those of data
 PLACES = ("root", "clean", "noise", "file")  # how names of keys end that are paths, in data
 NEEDED = ("data", "model", "trainer", "checkpoint", "paths", "hydra")
 HIDDEN = "<hidden>"

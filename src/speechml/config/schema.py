@@ -87,7 +87,10 @@ key: Callable[..., Any] = Key  # a field of a Schema; to type checkers of whatev
 
 
 class Schema:
-    """The keys of a section, as fields `name: type = key(...)`; its docstring says what the section is for."""
+    """The keys of a section, as fields `name: type = key(...)`; its docstring says what the section is for.
+
+    A key that is a word of Python is a field with an underscore behind it: `from_`.
+    """
 
     OPEN: ClassVar[object] = None  # the type of further keys, where the section takes such
     FURTHER: ClassVar[Mapping[str, object]] = {}  # kinds of, or Keys for, further arguments of the class
@@ -116,7 +119,8 @@ def keys_of(schema: type[Schema]) -> dict[str, Key]:
                 only = types.SimpleNamespace(__annotations__={name: base.__annotations__[name]})
                 kind = get_type_hints(only, vars(sys.modules[base.__module__]))[name]
                 keys[name] = replace(vars(base)[name], kind=kind, section=section_of(kind))
-        _KEYS[schema] = {name: known for name, known in keys.items() if isinstance(getattr(schema, name), Key)}
+        present = {name: known for name, known in keys.items() if isinstance(getattr(schema, name), Key)}
+        _KEYS[schema] = {name.removesuffix("_"): known for name, known in present.items()}
     return _KEYS[schema]
 
 

@@ -83,6 +83,23 @@ class Callbacks(Schema):
                 raise without_class(f"{where}{name}")
 
 
+class Init(Schema):
+    """The weights that a run begins with, where they are those of a network that was trained before."""
+
+    from_: Path | None = key("a trained network whose weights the run begins with; null: random ones. In the id of the run the "
+        "weights count, and not where they lie", None, allowed="a run, a checkpoint, or a folder of speechml export")  # fmt: skip
+    skip: list[str] = key("weights that are not taken over and begin at random", [],
+                          allowed="beginnings or patterns of their names, as [net.classifier]")  # fmt: skip
+    freeze: list[str] = key("weights that stay as they are taken over; few clips then train few weights", [],
+                            allowed="beginnings or patterns of their names, as [net.stem, net.blocks]")  # fmt: skip
+
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        for name in ("skip", "freeze"):
+            if node.get(name) and not node.get("from"):
+                raise UserError(f"{where}{name} is of weights that are taken over", fix=f"set {where}from=RUN as well")
+
+
 class Metrics(Schema):
     """Further scores: a name each, and a class of torchmetrics."""
 
@@ -124,6 +141,8 @@ class TrainConfig(AppConfig):
     model: Config = key("how a network is trained and scored (the task), and in net the network itself")
     optimizer: Config = key("how weights follow their gradients")
     scheduler: Config = key("how the learning rate changes from batch to batch, over the whole training", {})
+    init: Init = key("the weights that a run begins with, where they are not random", {"from": None, "skip": [], "freeze": []},
+                     later=True)  # fmt: skip
     trainer: Config = key("where, how long and how exactly is computed: Lightning's Trainer")
     checkpoint: Checkpoint = key("which weights are kept and tested, and what a power cut may cost")
     callbacks: Callbacks = key("what watches a run: progress, figures, recordings to listen to; callbacks.NAME=null leaves "
@@ -243,19 +262,22 @@ def fill_keys(config: Config) -> Config:
     """A copy of a training's config with the keys that `~KEY` has left out, where a shipped config has them."""
     known = {name: entry for name, entry in keys_of(TrainConfig).items() if entry.default is not REQUIRED}
     filled: Config = {**{name: entry.default for name, entry in known.items()}, **config}
-    for name, schema in {"checkpoint": Checkpoint, "logger": Logger, "trainer": Trainer}.items():
+    for name, schema in {"checkpoint": Checkpoint, "init": Init, "logger": Logger, "trainer": Trainer}.items():
         own = {key: entry.default for key, entry in keys_of(schema).items() if name != "trainer" or key in TRAINER_KEYS}
         filled[name] = {**own, **filled.get(name, {})}
     return filled
 
 
 def make_paths_absolute(config: Config) -> Config:
-    """A copy of `config` whose data folders and files are absolute, so that a run can be scored from any folder."""
+    """A copy of `config` whose data folders and files, and `init.from`, are absolute: a run can be scored from any folder."""
     data = dict(config["data"])
     for name, known in data_keys(data.get("_target_")).items():
         if known.is_path and isinstance(data.get(name), str):
             data[name] = str(expand_home(data[name]).absolute())
-    return {**config, "data": data}
+    init = config["init"]
+    if init["from"]:
+        init = {**init, "from": str(expand_home(init["from"]).absolute())}
+    return {**config, "data": data, "init": init}
 
 
 def empty_none(config: Config) -> Config:

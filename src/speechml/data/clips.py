@@ -17,6 +17,7 @@ from speechml.data.provenance import Noise, Provenance, is_constant
 from speechml.data.splits import random_split
 from speechml.errors import UserError, did_you_mean
 from speechml.signal.augmentation import noise_chances, partner_places, partner_seed
+from speechml.signal.random import key, permutation
 from speechml.storage.pack import Pack, move
 
 CLIP_S = 1.0  # s, the length of a Speech Commands clip
@@ -102,6 +103,17 @@ class WordDataModule(schema.Words, BaseDataModule[ClipCorpus]):
     def classes(self) -> list[str]:
         """Names of the classes, in the order of the network's outputs."""
         return list(self.corpus.classes)
+
+    def limit(self, clips: Sequence[Clip], notes: Sequence[str]) -> tuple[list[Clip], list[str]]:
+        """The clips without the training clips beyond `clips_per_word` of each class, and the notes with one on it."""
+        if self.clips_per_word is None:
+            return list(clips), list(notes)
+        kept = [clip for clip in clips if clip.split != "train"]
+        for label in sorted({clip.label for clip in clips}):
+            mine = [clip for clip in clips if (clip.split, clip.label) == ("train", label)]
+            chosen = permutation(key("few", self.split_seed, label), len(mine))[: self.clips_per_word]
+            kept += [mine[place] for place in sorted(chosen.tolist())]
+        return kept, [*notes, f"trained on {self.clips_per_word} clips of each class at most"]
 
     def scored_items(self) -> dict[str, list[int]]:
         """Validation and test clips: choices are made on the first, and both are scored with the same weights."""

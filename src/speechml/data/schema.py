@@ -158,6 +158,8 @@ class Words(Recordings):
                           unit="clips", least=2)  # fmt: skip
     words: list[str] | None = key("the classes, in the order of the outputs; null: all words that there are", None,
                                   allowed="two different words at least; yes and no in quotes in a file")  # fmt: skip
+    clips_per_word: int | None = key("training clips of each class at most, chosen by split_seed, to see what few are good for; "
+                                     "validation and test stay; null: all", None, unit="clips", least=1, later=True)  # fmt: skip
 
     @classmethod
     def check(cls, node: Config, where: str) -> None:

@@ -63,10 +63,11 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
             if not len(background.files):
                 raise UserError(f"silence=true needs {root}/{BACKGROUND}/ with recordings of noise of 2 s or more")
             clips += silence_clips(background, pack, each)
+        clips, all_notes = self.limit(clips, [*split_notes, *notes, *left_out, *pack.notes, *unread])
         return make_corpus(
             clips, [*words, *[UNKNOWN] * self.unknown, *[SILENCE] * self.silence], pack.roles["clip"],
             background if len(background.files) else coloured_noise(self.row), protocol,
-            [*split_notes, *notes, *left_out, *pack.notes, *unread], noise_stretches(background, clips) if self.silence else None,
+            all_notes, noise_stretches(background, clips) if self.silence else None,
         )  # fmt: skip
 
     def _pack_clips(self, root: Path, files: Listing, noises: Listing) -> PackedCorpus:

@@ -48,7 +48,8 @@ class SpokenWords(schema.SpokenWords, WordDataModule):
         notes = ["synthetic speech: says how well a method works on this stand-in, not on people"]
         notes += [MIXED] * (self.split == "random")
         protocol = "speaker" if self.split == "official" else self.split
-        return make_corpus(clips, words, pack.roles["clip"], coloured_noise(self.row), protocol, notes + word_notes)
+        clips, notes = self.limit(clips, notes + word_notes)
+        return make_corpus(clips, words, pack.roles["clip"], coloured_noise(self.row), protocol, notes)
 
     def _splits(self, pack: PackedCorpus, used: list[int]) -> list[str]:
         """The split of each clip: by speaker, whichever words are used, or at random by clip."""

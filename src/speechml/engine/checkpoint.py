@@ -42,6 +42,7 @@ ARGUMENTS = (  # of modules that keep them, which may be anything; the config ha
     "hyper_parameters", "hparams_name", "hparams_type", "datamodule_hyper_parameters", "datamodule_hparams_name",
     "datamodule_hparams_type",
 )  # fmt: skip
+INHERITED = ("heard", "lineage")  # of the record: what a run has of the one whose weights it began with, it keeps
 SHARED = 4  # times that weights may be used
 FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and could not be continued at a step
 
@@ -75,7 +76,9 @@ class AtomicIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: object = None, weights_only: bool | None = None  # noqa: ARG002
     ) -> State:  # fmt: skip
-        return read_checkpoint(Path(path))
+        content = read_checkpoint(Path(path))
+        self.record |= {name: content["speechml"][name] for name in INHERITED if name in content["speechml"]}
+        return content
 
 
 def write_checkpoint(content: State, path: Path) -> None:

@@ -137,6 +137,10 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
         card.warnings.append(
             "trainer.fast_dev_run tries out a few batches: no weights are kept, and no score means anything"
         )
+    if card.lineage:
+        from speechml.engine.warm_start import start_warnings
+
+        card.warnings += start_warnings(card)
     # Other scores of training are means over an epoch in which the weights move: what is said of a part is evaluated.
     scores: dict[str, float | None] = {
         name: row[name] for row in epoch_rows(parts)[-1:] for name in row if name == "train/loss"

@@ -169,6 +169,10 @@ def prepare_task(config: Config, data: Data) -> Task | PlainTask:
         UserError: it cannot learn from such data, or will not have a score that something goes by.
     """
     task = build_task(config, "the config")
+    if config["init"]["freeze"]:
+        from speechml.engine.warm_start import freeze
+
+        freeze(task, config["init"]["freeze"])
     if missing_members(task, contracts.Task):
         from speechml.engine.plain_task import PlainTask
 
@@ -270,7 +274,7 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
     """
     record = {
         "format": FORMAT, "version": __version__, "config": without_secrets(config), "data": data.spec.fingerprint,
-        "heard": data.train_val_checksums(),
+        "heard": data.train_val_checksums(), "id": folder.name,
     }  # fmt: skip
     table = EpochTable(folder / "metrics.csv", config["logger"]["csv"])
     node = {

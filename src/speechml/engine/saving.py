@@ -24,6 +24,7 @@ from speechml.engine.resume import (
     read_settings,
     restore,
     restore_finished,
+    set_random_states,
     write_settings,
 )
 from speechml.engine.signals import Stop, Stopped
@@ -102,6 +103,9 @@ class Saving(pl.Callback):
             check_own_state(trainer, pl_module)
         self.last_step = trainer.global_step
         self.last_s = time.monotonic()
+        if self.to_restore and self.to_restore["finished"]:  # of a shorter training, which ended with an epoch
+            set_random_states(self.to_restore["ranks"][trainer.global_rank]["random"], pl_module.device)
+            self.to_restore = None
         if self.to_restore:
             self.to_restore["training"] = capture_training(trainer)
             repeat_epoch_start(trainer)  # what callbacks keep in no state, their hooks set

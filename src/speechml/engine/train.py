@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,7 +25,7 @@ from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
-from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card, save_card
+from speechml.runs.card import CARD, DataCard, PublishedCard, RunCard, load_card, save_card
 from speechml.runs.folder import (
     PAGE,
     LogFile,
@@ -40,8 +41,11 @@ from speechml.runs.folder import (
     remove_if_empty,
     translate_disk_errors,
 )
-from speechml.runs.identity import run_id
+from speechml.runs.identity import lengthless_digest, run_id
 from speechml.storage.files import make_durable, make_folder, write_text
+
+if TYPE_CHECKING:
+    from speechml.engine.warm_start import Start
 
 log = logging.getLogger("speechml")
 
@@ -82,6 +86,8 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
     if trial and trial.needs_validation and data.spec.validation_is_trained_on:
         raise UserError("a search needs a validation split that is not trained on", fix="set data.heldout above 0")
     parts = build_parts(config, data, folder, trial)
+    is_new = config["find_lr"] or config["redo"] or not (folder / CARD).exists()
+    start = _start(parts) if is_new else None  # refused before there is a folder
     if config["find_lr"]:
         from speechml.engine.lr_finder import report_rates
 
@@ -98,9 +104,15 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             check_same_data(folder, before, data.card())
             if before.state == "done" and not _lacks_scoring(folder, before):
                 return _report_done(config, folder, before)
+        if before is None and not (config["redo"] or trial or in_sweep()):
+            from speechml.engine.extend import go_on_from_shorter
+
+            before = go_on_from_shorter(parts, folder)
         checkpoint = _checkpoint_to_resume(folder, before) if before else None
-        card = _begin(parts, folder, before.failures if before else 0)
-        with _recording(folder, card, parts), _other_ranks(config, folder, checkpoint):
+        if checkpoint is None and start is None:
+            start = _start(parts)
+        card = _begin(parts, folder, before, start if checkpoint is None else None)
+        with _recording(folder, card, parts, start.lines if start else []), _other_ranks(config, folder, checkpoint):
             fit_and_test(parts, folder, checkpoint, card)
             text = summary_text(folder, card)
             write_text(folder / "scores.txt", text + "\n")
@@ -110,6 +122,15 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
         if before and before.state == "done" and before.scores != card.scores:
             echo(f"note: scored again, {folder} has other scores than before")
         return _report(config, folder, card, text, parts.stop)
+
+
+def _start(parts: Parts) -> Start | None:
+    """Begin with the weights that `init.from` names, where it does."""
+    if not parts.config["init"]["from"]:
+        return None
+    from speechml.engine.warm_start import begin
+
+    return begin(parts)
 
 
 def in_sweep() -> bool:
@@ -164,8 +185,8 @@ def _checkpoint_to_resume(folder: Path, card: RunCard) -> Path | None:
     return path
 
 
-def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
-    """Write config.yaml and the card of a run that begins or goes on; the card."""
+def _begin(parts: Parts, folder: Path, before: RunCard | None, start: Start | None) -> RunCard:
+    """Write config.yaml and the card of a run that begins, perhaps with weights of another, or goes on; the card."""
     from hydra.core.hydra_config import HydraConfig
 
     config = parts.config
@@ -175,8 +196,13 @@ def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
         id=folder.name, experiment=config["name"], state="running", **session,
         overrides=overrides, seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
         data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
-        failures=failures,
+        failures=before.failures if before else 0, lengthless=lengthless_digest(config),
+        extended=before.extended if before else None,
     )  # fmt: skip
+    if config["init"]["from"]:
+        from speechml.engine.warm_start import record_start
+
+        record_start(card, start, before)
     text, shown = (OmegaConf.to_yaml(OmegaConf.create(content)) for content in (config, without_secrets(config)))
     if shown != text and count_processes(config["trainer"]) > 1:
         why = "it is kept out of config.yaml, from which the other processes are started"
@@ -200,8 +226,8 @@ def _other_ranks(config: Config, folder: Path, checkpoint: Path | None) -> Itera
 
 
 @contextmanager
-def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
-    """Keep train.log, and the card true whatever happens inside."""
+def _recording(folder: Path, card: RunCard, parts: Parts, lines: Sequence[str]) -> Iterator[None]:
+    """Keep train.log, and the card true whatever happens inside; `lines` say what the run begins with."""
     handler = LogFile(folder / "train.log")
     handler.setFormatter(LogFormat("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
@@ -211,7 +237,9 @@ def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
             log.info("%s %s: %s", card.experiment, card.id, card.command)
             if not in_sweep():
                 echo(f"training {folder}  {' '.join(card.overrides)}".rstrip(), file=sys.stderr)
-                echo(parts.task.describe(), file=sys.stderr, flush=True)
+                echo("\n".join([parts.task.describe(), *lines]), file=sys.stderr, flush=True)
+            for line in lines:
+                log.info("%s", line)
             yield
         card.state = "done"
     except (KeyboardInterrupt, SystemExit) as error:

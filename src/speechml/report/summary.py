@@ -126,6 +126,14 @@ def run_facts(card: RunCard) -> list[str]:
         from speechml.report.level import level_text  # which takes its titles from here
 
         lines.append(level_text(card.level_curve))
+    if card.lineage:
+        names = ["/".join(str(one[key]) for key in ("experiment", "id") if key in one) for one in card.lineage]
+        lines.append(
+            "Began with the weights of " + ", which began with those of ".join(n or "a network" for n in names) + "."
+        )
+    if card.extended:
+        last = {"from_run": "another", "from_epochs": "some", **card.extended[-1]}
+        lines.append(f"Went on from the run {last['from_run']}, which was done after {last['from_epochs']} epochs.")
     if card.training_s is not None:
         epochs = f"{card.epochs} epoch{'s' * (card.epochs != 1)}"
         lines.append(f"Training: {epochs} in {card.training_s:.0f} s, {card.parameters or 0:,} parameters.")

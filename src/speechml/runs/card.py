@@ -203,6 +203,9 @@ class RunCard(_Part):
         wiener: taps of the filter that its scores stand beside, fitted to what it was trained on.
         page: whether report.html is written when the run is done.
         failures: how often in a row it has failed.
+        lineage: of the networks whose weights it began with, the nearest first: what each was, and how much was taken over.
+        lengthless: see `runs.identity.lengthless_digest`.
+        extended: where it went on from shorter trainings, the first first: from how many epochs, to how many, of which run.
         stopped, pruned, error: how it ended where it is not done.
     """
 
@@ -223,6 +226,9 @@ class RunCard(_Part):
     published: PublishedCard = field(default_factory=PublishedCard)
     scores: dict[str, float | None] = field(default_factory=dict)
     failures: int = 0
+    lineage: list[Record] | None = None
+    lengthless: str | None = None
+    extended: list[Record] | None = None
     parameters: int | None = None
     training_s: float | None = None
     epochs: int | None = None

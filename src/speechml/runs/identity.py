@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
@@ -19,6 +20,8 @@ from speechml.contracts import Config
 
 LIMITS = frozenset({"limit_train_batches", "overfit_batches", "accumulate_grad_batches"})  # what shortens an epoch
 
+LENGTHS = ("max_epochs", "max_steps")  # of the trainer
+
 
 def run_id(cfg: DictConfig) -> str:
     """Ten hexadecimal digits that are the same for equal experiments, alone or in a sweep, on any machine.
@@ -26,21 +29,36 @@ def run_id(cfg: DictConfig) -> str:
     Interpolations of `${paths...}` stay text, so the machine's own folders do not count, and everything else is
     resolved, so a data folder given by hand does.
     """
-    return digest(plain(with_paths_as_text(cfg), resolve=True))
+    return digest(plain(with_paths_as_text(cfg), resolve=True), str(cfg.paths.cache))
 
 
 def with_paths_as_text(cfg: DictConfig) -> DictConfig:
     """A copy in which interpolations of `${paths...}` resolve to their own text."""
     cfg = copy.deepcopy(cfg)
     with open_dict(cfg):
+        if cfg.get("init") and cfg.init.get("from"):
+            cfg.init["from"] = str(cfg.init["from"])  # which is read, so that its weights count
         for key in cfg.paths:
             cfg.paths[key] = f"\\${{paths.{key}}}"  # an escaped interpolation
     return cfg
 
 
-def digest(config: Config) -> str:
-    """The id of a resolved config, whose keys without effect do not count."""
+def digest(config: Config, cache: str = "") -> str:
+    """The id of a resolved config, whose keys without effect do not count.
+
+    Args:
+        config: with the folder or file of `init.from`, of which the weights count.
+        cache: folder in which the checksum of such weights is remembered, should they be gone when a run goes on.
+
+    Raises:
+        UserError: there are no such weights.
+    """
     counted = with_modes(without_later_keys(fill_groups(config)))
+    init = counted.pop("init", None) or {}
+    if init.get("from"):
+        # By its name: reading weights takes torch, and whoever computes an id, a sweep's plan as well, has to read the same.
+        checksum = import_module("speechml.engine.parent").weights_checksum(init["from"], cache)
+        counted["init"] = {**{name: value for name, value in init.items() if value}, "from": checksum}
     trainer, callbacks = counted.get("trainer"), (counted.get("callbacks") or {}).values()
     scheduled = any(str(node.get("_target_")).endswith(".GradientAccumulationScheduler") for node in callbacks if node)
     if isinstance(trainer, dict) and trainer.get("max_steps", -1) != -1 and (scheduled or LIMITS & trainer.keys()):
@@ -54,6 +72,13 @@ def digest(config: Config) -> str:
         counted["recipe"] = recipe
     text = json.dumps(counted, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def lengthless_digest(config: Config) -> str:
+    """What runs have in common that differ by nothing but the length of their training, and where their cache lies."""
+    trainer = {name: value for name, value in config["trainer"].items() if name not in LENGTHS}
+    data = {name: value for name, value in config["data"].items() if name != "cache"}
+    return digest({**config, "trainer": trainer, "data": data}, str(config["paths"]["cache"]))
 
 
 def _recipe(config: Config) -> int:
@@ -137,6 +162,6 @@ def setting_value(config: Config, key: str, text: str | None) -> bool | float | 
     if node is None or isinstance(node, dict):
         return text
     known = data_keys(_data_class(config)).get(key.removeprefix("data."))
-    if known and known.is_path:
+    if key == "init.from" or (known and known.is_path):
         return Path(str(node)).name
     return node if isinstance(node, (bool, int, float, str)) else str(node).replace(" ", "")

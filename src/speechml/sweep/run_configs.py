@@ -65,7 +65,7 @@ class Composer:
         if not runs:
             raise UserError("paths.runs is empty; it must be a folder")
         config = check_config(resolve_config(base.counted)) if is_checked else plain(base.counted, resolve=True)
-        identity = digest(config)
+        identity = digest(config, str(base.cfg.paths.cache))
         return ComposedRun(name, identity, Path(str(runs)) / name / identity, base.cfg.redo is True)
 
     def config(self, overrides: list[str]) -> DictConfig:

@@ -62,6 +62,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         self.scores: dict[str, float] = {}  # what the last test gave
         self.losses: dict[int, tuple[int, dict[str, Tensor]]] = {}  # of this epoch, by batch: its items, what is logged
         self.metrics: CustomMetrics | None = None
+        self.inherited: dict[str, Tensor] = {}  # buffers of the weights that a run begins with
         self._may_repeat = False  # whether the optimiser may compute a batch several times a step
         self._batch_sizes: list[int] = []  # items of each batch of this epoch, where several make a step
         self._first: tuple[int, Tensor] | None = None  # the batch of this step, and the generator's state before it
@@ -187,7 +188,10 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         return self.trainer.datamodule  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
 
     def on_fit_start(self) -> None:
-        self.prepare(self._data())  # the same again when a run is resumed, whose checkpoint then has the last word
+        kept = {name: value.clone() for name, value in self.state_dict().items()} if self.trainer.ckpt_path else {}
+        self.prepare(self._data())
+        # A checkpoint, and weights that are taken over, go with the statistics that they learned by.
+        self.load_state_dict(kept or self.inherited, strict=False)
 
     def on_train_epoch_start(self) -> None:
         self.losses, self._batch_sizes = {}, []

@@ -1,0 +1,105 @@
+"""A longer training that begins where a shorter one has ended, which differs from it by nothing but its length."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from speechml.contracts import Config
+from speechml.engine.checkpoint import find_latest
+from speechml.errors import UserError, echo
+from speechml.runs.card import RunCard, load_card
+from speechml.runs.folder import kept_files
+from speechml.runs.identity import keys_without_effect, lengthless_digest
+from speechml.runs.labels import load_config
+from speechml.tasks.optimization import schedule_arguments
+from speechml.tasks.training_length import count_epochs
+
+if TYPE_CHECKING:
+    from speechml.engine.parts import Parts
+
+
+class Shorter(NamedTuple):
+    """A run that is done, and how many epochs it was to have."""
+
+    folder: Path
+    card: RunCard
+    epochs: int
+
+
+def go_on_from_shorter(parts: Parts, folder: Path) -> RunCard | None:
+    """Put into the folder of a run that begins what a shorter one has left, for it to go on from; None where it cannot.
+
+    What comes of it is what a training of that length at once would have given, bit for bit: where the length decides over
+    more than the end, a sentence says so.
+
+    Returns:
+        The card of the shorter one, as that of a run that goes on.
+    """
+    lengths = _lengths(parts, parts.config["trainer"])
+    found = [one for one in _shorter_runs(parts, folder) if 0 < one.epochs < lengths["max_epochs"]]
+    if not found:
+        return None
+    shorter = max(found, key=lambda one: one.epochs)
+    what = f"{shorter.folder} is the same training, done after {shorter.epochs} epochs"
+    if why := _depends_on_length(parts, load_config(shorter.folder)):
+        echo(f"{what}; this one begins anew, since {why}")
+        return None
+    for path in kept_files(shorter.folder):
+        if path.suffix == ".ckpt":
+            (folder / "checkpoints").mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / "checkpoints" / path.name)
+    latest = find_latest(folder)
+    if latest is None or not latest[1]["resume"]["finished"]:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return None
+    # TensorBoard's files stay where they are: they say of themselves that they are of the shorter training.
+    echo(f"{what}; this one goes on from there")
+    step = {"from_epochs": shorter.epochs, "to_epochs": lengths["max_epochs"], "from_run": shorter.folder.name,
+            "when": time.strftime("%Y-%m-%dT%H:%M:%S%z")}  # fmt: skip
+    return replace(shorter.card, state="stopped", extended=[*(shorter.card.extended or []), step])
+
+
+def _shorter_runs(parts: Parts, folder: Path) -> Iterator[Shorter]:
+    """The runs that are done and differ from this one by their length alone."""
+    mine = lengthless_digest(parts.config)
+    for other in sorted(folder.parent.iterdir()):
+        if other == folder or other.name.startswith("."):
+            continue
+        try:
+            card = load_card(other)
+            is_same = card and (card.state, card.lengthless) == ("done", mine)
+            if card and is_same and card.data.fingerprint == parts.data.card().fingerprint:
+                yield Shorter(other, card, _lengths(parts, load_config(other)["trainer"])["max_epochs"])
+        except (UserError, LookupError):  # damaged, which is for `speechml runs` to say
+            continue
+
+
+def _lengths(parts: Parts, trainer: Config) -> Config:
+    """Epochs, and the distance of two validations, as Lightning is told of them."""
+    return count_epochs(trainer, len(parts.data.train_dataloader()))
+
+
+def _depends_on_length(parts: Parts, other: Config) -> str:
+    """Why a training is no part of a longer one; empty where it is. `other` is the config of the shorter one."""
+    config = parts.config
+    long, short = (_lengths(parts, one["trainer"]) for one in (config, other))
+    if config["trainer"].get("max_time"):
+        return "trainer.max_time ends it by the clock"
+    if long["check_val_every_n_epoch"] != short["check_val_every_n_epoch"]:
+        return "it is validated after other epochs"
+    if node := config["scheduler"]:
+        batches = len(parts.data.train_dataloader())
+        arguments = [schedule_arguments(node, batches * one["max_epochs"]) for one in (long, short)]
+        if arguments[0] != arguments[1]:
+            return f"scheduler {str(node['_target_']).rpartition('.')[2]} depends on the length"
+    without_effect = keys_without_effect(config)
+    for name, node in config["callbacks"].items():
+        is_known = not node or f"callbacks.{name}" in without_effect
+        if not is_known and (not str(node["_target_"]).endswith("callbacks.EarlyStopping") or node.get("after")):
+            return f"callbacks.{name} may depend on the length"
+    return ""
