@@ -11,6 +11,7 @@ from speechml.errors import UserError
 
 METHODS = ("forward", "all_windows")  # by which tasks let a network compute
 
+
 def compile_network(task: torch.nn.Module, device: torch.device) -> None:
     """Compile what a network computes in training; names of weights and all evaluation stay as they are.
 

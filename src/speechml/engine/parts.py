@@ -230,6 +230,10 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
         "callbacks": [*callbacks, table], "use_distributed_sampler": False,
         "plugins": [AtomicIO(record), LightningEnvironment()],
     }  # fmt: skip
+    if profiler := own.get("profiler"):
+        from speechml.engine.profiling import build_profiler
+
+        node["profiler"] = build_profiler(profiler, folder)
     node |= count_epochs(node, len(data.train_dataloader()))
     processes = count_processes({**node, "num_nodes": 1})
     if processes > 1 and config["threads"] is None and not rank_info():  # a cluster gives each process cores of its own
