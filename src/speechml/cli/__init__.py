@@ -13,6 +13,11 @@ REFUSED = 2  # exit code, where speechml refuses what it is given
 def app() -> None:
     """Entry point of `speechml`."""
     adapt_to_environment()
+    if sys.argv[1:2] == ["_complete"]:  # a shell asks, at each press of a key
+        from speechml.cli.completion import answer
+
+        answer(sys.argv[-1])
+        return
     from speechml.cli.main import commands  # Typer, which the Hydra apps do without
 
     with explain_refusals():

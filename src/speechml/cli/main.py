@@ -192,6 +192,26 @@ def schema(
 
 
 @commands.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the folder, the experiment, the model and the module.")],
+) -> None:
+    """Lay out a folder for a network of your own: the network, its configs and a test, which run as they are."""
+    from speechml.cli.new import lay_out
+
+    echo(lay_out(name))
+
+
+@commands.command()
+def completion(
+    shell: Annotated[str, typer.Argument(help="bash or zsh.", metavar="SHELL")],
+) -> None:
+    """Print what makes the Tab key complete commands, choices and keys: eval "$(speechml completion bash)"."""
+    from speechml.cli.completion import completion_script
+
+    echo(completion_script(shell), end="")
+
+
+@commands.command()
 def tensorboard(
     folders: Annotated[
         list[Path] | None,

@@ -18,6 +18,7 @@ from speechml.callbacks.epochs import EpochTable
 from speechml.config.compose import without_secrets
 from speechml.config.instantiate import build, import_class, parameters
 from speechml.config.schema import data_keys, schema_of
+from speechml.config.third_party import Trainer
 from speechml.contracts import Config, ItemKind, Trial, missing_members
 from speechml.data.base import BaseDataModule, Corpus
 from speechml.engine.checkpoint import FORMAT, AtomicIO, build_task
@@ -149,8 +150,16 @@ def build_parts(
     best = Best(folder, config["checkpoint"]["monitor"], config["checkpoint"]["mode"], saving, wanted_scores(config))
     named = build_callbacks(config["callbacks"], data)
     callbacks: list[pl.Callback] = [saving, best, *named.values()]
+    if (decay := config["trainer"].get("ema")) is not None:
+        from speechml.engine.averaging import averaging
+
+        callbacks.append(averaging(decay, named))
     callbacks += trial.callbacks(watched_score(config), count_processes(config["trainer"])) if trial else []
     trainer = build_trainer(config, folder, data, callbacks)
+    if config["trainer"].get("compile"):
+        from speechml.engine.compiling import compile_network
+
+        compile_network(module, trainer.strategy.root_device)
     data.trainer = trainer  # it knows how many ranks share a batch
     check_limits(trainer, data, config["test"])
     if isinstance(task, pl.LightningModule):
@@ -277,12 +286,17 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
         "heard": data.train_val_checksums(), "id": folder.name,
     }  # fmt: skip
     table = EpochTable(folder / "metrics.csv", config["logger"]["csv"])
+    own = {name: value for name, value in config["trainer"].items() if name not in Trainer.OURS}
     node = {
-        "num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False, **config["trainer"],
+        "num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False, **own,
         "default_root_dir": folder, "logger": [Events(folder)] if config["logger"]["tensorboard"] else [],
         "callbacks": [*callbacks, table], "use_distributed_sampler": False,
         "plugins": [AtomicIO(record), LightningEnvironment()],
     }  # fmt: skip
+    if profiler := own.get("profiler"):
+        from speechml.engine.profiling import build_profiler
+
+        node["profiler"] = build_profiler(profiler, folder)
     node |= count_epochs(node, count_batches(data.train_dataloader()))
     processes = count_processes({**node, "num_nodes": 1})
     if processes > 1 and config["threads"] is None and not rank_info():  # a cluster gives each process cores of its own

@@ -121,7 +121,12 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             card.files, card.page, card.failures = checksums(folder), bool(config["report"]), 0
         if before and before.state == "done" and before.scores != card.scores:
             echo(f"note: scored again, {folder} has other scores than before")
-        return _report(config, folder, card, text, parts.stop)
+        value = _report(config, folder, card, text, parts.stop)
+        if config["trainer"].get("profiler") and not in_sweep():
+            from speechml.engine.profiling import write_profile
+
+            echo(write_profile(parts.trainer.profiler, folder))
+        return value
 
 
 def _start(parts: Parts) -> Start | None:
