@@ -64,15 +64,15 @@ class Batches:
         split: train, val or test.
         groups: the numbers of the items of each batch of an epoch.
         epoch: which one it is, asked at the first batch.
-        loader: what loads them of the split; None: they are given as numbers. Asked at the first batch, too.
         first: number of the batch to begin with, asked then too: a resumed run begins within an epoch.
+        loader: what loads them of the split, asked then too; None: they are given as numbers.
     """
 
     split: str
     groups: Callable[[int], list[Tensor]]
     epoch: Callable[[], int]
-    loader: Callable[[str], Callable[[IndexBatch], NamedTuple] | None]
     first: Callable[[], int] = int
+    loader: Callable[[str], Callable[[IndexBatch], NamedTuple] | None] = lambda _: None
 
     def __len__(self) -> int:
         return len(self.groups(self.epoch()))
@@ -240,13 +240,15 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         return len(self.corpus.splits["train"])
 
     def train_dataloader(self) -> Batches:
-        return Batches("train", self._training_groups, self._epoch, self._loader, self._first)
+        return Batches("train", self._training_groups, self._epoch, self._first, self._load)
 
     def val_dataloader(self) -> Batches:
-        return Batches("val", lambda _: self._scoring_groups(self.corpus.splits["val"]), self._epoch, self._loader)
+        return Batches("val", lambda _: self._scoring_groups(self.corpus.splits["val"]), self._epoch, int, self._load)
 
     def test_dataloader(self) -> Batches:
-        return Batches("test", lambda _: self._scoring_groups(*self.scored_items().values()), self._epoch, self._loader)
+        return Batches(
+            "test", lambda _: self._scoring_groups(*self.scored_items().values()), self._epoch, int, self._load
+        )
 
     def dataset(self, split: str, epoch: int = 0) -> torch.utils.data.Dataset[tuple[Tensor, Tensor]]:
         """The items of a split one by one, for torch's DataLoader: see `standalone.Items`."""
@@ -258,7 +260,7 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         """The trainer whose loop it is; None of anybody else's."""
         return None if self.trainer is None or self.trainer.state.finished else self.trainer
 
-    def _loader(self, split: str) -> Callable[[IndexBatch], NamedTuple] | None:
+    def _load(self, split: str) -> Callable[[IndexBatch], NamedTuple] | None:
         self._passes += split == "train" and not self._asking()
         return None if self._asking() else self.load_batch  # a trainer has them loaded on its device
 
