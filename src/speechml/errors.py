@@ -55,6 +55,9 @@ class UserError(Exception):
     def __str__(self) -> str:
         return printable(self.what + f" ({self.why})" * bool(self.why) + f"; {self.fix}" * bool(self.fix))
 
+    def _render_traceback_(self) -> list[str]:  # what a notebook shows instead of a traceback
+        return [f"error: {self}"]
+
 
 class MachineError(UserError):
     """A disk, a file server or a limit of the system has failed: the same command may go well later."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 
 
 def import_on_use(package: str, places: Mapping[str, str]) -> Callable[[str], type]:
@@ -21,3 +22,10 @@ def import_on_use(package: str, places: Mapping[str, str]) -> Callable[[str], ty
         return attribute
 
     return import_attribute
+
+
+class CalledModule(ModuleType):
+    """A module that is called as the function of `speechml.api` that has its name, and that its import would hide."""
+
+    def __call__(self, *args: object, **options: object) -> object:
+        return getattr(import_module("speechml.api"), self.__name__.rpartition(".")[2])(*args, **options)

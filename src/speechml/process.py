@@ -11,12 +11,9 @@ import os
 import platform
 import random
 import signal
-import subprocess
 import sys
-import threading
-import time
 import warnings
-from typing import Any, TypeVar
+from typing import TypeVar
 
 # A terminal's Ctrl-C, its end, `kill`, and what clusters send ahead of a time limit or a preemption.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
@@ -110,21 +107,6 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def start_worker(kind: str, *words: str, **options: Any) -> subprocess.Popen[bytes]:
-    """Start `python -m speechml.worker`, which ends with this process; signals wait until it can note them.
-
-    Args:
-        kind, words: of its command line, around the number of this process.
-        options: of `subprocess.Popen`.
-    """
-    command = [sys.executable, "-P", "-u", "-m", "speechml.worker", kind, str(os.getpid()), *words]
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which the other inherits: it is loading for seconds
-    try:
-        return subprocess.Popen(command, **options)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
 def in_group() -> bool:
     """Whether this process is one of a group that trains together."""
     import torch.distributed as dist
@@ -141,17 +123,3 @@ def gather_from_ranks(own: Value) -> list[Value]:
     gathered = [own] * dist.get_world_size()
     dist.all_gather_object(gathered, own)
     return gathered
-
-
-def end_with(parent: int) -> None:
-    """Let a thread end this process as soon as `parent`, by its number, has ended, whatever ended it.
-
-    Helpers of a killed process would else go on, and hold its locks.
-    """
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.1)
-    os._exit(1)

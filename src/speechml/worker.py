@@ -13,7 +13,8 @@ import os
 import sys
 from pathlib import Path
 
-from speechml.process import SIGNALS, end_with
+from speechml.children import end_with
+from speechml.process import SIGNALS
 
 
 def main(words: list[str]) -> int:
@@ -48,7 +49,7 @@ def _serve(results: int) -> int:
     jobs = os.fdopen(os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # whatever a run reads, it is no job
     with interruptible(), os.fdopen(results, "w") as answers:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `process.start_worker`
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `children.start_worker`
         from speechml.sweep.jobs import Job, compute_when_free
 
         for line in iter(jobs.readline, ""):

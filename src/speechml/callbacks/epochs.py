@@ -86,12 +86,13 @@ class EpochTable(pl.Callback):
 
 
 class Progress(pl.Callback):
-    """Epoch, losses, scores and time on standard error: a bar on a terminal, a line an epoch elsewhere."""
+    """Epoch, losses, scores and time on standard error: a bar on a terminal and in a notebook, a line an epoch elsewhere."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
         self.bar: tqdm[Never] | None = None
         self.started = time.perf_counter()
-        if stage == "fit" and trainer.is_global_zero and sys.stderr.isatty():
+        shows_bars = sys.stderr.isatty() or type(sys.stderr).__module__ == "ipykernel.iostream"
+        if stage == "fit" and trainer.is_global_zero and shows_bars:
             from tqdm import tqdm
 
             self.bar = tqdm(desc="training", unit="step", dynamic_ncols=True, leave=False)

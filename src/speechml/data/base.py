@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,14 +10,13 @@ from pathlib import Path
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from torch import Tensor
 
 from speechml.config.schema import check_section, keys_of, refuse_value
 from speechml.contracts import SPLITS, DataSpec, IndexBatch, ItemKind
 from speechml.data import schema
-from speechml.data.provenance import Noise, Provenance
+from speechml.data.provenance import Noise, Provenance, shorten
 from speechml.errors import UserError
 from speechml.runs.card import DataCard
 from speechml.signal.random import key, permutation
@@ -65,20 +65,23 @@ class Batches:
         groups: the numbers of the items of each batch of an epoch.
         epoch: which one it is, asked at the first batch.
         first: number of the batch to begin with, asked then too: a resumed run begins within an epoch.
+        loader: what loads them of the split, asked then too; None: they are given as numbers.
     """
 
     split: str
     groups: Callable[[int], list[Tensor]]
     epoch: Callable[[], int]
     first: Callable[[], int] = int
+    loader: Callable[[str], Callable[[IndexBatch], NamedTuple] | None] = lambda _: None
 
     def __len__(self) -> int:
         return len(self.groups(self.epoch()))
 
-    def __iter__(self) -> Iterator[IndexBatch]:
-        epoch = self.epoch()
+    def __iter__(self) -> Iterator[NamedTuple]:
+        epoch, load = self.epoch(), self.loader(self.split)
         for indices in self.groups(epoch)[self.first() :]:
-            yield IndexBatch(self.split, epoch, indices)
+            batch = IndexBatch(self.split, epoch, indices)
+            yield load(batch) if load else batch
 
     def sizes(self) -> list[int]:
         """How many items each batch of the epoch has."""
@@ -109,7 +112,9 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
 
     def __init__(self, **keys: object) -> None:
         super().__init__()
-        plain = {name: _as_plain(value) for name, value in keys.items()}
+        self._passes = 0  # over the training items, of loops without a trainer
+        plain = {name: schema.as_plain(value) for name, value in keys.items()}
+        plain.setdefault("cache", os.environ.get("SPEECHML_CACHE") or schema.CACHE)  # as conf/paths has it
         check_section(plain, type(self), "data.")
         for name, known in keys_of(type(self)).items():
             value = plain.get(name, known.default)
@@ -235,23 +240,38 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         return len(self.corpus.splits["train"])
 
     def train_dataloader(self) -> Batches:
-        return Batches("train", self._training_groups, self._epoch, self._first)
+        return Batches("train", self._training_groups, self._epoch, self._first, self._load)
 
     def val_dataloader(self) -> Batches:
-        return Batches("val", lambda _: self._scoring_groups(self.corpus.splits["val"]), self._epoch)
+        return Batches("val", lambda _: self._scoring_groups(self.corpus.splits["val"]), self._epoch, int, self._load)
 
     def test_dataloader(self) -> Batches:
-        return Batches("test", lambda _: self._scoring_groups(*self.scored_items().values()), self._epoch)
+        return Batches(
+            "test", lambda _: self._scoring_groups(*self.scored_items().values()), self._epoch, int, self._load
+        )
+
+    def dataset(self, split: str, epoch: int = 0) -> torch.utils.data.Dataset[tuple[Tensor, Tensor]]:
+        """The items of a split one by one, for torch's DataLoader: see `standalone.Items`."""
+        from speechml.data.standalone import Items
+
+        return Items(self, split, epoch)
+
+    def _asking(self) -> pl.Trainer | None:
+        """The trainer whose loop it is; None of anybody else's."""
+        return None if self.trainer is None or self.trainer.state.finished else self.trainer
+
+    def _load(self, split: str) -> Callable[[IndexBatch], NamedTuple] | None:
+        self._passes += split == "train" and not self._asking()
+        return None if self._asking() else self.load_batch  # a trainer has them loaded on its device
 
     def _epoch(self) -> int:
-        trainer = self.trainer
-        if trainer is None or trainer.overfit_batches:  # type: ignore[attr-defined] # overfitting repeats epoch 0
-            return 0
-        return trainer.current_epoch
+        if (trainer := self._asking()) is None:
+            return self._passes
+        return 0 if trainer.overfit_batches else trainer.current_epoch  # type: ignore[attr-defined] # overfitting repeats epoch 0
 
     def _first(self) -> int:
         """Number of the batch that the trainer takes next."""
-        return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        return trainer.fit_loop.epoch_loop.batch_progress.current.completed if (trainer := self._asking()) else 0
 
     def _share(self, items: Iterable[int]) -> list[int]:
         """The items that this rank scores, in their order."""
@@ -289,16 +309,3 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
     def load_batch(self, batch: IndexBatch) -> NamedTuple:
         """The items of an IndexBatch, on the device of its `indices`."""
         raise TypeError(f"{type(self).__name__} cannot load {batch.split}")
-
-
-def _as_plain(value: object) -> object:
-    """A value as a config holds it: paths as text, tuples as lists, NumPy's numbers as Python's."""
-    if isinstance(value, (list, tuple)):
-        return [_as_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value.tolist() if isinstance(value, np.generic) else value
-
-
-def shorten(checksum: str) -> str:
-    """The first letters of a checksum, and behind a colon the samples that it stands for, where it is of a stretch."""
-    whole, colon, span = checksum.partition(":")
-    return whole[:12] + colon + span

@@ -161,3 +161,9 @@ def content_keys(pack: Pack) -> list[Hashable]:
 def is_constant(samples: Samples) -> bool:
     """Whether samples (time,) are all the same, as in silence."""
     return bool((samples == samples[0]).all())
+
+
+def shorten(checksum: str) -> str:
+    """The first letters of a checksum, and behind a colon the samples that it stands for, where it is of a stretch."""
+    whole, colon, span = checksum.partition(":")
+    return whole[:12] + colon + span

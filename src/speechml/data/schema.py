@@ -21,6 +21,7 @@ WORDS = (
     "off", "on", "one", "right", "seven", "sheila", "six", "stop", "three", "tree", "two", "up", "wow", "yes", "zero",
 )  # fmt: skip
 LOWEST_RATE = 100  # Hz
+CACHE = "~/.cache/speechml"
 SEED = 2**63 - 1  # largest, and with a minus smallest, that torch takes
 
 
@@ -28,25 +29,25 @@ class Data(Schema):
     """What all data have in common."""
 
     batch_size: int = key("items of a step, over all processes together; more makes steps smoother, fewer and larger in memory",
-                          unit="clips, windows or runs", least=1)  # fmt: skip
+                          32, unit="clips, windows or runs", least=1)  # fmt: skip
     split_seed: int = key("decides what is test and what validates; apart from seed, so that runs which differ by seed share "
-                          "a test set", least=-SEED, most=SEED)  # fmt: skip
+                          "a test set", 0, least=-SEED, most=SEED)  # fmt: skip
     seed: int = key("order of the training items (and of mixing, where data are mixed)", 0, least=-SEED, most=SEED)
-    cache: str = key("folder of packed recordings", "~/.cache/speechml")
+    cache: str = key("folder of packed recordings", CACHE)
 
 
 class Recordings(Data):
     """Recordings, brought to one rate."""
 
     sample_rate: int = key("rate that recordings are brought to and the network works at; a higher one keeps higher sounds "
-                           "and costs time", unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE)  # fmt: skip
+                           "and costs time", 16000, unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE)  # fmt: skip
 
 
 class Pairs(Recordings):
     """Noisy recordings and the clean ones."""
 
     clip_s: float = key("length of a training clip of waveform networks; longer ones show more context, in fewer clips",
-                        unit="s", above=0, most=3600)  # fmt: skip
+                        1.0, unit="s", above=0, most=3600)  # fmt: skip
 
 
 class Files(Schema):
@@ -67,8 +68,8 @@ class PairFiles(Files):
 class SpokenPairs(Pairs):
     """Pairs of 1 s at 32 kHz, spoken by espeak-ng's voices."""
 
-    sample_rate: Literal[32000] = key("the embedded pairs are made at this rate", unit="Hz")
-    clip_s: Literal[1] = key("the embedded pairs are made of this length", unit="s")
+    sample_rate: Literal[32000] = key("the embedded pairs are made at this rate", 32000, unit="Hz")
+    clip_s: Literal[1] = key("the embedded pairs are made of this length", 1, unit="s")
     count: int = key("how many pairs", 1500, unit="pairs", least=1, most=20_000)
 
     @classmethod
@@ -115,7 +116,7 @@ class LabPairs(Pairs):
 
     root: Path = key("the labs' own recordings", allowed="the .pt file, or the folder it lies in")
     sample_rate: int = key("rate that the .pt file was recorded at, which the file does not say; nothing is resampled",
-                           unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE)  # fmt: skip
+                           32000, unit="Hz", least=LOWEST_RATE, most=HIGHEST_RATE)  # fmt: skip
     test_pairs: int = key("pairs for test; more make scores surer, training poorer; at most a fifth of all", 100, unit="pairs",
                           least=1)  # fmt: skip
     val_pairs: int | None = key("pairs for validation instead of training; 0: none, as in the labs; null: as many as for "
@@ -155,7 +156,7 @@ class Words(Recordings):
     """Clips with a word each."""
 
     batch_size: int = key("clips of a step, over all processes together; more makes steps smoother, fewer and larger in memory",
-                          unit="clips", least=2)  # fmt: skip
+                          128, unit="clips", least=2)  # fmt: skip
     words: list[str] | None = key("the classes, in the order of the outputs; null: all words that there are", None,
                                   allowed="two different words at least; yes and no in quotes in a file")  # fmt: skip
     clips_per_word: int | None = key("training clips of each class at most, chosen by split_seed, to see what few are good for; "
@@ -200,3 +201,10 @@ class SpokenWords(Words):
     @classmethod
     def recipe(cls, node: Config) -> int:  # noqa: ARG003 (all of it is spoken)
         return SPOKEN_RECIPE
+
+
+def as_plain(value: object) -> object:
+    """A value as a config holds it: paths as text, tuples as lists, NumPy's numbers as Python's."""
+    if isinstance(value, (list, tuple)):
+        return [as_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else getattr(value, "tolist", lambda: value)()

@@ -27,6 +27,7 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from omegaconf import DictConfig, OmegaConf
 
 from speechml import __version__
+from speechml.children import start_worker
 from speechml.config.compose import resolve_config
 from speechml.contracts import Config
 from speechml.engine.distributed import RankInfo
@@ -35,7 +36,7 @@ from speechml.engine.parts import build_data, build_parts
 from speechml.engine.saving import NOTHING, SAVE
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import UserError, echo, machine_failure
-from speechml.process import SIGNALS, gather_from_ranks, in_group, prepare_process, start_worker
+from speechml.process import SIGNALS, gather_from_ranks, in_group, prepare_process
 from speechml.runs.card import load_card
 
 if TYPE_CHECKING:

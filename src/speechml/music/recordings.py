@@ -16,9 +16,10 @@ import soundfile
 import torch
 from tqdm import tqdm
 
+from speechml.children import end_with
 from speechml.errors import UserError, echo
 from speechml.music.features import COLUMNS, SILENCE, music_features
-from speechml.process import end_with, keep_memory
+from speechml.process import keep_memory
 from speechml.storage import audio
 from speechml.storage.audio_folders import find_audio
 from speechml.storage.files import build_once

@@ -20,8 +20,8 @@ class GenreFeatures(Data):
                      allowed="a folder of music, or a .npz with Xdata and Ydata")  # fmt: skip
     protocol: Literal["as_published", "honest"] = key("as_published: rows at random, all normalise, so it leaks; honest: by "
                                                       "song or time, training normalises", "as_published")  # fmt: skip
-    batch_size: int = key("rows of a step, over all processes together; more makes steps smoother and fewer", unit="rows",
-                          least=1)  # fmt: skip
+    batch_size: int = key("rows of a step, over all processes together; more makes steps smoother and fewer", 32,
+                          unit="rows", least=1)  # fmt: skip
 
 
 class FeatureClassifier(Classification):

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from speechml.children import start_worker
 from speechml.engine.signals import RESUMABLE, handle_signals
-from speechml.process import start_worker
 from speechml.sweep.jobs import Job, Outcome, compute_when_free, done_outcome, lost_outcome
 from speechml.sweep.status import Progress
 
