@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from speechml import __version__, contracts
@@ -135,7 +136,15 @@ def build_parts(
     named = build_callbacks(config["callbacks"], data)
     callbacks: list[pl.Callback] = [saving, best, *named.values()]
     callbacks += trial.callbacks(watched_score(config), count_processes(config["trainer"])) if trial else []
-    trainer = build_trainer(config, folder, data, callbacks)
+    loggers: list[Logger] = [Events(folder)] if config["logger"]["tensorboard"] else []
+    if further := {
+        name: node for name, node in config["logger"].items() if node and name not in ("tensorboard", "csv")
+    }:
+        from speechml.engine.further_loggers import build_loggers, find_journal
+
+        loggers += build_loggers(further, folder)
+        saving.journal = find_journal(loggers)
+    trainer = build_trainer(config, folder, data, callbacks, loggers)
     data.trainer = trainer  # it knows how many ranks share a batch
     check_limits(trainer, data, config["test"])
     task.build_optimization(training_steps(trainer, len(data.train_dataloader())))
@@ -203,8 +212,10 @@ def build_callbacks(nodes: Config, data: Data) -> dict[str, pl.Callback]:
     return callbacks
 
 
-def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """The trainer of a run, which the callbacks and the table of its epochs watch.
+def build_trainer(
+    config: Config, folder: Path, data: Data, callbacks: list[pl.Callback], loggers: list[Logger]
+) -> pl.Trainer:
+    """The trainer of a run, which the callbacks, the loggers and the table of its epochs watch.
 
     Raises:
         UserError: a length of the training that ends without validation, or an argument that Lightning refuses.
@@ -216,7 +227,7 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
     table = EpochTable(folder / "metrics.csv", config["logger"]["csv"])
     node = {
         "num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False, **config["trainer"],
-        "default_root_dir": folder, "logger": [Events(folder)] if config["logger"]["tensorboard"] else [],
+        "default_root_dir": folder, "logger": loggers,
         "callbacks": [*callbacks, table], "use_distributed_sampler": False,
         "plugins": [AtomicIO(record), LightningEnvironment()],
     }  # fmt: skip

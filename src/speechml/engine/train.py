@@ -18,13 +18,13 @@ from speechml.engine.checkpoint import find_latest
 from speechml.engine.distributed import check_rank_counts, count_processes, rank_info
 from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import Parts, build_data, build_parts
-from speechml.engine.resume import EVENTS, cut_logs, numerics
+from speechml.engine.resume import cut_logs, log_files, numerics
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
-from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card, save_card
+from speechml.runs.card import DataCard, PublishedCard, Record, RunCard, load_card, save_card
 from speechml.runs.folder import (
     PAGE,
     LogFile,
@@ -97,19 +97,23 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
         if before:
             check_same_data(folder, before, data.card())
             if before.state == "done" and not _lacks_scoring(folder, before):
+                from speechml.engine.done_run import make_up
+
+                make_up(folder, before, labels_of(config, before), config["logger"])
                 return _report_done(config, folder, before)
         checkpoint = _checkpoint_to_resume(folder, before) if before else None
-        card = _begin(parts, folder, before.failures if before else 0)
-        with _recording(folder, card, parts), _other_ranks(config, folder, checkpoint):
-            fit_and_test(parts, folder, checkpoint, card)
-            text = summary_text(folder, card)
-            write_text(folder / "scores.txt", text + "\n")
-            for path in (*kept_files(folder), *folder.glob(EVENTS)):
-                make_durable(path)  # before the card says so
-            card.files, card.page, card.failures = checksums(folder), bool(config["report"]), 0
-        if before and before.state == "done" and before.scores != card.scores:
-            echo(f"note: scored again, {folder} has other scores than before")
-        return _report(config, folder, card, text, parts.stop)
+        card = _begin(parts, folder, before)
+        with _tracking(parts, card):
+            with _recording(folder, card, parts), _other_ranks(config, folder, checkpoint):
+                fit_and_test(parts, folder, checkpoint, card)
+                text = summary_text(folder, card)
+                write_text(folder / "scores.txt", text + "\n")
+                for path in (*kept_files(folder), *log_files(folder)):
+                    make_durable(path)  # before the card says so
+                card.files, card.page, card.failures = checksums(folder), bool(config["report"]), 0
+            if before and before.state == "done" and before.scores != card.scores:
+                echo(f"note: scored again, {folder} has other scores than before")
+            return _report(config, folder, card, text, parts.stop)
 
 
 def in_sweep() -> bool:
@@ -164,7 +168,7 @@ def _checkpoint_to_resume(folder: Path, card: RunCard) -> Path | None:
     return path
 
 
-def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
+def _begin(parts: Parts, folder: Path, before: RunCard | None) -> RunCard:
     """Write config.yaml and the card of a run that begins or goes on; the card."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -175,7 +179,7 @@ def _begin(parts: Parts, folder: Path, failures: int) -> RunCard:
         id=folder.name, experiment=config["name"], state="running", **session,
         overrides=overrides, seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
         data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
-        failures=failures,
+        failures=before.failures if before else 0, **labels_of(config, before),
     )  # fmt: skip
     text, shown = (OmegaConf.to_yaml(OmegaConf.create(content)) for content in (config, without_secrets(config)))
     if shown != text and count_processes(config["trainer"]) > 1:
@@ -197,6 +201,16 @@ def _other_ranks(config: Config, folder: Path, checkpoint: Path | None) -> Itera
 
     with other_ranks(rank_info(), processes, folder, checkpoint):
         yield
+
+
+@contextmanager
+def _tracking(parts: Parts, card: RunCard) -> Iterator[None]:
+    """Send what is logged inside to the trackers of the run, if it has any; however it ends, they learn so."""
+    try:
+        yield
+    finally:
+        if parts.saving.journal and not parts.trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
+            parts.saving.journal.end(card.state == "done")
 
 
 @contextmanager
@@ -256,6 +270,12 @@ def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) 
     if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
         raise Stopped(stop.asked_by, None)
     return _objective_value(config, card)
+
+
+def labels_of(config: Config, before: RunCard | None) -> Record:
+    """Tags and note of a run: those of its command, else those that it had; None for none."""
+    texts = {key: getattr(before, key, None) if config[key] is None else config[key] for key in ("tags", "note")}
+    return {key: text or None for key, text in texts.items()}
 
 
 def _report_done(config: Config, folder: Path, card: RunCard) -> float | None:

@@ -203,6 +203,7 @@ class RunCard(_Part):
         wiener: taps of the filter that its scores stand beside, fitted to what it was trained on.
         page: whether report.html is written when the run is done.
         failures: how often in a row it has failed.
+        tags, note: of its owner, who may change them when it is done.
         stopped, pruned, error: how it ended where it is not done.
     """
 
@@ -237,6 +238,8 @@ class RunCard(_Part):
     warnings: list[str] | None = None
     files: dict[str, str] | None = None
     page: bool | None = None
+    tags: list[str] | None = None
+    note: str | None = None
     stopped: str | None = None
     pruned: str | None = None
     error: str | None = None
