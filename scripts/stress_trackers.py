@@ -86,7 +86,7 @@ def killed(
         if len(met) < kills:
             process.join(draws.uniform(0, seconds))
             if process.is_alive() and process.pid:
-                number = draws.choice((signal.SIGKILL, signal.SIGTERM))
+                number = draws.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
                 os.kill(process.pid, number)
                 met.append(number)
         process.join(LIMIT_S)

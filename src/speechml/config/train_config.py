@@ -152,6 +152,9 @@ class TrainConfig(AppConfig):
             section = node.get(group, {})
             if "_target_" not in section and (section or group not in ("model", "scheduler")):
                 raise UserError(f"{group} names no class to build", fix=f"choose {group}=NAME")
+        for tag in node.get("tags") or ():
+            if "," in tag or not tag.strip():
+                raise UserError(f"tags has {tag!r}", fix="give words without commas, as tags=[paper,baseline]")
         parts = node["name"].split("/")
         if not node["name"].isprintable() or any(not part.strip() or part.startswith(".") for part in parts):
             what = (

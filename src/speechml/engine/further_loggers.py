@@ -157,7 +157,7 @@ class Journal(Logger):
             sender.wait(seconds)
         except UserError as error:
             if sender.tracker not in self.failed:
-                warn(error, self.folder)
+                warn(error, self.folder, sender.tracker)
             self.failed.add(sender.tracker)
             return False
         return True

@@ -136,12 +136,11 @@ def send_missing(folder: Path, trackers: Iterable[str], again: bool = False) -> 
         try:
             echo(f"{tracker}: {send_whole(folder, tracker, ENDING_S)}")
         except UserError as error:
-            warn(error, folder)
+            warn(error, folder, tracker)
 
 
-def warn(error: UserError, folder: Path) -> None:
+def warn(error: UserError, folder: Path, tracker: str) -> None:
     """Say what a tracker lacks of a run, and what makes up for it."""
-    tracker = next((name for name in TRACKERS if error.what.endswith(name)), "NAME")
     error.fix = f"speechml publish {folder} --to {tracker} sends it when it is done"
     log.warning("%s", error)
     echo(f"warning: {error}", file=sys.stderr, flush=True)
