@@ -42,7 +42,7 @@ def run_forked(
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(MODULES)
     arguments = (words, place, dict(environment), output, errors or output, dict(limits or {}))
-    process = server.Process(target=_become, args=arguments)
+    process = server.Process(target=become, args=arguments)
     process.start()
     process.join(limit_s)
     if process.exitcode is None:
@@ -51,7 +51,7 @@ def run_forked(
     return process.exitcode
 
 
-def _become(
+def become(
     words: Sequence[str], place: Path, environment: dict[str, str], output: Path, errors: Path, limits: dict[str, int]
 ) -> None:
     """Be a command until its end, in a process that was just forked."""

@@ -20,6 +20,16 @@ def resume(kills: Annotated[int, typer.Option(help="How often a run is killed in
 
 
 @app.command()
+def trackers(
+    kills: Annotated[int, typer.Option(help="How often a run is killed in all.")] = 200, seed: Seed = 0
+) -> None:
+    """Kill runs that W&B (offline) and MLflow watch, continue them: each step must stand there once, and none be lost."""
+    from stress_trackers import trackers
+
+    raise typer.Exit(min(1, trackers(kills, seed)))
+
+
+@app.command()
 def launch(
     processes: Annotated[int, typer.Option(help="How many launch at once.")] = 8,
     configs: Annotated[int, typer.Option(help="How many different runs there are.")] = 20,

@@ -188,7 +188,7 @@ def test_functions_and_files_are_short() -> None:
 
 def packages(lines: list[str]) -> set[str]:
     """Names of packages in lines of pyproject.toml, as they are imported."""
-    imported = {"hydra_core": "hydra", "pyyaml": "yaml", "pillow": "PIL"}
+    imported = {"hydra_core": "hydra", "mlflow_skinny": "mlflow", "pyyaml": "yaml", "pillow": "PIL"}
     names = [re.split(r"[<>=\[]", line)[0].lower().replace("-", "_") for line in lines]
     return {imported.get(name, name) for name in names}
 

@@ -13,7 +13,7 @@ from typing import TextIO, TypeVar
 T = TypeVar("T")
 
 # What is imported of the extras of pyproject.toml, by package. PESQ and STOI are left out where they are not installed.
-EXTRAS = {"optuna": "search", "pyloudnorm": "music", "safetensors": "export"}
+EXTRAS = {"optuna": "search", "pyloudnorm": "music", "safetensors": "export", "wandb": "trackers", "mlflow": "trackers"}
 
 
 def printable(text: str, exact: bool = False) -> str:

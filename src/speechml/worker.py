@@ -2,6 +2,7 @@
 
 serve PARENT RESULTS              jobs come as JSON lines on standard input, outcomes go as such to the descriptor RESULTS
 rank PARENT FOLDER [CHECKPOINT]   one further rank of the run in a folder
+track PARENT FOLDER TRACKER      the rows of a run's journal go to a tracker, see report.tracking
 slurm FILE                        the runs of line SLURM_ARRAY_TASK_ID of a file of jobs
 
 With PARENT, the number of the process that started it, it ends with that.
@@ -28,6 +29,11 @@ def main(words: list[str]) -> int:
             from speechml.engine.ranks import train_rank
 
             return train_rank(Path(folder), *map(Path, checkpoint))
+        case ["track", parent, folder, tracker]:
+            end_with(int(parent))
+            from speechml.report.tracking import track
+
+            return track(Path(folder), tracker)
         case ["slurm", file]:
             from speechml.cli import explain_refusals
             from speechml.sweep.slurm_task import compute_task

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from speechml.cli import explain_refusals
 from speechml.config.compose import adapt_overrides
-from speechml.engine.signals import interruptible
+from speechml.engine.signals import RESUMABLE, early_signals, interruptible
 from speechml.errors import echo, explain_missing_extras
 from speechml.process import adapt_to_environment
 
@@ -49,6 +49,8 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
     except Exception as error:
         from speechml.config.refusals import hydra_sentence, is_of_composing
 
+        if early_signals and is_of_composing(error):  # it came between two lines of Hydra, which made this of it
+            sys.exit(RESUMABLE)
         if wanted == "1" or not is_of_composing(error):
             raise
         echo(f"error: {hydra_sentence(error, sys.argv[1:])}", file=sys.stderr)

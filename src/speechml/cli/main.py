@@ -147,6 +147,21 @@ def report(
 
 
 @commands.command()
+def publish(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", metavar="RUN...")],
+    to: Annotated[list[str], typer.Option("--to", help="wandb or mlflow; can be given twice.")],
+) -> None:
+    """Send finished runs to Weights & Biases or MLflow: curves, scores, settings, tags, report; never twice.
+
+    The exit code is 2 where one could not be sent.
+    """
+    from speechml.report.sending import publish
+
+    if not publish(runs, to):
+        raise typer.Exit(2)
+
+
+@commands.command()
 def reproduce(
     words: Annotated[
         list[str] | None,

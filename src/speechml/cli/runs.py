@@ -25,11 +25,13 @@ def list_runs(
     folder: Folder = Path("runs"),
     state: Annotated[str | None, typer.Option("--state", help=f"Only runs of this state: {', '.join(STATES)}.")] = None,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Only runs with this tag; several: with all.")] = None,
+    note: Annotated[str, typer.Option("--note", help="Only runs whose note has this in it.")] = "",
 ) -> None:
-    """List the runs in a folder: state, epochs, score, overrides."""
+    """List the runs in a folder: state, epochs, score, overrides, tags."""
     from speechml.runs.catalogue import format_list
 
-    echo(format_list(folder, state, form), end="", exact=form == "csv")
+    echo(format_list(folder, state, form, tags or (), note), end="", exact=form == "csv")
 
 
 @runs.command()
@@ -97,6 +99,7 @@ def description(folder: Path) -> str:
         "code": f"{code.version}, commit {code.commit}{' with changes' * bool(code.dirty)}",
         "weights": f"{card.test_weights}.ckpt is what is tested, loaded and exported",
         "machine": f"{card.hardware.get('host')}, {card.hardware.get('processor')}",
+        "tags": ", ".join(card.tags or []), "note": card.note,
         "ended": card.ended, "stopped": card.stopped, "pruned": card.pruned, "error": card.error, "command": card.command,
     }  # fmt: skip
     lines = [f"{name:<10}  {printable(str(value))}" for name, value in facts.items() if value]

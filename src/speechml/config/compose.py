@@ -21,6 +21,7 @@ from speechml.errors import UserError
 from speechml.storage.files import expand_home
 
 WITH_NONE = ("callbacks", "logger", "metrics", "optimizer", "scheduler")  # groups with a file `none`
+TRACKER_KEYS = ("logger.wandb", "logger.mlflow")  # which no shipped config sets but conf/logger/
 WHOLE = ("experiment", "debug", "hparams_search")  # groups whose files set keys of any section
 PATHS = ("paths.runs", "paths.cache", "run", "init.from")  # keys that are paths, beside those of data
 PLACES = ("root", "clean", "noise", "file")  # how names of keys end that are paths, in data
@@ -44,7 +45,7 @@ ADDRESS = re.compile(r"(\w+://[^/\s:@]*:)[^@\s/]+@")  # of a user with a passwor
 # Words that do not name a sweep: with others of them it is the same one.
 NOT_OF_THE_SWEEP = (
     "hydra.sweeper.n_trials=", "hydra.sweeper.n_jobs=", "hydra.sweeper.max_retries=", "hydra.sweeper.figures=",
-    "hydra.sweeper.retrain=", "hydra/launcher=", "hydra.launcher.", "hydra.sweep.", "redo=",
+    "hydra.sweeper.retrain=", "hydra/launcher=", "hydra.launcher.", "hydra.sweep.", "redo=", "tags=", "note=",
 )  # fmt: skip
 
 
@@ -103,6 +104,10 @@ def _quote(word: str, is_sweep: bool) -> str:
     if name in PATHS and value.startswith("~"):
         word = f"{key}={expand_home(value)}"
     is_place = (name.startswith("data.") and name.endswith(PLACES)) or name in PATHS
+    if name == "note" and value != "null" and not value.startswith(("'", '"')):  # whatever is written
+        from speechml.config.quoting import quote
+
+        return f"{key}={quote(value)}"
     if equals and (
         not value.isascii()
         or (is_place and not re.fullmatch(r"(?!(?:true|false|inf|nan)$)[a-z_./][\w./-]*/?", value, re.ASCII | re.I))
@@ -116,6 +121,7 @@ def _quote(word: str, is_sweep: bool) -> str:
 def _adapt(word: str, config_name: str) -> str:
     key, _, value = word.partition("=")
     further = key.startswith("trainer.") and key.removeprefix("trainer.") in _further_trainer_keys()
+    further |= key in TRACKER_KEYS or (key.startswith("logger.") and value.startswith("{"))
     if further or (key == "metrics" and value.startswith("{")):
         return f"++{word}"
     values = value.split(",")
@@ -130,7 +136,7 @@ def _adapt(word: str, config_name: str) -> str:
 
 def simplify_overrides(words: Iterable[str]) -> list[str]:
     """Overrides as they are typed, without the `++` that `adapt_overrides` adds, and without secrets."""
-    return [mask_secrets(word.removeprefix("++") if word.startswith(("++trainer.", "++metrics={")) else word)
+    return [mask_secrets(word.removeprefix("++") if word.startswith(("++trainer.", "++logger.", "++metrics={")) else word)
             for word in words]  # fmt: skip
 
 

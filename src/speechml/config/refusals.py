@@ -60,10 +60,12 @@ def hydra_sentence(error: Exception, words: Sequence[str]) -> str:
         key, equals, value = str(error.override).partition("=")
         text = f", text with signs as {quote_for_shell(key, value)}" if equals else ""
         return f"{error.override!r} is not understood; overrides are written key=value{text}, {sweeps} (see --help)"
-    if isinstance(error, MissingConfigException) and error.options:
-        name = str(error.missing_cfg_file)
-        near = did_you_mean(name.rpartition("/")[2], error.options)
-        return f"there is no {name}{near} (there are: {', '.join(error.options)})"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        name = error.missing_cfg_file
+        # Of a name in a list Hydra does not say what there is.
+        options = error.options or sorted(path.stem for path in (Path(conf_dir()) / name).parent.glob("*.yaml"))
+        near = did_you_mean(name.rpartition("/")[2], options)
+        return f"there is no {name}{near} (there are: {', '.join(options)})"
     if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)) and error.__cause__.full_key:
         return _unknown_key(str(error.__cause__.full_key), error.__cause__.parent_node)
     if isinstance(error, HydraException) and not {"-m", "--multirun"} & set(words) and (several := find_sweep(words)):

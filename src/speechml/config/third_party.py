@@ -176,7 +176,7 @@ class Trainer(Schema):
     REPLACED: ClassVar[dict[str, str]] = {
         "callbacks": "set callbacks.NAME={_target_: ...}",
         "plugins": "leave it out, and set trainer.precision or trainer.strategy",
-        "logger": "set logger.tensorboard or logger.csv",
+        "logger": "choose logger=[tensorboard,csv], or set logger.NAME={_target_: ...}",
         "default_root_dir": "set paths.runs",
         "enable_checkpointing": "checkpoints are always kept; checkpoint.monitor says of which epoch",
         "use_distributed_sampler": "leave it out: each batch is divided among the processes already",

@@ -36,11 +36,37 @@ class Checkpoint(Schema):
                                 "only steps count", 60, unit="s", above=0, effect=False)  # fmt: skip
 
 
-class Logger(Schema):
-    """What is written of every epoch."""
+class Callbacks(Schema):
+    """What watches a run: progress, figures, recordings to listen to; callbacks.NAME=null leaves one out."""
 
+    OPEN = Config | None
+    progress: Config | None = key("a bar, or a line an epoch, on the terminal; null: none", None, effect=False)
+    listening: Config | None = key("noisy, clean and denoised recordings in audio/ and in TensorBoard; null: none", None,
+                                   effect=False)  # fmt: skip
+    figures: Config | None = key("the pictures in figures/; null: none", None, effect=False)
+    early_stopping: Config | None = key("ends a training that has stopped improving; null: it goes on to the end", None)
+
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        for name, callback in node.items():
+            if callback and not callback.get("_target_"):
+                raise without_class(f"{where}{name}")
+
+
+class Logger(Schema):
+    """What is written of every epoch; logger.NAME={_target_: ...} adds another of Lightning's loggers, or one of yours."""
+
+    OPEN = Config | None
     tensorboard: bool = key("events in the run's folder, for tensorboard --logdir runs", False)
     csv: bool = key("metrics.csv in the run's folder, a row an epoch", False)
+    wandb: bool = key(
+        "a run at Weights & Biases: offline, unless WANDB_MODE says otherwise; WANDB_PROJECT names its project", False
+    )
+    mlflow: bool = key("a run at MLflow: where MLFLOW_TRACKING_URI says, else in .mlflow/ beside the runs", False)
+
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        Callbacks.check({name: logger for name, logger in node.items() if name not in keys_of(cls)}, where)
 
 
 class Paths(Schema):
@@ -64,23 +90,6 @@ class Published(Schema):
     deviations: list[str] = key("in what the experiment differs from both; shown on the page", [])
     tolerance: dict[str, float] = key("how far from a published figure a run may be and still reproduce it; speechml reproduce "
                                       "judges by it", {}, allowed="score: number, in the unit of the score")  # fmt: skip
-
-
-class Callbacks(Schema):
-    """What watches a run: progress, figures, recordings to listen to; callbacks.NAME=null leaves one out."""
-
-    OPEN = Config | None
-    progress: Config | None = key("a bar, or a line an epoch, on the terminal; null: none", None, effect=False)
-    listening: Config | None = key("noisy, clean and denoised recordings in audio/ and in TensorBoard; null: none", None,
-                                   effect=False)  # fmt: skip
-    figures: Config | None = key("the pictures in figures/; null: none", None, effect=False)
-    early_stopping: Config | None = key("ends a training that has stopped improving; null: it goes on to the end", None)
-
-    @classmethod
-    def check(cls, node: Config, where: str) -> None:
-        for name, callback in node.items():
-            if callback and not callback.get("_target_"):
-                raise without_class(f"{where}{name}")
 
 
 class Init(Schema):
@@ -131,6 +140,9 @@ class TrainConfig(AppConfig):
     report: bool = key(
         "whether report.html, a page to look at and listen to, is written in the end", True, effect=False
     )
+    tags: list[str] | None = key("words to find the run by (speechml runs list --tag); null: those that it has", None,
+                                 effect=False)  # fmt: skip
+    note: str | None = key("a remark, kept in the run's card; null: the one that it has", None, effect=False)
     redo: bool = key("true trains a run anew that is done, and keeps the old one in runs/.old/", False, effect=False)
     find_lr: bool = key(
         "true plots loss against rising learning rates and suggests one; nothing is trained", False, effect=False
@@ -159,6 +171,9 @@ class TrainConfig(AppConfig):
             section = node.get(group, {})
             if "_target_" not in section and (section or group not in ("model", "optimizer", "scheduler")):
                 raise UserError(f"{group} names no class to build", fix=f"choose {group}=NAME")
+        for tag in node.get("tags") or ():
+            if "," in tag or not tag.strip():
+                raise UserError(f"tags has {tag!r}", fix="give words without commas, as tags=[paper,baseline]")
         parts = node["name"].split("/")
         if not node["name"].isprintable() or any(not part.strip() or part.startswith(".") for part in parts):
             what = (

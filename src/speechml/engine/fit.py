@@ -21,6 +21,7 @@ from speechml.data.provenance import sources_of
 from speechml.engine.checkpoint import check_weights, read_checkpoint
 from speechml.engine.parts import Parts, watched_score
 from speechml.engine.resume import EVENTS
+from speechml.engine.tensorboard_logger import is_events
 from speechml.errors import Pruned, UserError, reason
 from speechml.runs.card import LevelCurve, RunCard
 from speechml.runs.identity import run_settings
@@ -42,8 +43,8 @@ def fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunC
         Pruned: a search can do without the run.
     """
     if not list(folder.glob(EVENTS)):  # a run that goes on has told of its settings
-        for logger in parts.trainer.loggers:
-            logger.start(run_settings(parts.config, card.overrides))  # type: ignore[attr-defined] # engine.tensorboard_logger.Events
+        for events in filter(is_events, parts.trainer.loggers):
+            events.start(run_settings(parts.config, card.overrides))
     with explain_failing_callbacks(parts.callbacks):
         _fit_and_test(parts, folder, checkpoint, card)
 
@@ -67,8 +68,8 @@ def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: Run
     card.parameters = sum(p.numel() for p in parts.module.parameters())
     scores = {**card.scores, standard_name(config["checkpoint"]["monitor"]): card.monitored}
     card.headlines = [name for name in _headline_scores(parts) if scores.get(name) is not None]
-    for logger in trainer.loggers:
-        logger.end({name: scores[name] for name in card.headlines}, trainer.global_step)  # type: ignore[attr-defined]
+    for events in filter(is_events, trainer.loggers):
+        events.end({name: scores[name] for name in card.headlines}, trainer.global_step)
 
 
 @contextmanager

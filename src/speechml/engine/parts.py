@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from speechml import __version__, contracts
@@ -155,7 +156,14 @@ def build_parts(
 
         callbacks.append(averaging(decay, named))
     callbacks += trial.callbacks(watched_score(config), count_processes(config["trainer"])) if trial else []
-    trainer = build_trainer(config, folder, data, callbacks)
+    loggers: list[Logger] = [Events(folder)] if config["logger"]["tensorboard"] else []
+    further = {name: node for name, node in config["logger"].items() if node and name not in ("tensorboard", "csv")}
+    if further:
+        from speechml.engine.further_loggers import build_loggers, find_journal
+
+        loggers += build_loggers(further, folder)
+        saving.journal = find_journal(loggers)
+    trainer = build_trainer(config, folder, data, callbacks, loggers)
     if config["trainer"].get("compile"):
         from speechml.engine.compiling import compile_network
 
@@ -275,8 +283,10 @@ def build_callbacks(nodes: Config, data: Data) -> dict[str, pl.Callback]:
     return callbacks
 
 
-def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """The trainer of a run, which the callbacks and the table of its epochs watch.
+def build_trainer(
+    config: Config, folder: Path, data: Data, callbacks: list[pl.Callback], loggers: list[Logger]
+) -> pl.Trainer:
+    """The trainer of a run, which the callbacks, the loggers and the table of its epochs watch.
 
     Raises:
         UserError: a length of the training that ends without validation, or an argument that Lightning refuses.
@@ -289,7 +299,7 @@ def build_trainer(config: Config, folder: Path, data: Data, callbacks: list[pl.C
     own = {name: value for name, value in config["trainer"].items() if name not in Trainer.OURS}
     node = {
         "num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False, **own,
-        "default_root_dir": folder, "logger": [Events(folder)] if config["logger"]["tensorboard"] else [],
+        "default_root_dir": folder, "logger": loggers,
         "callbacks": [*callbacks, table], "use_distributed_sampler": False,
         "plugins": [AtomicIO(record), LightningEnvironment()],
     }  # fmt: skip

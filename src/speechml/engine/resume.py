@@ -20,6 +20,7 @@ from torch import Tensor
 from speechml.engine.lightning_compat import METRICS, capture_metrics, restore_loops, restore_metrics
 from speechml.errors import UserError
 from speechml.process import gather_from_ranks
+from speechml.runs.folder import JOURNAL
 from speechml.storage.files import make_durable
 from speechml.tasks.base import Task
 
@@ -231,21 +232,26 @@ def check_rank_count(saved: State, count: int) -> None:
         raise UserError(f"the run was stopped on {ranks} processes and this would be {count}", fix=fix)
 
 
+def log_files(folder: Path) -> list[Path]:
+    """What a run's loggers write in its folder, which is as long as its checkpoint knows it when the run goes on."""
+    return [*folder.glob(EVENTS), *folder.glob(JOURNAL)]
+
+
 def log_lengths(trainer: pl.Trainer) -> dict[str, int]:
-    """Bytes of each of TensorBoard's files in the run's folder, all that was logged being written."""
+    """Bytes of each of TensorBoard's files, and of the journal, in the run's folder, all that was logged being written."""
     if not trainer.is_global_zero:
         return {}
     for logger in trainer.loggers:
         logger.save()
-    paths = list(Path(trainer.default_root_dir).glob(EVENTS))
+    paths = log_files(Path(trainer.default_root_dir))
     for path in paths:  # a run that goes on expects so much in it, after a power cut, too
         make_durable(path)
     return {path.name: path.stat().st_size for path in paths}
 
 
 def cut_logs(folder: Path, lengths: dict[str, int]) -> None:
-    """Remove from TensorBoard's files what was logged after a checkpoint, which knew them by `lengths` in bytes."""
-    for path in folder.glob(EVENTS):
+    """Remove from what loggers have written what came after a checkpoint, which knew the files by `lengths` in bytes."""
+    for path in log_files(folder):
         if path.name not in lengths:
             path.unlink()
         elif path.stat().st_size > lengths[path.name]:

@@ -31,6 +31,7 @@ from speechml.engine.signals import Stop, Stopped
 from speechml.errors import UserError
 
 if TYPE_CHECKING:
+    from speechml.engine.further_loggers import Journal
     from speechml.engine.ranks import Agreement
 
 Weights = dict[str, torch.Tensor]
@@ -53,6 +54,7 @@ class Saving(pl.Callback):
     def __init__(self, folder: Path, config: Config, stop: Stop, by_epoch: bool = False) -> None:
         self.path = folder / "checkpoints" / "last.ckpt"
         self.config, self.stop, self.by_epoch = config, stop, by_epoch
+        self.journal: Journal | None = None  # of trackers
         self.agreement: Agreement | None = None  # of several processes
         self.to_restore: State | None = None
         self.to_write: State | None = None
@@ -202,6 +204,8 @@ class Saving(pl.Callback):
             trainer.save_checkpoint(self.path)
         finally:
             self.to_write = None
+        if self.journal and trainer.is_global_zero and not getattr(checkpoints, "unsaved", None):
+            self.journal.cover()
         self.last_step, self.last_s = trainer.global_step, time.monotonic()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from speechml.report.tensorboard_compat import FINAL, Summary, Value, session_end, session_start
@@ -56,3 +57,8 @@ class Events(TensorBoardLogger):
             self.save()
         else:
             super().finalize(status)
+
+
+def is_events(logger: Logger) -> TypeGuard[Events]:
+    """Whether a logger is ours of TensorBoard."""
+    return isinstance(logger, Events)

@@ -19,13 +19,13 @@ from speechml.engine.checkpoint import find_latest
 from speechml.engine.distributed import check_rank_counts, count_processes, rank_info
 from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import Parts, build_data, build_parts
-from speechml.engine.resume import EVENTS, cut_logs, numerics
+from speechml.engine.resume import cut_logs, log_files, numerics
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
-from speechml.runs.card import CARD, DataCard, PublishedCard, RunCard, load_card, save_card
+from speechml.runs.card import CARD, DataCard, PublishedCard, Record, RunCard, load_card, save_card
 from speechml.runs.folder import (
     PAGE,
     LogFile,
@@ -103,6 +103,9 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
         if before:
             check_same_data(folder, before, data.card())
             if before.state == "done" and not _lacks_scoring(folder, before):
+                from speechml.engine.done_run import make_up
+
+                make_up(folder, before, labels_of(config, before), config["logger"])
                 return _report_done(config, folder, before)
         if before is None and not (config["redo"] or trial or in_sweep()):
             from speechml.engine.extend import go_on_from_shorter
@@ -112,21 +115,23 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
         if checkpoint is None and start is None:
             start = _start(parts)
         card = _begin(parts, folder, before, start if checkpoint is None else None)
-        with _recording(folder, card, parts, start.lines if start else []), _other_ranks(config, folder, checkpoint):
-            fit_and_test(parts, folder, checkpoint, card)
-            text = summary_text(folder, card)
-            write_text(folder / "scores.txt", text + "\n")
-            for path in (*kept_files(folder), *folder.glob(EVENTS)):
-                make_durable(path)  # before the card says so
-            card.files, card.page, card.failures = checksums(folder), bool(config["report"]), 0
-        if before and before.state == "done" and before.scores != card.scores:
-            echo(f"note: scored again, {folder} has other scores than before")
-        value = _report(config, folder, card, text, parts.stop)
-        if config["trainer"].get("profiler") and not in_sweep():
-            from speechml.engine.profiling import write_profile
+        lines = start.lines if start else []
+        with _tracking(parts, card):
+            with _recording(folder, card, parts, lines), _other_ranks(config, folder, checkpoint):
+                fit_and_test(parts, folder, checkpoint, card)
+                text = summary_text(folder, card)
+                write_text(folder / "scores.txt", text + "\n")
+                for path in (*kept_files(folder), *log_files(folder)):
+                    make_durable(path)  # before the card says so
+                card.files, card.page, card.failures = checksums(folder), bool(config["report"]), 0
+            if before and before.state == "done" and before.scores != card.scores:
+                echo(f"note: scored again, {folder} has other scores than before")
+            value = _report(config, folder, card, text, parts.stop)
+            if config["trainer"].get("profiler") and not in_sweep():
+                from speechml.engine.profiling import write_profile
 
-            echo(write_profile(parts.trainer.profiler, folder))
-        return value
+                echo(write_profile(parts.trainer.profiler, folder))
+            return value
 
 
 def _start(parts: Parts) -> Start | None:
@@ -202,7 +207,7 @@ def _begin(parts: Parts, folder: Path, before: RunCard | None, start: Start | No
         overrides=overrides, seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
         data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
         failures=before.failures if before else 0, lengthless=lengthless_digest(config),
-        extended=before.extended if before else None,
+        extended=before.extended if before else None, **labels_of(config, before),
     )  # fmt: skip
     if config["init"]["from"]:
         from speechml.engine.warm_start import record_start
@@ -228,6 +233,16 @@ def _other_ranks(config: Config, folder: Path, checkpoint: Path | None) -> Itera
 
     with other_ranks(rank_info(), processes, folder, checkpoint):
         yield
+
+
+@contextmanager
+def _tracking(parts: Parts, card: RunCard) -> Iterator[None]:
+    """Send what is logged inside to the trackers of the run, if it has any; however it ends, they learn so."""
+    try:
+        yield
+    finally:
+        if parts.saving.journal and not parts.trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
+            parts.saving.journal.end(card.state == "done")
 
 
 @contextmanager
@@ -289,6 +304,12 @@ def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) 
     if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
         raise Stopped(stop.asked_by, None)
     return _objective_value(config, card)
+
+
+def labels_of(config: Config, before: RunCard | None) -> Record:
+    """Tags and note of a run: those of its command, else those that it had; None for none."""
+    texts = {key: getattr(before, key, None) if config[key] is None else config[key] for key in ("tags", "note")}
+    return {key: text or None for key, text in texts.items()}
 
 
 def _report_done(config: Config, folder: Path, card: RunCard) -> float | None:

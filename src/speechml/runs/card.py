@@ -206,6 +206,7 @@ class RunCard(_Part):
         lineage: of the networks whose weights it began with, the nearest first: what each was, and how much was taken over.
         lengthless: see `runs.identity.lengthless_digest`.
         extended: where it went on from shorter trainings, the first first: from how many epochs, to how many, of which run.
+        tags, note: of its owner, who may change them when it is done.
         stopped, pruned, error: how it ended where it is not done.
     """
 
@@ -243,6 +244,8 @@ class RunCard(_Part):
     warnings: list[str] | None = None
     files: dict[str, str] | None = None
     page: bool | None = None
+    tags: list[str] | None = None
+    note: str | None = None
     stopped: str | None = None
     pruned: str | None = None
     error: str | None = None

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,6 +75,8 @@ class Entry(NamedTuple):
     score_name: str | None = None
     score: float | None = None
     overrides: str = ""
+    tags: str = ""  # separated by commas
+    note: str = ""
 
 
 def make_entry(folder: Path) -> Entry:
@@ -88,7 +90,7 @@ def make_entry(folder: Path) -> Entry:
     epochs = count_epochs(folder) if card.epochs is None else card.epochs
     score = card.scores[card.headline] if card.headline else None
     return Entry(card.experiment, card.id, state_of(folder, card), card.started, epochs, card.headline, score,
-                 " ".join(card.overrides))  # fmt: skip
+                 " ".join(card.overrides), ",".join(card.tags or []), card.note or "")  # fmt: skip
 
 
 def count_epochs(folder: Path) -> int | None:
@@ -99,26 +101,32 @@ def count_epochs(folder: Path) -> int | None:
         return None
 
 
-def format_list(folder: Path, state: str | None, form: str) -> str:
+def format_list(folder: Path, state: str | None, form: str, tags: Iterable[str] = (), note: str = "") -> str:
     """All runs in a folder as a table, CSV or JSON.
 
     Args:
         folder: with runs at any depth.
         state: only runs of this state; None: all.
         form: one of FORMATS.
+        tags: only runs that have all of them.
+        note: only runs whose note has this in it, small or capital.
 
     Raises:
         UserError: no such folder, state or form.
     """
     check_choice("--format", form, FORMATS)
     check_choice("--state", state or STATES[0], STATES)
-    entries = [line for line in map(make_entry, runs_below(folder)) if state in (None, line.state)]
+    entries = [line for line in map(make_entry, runs_below(folder)) if state in (None, line.state)
+               and {*tags} <= {*line.tags.split(",")} and note.casefold() in line.note.casefold()]  # fmt: skip
     entries.sort(key=lambda line: (line.experiment, line.started or ""))
     if form == "json":
         return json.dumps([line._asdict() for line in entries], indent=1) + "\n"
     if form == "csv":
         return csv_text(Entry._fields, entries)
-    return _as_table(entries) if entries else f"no run{f' that is {state}' if state else 's'} in {folder}\n"
+    if entries:
+        return _as_table(entries)
+    labelled = " with such labels" * bool([*tags, *[note] * bool(note)])
+    return f"no run{f' that is {state}' if state else 's' * (not labelled)}{labelled} in {folder}\n"
 
 
 def _as_table(entries: list[Entry]) -> str:
@@ -127,10 +135,11 @@ def _as_table(entries: list[Entry]) -> str:
         name = line.score_name
         score = "-" if name is None else f"{name} {format_score(line.score, name.endswith('_db'))}"
         epochs = "-" if line.epochs is None else str(line.epochs)
-        cells = [line.experiment, line.id, line.state, line.started or "-", epochs, score, line.overrides]
+        cells = [line.experiment, line.id, line.state, line.started or "-", epochs, score, line.overrides, line.tags]
         rows.append(cells)
-    header = ["experiment", "id", "state", "started", "epochs", "score", "overrides"]
-    return table(header, rows, left=(0, 1, 2, 3, 5, 6)) + "\n"
+    header = ["experiment", "id", "state", "started", "epochs", "score", "overrides", "tags"]
+    width = 8 if any(line.tags for line in entries) else 7
+    return table(header[:width], [row[:width] for row in rows], left=(0, 1, 2, 3, 5, 6, 7)) + "\n"
 
 
 def file_sizes(folder: Path) -> dict[str, int]:

@@ -36,6 +36,10 @@ OWNER = 200  # letters of who holds a lock
 LOCK = ".lock"  # holds the name of the process that has the folder
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # where a run goes on from, and the one before should it be damaged
 PAGE = "report.html"
+JOURNAL = (
+    "journal.jsonl"  # what was logged, for trackers, a row a line; cut to what the checkpoint knows when a run goes on
+)
+TRACKED = "trackers.json"  # the run's name at trackers (`key`), and which of them have all of it (`whole`)
 # What a card keeps checksums of.
 KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt", "scores.txt", "figures/*.png", "audio/*")
 PACKAGES = ("speechml", "torch", "torchaudio", "lightning", "hydra-core", "torchmetrics", "numpy")  # versions in a card
