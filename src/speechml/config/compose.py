@@ -24,6 +24,7 @@ WITH_NONE = ("callbacks", "logger", "metrics", "scheduler")  # groups with a fil
 WHOLE = ("experiment", "debug", "hparams_search")  # groups whose files set keys of any section
 PATHS = ("paths.runs", "paths.cache", "run")  # keys that are paths, beside those of data
 PLACES = ("root", "clean", "noise", "file")  # how names of keys end that are paths, in data
+PATTERNS = ("data.speaker", "data.word", "data.text")  # keys that hold a regular expression
 NEEDED = ("data", "model", "optimizer", "trainer", "checkpoint", "paths", "hydra")
 HIDDEN = "<hidden>"
 # What is a secret by its name, as in `export HF_TOKEN=...`, `--password ...`, `token: ...`, and by its look; numbers never are.
@@ -105,6 +106,7 @@ def _quote(word: str, is_sweep: bool) -> str:
     is_place = (name.startswith("data.") and name.endswith(PLACES)) or name in PATHS
     if equals and (
         not value.isascii()
+        or name in PATTERNS
         or (is_place and not re.fullmatch(r"(?!(?:true|false|inf|nan)$)[a-z_./][\w./-]*/?", value, re.ASCII | re.I))
     ):
         from speechml.config.quoting import read_literally
