@@ -24,7 +24,7 @@ WITH_NONE = ("callbacks", "logger", "metrics", "scheduler")  # groups with a fil
 WHOLE = ("experiment", "debug", "hparams_search")  # groups whose files set keys of any section
 PATHS = ("paths.runs", "paths.cache", "run")  # keys that are paths, beside those of data
 PLACES = ("root", "clean", "noise", "file")  # how names of keys end that are paths, in data
-PATTERNS = ("data.speaker", "data.word", "data.text")  # keys that hold a regular expression
+PATTERNS = ("speaker", "word", "text")  # keys of data that hold a regular expression
 NEEDED = ("data", "model", "optimizer", "trainer", "checkpoint", "paths", "hydra")
 HIDDEN = "<hidden>"
 # What is a secret by its name, as in `export HF_TOKEN=...`, `--password ...`, `token: ...`, and by its look; numbers never are.
@@ -103,10 +103,11 @@ def _quote(word: str, is_sweep: bool) -> str:
     name = key.lstrip("+")
     if name in PATHS and value.startswith("~"):
         word = f"{key}={expand_home(value)}"
-    is_place = (name.startswith("data.") and name.endswith(PLACES)) or name in PATHS
+    is_data = name.startswith(("data.", "test_sets."))
+    is_place = (is_data and name.endswith(PLACES)) or name in PATHS
     if equals and (
         not value.isascii()
-        or name in PATTERNS
+        or (is_data and name.endswith(PATTERNS))
         or (is_place and not re.fullmatch(r"(?!(?:true|false|inf|nan)$)[a-z_./][\w./-]*/?", value, re.ASCII | re.I))
     ):
         from speechml.config.quoting import read_literally
@@ -118,7 +119,7 @@ def _quote(word: str, is_sweep: bool) -> str:
 def _adapt(word: str, config_name: str) -> str:
     key, _, value = word.partition("=")
     further = key.startswith("trainer.") and key.removeprefix("trainer.") in _further_trainer_keys()
-    if further or (key == "metrics" and value.startswith("{")):
+    if further or key.startswith("test_sets.") or (key == "metrics" and value.startswith("{")):
         return f"++{word}"
     values = value.split(",")
     if key in WITH_NONE and "null" in values:
@@ -132,7 +133,7 @@ def _adapt(word: str, config_name: str) -> str:
 
 def simplify_overrides(words: Iterable[str]) -> list[str]:
     """Overrides as they are typed, without the `++` that `adapt_overrides` adds, and without secrets."""
-    return [mask_secrets(word.removeprefix("++") if word.startswith(("++trainer.", "++metrics={")) else word)
+    return [mask_secrets(word.removeprefix("++") if word.startswith(("++trainer.", "++test_sets.", "++metrics={")) else word)
             for word in words]  # fmt: skip
 
 

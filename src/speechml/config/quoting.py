@@ -36,7 +36,7 @@ def read_literally(word: str, is_sweep: bool) -> str:
     """
     key, _, value = word.partition("=")
     read, is_path = _read(word), _is_path(key.lstrip("+"))
-    if key.lstrip("+") in PATTERNS:
+    if key.startswith(("data.", "test_sets.")) and key.endswith(PATTERNS):
         is_read = isinstance(read, (str, int)) or read is None or (read is SWEEP and is_sweep)
         return word if is_read else f"{key}={quote(value)}"
     if is_path and is_sweep and "," in value:
@@ -67,5 +67,7 @@ def _read(word: str) -> object:
 
 def _is_path(key: str) -> bool:
     section, _, name = key.partition(".")
+    if section == "test_sets":
+        section, name = "data", key.rpartition(".")[2]
     known = data_keys(None).get(name) if section == "data" else None
     return key in PATHS or (section == "data" and (known is None or known.is_path))  # None: of the user's own

@@ -52,6 +52,7 @@ class Parts:
         stop: whether a signal has asked the run to stop.
         trial: of a search that the run belongs to.
         callbacks: of the config, by their names in it.
+        sets: further test sets, by name.
     """
 
     config: Config
@@ -63,6 +64,7 @@ class Parts:
     stop: Stop
     trial: Trial | None
     callbacks: dict[str, pl.Callback]
+    sets: dict[str, Data]
 
 
 def watched_score(config: Config) -> str:
@@ -126,6 +128,11 @@ def build_parts(
     task = build_task(config, "the config")
     published = PublishedCard.from_config(config["published"]).scores
     data.scores_training = any(name.startswith("train/") for name in published)
+    sets: dict[str, Data] = {}
+    if config["test"] and config.get("test_sets"):
+        from speechml.engine.test_sets import build_sets
+
+        sets = build_sets(config, data, task, count_processes(config["trainer"]))
     task.setup_for(data)
     task.add_metrics(config.get("metrics") or {})
     check_scores(config, task.score_names() if isinstance(task, Task) else None)
@@ -140,7 +147,7 @@ def build_parts(
     check_limits(trainer, data, config["test"])
     task.build_optimization(training_steps(trainer, len(data.train_dataloader())))
     keeps_best = not trainer.fast_dev_run  # type: ignore[attr-defined] # of a trainer's flags
-    return Parts(config, data, task, trainer, saving, best if keeps_best else None, stop, trial, named)
+    return Parts(config, data, task, trainer, saving, best if keeps_best else None, stop, trial, named, sets)
 
 
 def check_compatible(config: Config, data: Data) -> None:

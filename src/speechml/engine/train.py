@@ -96,18 +96,26 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             before = None
         if before:
             check_same_data(folder, before, data.card())
-            if before.state == "done" and not _lacks_scoring(folder, before):
+            if before.state == "done" and not _lacks_scoring(folder, before, parts):
                 return _report_done(config, folder, before)
         checkpoint = _checkpoint_to_resume(folder, before) if before else None
         card = _begin(parts, folder, before.failures if before else 0)
         with _recording(folder, card, parts), _other_ranks(config, folder, checkpoint):
             fit_and_test(parts, folder, checkpoint, card)
+            if before and before.state == "done" and before.test_sets:
+                from speechml.engine.test_sets import keep_sets
+
+                keep_sets(card, before)
             text = summary_text(folder, card)
             write_text(folder / "scores.txt", text + "\n")
             for path in (*kept_files(folder), *folder.glob(EVENTS)):
                 make_durable(path)  # before the card says so
             card.files, card.page, card.failures = checksums(folder), bool(config["report"]), 0
-        if before and before.state == "done" and before.scores != card.scores:
+        if (
+            before
+            and before.state == "done"
+            and any(card.scores.get(name) != before.scores[name] for name in before.scores)
+        ):
             echo(f"note: scored again, {folder} has other scores than before")
         return _report(config, folder, card, text, parts.stop)
 
@@ -130,12 +138,19 @@ def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
         )
 
 
-def _lacks_scoring(folder: Path, card: RunCard) -> bool:
-    """Whether a run that is done has lost what only scoring it again gives, and still has what that takes."""
+def _lacks_scoring(folder: Path, card: RunCard, parts: Parts) -> bool:
+    """Whether a run that is done lacks what only scoring it again gives, and still has what that takes."""
     missing = [name for name in missing_files(folder, card) if name not in ("scores.txt", PAGE)]
+    if missing:
+        echo(f"{folder} lacks {', '.join(missing)}")
+    if parts.sets:
+        from speechml.engine.test_sets import unscored_sets
+
+        if new := unscored_sets(parts, card):
+            echo(f"{folder} has not been scored on {', '.join(new)}")
+            missing += new
     if not missing:
         return False
-    echo(f"{folder} lacks {', '.join(missing)}")
     return not any(name.startswith("checkpoints/") for name in missing) and find_latest(folder) is not None
 
 

@@ -69,6 +69,16 @@ def score_tables(scores: Scores, data: DataCard, predictions: Path, warnings: Se
     return tables or ([ScoreTable(["", SPLITS["test"]], other, [])] if other else [])
 
 
+def run_tables(folder: Path, card: RunCard) -> list[ScoreTable]:
+    """The scores of a run in tables, those of its further test sets last."""
+    tables = score_tables(card.scores, card.data, folder / "predictions.npz", card.warnings or ())
+    if card.test_sets:
+        from speechml.report.test_sets import set_tables  # which makes its tables as here
+
+        tables += set_tables(folder, card)
+    return tables
+
+
 def read_predictions(path: Path) -> dict[str, np.ndarray] | None:
     """Its columns; None where there is none, or `speechml runs verify` says what is wrong with it."""
     try:
@@ -170,7 +180,7 @@ def describe_machine(card: RunCard) -> str:
 def summary_text(folder: Path, card: RunCard) -> str:
     """The end of a run: its scores, what they were measured on, and where everything lies."""
     folders = [f"{name}/" for name in ("figures", "audio", "checkpoints") if (folder / name).is_dir()]
-    tables = score_tables(card.scores, card.data, folder / "predictions.npz", card.warnings or ())
+    tables = run_tables(folder, card)
     return "\n".join([
         "", *map(str, tables), *run_facts(card),
         f"Run: {folder} ({', '.join(['card.json', *folders])})", f"Look: speechml tensorboard {folder}",

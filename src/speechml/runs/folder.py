@@ -37,7 +37,10 @@ LOCK = ".lock"  # holds the name of the process that has the folder
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # where a run goes on from, and the one before should it be damaged
 PAGE = "report.html"
 # What a card keeps checksums of.
-KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt", "scores.txt", "figures/*.png", "audio/*")
+KEPT = (
+    "config.yaml", "metrics.csv", "predictions.npz", "test_sets/*.npz", "checkpoints/*.ckpt", "scores.txt", "figures/*.png",
+    "audio/*",
+)  # fmt: skip
 PACKAGES = ("speechml", "torch", "torchaudio", "lightning", "hydra-core", "torchmetrics", "numpy")  # versions in a card
 
 
@@ -75,7 +78,7 @@ def lock(folder: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
-            places = ("", "checkpoints/", "figures/", "audio/", "evaluations/")
+            places = ("", "checkpoints/", "figures/", "audio/", "evaluations/", "test_sets/")
             for part in plain_files(folder, *(f"{place}.*.part*" for place in places)):
                 (folder / part).unlink(missing_ok=True)  # a process was killed while it wrote
             yield
@@ -142,6 +145,11 @@ def archive(folder: Path) -> Path:
             shutil.move(item, old / item.name)
     (folder / CARD).unlink()
     return old
+
+
+def set_file(name: str) -> str:
+    """Where a run keeps its predictions of a further test set."""
+    return f"test_sets/{name}.npz"
 
 
 def kept_files(folder: Path) -> list[Path]:
