@@ -115,12 +115,13 @@ def split_evenly(speakers: Sequence[str], labels: Sequence[str], split_seed: int
     missing = {split: {label: share * count for label, count in total.items()}
                for split, share in (("train", 0.6), ("val", 0.2), ("test", 0.2))}  # fmt: skip
     place: dict[str, str] = {}
+    empty = list(missing)
     order = sorted(said, key=lambda name: (-said[name].total(), key("speaker", split_seed, name)))
     for left, name in zip(range(len(order), 0, -1), order, strict=True):
-        empty = [split for split in missing if split not in place.values()]
         wants = {split: sum(count * missing[split][label] / total[label] for label, count in said[name].items())
                  for split in (empty if left <= len(empty) else missing)}  # fmt: skip
         place[name] = max(wants, key=wants.__getitem__)
+        empty = [split for split in empty if split != place[name]]
         for label, count in said[name].items():
             missing[place[name]][label] -= count
     return [place[name] for name in speakers]
