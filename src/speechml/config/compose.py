@@ -119,7 +119,7 @@ def _quote(word: str, is_sweep: bool) -> str:
 def _adapt(word: str, config_name: str) -> str:
     key, _, value = word.partition("=")
     further = key.startswith("trainer.") and key.removeprefix("trainer.") in _further_trainer_keys()
-    if further or key.startswith("test_sets.") or (key == "metrics" and value.startswith("{")):
+    if further or key.startswith("test_sets.") or (key in ("metrics", "test_sets") and value.startswith("{")):
         return f"++{word}"
     values = value.split(",")
     if key in WITH_NONE and "null" in values:
@@ -133,7 +133,7 @@ def _adapt(word: str, config_name: str) -> str:
 
 def simplify_overrides(words: Iterable[str]) -> list[str]:
     """Overrides as they are typed, without the `++` that `adapt_overrides` adds, and without secrets."""
-    return [mask_secrets(word.removeprefix("++") if word.startswith(("++trainer.", "++test_sets.", "++metrics={")) else word)
+    return [mask_secrets(word.removeprefix("++") if word.startswith(("++trainer.", "++test_sets", "++metrics={")) else word)
             for word in words]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechml.contracts import SPLITS
-from speechml.report.audit import FLAGGED, Audit, Items, audit_lines, check_sources
+from speechml.report.audit import Audit, Items, audit_lines, check_sources
 from speechml.report.evaluation import audit_other_data
 from speechml.report.summary import SPLITS as TITLES
 from speechml.report.summary import ScoreTable, score_tables
@@ -55,7 +55,7 @@ def describe_set(name: str, one: SetCard) -> list[str]:
     data, audit = one.data, Audit.from_json(one.audit)
     count = data.recordings["test"]
     lines = [f"Warning: {name}{text.removeprefix('test')}." for text in one.warnings or []]
-    lines += [f"Not a test: {f.found}." for f in audit.findings if f.state == FLAGGED] or audit_lines(audit)
+    lines += [line.replace("Audit", f"Audit of {name}", 1) for line in audit_lines(audit)]
     lines.append(
         f"{name}: {data.data}, {count:,} {data.called}, split protocol {data.protocol}, test set {data.test_fingerprint}."
     )
