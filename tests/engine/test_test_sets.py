@@ -142,12 +142,9 @@ def test_a_set_that_cannot_be_scored_is_refused_before_there_is_a_run(
 
 @pytest.mark.usefixtures("pairs")
 def test_an_older_card_has_no_sets_and_a_damaged_one_is_refused(train: Train) -> None:
-    from speechml.runs.card import load_card
-
     run = train(*FAST)
-    card = load_card(run)
-    assert card is not None
-    assert "test_sets" not in card.to_json()
-    edit_card(run, test_sets={"car": {"audit": None}})
-    with pytest.raises(UserError, match="damaged"):
-        load_card(run)
+    assert "test_sets" not in read_card(run)
+    for damaged in (5, {"car": 5}, {"car": {"audit": None}}):
+        edit_card(run, test_sets=damaged)
+        with pytest.raises(UserError, match="damaged"):
+            train(*FAST, "++test_sets.car.root=other")

@@ -14,9 +14,9 @@ from speechml.contracts import Config, missing_members
 from speechml.data.provenance import sources_of
 from speechml.errors import UnusableData, UserError
 from speechml.report.test_sets import audit_set
-from speechml.runs.card import RunCard, SetCard
-from speechml.runs.folder import set_file
+from speechml.runs.card import RunCard
 from speechml.runs.predictions import write_predictions
+from speechml.runs.test_sets import SetCard, set_cards, set_file
 
 if TYPE_CHECKING:
     from speechml.engine.parts import Data, Parts
@@ -78,9 +78,8 @@ def score_sets(parts: Parts, folder: Path, card: RunCard) -> None:
             card.scores |= {f"{name}/{score.removeprefix('test/')}": value for score, value in task.scores.items()}
             scored = len(set(task.items) & set(data.splits["test"]))
             audit = audit_set(parts.data, data)
-            card.test_sets[name] = SetCard(
-                data=data.card(), audit=audit.to_json(), warnings=task.weak_scores(), scored=scored
-            )
+            own_card = SetCard(data=data.card(), audit=audit.to_json(), warnings=task.weak_scores(), scored=scored)
+            card.test_sets[name] = own_card.to_json()
             if trainer.is_global_zero:
                 path, about = folder / set_file(name), task.prediction_columns()
                 path.parent.mkdir(exist_ok=True)
@@ -94,7 +93,7 @@ def score_sets(parts: Parts, folder: Path, card: RunCard) -> None:
 
 def unscored_sets(parts: Parts, card: RunCard) -> list[str]:
     """The sets that a run that is done has not been scored on, or whose recordings are others now."""
-    then = {name: one.data.test_fingerprint for name, one in (card.test_sets or {}).items()}
+    then = {name: one.data.test_fingerprint for name, one in set_cards(card).items()}
     return [name for name, data in parts.sets.items() if then.get(name) != data.card().test_fingerprint]
 
 

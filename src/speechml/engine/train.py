@@ -24,7 +24,7 @@ from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
-from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card, save_card
+from speechml.runs.card import DataCard, PublishedCard, RunCard, explain_damage, load_card, save_card
 from speechml.runs.folder import (
     PAGE,
     LogFile,
@@ -146,7 +146,9 @@ def _lacks_scoring(folder: Path, card: RunCard, parts: Parts) -> bool:
     if parts.sets:
         from speechml.engine.test_sets import unscored_sets
 
-        if new := unscored_sets(parts, card):
+        with explain_damage(folder):
+            new = unscored_sets(parts, card)
+        if new:
             echo(f"{folder} has not been scored on {', '.join(new)}")
             missing += new
     if not missing:

@@ -21,8 +21,9 @@ from speechml.errors import UserError, echo, printable
 from speechml.metrics.classification import class_scores
 from speechml.runs.card import RunCard, load_card
 from speechml.runs.catalogue import runs_below, state_of
-from speechml.runs.folder import LAST, PREVIOUS, checksums, set_file
+from speechml.runs.folder import LAST, PREVIOUS, checksums
 from speechml.runs.labels import load_config
+from speechml.runs.test_sets import set_file
 from speechml.storage.plain_files import check_plain, plain_files, read_arrays, read_plain
 from speechml.tasks.denoising import means_of
 

@@ -12,7 +12,7 @@ from speechml.config.compose import mask_secrets
 from speechml.errors import UserError
 from speechml.report.audit import Audit, audit_lines
 from speechml.report.certainty import certainty_remarks, shortfall_remarks
-from speechml.runs.card import DataCard, PublishedCard, RunCard
+from speechml.runs.card import DataCard, PublishedCard, RunCard, explain_damage
 from speechml.runs.predictions import load_predictions
 from speechml.runs.tables import format_score, table
 
@@ -75,7 +75,8 @@ def run_tables(folder: Path, card: RunCard) -> list[ScoreTable]:
     if card.test_sets:
         from speechml.report.test_sets import set_tables  # which makes its tables as here
 
-        tables += set_tables(folder, card)
+        with explain_damage(folder):
+            tables += set_tables(folder, card)
     return tables
 
 

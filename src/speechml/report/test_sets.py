@@ -10,8 +10,8 @@ from speechml.report.audit import Audit, Items, audit_lines, check_sources
 from speechml.report.evaluation import audit_other_data
 from speechml.report.summary import SPLITS as TITLES
 from speechml.report.summary import ScoreTable, score_tables
-from speechml.runs.card import RunCard, SetCard
-from speechml.runs.folder import set_file
+from speechml.runs.card import RunCard
+from speechml.runs.test_sets import SetCard, set_cards, set_file
 
 if TYPE_CHECKING:
     from speechml.data.base import BaseDataModule
@@ -34,7 +34,7 @@ def audit_set(data: BaseDataModule, one: BaseDataModule) -> Audit:
 def set_tables(folder: Path, card: RunCard) -> list[ScoreTable]:
     """The scores of each further test set as `score_tables` has those of the run's own, and what they are of."""
     tables = []
-    for name, one in sorted((card.test_sets or {}).items()):
+    for name, one in set_cards(card).items():
         scores = {
             f"test/{score.partition('/')[2]}": value
             for score, value in card.scores.items()

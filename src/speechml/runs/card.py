@@ -55,17 +55,10 @@ class _Part:
             value = getattr(self, key)
             is_unset = value is None if then is None else then.get(key) is None and value == default
             if not is_unset:
-                content[key] = _plain(value)
+                content[key] = value.to_json() if isinstance(value, _Part) else value
             elif key in (self.NULLS if then is None else then):
                 content[key] = None
         return content | {str(key): value for key, value in (then or {}).items() if key not in keys}
-
-
-def _plain(value: object) -> object:
-    """A value as JSON holds it, of a part or of parts by name."""
-    if isinstance(value, dict):
-        return {key: item.to_json() if isinstance(item, _Part) else item for key, item in value.items()}
-    return value.to_json() if isinstance(value, _Part) else value
 
 
 _KEYS: dict[type[_Part], dict[str, tuple[object, object]]] = {}  # made once each: a list of runs reads a thousand cards
@@ -192,16 +185,6 @@ class LevelCurve(_Part):
 
 
 @dataclass
-class SetCard(_Part):
-    """A further test set that a run was scored on; `scored`: how many of its items."""
-
-    data: DataCard
-    audit: Record | None = None
-    warnings: list[str] | None = None
-    scored: int | None = None
-
-
-@dataclass
 class RunCard(_Part):
     """Everything that a run says of itself.
 
@@ -209,7 +192,7 @@ class RunCard(_Part):
         state: one of STATES; `running` where nobody holds the folder's lock means that it was cut off.
         scores: by name, None where one is not finite.
         scored: number of test items that have scores.
-        test_sets: further ones by their names, with which the names of their scores begin.
+        test_sets: further ones by their names, with which their scores begin; see `runs.test_sets.SetCard`.
         monitored: the best value of checkpoint.monitor.
         headlines: names of the scores by which runs are compared.
         intervals: of scores, by name, over test items (`interval`: low, high; `over`: how many of what); in tables only.
@@ -247,7 +230,7 @@ class RunCard(_Part):
     clips_per_s: float | None = None
     monitored: float | None = None
     scored: int | None = None
-    test_sets: dict[str, SetCard] | None = None
+    test_sets: dict[str, Record] | None = None
     wiener: list[float] | None = None
     headlines: list[str] | None = None
     level_curve: LevelCurve | None = None

@@ -38,9 +38,15 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # where a run goes on from, and t
 PAGE = "report.html"
 # What a card keeps checksums of.
 KEPT = (
-    "config.yaml", "metrics.csv", "predictions.npz", "test_sets/*.npz", "checkpoints/*.ckpt", "scores.txt", "figures/*.png",
+    "config.yaml",
+    "metrics.csv",
+    "test_sets/*.npz",
+    "predictions.npz",
+    "checkpoints/*.ckpt",
+    "scores.txt",
+    "figures/*.png",
     "audio/*",
-)  # fmt: skip
+)
 PACKAGES = ("speechml", "torch", "torchaudio", "lightning", "hydra-core", "torchmetrics", "numpy")  # versions in a card
 
 
@@ -145,11 +151,6 @@ def archive(folder: Path) -> Path:
             shutil.move(item, old / item.name)
     (folder / CARD).unlink()
     return old
-
-
-def set_file(name: str) -> str:
-    """Where a run keeps its predictions of a further test set."""
-    return f"test_sets/{name}.npz"
 
 
 def kept_files(folder: Path) -> list[Path]:
