@@ -25,6 +25,7 @@ TRACKER_KEYS = ("logger.wandb", "logger.mlflow")  # which no shipped config sets
 WHOLE = ("experiment", "debug", "hparams_search")  # groups whose files set keys of any section
 PATHS = ("paths.runs", "paths.cache", "run", "init.from")  # keys that are paths, beside those of data
 PLACES = ("root", "clean", "noise", "file")  # how names of keys end that are paths, in data
+PATTERNS = ("speaker", "word", "text")  # keys of data that hold a regular expression
 NEEDED = ("data", "model", "trainer", "checkpoint", "paths", "hydra")
 HIDDEN = "<hidden>"
 # What is a secret by its name, as in `export HF_TOKEN=...`, `--password ...`, `token: ...`, and by its look; numbers never are.
@@ -103,13 +104,15 @@ def _quote(word: str, is_sweep: bool) -> str:
     name = key.lstrip("+")
     if name in PATHS and value.startswith("~"):
         word = f"{key}={expand_home(value)}"
-    is_place = (name.startswith("data.") and name.endswith(PLACES)) or name in PATHS
+    is_data = name.startswith(("data.", "test_sets."))
+    is_place = (is_data and name.endswith(PLACES)) or name in PATHS
     if name == "note" and value != "null" and not value.startswith(("'", '"')):  # whatever is written
         from speechml.config.quoting import quote
 
         return f"{key}={quote(value)}"
     if equals and (
         not value.isascii()
+        or (is_data and name.endswith(PATTERNS))
         or (is_place and not re.fullmatch(r"(?!(?:true|false|inf|nan)$)[a-z_./][\w./-]*/?", value, re.ASCII | re.I))
     ):
         from speechml.config.quoting import read_literally
@@ -122,7 +125,7 @@ def _adapt(word: str, config_name: str) -> str:
     key, _, value = word.partition("=")
     further = key.startswith("trainer.") and key.removeprefix("trainer.") in _further_trainer_keys()
     further |= key in TRACKER_KEYS or (key.startswith("logger.") and value.startswith("{"))
-    if further or (key == "metrics" and value.startswith("{")):
+    if further or key.startswith("test_sets.") or (key in ("metrics", "test_sets") and value.startswith("{")):
         return f"++{word}"
     values = value.split(",")
     if key in WITH_NONE and "null" in values:
@@ -136,7 +139,8 @@ def _adapt(word: str, config_name: str) -> str:
 
 def simplify_overrides(words: Iterable[str]) -> list[str]:
     """Overrides as they are typed, without the `++` that `adapt_overrides` adds, and without secrets."""
-    return [mask_secrets(word.removeprefix("++") if word.startswith(("++trainer.", "++logger.", "++metrics={")) else word)
+    added = ("++trainer.", "++logger.", "++test_sets", "++metrics={")
+    return [mask_secrets(word.removeprefix("++") if word.startswith(added) else word)
             for word in words]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
-from speechml.config.compose import PATHS
+from speechml.config.compose import PATHS, PATTERNS
 from speechml.config.schema import data_keys
 
 UNREADABLE, SWEEP = object(), object()
@@ -28,7 +28,7 @@ def quote_for_shell(key: str, value: str) -> str:
 
 
 def read_literally(word: str, is_sweep: bool) -> str:
-    """An override with its value quoted where it is a path, or has letters beyond ASCII, which Hydra reads otherwise.
+    """An override with its value quoted where it is a path, a pattern, or beyond ASCII, which Hydra reads otherwise.
 
     Args:
         word: as it was typed.
@@ -36,6 +36,9 @@ def read_literally(word: str, is_sweep: bool) -> str:
     """
     key, _, value = word.partition("=")
     read, is_path = _read(word), _is_path(key.lstrip("+"))
+    if key.startswith(("data.", "test_sets.")) and key.endswith(PATTERNS):
+        is_read = isinstance(read, (str, int)) or read is None or (read is SWEEP and is_sweep)
+        return word if is_read else f"{key}={quote(value)}"
     if is_path and is_sweep and "," in value:
         parts = [_quote_path(key, part) for part in value.split(",")] if read is UNREADABLE else [value]
         return f"{key}={','.join(parts)}"
@@ -64,5 +67,7 @@ def _read(word: str) -> object:
 
 def _is_path(key: str) -> bool:
     section, _, name = key.partition(".")
+    if section == "test_sets":
+        section, name = "data", key.rpartition(".")[2]
     known = data_keys(None).get(name) if section == "data" else None
     return key in PATHS or (section == "data" and (known is None or known.is_path))  # None: of the user's own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,14 +12,14 @@ from torch import Tensor
 
 from speechml.contracts import SPLITS, ClipBatch, IndexBatch, ItemKind
 from speechml.data import schema
-from speechml.data.background import Background
+from speechml.data.background import Background, coloured_noise
 from speechml.data.base import BaseDataModule, Corpus
 from speechml.data.provenance import Noise, Provenance, is_constant
 from speechml.data.splits import random_split
 from speechml.errors import UserError, did_you_mean
 from speechml.signal.augmentation import noise_chances, partner_places, partner_seed
 from speechml.signal.random import key, permutation
-from speechml.storage.pack import Pack, move
+from speechml.storage.pack import Pack, file_fingerprint, move
 
 CLIP_S = 1.0  # s, the length of a Speech Commands clip
 MIXED = "split by clip: the same speakers are in the training and the test split, so the scores are too good"
@@ -95,6 +96,35 @@ class WordDataModule(schema.Words, BaseDataModule[ClipCorpus]):
         if len(words) < 2:
             raise UserError(f"{where} has clips of {len(words)} of the words wanted", fix="there must be at least two")
         return words, notes
+
+    def read_clips(
+        self, root: Path, names: Sequence[str], labels: Sequence[str], splits: Sequence[str],
+        speakers: Sequence[str | None], protocol: str, notes: Sequence[str] = (),
+    ) -> ClipCorpus:  # fmt: skip
+        """The corpus of audio files, for a data module that knows what each is: what its `read_corpus` may give.
+
+        Args:
+            root: folder of the files.
+            names: of the files, relative to it; of each the first CLIP_S are used.
+            labels: the class of each, of which those of `words` are used.
+            splits: train, val or test, for each.
+            speakers: of each, None where it is not known: clips of one speaker are not independent of one another.
+            protocol: how the splits were made, one word.
+            notes: what a reader of the scores should know, one sentence each.
+
+        Raises:
+            UserError: a file cannot be read, or there are fewer than two classes.
+        """
+        from speechml.data.word_folders import read_words
+
+        words, word_notes = self.choose_words(sorted(set(labels)), str(root))
+        stamp = file_fingerprint([root / name for name in names], self.sample_rate)
+        recordings = read_words(root, list(names), [], self.sample_rate, "mix")
+        pack = self.pack(f"clips-{stamp}", self.row, recordings, len(names))
+        columns = zip(names, pack.sums, range(len(names)), splits, labels, speakers, strict=True)
+        clips = [clip for clip in (Clip(*column) for column in columns) if clip.label in words]
+        noise = coloured_noise(self.row)
+        return make_corpus(clips, words, pack.roles["clip"], noise, protocol, [*notes, *word_notes, *pack.notes])
 
     def keep_classes(self, classes: list[str]) -> None:
         self._run_words = classes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from speechml.contracts import SPLITS, IndexBatch
 from speechml.data import schema
+from speechml.data.name_rules import find_in_names
 from speechml.data.pairs import PairCorpus, PairDataModule
 from speechml.data.provenance import Noise, speaker_in
-from speechml.data.splits import speakers_of, split_by_speaker
+from speechml.data.splits import speaker_notes, speakers_of, split_by_speaker
 from speechml.errors import UserError
 from speechml.signal.augmentation import without_mean
 from speechml.signal.random import key, uniform
@@ -31,7 +32,7 @@ MOVING = 1  # raise it when `find_moves` finds others: packs of noise are then m
 
 
 class MixedPairs(schema.MixedPairs, PairDataModule):
-    """Clean recordings mixed with noise at random SNRs, split by speaker folder.
+    """Clean recordings mixed with noise at random SNRs, split by speaker: by folder, or by what `speaker` finds.
 
     A training clip meets another stretch of noise at another SNR in every epoch, as a function of (seed, epoch, clip);
     validation and test mixtures are fixed by `split_seed`. With two speakers one trains and validates on different
@@ -43,21 +44,17 @@ class MixedPairs(schema.MixedPairs, PairDataModule):
         clean, noise = self._pack_folder("clean", self.clean), self._pack_folder("noise", self.noise)
         splits, protocol = split_by_speaker(clean.speakers, self.split_seed)
         notes = [*clean.notes, *noise.notes]
-        if self.split == "all":
-            pass
-        elif protocol == "random":
-            notes.append("one speaker only, as far as folders tell: the same voice is in all splits")
-        elif len(set(clean.speakers)) == 2:
-            notes.append("two speakers: one trains and validates on different recordings, the other tests")
+        if self.split != "all":
+            notes += speaker_notes(clean.speakers)
         snr_db = (float(self.snr_db[0]), float(self.snr_db[1]))
         source = Mixer(
             clean.roles["samples"], noise.roles["samples"], audible_noise(noise.facts), snr_db, self.seed, self.split_seed
         )  # fmt: skip
         notes += check_noise(source, str(self.noise))
-        # As file names carry them, else by their folders.
-        speakers = [
-            speaker_in(name) or folder or None for name, folder in zip(clean.names, clean.speakers, strict=True)
-        ]
+        speakers: Sequence[str | None] = clean.speakers
+        if self.speaker is None:  # as file names carry them, else by their folders
+            known = zip(clean.names, clean.speakers, strict=True)
+            speakers = [speaker_in(name) or folder or None for name, folder in known]
         return PairCorpus(
             source=source, names=clean.names, lengths=source.clean.lengths.tolist(), sums=clean.sums, splits=splits,
             clips=source.clean.training_rows(splits["train"]), protocol=protocol, notes=notes, speakers=speakers,
@@ -66,11 +63,14 @@ class MixedPairs(schema.MixedPairs, PairDataModule):
 
     def _pack_folder(self, role: str, folder: Path) -> PackedCorpus:
         paths, notes = find_audio(folder, once=True)
+        speakers = None
+        if role == "clean" and self.speaker is not None:
+            speakers = find_in_names(self.speaker, [path.relative_to(folder).as_posix() for path in paths])
         notes = [*notes, *(f"{role}: {note}" for note in resampling_notes(paths, self.sample_rate))]
         recipe = [MOVING, NOISE_SPANS] if role == "noise" else []
         name = file_fingerprint(paths, role, self.sample_rate, self.row, self.stereo, *recipe)
         pack = self.pack(name, self.row, self._read(folder, paths, bool(recipe)), len(paths))
-        return replace(pack, notes=[*pack.notes, *notes])
+        return replace(pack, notes=[*pack.notes, *notes], speakers=speakers or pack.speakers)
 
     def _read(self, folder: Path, paths: list[Path], is_noise: bool) -> Iterator[Recording]:
         names = [path.relative_to(folder) for path in paths]

@@ -48,6 +48,7 @@ class Provenance(NamedTuple):
     moments: (items, 3): song, channel, block in time.
     stretches: of each split within one recording: first sample, first one after it; `rate` of them are a second.
     noise: what is mixed in.
+    classes_are: the kind of source that is told apart, so that each is in every split; empty where it is none of them.
     statistics: what is computed of the items before the first step; empty where nothing is. `fitted`: of which items.
     """
 
@@ -61,6 +62,7 @@ class Provenance(NamedTuple):
     stretches: dict[str, tuple[int, int]] | None = None
     rate: int = 1
     noise: Noise | None = None
+    classes_are: str = ""
 
 
 class Clusters(NamedTuple):

@@ -58,6 +58,28 @@ class Files(Schema):
     )
 
 
+class Speakers(Schema):
+    """Recordings whose names say who speaks."""
+
+    speaker: str | int | None = key("where the speaker stands in the names of files: scores, audits and splits then go by it; "
+        "null: as far as published corpora say", None, later=True,
+        allowed="a regular expression with one group, or the level of a folder, as 0 or -1")  # fmt: skip
+
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        super().check(node, where)
+        check_rules(node, where, "speaker")
+
+
+def check_rules(node: Config, where: str, *keys: str) -> None:
+    """Raises UserError where a key that finds something in names holds no regular expression with one group."""
+    for name in keys:
+        if isinstance(rule := node.get(name), str):
+            from speechml.data.name_rules import compile_rule
+
+            compile_rule(rule, f"{where}{name}")
+
+
 class PairFiles(Files):
     """Pairs of audio files."""
 
@@ -77,25 +99,25 @@ class SpokenPairs(Pairs):
         return SPOKEN_RECIPE
 
 
-class WavPairs(Pairs, PairFiles):
+class WavPairs(Speakers, Pairs, PairFiles):
     """A folder with noisy/ and clean/, files of equal names in both."""
 
-    split: Literal["folders", "all"] = key("folders: train/, val/ and test/ where they are there, else 60/20/20 by file; all: "
-                                           "every pair is test, for speechml-evaluate", "folders", later=True)  # fmt: skip
+    split: Literal["folders", "all"] = key("folders: train/, val/ and test/ where they are there, else 60/20/20 by file, or by "
+        "data.speaker; all: every pair is test, for speechml-evaluate", "folders", later=True)  # fmt: skip
 
     root: Path = key(
         "where the recordings lie; kept as typed in the identity of the run", allowed="a folder that exists"
     )
 
 
-class MixedPairs(Pairs, Files):
+class MixedPairs(Speakers, Pairs, Files):
     """Clean speech and noise, mixed at random signal-to-noise ratios."""
 
     split: Literal["speaker", "all"] = key("speaker: test speakers are never heard in training; all: every recording is test, "
                                            "for speechml-evaluate", "speaker", later=True)  # fmt: skip
 
     clean: Path = key("clean speech that is mixed with noise; speakers of the test are never heard in training",
-                      allowed="a folder with one folder a speaker")  # fmt: skip
+                      allowed="a folder with one folder a speaker, or any with data.speaker")  # fmt: skip
     noise: Path = key("noise that is mixed in; cut in time, so that none heard in training comes back in a score",
                       allowed="a folder of recordings")  # fmt: skip
     snr_db: list[float] = key("signal-to-noise ratios of the mixtures, uniform in dB; lower is noisier and harder",
@@ -103,6 +125,7 @@ class MixedPairs(Pairs, Files):
 
     @classmethod
     def check(cls, node: Config, where: str) -> None:
+        super().check(node, where)
         snr_db = node.get("snr_db", [0.0, 15.0])
         if len(snr_db) != 2 or snr_db[0] > snr_db[1]:
             raise refuse_value(f"{where}snr_db", snr_db, "it must be [lowest, highest]")
@@ -169,14 +192,19 @@ class Words(Recordings):
             raise refuse_value(f"{where}words", words, "give at least two different ones")
 
 
-class SpeechCommands(Words, Files):
+class SpeechCommands(Speakers, Words, Files):
     """Speech Commands, or any folder that holds a folder of clips for each word."""
 
     root: Path = key(
         "where the recordings lie; kept as typed in the identity of the run", allowed="a folder that exists"
     )
-    split: Literal["official", "random", "all"] = key("official keeps every speaker in one split; random (60/20/20 by clip) "
-                                                      "mixes speakers; all: test alone", "official")  # fmt: skip
+    split: Literal["official", "speaker", "random", "all"] = key("official keeps every speaker in one split, by lists or a "
+        "hash; speaker: 60/20/20 by speaker; random (60/20/20 by clip) mixes speakers; all: test alone", "official")  # fmt: skip
+    speaker: str | None = key("where the speaker stands in the names of files, as word/file.wav; null: as Speech Commands and "
+        "other published corpora have it", None, later=True, allowed="a regular expression with one group")  # fmt: skip
+    word: str | int | None = key("where the class stands in the names of files, which may then lie in any folders; null: a "
+        "folder for each", None, later=True,
+        allowed="a regular expression with one group, or the level of a folder, as 0 or -1")  # fmt: skip
     unknown: bool = key("true adds a class of all other words; needs data.words", False)
     silence: bool = key("true adds a class of background noise, from the folder _background_noise_", False)
     download: Literal["v0.01", "v0.02"] | None = key("version of Speech Commands that is fetched into a folder below "
@@ -185,6 +213,7 @@ class SpeechCommands(Words, Files):
     @classmethod
     def check(cls, node: Config, where: str) -> None:
         super().check(node, where)
+        check_rules(node, where, "word")
         if node.get("unknown") and node.get("words") is None:
             raise UserError(f"{where}unknown is the class of all words but {where}words", fix="set words as well")
 

@@ -15,8 +15,18 @@ from speechml.contracts import SPLITS
 from speechml.data import schema
 from speechml.data.background import Background, coloured_noise
 from speechml.data.clips import MIXED, Clip, ClipCorpus, WordDataModule, make_corpus, split_at_random
+from speechml.data.name_rules import find_in_names
 from speechml.data.provenance import Noise, speaker_in
-from speechml.data.word_folders import BACKGROUND, Listing, find_words, read_words, word_of
+from speechml.data.splits import split_evenly
+from speechml.data.word_folders import (
+    BACKGROUND,
+    Listing,
+    find_clips,
+    find_words,
+    read_words,
+    split_by_hash,
+    word_of,
+)
 from speechml.data.word_lists import find_lists, official_splits
 from speechml.errors import UserError
 from speechml.storage.pack import PackedCorpus, fingerprint
@@ -28,14 +38,15 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
     """Clips of single words, a folder for each: Speech Commands (v0.01, v0.02, the mini set) or anybody's recordings.
 
     `root` is the folder of the word folders, or the one that torchaudio was given. `split=official` goes by speaker: by
-    the list files, or by the data set's hash. The class of `unknown` words has as many clips as the mean of the words,
-    the same ones whatever the seed; that of `silence` is made of whole seconds of `_background_noise_/`.
+    the list files, or by the data set's hash. `word` and `speaker` find both in the names of other files. The class of
+    `unknown` words has as many clips as the mean of the words, the same ones whatever the seed; that of `silence` is made
+    of whole seconds of `_background_noise_/`.
     """
 
     def __init__(self, **keys: object) -> None:
         super().__init__(**keys)
         if self.split == "official":
-            self.remedy += ", or data.split=random"
+            self.remedy += ", or data.split=speaker or random"
 
     def read_corpus(self) -> ClipCorpus:
         place = self.root
@@ -43,14 +54,22 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
             from speechml.data.download import download
 
             place = download(self.download, self.root)
-        root, files, noises, unread = find_words(place)
-        all_words = [word_of(name) for name in files.names]
+        if self.word is None:
+            root, files, noises, unread = find_words(place)
+            all_words = [word_of(name) for name in files.names]
+        else:
+            root, (files, noises, unread) = place, find_clips(place)
+            all_words = find_in_names(self.word, files.names, "data.word")
+        speakers: list[str | None] = [speaker_in(name) for name in files.names]
+        if self.speaker is not None:
+            speakers = [*find_in_names(self.speaker, files.names)]
         words, notes = self.choose_words(sorted(set(all_words)), str(self.root))
         pack = self._pack_clips(root, files, noises)
-        splits, protocol, split_notes = self._split(root, files.names, set(all_words) if self.unknown else set(words))
+        used = set(all_words) if self.unknown else set(words)
+        splits, protocol, split_notes = self._split(root, files.names, all_words, speakers, used)
         words, left_out = self._trainable(words, all_words, splits)
         rows = (pack.roles["clip"].starts // self.row).tolist()
-        columns = zip(files.names, pack.sums, rows, splits, all_words, map(speaker_in, files.names), strict=False)
+        columns = zip(files.names, pack.sums, rows, splits, all_words, speakers, strict=False)
         every = [Clip(*column) for column in columns]  # recordings of noise lie behind the clips
         clips = [clip for clip in every if clip.label in set(words)]
         each = {split: round(count / len(words)) for split, count in Counter(clip.split for clip in clips).items()}
@@ -76,18 +95,41 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
         recordings = read_words(root, files.names, noises.names, self.sample_rate, self.stereo)
         return self.pack(f"words-{stamp}", self.row, recordings, len(files.names) + len(noises.names))
 
-    def _split(self, root: Path, names: list[str], used: set[str]) -> tuple[list[str], str, list[str]]:
-        """The split of each clip, the protocol, and what a reader of the scores should know of it."""
+    def _split(
+        self, root: Path, names: list[str], words: list[str], speakers: Sequence[str | None], used: set[str]
+    ) -> tuple[list[str], str, list[str]]:
+        """The split of each clip, the protocol, and what a reader of the scores should know of it; `used` are words."""
         if self.split == "all":
             return ["test"] * len(names), self.split, []
-        if self.split == "random":  # other words beside those used change nothing
-            numbers = [i for i, name in enumerate(names) if word_of(name) in used]
+        numbers = [i for i, word in enumerate(words) if word in used]  # other words beside those change nothing
+        if self.split == "random":
             return split_at_random(len(names), numbers, self.split_seed), self.split, [MIXED]
-        splits, notes = official_splits(root, names, used)
-        if any("_nohash_" in name for name in names) or find_lists(root):
+        if self.split == "speaker":
+            return self._split_speakers(names, words, speakers, numbers), self.split, []
+        lists = self.word is None and bool(find_lists(root))
+        if self.speaker is not None and not lists:
+            return [split_by_hash(str(speaker)) for speaker in speakers], self.split, []
+        splits, notes = official_splits(root, names, used) if self.word is None else ([*map(split_by_hash, names)], [])
+        if lists or any("_nohash_" in name for name in names):
             return splits, self.split, notes
         note = "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several splits"
         return splits, "file", [note]
+
+    def _split_speakers(
+        self, names: list[str], words: list[str], speakers: Sequence[str | None], numbers: list[int]
+    ) -> list[str]:
+        """The split of each clip by speaker; what is not among `numbers` is called train."""
+        if nobody := [names[i] for i in numbers if not speakers[i]]:
+            what = f"{len(nobody):,} of {len(numbers):,} names carry no speaker, as {nobody[0]}"
+            raise UserError(what, fix="say where it stands with data.speaker=PATTERN, or set data.split=random")
+        own = [str(speakers[i]) for i in numbers]
+        if (count := len(set(own))) < 3:
+            what = f"there {'are' if count > 1 else 'is'} {count} speaker{'s' * (count > 1)}, and three splits"
+            raise UserError(what, fix="give clips of three, or set data.split=random")
+        splits = ["train"] * len(names)
+        for i, split in zip(numbers, split_evenly(own, [words[i] for i in numbers], self.split_seed), strict=True):
+            splits[i] = split
+        return splits
 
     def _trainable(self, words: list[str], all_words: list[str], splits: list[str]) -> tuple[list[str], list[str]]:
         """The words that can be learned, and a sentence on those that cannot."""

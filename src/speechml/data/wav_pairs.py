@@ -10,9 +10,10 @@ from pathlib import Path
 
 from speechml.contracts import SPLITS
 from speechml.data import schema
+from speechml.data.name_rules import find_in_names
 from speechml.data.pair_fit import ALIGNED_S, MEASURING, Fit, fit_notes, measure
 from speechml.data.pairs import PairCorpus, PairDataModule, packed_pairs
-from speechml.data.splits import random_split
+from speechml.data.splits import random_split, speaker_notes, split_by_speaker
 from speechml.errors import UserError
 from speechml.storage import audio
 from speechml.storage.audio_folders import find_audio, resampling_notes
@@ -64,7 +65,7 @@ class FilePairs(PairDataModule, schema.PairFiles):
 
 
 class WavPairs(schema.WavPairs, FilePairs):
-    """Pairs of audio files with equal names in `noisy/` and `clean/`, split 60/20/20 by file.
+    """Pairs of audio files with equal names in `noisy/` and `clean/`, split 60/20/20 by file, or by what `speaker` finds.
 
     Where the folder holds `train/` and `test/` (and `val/`), each with `noisy/` and `clean/`, these are the splits;
     without `val/`, a fifth of the training files takes its place. A folder with `test/` alone, or `split=all`, is a test set.
@@ -74,15 +75,28 @@ class WavPairs(schema.WavPairs, FilePairs):
 
     def read_corpus(self) -> PairCorpus:
         pairs, notes = match_pairs(self.root)
+        speakers = self._speakers(pairs)  # before the files are read
         pack = self.pack_files(pairs)
-        splits, protocol = self._split(pack.names)
-        corpus = packed_pairs(pack, splits, protocol, notes)
+        splits, protocol = self._split(pack.names, speakers)
+        if protocol == "speaker" or (speakers and protocol == "random"):
+            notes += speaker_notes(speakers) if self.split != "all" else []
+        corpus = packed_pairs(pack, splits, protocol, notes, speakers)
         return replace(corpus, is_test_set=not splits["train"] and bool(splits["test"]))
 
-    def _split(self, names: list[str]) -> tuple[dict[str, list[int]], str]:
-        """The folders train, val and test where they exist, else 60/20/20 by file; and the protocol."""
+    def _speakers(self, pairs: dict[str, tuple[Path, Path]]) -> list[str]:
+        """Who speaks in each pair, by the name of its clean file in clean/; nothing where the config does not say."""
+        if self.speaker is None:
+            return []
+        paths = [clean.relative_to(self.root) for _, clean in pairs.values()]  # clean/... or train/clean/...
+        files = [path.relative_to(Path(*path.parts[: 1 + (path.parts[0] != "clean")])).as_posix() for path in paths]
+        return find_in_names(self.speaker, files)
+
+    def _split(self, names: list[str], speakers: list[str]) -> tuple[dict[str, list[int]], str]:
+        """The folders train, val and test where they exist, else 60/20/20 by speaker or file; and the protocol."""
         splits = {split: [i for i, name in enumerate(names) if name.startswith(f"{split}/")] for split in SPLITS}
         train = splits["train"]
+        if not any(splits.values()) and speakers:
+            return split_by_speaker(speakers, self.split_seed)
         if not any(splits.values()):
             return random_split(len(names), self.split_seed), "random"
         if not splits["test"] and self.split != "all":

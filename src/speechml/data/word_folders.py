@@ -16,7 +16,7 @@ import numpy as np
 from speechml.data.clips import CLIP_S
 from speechml.errors import UserError
 from speechml.storage import audio
-from speechml.storage.audio_folders import scan, unread_notes
+from speechml.storage.audio_folders import find_audio, scan, unread_notes
 from speechml.storage.layout import STRAY
 from speechml.storage.pack import Recording
 
@@ -57,6 +57,22 @@ def find_words(root: Path) -> tuple[Path, Listing, Listing, list[str]]:
             return place, found[0], noises, [*found[1], *notes]
     fix = "it should hold a folder for each word with its clips in it, as in yes/0a7c2a8d_nohash_0.wav"
     raise UserError(f"{root} holds no word folders", fix=fix)
+
+
+def find_clips(root: Path) -> tuple[Listing, Listing, list[str]]:
+    """All audio files below a folder, by their paths, the recordings of background noise apart; and what is not used.
+
+    Raises:
+        UserError: as `find_audio`.
+    """
+    clips, noises = Listing([], [], []), Listing([], [], [])
+    paths, notes = find_audio(root)
+    for path in paths:
+        name, status = path.relative_to(root).as_posix(), path.stat()
+        listing = noises if name.startswith(f"{BACKGROUND}/") else clips
+        for column, value in zip(listing, (name, status.st_size, status.st_mtime_ns), strict=True):
+            column.append(value)
+    return clips, noises, notes
 
 
 def word_folders(place: Path) -> list[str]:
@@ -134,6 +150,8 @@ def word_of(name: str) -> str:
 
 def split_by_hash(name: str) -> str:
     """The split that Speech Commands' own rule gives a clip: by a hash of its speaker's mark, 10 % test, 10 % validation.
+
+    A speaker's mark alone is such a name as well.
 
     The rule is `which_set` in the README of the data set (Warden 2018): SHA-1 modulo 2^27 as a percentage. Of names that
     carry no speaker, all but folder and extension is hashed.

@@ -165,6 +165,10 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
             if not missing_members(task, WaveformTask):
                 card.level_curve = measure_levels(cast("WaveformTask", task), cast("DataModule", data))
     card.scores = scores
+    if parts.sets:
+        from speechml.engine.test_sets import score_sets
+
+        score_sets(parts, folder, card)
     return validated.get(monitor) if weights is None or chosen is None else float(chosen)
 
 
@@ -276,4 +280,4 @@ def _headline_scores(parts: Parts) -> list[str]:
     if parts.module is not parts.task:
         return [standard_name(watched_score(parts.config)), *parts.task.scores]
     goals = [] if parts.data.spec.validation_is_trained_on else [watched_score(parts.config)]
-    return [*goals, *(f"{split}/{name}" for name in parts.task.headline_scores)]
+    return [*goals, *(f"{part}/{name}" for part in (split, *parts.sets) for name in parts.task.headline_scores)]

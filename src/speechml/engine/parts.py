@@ -60,6 +60,7 @@ class Parts:
         trial: of a search that the run belongs to.
         callbacks: of the config, by their names in it.
         module, data_module: what Lightning trains, and takes batches from: task and data, or what stands behind them.
+        sets: further test sets, by name.
     """
 
     config: Config
@@ -73,6 +74,7 @@ class Parts:
     callbacks: dict[str, pl.Callback]
     module: pl.LightningModule
     data_module: pl.LightningDataModule
+    sets: dict[str, Data]
 
 
 def watched_score(config: Config) -> str:
@@ -143,7 +145,7 @@ def build_parts(
     if takes_classes and config["model"].get("classes") is None:  # the outputs are the data's classes
         config = {**config, "model": {**config["model"], "classes": list(data.spec.classes) or None}}
     set_seed(config["seed"])
-    task = prepare_task(config, data)
+    task, sets = prepare_task(config, data)
     stop = stop or Stop()
     module = task if isinstance(task, pl.LightningModule) else task.module
     data_module = data if isinstance(data, pl.LightningDataModule) else data.module
@@ -175,17 +177,17 @@ def build_parts(
         task.build_optimization(steps, trainer.max_epochs or 1)
     keeps_best = not trainer.fast_dev_run  # type: ignore[attr-defined] # of a trainer's flags
     return Parts(
-        config, data, task, trainer, saving, best if keeps_best else None, stop, trial, named, module, data_module
+        config, data, task, trainer, saving, best if keeps_best else None, stop, trial, named, module, data_module, sets
     )
 
 
-def prepare_task(config: Config, data: Data) -> Task | PlainTask:
-    """The task of a config, agreed with its data; one that does not keep the contract behind `PlainTask`.
+def prepare_task(config: Config, data: Data) -> tuple[Task | PlainTask, dict[str, Data]]:
+    """The task of a config, agreed with its data, and its further test sets; one without the contract behind `PlainTask`.
 
     Raises:
         UserError: it cannot learn from such data, or will not have a score that something goes by.
     """
-    task = build_task(config, "the config")
+    task, names = build_task(config, "the config"), config["test"] and config.get("test_sets")
     if config["init"]["freeze"]:
         from speechml.engine.warm_start import freeze
 
@@ -193,14 +195,21 @@ def prepare_task(config: Config, data: Data) -> Task | PlainTask:
     if missing_members(task, contracts.Task):
         from speechml.engine.plain_task import PlainTask
 
+        if names:
+            raise UserError("test_sets need a task that keeps speechml's contract", fix="see docs/own_modules.md")
         check_scores(config, None)
-        return PlainTask(task, data)
+        return PlainTask(task, data), {}
     published = PublishedCard.from_config(config["published"]).scores
     data.scores_training = any(name.startswith("train/") for name in published)
+    sets: dict[str, Data] = {}
+    if names:
+        from speechml.engine.test_sets import build_sets
+
+        sets = build_sets(config, data, task, count_processes(config["trainer"]))
     task.setup_for(cast("contracts.DataModule", data))  # else it is refused ahead
     task.add_metrics(config.get("metrics") or {})
     check_scores(config, task.score_names() if isinstance(task, Task) else None)
-    return task
+    return task, sets
 
 
 def check_compatible(config: Config, data: Data) -> None:

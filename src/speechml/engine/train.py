@@ -25,7 +25,16 @@ from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
-from speechml.runs.card import CARD, DataCard, PublishedCard, Record, RunCard, load_card, save_card
+from speechml.runs.card import (
+    CARD,
+    DataCard,
+    PublishedCard,
+    Record,
+    RunCard,
+    explain_damage,
+    load_card,
+    save_card,
+)
 from speechml.runs.folder import (
     PAGE,
     LogFile,
@@ -102,7 +111,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             before = None
         if before:
             check_same_data(folder, before, data.card())
-            if before.state == "done" and not _lacks_scoring(folder, before):
+            if before.state == "done" and not _lacks_scoring(folder, before, parts):
                 from speechml.engine.done_run import make_up
 
                 make_up(folder, before, labels_of(config, before), config["logger"])
@@ -119,12 +128,17 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
         with _tracking(parts, card):
             with _recording(folder, card, parts, lines), _other_ranks(config, folder, checkpoint):
                 fit_and_test(parts, folder, checkpoint, card)
+                if before and before.state == "done" and before.test_sets:
+                    from speechml.engine.test_sets import keep_sets
+
+                    keep_sets(card, before)
                 text = summary_text(folder, card)
                 write_text(folder / "scores.txt", text + "\n")
                 for path in (*kept_files(folder), *log_files(folder)):
                     make_durable(path)  # before the card says so
                 card.files, card.page, card.failures = checksums(folder), bool(config["report"]), 0
-            if before and before.state == "done" and before.scores != card.scores:
+            old = before.scores if before and before.state == "done" else {}
+            if any(card.scores.get(name) != old[name] for name in old):
                 echo(f"note: scored again, {folder} has other scores than before")
             value = _report(config, folder, card, text, parts.stop)
             if config["trainer"].get("profiler") and not in_sweep():
@@ -161,12 +175,21 @@ def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
         )
 
 
-def _lacks_scoring(folder: Path, card: RunCard) -> bool:
-    """Whether a run that is done has lost what only scoring it again gives, and still has what that takes."""
+def _lacks_scoring(folder: Path, card: RunCard, parts: Parts) -> bool:
+    """Whether a run that is done lacks what only scoring it again gives, and still has what that takes."""
     missing = [name for name in missing_files(folder, card) if name not in ("scores.txt", PAGE)]
+    if missing:
+        echo(f"{folder} lacks {', '.join(missing)}")
+    if parts.sets:
+        from speechml.engine.test_sets import unscored_sets
+
+        with explain_damage(folder):
+            new = unscored_sets(parts, card)
+        if new:
+            echo(f"{folder} has not been scored on {', '.join(new)}")
+            missing += new
     if not missing:
         return False
-    echo(f"{folder} lacks {', '.join(missing)}")
     return not any(name.startswith("checkpoints/") for name in missing) and find_latest(folder) is not None
 
 

@@ -23,6 +23,7 @@ from speechml.runs.card import RunCard, load_card
 from speechml.runs.catalogue import runs_below, state_of
 from speechml.runs.folder import LAST, PREVIOUS, checksums
 from speechml.runs.labels import load_config
+from speechml.runs.test_sets import set_file
 from speechml.storage.plain_files import check_plain, plain_files, read_arrays, read_plain
 from speechml.tasks.denoising import means_of
 
@@ -203,6 +204,13 @@ def check_scores(run: Run) -> Iterator[str]:
     unknown = [name for name in scores if name.split("/")[0] in parts - {"train"} and name not in again]
     for name in [name for name in unknown if not name.split("/")[-1].startswith(custom)][:1]:
         yield f"{name} of the card cannot be computed from predictions.npz"
+    for name in sorted(run.card.test_sets or ()):
+        if (run.folder / set_file(name)).exists():
+            given = recompute(read_arrays(run.folder, set_file(name)), ["test"])
+            own = {score.replace("test/", f"{name}/", 1): value for score, value in given.items()}
+            yield from (f"{set_file(name)} gives another {score} than the card"
+                        for score, value in own.items() if not is_same(scores.get(score), value))  # fmt: skip
+            parts.add(name)
     if left := sorted({name.split("/")[0] for name in scores} - parts):
         run.notes.append(f"not computed again: {', '.join(left)} scores")
 

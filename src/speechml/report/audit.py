@@ -111,8 +111,12 @@ def audit_data(data: AuditedData) -> Audit:
 
 def audit_splits(items: Items, provenance: Provenance) -> Audit:
     """Run each check that applies to items of such provenance."""
-    sources = provenance.sources.items()
-    findings = [check_sources(items, source, of_items, provenance.in_time) for source, of_items in sources]
+    findings = [
+        check_sources(items, source, of_items, provenance.in_time)
+        if source != provenance.classes_are
+        else Finding(f"{source}s", PASSES, f"the {source}s are the classes, and have to be in every split")
+        for source, of_items in provenance.sources.items()
+    ]
     if provenance.moments is not None or provenance.stretches is not None:
         from speechml.report.time_audit import check_time
 

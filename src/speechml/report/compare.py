@@ -257,6 +257,8 @@ def _notes(settings: Sequence[Setting], lines: Sequence[Line], forced: str) -> l
         if undefined := int((~np.isfinite([run.values(score) for run in results]).all(0)).sum()):
             where = f"{undefined} {item_name} on which it is not defined for every run"
             notes.append(f"{TITLES[score]}: {where} are left out")
+    if sets := sorted({name for run in results for name in run.card.test_sets or ()}):
+        notes.append(f"scores of the further test sets ({', '.join(sets)}) are not compared")
     if max(len(setting.runs) for setting in settings) < 2:
         notes.append("one seed each: what another seed would give is in no interval")
     if (others := len(settings) - 1) > 1:

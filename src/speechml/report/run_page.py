@@ -16,7 +16,7 @@ from speechml.metrics.classification import softmax
 from speechml.report.drawing import Curve, draw_curves, draw_level_curve, pixels, png
 from speechml.report.finished_run import LOSSES, Result, require_done
 from speechml.report.media import HEIGHT, WIDTH, data_address, embed_media
-from speechml.report.summary import TITLES, describe_machine, run_facts, score_tables
+from speechml.report.summary import TITLES, describe_machine, run_facts, run_tables
 from speechml.runs.card import RunCard, explain_damage
 from speechml.storage.plain_files import plain_files, read_plain
 
@@ -53,7 +53,7 @@ def run_context(folder: Path) -> dict[str, object]:
     card, media = require_done(folder), embed_media(folder)
     predictions = folder / "predictions.npz"
     with explain_damage(folder):
-        tables = score_tables(card.scores, card.data, predictions, card.warnings or ())
+        tables = run_tables(folder, card)
         facts = run_facts(card)
     return {
         "title": f"{card.experiment} {card.id}", "card": card, "tables": tables, "facts": facts, "media": media,

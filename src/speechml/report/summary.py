@@ -12,7 +12,7 @@ from speechml.config.compose import mask_secrets
 from speechml.errors import UserError
 from speechml.report.audit import Audit, audit_lines
 from speechml.report.certainty import certainty_remarks, shortfall_remarks
-from speechml.runs.card import DataCard, PublishedCard, RunCard
+from speechml.runs.card import DataCard, PublishedCard, RunCard, explain_damage
 from speechml.runs.predictions import load_predictions
 from speechml.runs.tables import format_score, table
 
@@ -67,6 +67,17 @@ def score_tables(scores: Scores, data: DataCard, predictions: Path, warnings: Se
             one.remarks[:0] = shortfall_remarks(scores, split, len(data.classes or ()), warnings=warnings)
     other = [[name, format_score(value, False)] for name, value in scores.items() if name.startswith(("test/", "val/"))]
     return tables or ([ScoreTable(["score", ""], other, [])] if other else [])
+
+
+def run_tables(folder: Path, card: RunCard) -> list[ScoreTable]:
+    """The scores of a run in tables, those of its further test sets last."""
+    tables = score_tables(card.scores, card.data, folder / "predictions.npz", card.warnings or ())
+    if card.test_sets:
+        from speechml.report.test_sets import set_tables  # which makes its tables as here
+
+        with explain_damage(folder):
+            tables += set_tables(folder, card)
+    return tables
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray] | None:
@@ -178,7 +189,7 @@ def describe_machine(card: RunCard) -> str:
 def summary_text(folder: Path, card: RunCard) -> str:
     """The end of a run: its scores, what they were measured on, and where everything lies."""
     folders = [f"{name}/" for name in ("figures", "audio", "checkpoints") if (folder / name).is_dir()]
-    tables = score_tables(card.scores, card.data, folder / "predictions.npz", card.warnings or ())
+    tables = run_tables(folder, card)
     return "\n".join([
         "", *map(str, tables), *run_facts(card),
         f"Run: {folder} ({', '.join(['card.json', *folders])})", f"Look: speechml tensorboard {folder}",

@@ -127,7 +127,7 @@ def differing_keys(entries: Sequence[Entry]) -> list[str]:
 
 def list_scores(entries: Sequence[Entry]) -> list[str]:
     """Scores of the test and validation sets that some run has, the headline first, without references and recalls."""
-    names = {name for entry in entries for name in entry.scores if name.startswith(("test/", "heldout/", "val/"))}
+    names = {name for entry in entries for name in entry.scores if "/" in name and not name.startswith("train/")}
     names = {name for name in names if not any(part in name for part in REFERENCES)}
     return sorted(names, key=lambda name: (name not in HEADLINES, name.startswith("val/"), name))
 

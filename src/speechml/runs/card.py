@@ -192,6 +192,7 @@ class RunCard(_Part):
         state: one of STATES; `running` where nobody holds the folder's lock means that it was cut off.
         scores: by name, None where one is not finite.
         scored: number of test items that have scores.
+        test_sets: further ones by their names, with which their scores begin; see `runs.test_sets.SetCard`.
         monitored: the best value of checkpoint.monitor.
         headlines: names of the scores by which runs are compared.
         intervals: of scores, by name, over test items (`interval`: low, high; `over`: how many of what); in tables only.
@@ -236,6 +237,7 @@ class RunCard(_Part):
     clips_per_s: float | None = None
     monitored: float | None = None
     scored: int | None = None
+    test_sets: dict[str, Record] | None = None
     wiener: list[float] | None = None
     headlines: list[str] | None = None
     level_curve: LevelCurve | None = None

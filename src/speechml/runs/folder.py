@@ -41,7 +41,16 @@ JOURNAL = (
 )
 TRACKED = "trackers.json"  # the run's name at trackers (`key`), and which of them have all of it (`whole`)
 # What a card keeps checksums of.
-KEPT = ("config.yaml", "metrics.csv", "predictions.npz", "checkpoints/*.ckpt", "scores.txt", "figures/*.png", "audio/*")
+KEPT = (
+    "config.yaml",
+    "metrics.csv",
+    "test_sets/*.npz",
+    "predictions.npz",
+    "checkpoints/*.ckpt",
+    "scores.txt",
+    "figures/*.png",
+    "audio/*",
+)
 PACKAGES = ("speechml", "torch", "torchaudio", "lightning", "hydra-core", "torchmetrics", "numpy")  # versions in a card
 
 
@@ -79,7 +88,7 @@ def lock(folder: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
-            places = ("", "checkpoints/", "figures/", "audio/", "evaluations/")
+            places = ("", "checkpoints/", "figures/", "audio/", "evaluations/", "test_sets/")
             for part in plain_files(folder, *(f"{place}.*.part*" for place in places)):
                 (folder / part).unlink(missing_ok=True)  # a process was killed while it wrote
             yield
