@@ -304,8 +304,8 @@ def make_paths_absolute(config: Config) -> Config:
         init = {**init, "from": str(expand_home(init["from"]).absolute())}
     sets = {}
     for name, own in config.get("test_sets", {}).items():
-        known = data_keys(own.get("_target_", data.get("_target_")))
-        paths = {k: v for k, v in own.items() if k in known and known[k].is_path and isinstance(v, str)}
+        keys = data_keys(own.get("_target_", data.get("_target_")))
+        paths = {k: v for k, v in own.items() if k in keys and keys[k].is_path and isinstance(v, str)}
         sets[name] = {**own, **{k: str(expand_home(v).absolute()) for k, v in paths.items()}}
     return {**config, "data": data, "init": init, **({"test_sets": sets} if sets else {})}
 

@@ -16,8 +16,8 @@ from speechml.runs.card import RunCard, load_card
 from speechml.runs.folder import kept_files
 from speechml.runs.identity import keys_without_effect, lengthless_digest
 from speechml.runs.labels import load_config
-from speechml.tasks.optimization import schedule_arguments
-from speechml.tasks.training_length import count_epochs
+from speechml.tasks.optimization import plan_schedule
+from speechml.tasks.training_length import count_batches, count_epochs
 
 if TYPE_CHECKING:
     from speechml.engine.parts import Parts
@@ -81,7 +81,7 @@ def _shorter_runs(parts: Parts, folder: Path) -> Iterator[Shorter]:
 
 def _lengths(parts: Parts, trainer: Config) -> Config:
     """Epochs, and the distance of two validations, as Lightning is told of them."""
-    return count_epochs(trainer, len(parts.data.train_dataloader()))
+    return {"max_epochs": trainer["max_epochs"]} | count_epochs(trainer, count_batches(parts.data.train_dataloader()))
 
 
 def _depends_on_length(parts: Parts, other: Config) -> str:
@@ -90,11 +90,11 @@ def _depends_on_length(parts: Parts, other: Config) -> str:
     long, short = (_lengths(parts, one["trainer"]) for one in (config, other))
     if config["trainer"].get("max_time"):
         return "trainer.max_time ends it by the clock"
-    if long["check_val_every_n_epoch"] != short["check_val_every_n_epoch"]:
+    if long.get("check_val_every_n_epoch") != short.get("check_val_every_n_epoch"):
         return "it is validated after other epochs"
     if node := config["scheduler"]:
-        batches = len(parts.data.train_dataloader())
-        arguments = [schedule_arguments(node, batches * one["max_epochs"]) for one in (long, short)]
+        batches = count_batches(parts.data.train_dataloader()) or 0
+        arguments = [plan_schedule(node, batches * one["max_epochs"], one["max_epochs"]) for one in (long, short)]
         if arguments[0] != arguments[1]:
             return f"scheduler {str(node['_target_']).rpartition('.')[2]} depends on the length"
     without_effect = keys_without_effect(config)

@@ -74,7 +74,7 @@ class Parts:
     callbacks: dict[str, pl.Callback]
     module: pl.LightningModule
     data_module: pl.LightningDataModule
-    sets: dict[str, Data]
+    sets: dict[str, BaseDataModule[Corpus]]
 
 
 def watched_score(config: Config) -> str:
@@ -181,7 +181,7 @@ def build_parts(
     )
 
 
-def prepare_task(config: Config, data: Data) -> tuple[Task | PlainTask, dict[str, Data]]:
+def prepare_task(config: Config, data: Data) -> tuple[Task | PlainTask, dict[str, BaseDataModule[Corpus]]]:
     """The task of a config, agreed with its data, and its further test sets; one without the contract behind `PlainTask`.
 
     Raises:
@@ -201,12 +201,13 @@ def prepare_task(config: Config, data: Data) -> tuple[Task | PlainTask, dict[str
         return PlainTask(task, data), {}
     published = PublishedCard.from_config(config["published"]).scores
     data.scores_training = any(name.startswith("train/") for name in published)
-    sets: dict[str, Data] = {}
+    sets: dict[str, BaseDataModule[Corpus]] = {}
+    known = cast("BaseDataModule[Corpus]", data)  # else it is refused ahead
     if names:
         from speechml.engine.test_sets import build_sets
 
-        sets = build_sets(config, data, task, count_processes(config["trainer"]))
-    task.setup_for(cast("contracts.DataModule", data))  # else it is refused ahead
+        sets = build_sets(config, known, task, count_processes(config["trainer"]))
+    task.setup_for(known)
     task.add_metrics(config.get("metrics") or {})
     check_scores(config, task.score_names() if isinstance(task, Task) else None)
     return task, sets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as pl
 
@@ -19,7 +19,9 @@ from speechml.runs.predictions import write_predictions
 from speechml.runs.test_sets import SetCard, set_cards, set_file
 
 if TYPE_CHECKING:
-    from speechml.engine.parts import Data, Parts
+    from speechml.data.base import BaseDataModule, Corpus
+    from speechml.engine.parts import Parts
+    from speechml.tasks.base import Task
 
 
 def set_node(data: Config, own: Config) -> Config:
@@ -35,17 +37,19 @@ def set_node(data: Config, own: Config) -> Config:
     return {**kept, **own, "_target_": target}
 
 
-def build_sets(config: Config, data: Data, task: contracts.Task, ranks: int) -> dict[str, Data]:
+def build_sets(
+    config: Config, data: BaseDataModule[Corpus], task: Task, ranks: int
+) -> dict[str, BaseDataModule[Corpus]]:
     """The data modules of the test sets of a config, their recordings read.
 
     Raises:
         UnusableData: the network of the run cannot be scored on one.
     """
-    sets: dict[str, Data] = {}
+    sets: dict[str, BaseDataModule[Corpus]] = {}
     for name, own in config["test_sets"].items():
         where = f"test_sets.{name}"
         try:
-            one: Data = build(set_node(config["data"], own), where=where, kind=pl.LightningDataModule)
+            one: BaseDataModule[Corpus] = build(set_node(config["data"], own), where=where, kind=pl.LightningDataModule)
             if missing := missing_members(one, contracts.DataModule):
                 raise UserError(f"{type(one).__name__} lacks {', '.join(missing)}")
             one.keep_classes(list(data.spec.classes))
@@ -67,7 +71,8 @@ def score_sets(parts: Parts, folder: Path, card: RunCard) -> None:
 
     Callbacks and loggers know of the run's own data only, and do not watch.
     """
-    trainer, task = parts.trainer, parts.task
+    trainer, task = parts.trainer, cast("Task", parts.task)  # others have no sets
+    run_data = cast("BaseDataModule[Corpus]", parts.data)
     others = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
     own = task.scores, task.items
     trainer.callbacks, trainer.loggers, card.test_sets = [parts.saving], [], {}  # type: ignore[attr-defined]
@@ -77,7 +82,7 @@ def score_sets(parts: Parts, folder: Path, card: RunCard) -> None:
             trainer.test(task, datamodule=data, verbose=False)
             card.scores |= {f"{name}/{score.removeprefix('test/')}": value for score, value in task.scores.items()}
             scored = len(set(task.items) & set(data.splits["test"]))
-            audit = audit_set(parts.data, data)
+            audit = audit_set(run_data, data)
             own_card = SetCard(data=data.card(), audit=audit.to_json(), warnings=task.weak_scores(), scored=scored)
             card.test_sets[name] = own_card.to_json()
             if trainer.is_global_zero:
@@ -87,7 +92,7 @@ def score_sets(parts: Parts, folder: Path, card: RunCard) -> None:
                 write_predictions(path, task.items, data.scored_items(), data.item_names, sources, **about)
     finally:
         trainer.callbacks, trainer.loggers = others  # type: ignore[attr-defined]
-        task.setup_for(parts.data)
+        task.setup_for(run_data)
         task.scores, task.items = own
 
 

@@ -13,9 +13,9 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from speechml.children import start_worker
 from speechml.contracts import Config
 from speechml.errors import EXTRAS, UserError, echo, machine_failure
-from speechml.process import start_worker
 from speechml.report.finished_run import require_done
 from speechml.runs.card import CARD
 from speechml.runs.catalogue import lock_owner

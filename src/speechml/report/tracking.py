@@ -198,7 +198,7 @@ class Wandb:
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "speechml", group=card.experiment, id=key, resume="allow",
             name=f"{card.experiment}/{card.id}", tags=card.tags or [], notes=without_secrets(card.note or ""),
-            config=without_secrets(load_config(folder)), dir=str(self.part), mode=self.mode, settings=quiet,
+            config=without_secrets(load_config(folder)), dir=str(self.part), mode=self.mode, settings=quiet,  # type: ignore[arg-type] # one of its words
         )  # fmt: skip
         self.next = self.run.starting_step
 
