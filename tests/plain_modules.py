@@ -133,6 +133,10 @@ class NoTraining(pl.LightningModule):
         return None
 
 
+class NoOptimizer(Net):
+    configure_optimizers = pl.LightningModule.configure_optimizers
+
+
 class Fails(Net):
     def training_step(self, batch, batch_idx):
         return self.net(batch[0][:, :3]).sum()

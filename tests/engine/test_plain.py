@@ -189,11 +189,20 @@ def test_data_without_length_or_validation_train(workplace: Path, data: str) -> 
 def test_a_module_that_logs_nothing_is_trained_and_told_so(workplace: Path) -> None:
     words = [word.replace("modules.Net", "modules.Silent") for word in PLAIN]
     run = run_in(workplace / "runs", *words)
-    assert any("self.log" in line for line in read_card(run)["warnings"])
+    assert sum("self.log" in line for line in read_card(run)["warnings"]) == 2
     assert weights(run)
 
 
+def test_a_module_without_an_optimiser_takes_that_of_the_config(workplace: Path) -> None:
+    words = [word.replace("modules.Net", "modules.NoOptimizer") for word in PLAIN]
+    more = ("optimizer=sgd", "optimizer.lr=0.25", "scheduler=step", "scheduler.step_size=2")
+    state = read_checkpoint(run_in(workplace / "runs", *words, *more) / "checkpoints/last.ckpt")["optimizer_states"]
+    assert state[0]["param_groups"][0]["initial_lr"] == 0.25
+    assert state[0]["param_groups"][0]["lr"] < 0.25
+
+
 REFUSED = [
+    (["model._target_=plain_modules.NoOptimizer"], "no configure_optimizers, and the config no optimizer"),
     (["model._target_=plain_modules.NoTraining"], "NoTraining has no training_step"),
     (["data._target_=plain_modules.Empty"], "Empty has no training batches"),
     (["data._target_=plain_modules.Failing"], "data Failing failed (ValueError: bad recordings, in line"),

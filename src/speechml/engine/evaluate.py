@@ -15,7 +15,7 @@ from speechml.callbacks.epochs import read_scores
 from speechml.config.compose import resolve_config
 from speechml.config.instantiate import build
 from speechml.config.train_config import EvaluateConfig, check_config
-from speechml.contracts import DataModule, IndexBatch, Task, WaveformTask, missing_members
+from speechml.contracts import Config, DataModule, IndexBatch, Task, WaveformTask, missing_members
 from speechml.data.provenance import sources_of
 from speechml.engine.checkpoint import find_checkpoint, load_task
 from speechml.engine.foreign_config import count_seen, own_data, own_metrics
@@ -54,7 +54,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     node = config.get("data") or own_data(record, checkpoint, str(config["paths"]["cache"]))
     data = build(node, where="data", kind=pl.LightningDataModule)
     if missing_members(task, Task) or missing_members(data, DataModule):
-        return evaluate_plain(task, data, config["seed"], folder)
+        return evaluate_plain(task, data, {**record["config"], "seed": config["seed"]}, folder)
     if isinstance(task, Classification):
         data.keep_classes(task.classes)
     task.check_data(data.spec)
@@ -94,7 +94,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 
 
 def evaluate_plain(
-    module: pl.LightningModule, data: pl.LightningDataModule, seed: int, folder: Path
+    module: pl.LightningModule, data: pl.LightningDataModule, config: Config, folder: Path
 ) -> dict[str, float]:
     """Score an ordinary module of Lightning's, or on an ordinary data module: print what it logs of the test.
 
@@ -105,8 +105,8 @@ def evaluate_plain(
     from speechml.engine.plain_task import NO_SCORES, PlainTask, explain_failure
 
     with explain_failure(module, "model"):
-        known = PlainData(data, seed)
-        task = PlainTask(module, known)
+        known = PlainData(data, config["seed"])
+        task = PlainTask(module, known, config)
         trainer = one_process_trainer(accelerator="auto", deterministic=True, default_root_dir=folder)
         if task.tests:
             trainer.test(module, datamodule=data, verbose=False)

@@ -150,7 +150,8 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
         scores |= validated
     if parts.module is not task:
         scores |= _test_plain(parts, weights)
-        card.data, card.warnings = data.card(), card.warnings + task.weak_scores()
+        card.data = data.card()
+        card.warnings += cast("PlainTask", task).missing_scores(scores, config["test"])
     elif config["test"]:
         trainer.test(task, datamodule=parts.data_module, verbose=False, ckpt_path=weights, weights_only=True)
         scores |= task.scores

@@ -198,7 +198,7 @@ def prepare_task(config: Config, data: Data) -> tuple[Task | PlainTask, dict[str
         if names:
             raise UserError("test_sets need a task that keeps speechml's contract", fix="see docs/own_modules.md")
         check_scores(config, None)
-        return PlainTask(task, data), {}
+        return PlainTask(task, data, config), {}
     published = PublishedCard.from_config(config["published"]).scores
     data.scores_training = any(name.startswith("train/") for name in published)
     sets: dict[str, BaseDataModule[Corpus]] = {}
@@ -217,7 +217,8 @@ def check_compatible(config: Config, data: Data) -> None:
     """Raises UserError where the task cannot learn from the data, or some process would get none; before it is built."""
     task_class = import_class(config["model"].get("_target_"), "model.")
     if missing_members(task_class, contracts.Task):
-        for group in ("optimizer", "scheduler", "metrics"):
+        is_own = task_class.configure_optimizers is not pl.LightningModule.configure_optimizers  # type: ignore[attr-defined]
+        for group in ("optimizer", "scheduler", "metrics") if is_own else ("metrics",):
             if config.get(group):
                 what = f"{task_class.__name__} configures its own {group}"
                 raise UserError(what, why="the config's has no effect", fix=f"add {group}=null")

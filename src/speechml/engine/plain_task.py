@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
+from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from speechml.config.instantiate import build
+from speechml.contracts import Config
 from speechml.engine.checkpoint import serialize
 from speechml.engine.plain_data import PlainData
 from speechml.engine.resume import State
 from speechml.errors import UserError
+from speechml.tasks.optimization import plan_schedule
+
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
 
 NO_SCORES = (
     "{} logs nothing of the {} set, so there are no scores of it; self.log('{}/loss', loss) in its {}_step gives one"
@@ -27,6 +34,7 @@ class PlainTask:
     Args:
         module: the user's.
         data: what it is trained on.
+        config: of the run, whose optimiser and schedule it takes where it has none of its own.
 
     Raises:
         UserError: it cannot be trained.
@@ -36,12 +44,16 @@ class PlainTask:
     loss_name = "loss"
     items: Mapping[int, Mapping[str, object]] = {}
 
-    def __init__(self, module: pl.LightningModule, data: object) -> None:
+    def __init__(self, module: pl.LightningModule, data: object, config: Config) -> None:
         self.module, self.name = module, type(module).__name__
         self.scores: dict[str, float] = {}
-        for needed in ("training_step", "configure_optimizers"):
-            if not is_overridden(needed, module):
-                raise UserError(f"{self.name} has no {needed}", fix="a LightningModule needs one to be trained")
+        if not is_overridden("training_step", module):
+            raise UserError(f"{self.name} has no training_step", fix="a LightningModule needs one to be trained")
+        if not is_overridden("configure_optimizers", module):
+            if not config.get("optimizer"):
+                fix = "write one, or choose optimizer=adam"
+                raise UserError(f"{self.name} has no configure_optimizers, and the config no optimizer", fix=fix)
+            module.configure_optimizers = lambda: build_optimization(module, config)  # type: ignore[method-assign]
         self.validates, self.tests = (
             is_overridden(f"{stage}_step", module) and (not isinstance(data, PlainData) or split in data.loaders)
             for stage, split in (("validation", "val"), ("test", "test"))
@@ -51,10 +63,30 @@ class PlainTask:
         """One sentence on the network, for the person who trains it."""
         return f"{self.name}: {sum(p.numel() for p in self.module.parameters()):,} parameters"
 
-    def weak_scores(self) -> list[str]:
-        """Sentences on what there are no scores of."""
-        missing = [("validation", "val")] * (not self.validates) + [("test", "test")] * (not self.scores)
-        return [NO_SCORES.format(self.name, stage, split, stage) for stage, split in missing]
+    def missing_scores(self, scores: Iterable[str], is_tested: bool) -> list[str]:
+        """Sentences on the splits that there are no scores of."""
+        splits = {name.partition("/")[0] for name in scores}
+        stages = {"val": "validation", "test": "test"} if is_tested else {"val": "validation"}
+        return [
+            NO_SCORES.format(self.name, stage, split, stage) for split, stage in stages.items() if split not in splits
+        ]
+
+
+def build_optimization(module: pl.LightningModule, config: Config) -> OptimizerLRSchedulerConfig | OptimizerConfig:
+    """The optimiser and schedule of a config, for a module that has none of its own.
+
+    Raises:
+        UserError: no such class, or one that refuses its arguments.
+    """
+    optimizer = build(config["optimizer"], module.parameters(), where="optimizer", kind=torch.optim.Optimizer)
+    if not config.get("scheduler"):
+        return {"optimizer": optimizer}
+    steps, epochs = int(module.trainer.estimated_stepping_batches), module.trainer.max_epochs or 1
+    arguments, moves = plan_schedule(config["scheduler"], steps, epochs)
+    schedule = build(arguments, optimizer, where="scheduler", kind=torch.optim.lr_scheduler.LRScheduler)
+    return cast(
+        "OptimizerLRSchedulerConfig", {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **moves}}
+    )
 
 
 def check_own_state(trainer: pl.Trainer, module: pl.LightningModule) -> None:
