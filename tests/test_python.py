@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -300,3 +301,14 @@ def test_the_modules_that_are_called_are_modules_still() -> None:
     assert {"Run", "compare", "compose", "load", "runs", "train"} <= set(dir(speechml))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = speechml.trian  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("workplace")
+def test_the_documents_code_runs() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    assert len(names["several"]) == 2
+    assert names["denoised"].shape == (2, 1, 32000)

@@ -246,9 +246,8 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         return Batches("val", lambda _: self._scoring_groups(self.corpus.splits["val"]), self._epoch, int, self._load)
 
     def test_dataloader(self) -> Batches:
-        return Batches(
-            "test", lambda _: self._scoring_groups(*self.scored_items().values()), self._epoch, int, self._load
-        )
+        groups = self._scoring_groups
+        return Batches("test", lambda _: groups(*self.scored_items().values()), self._epoch, int, self._load)
 
     def dataset(self, split: str, epoch: int = 0) -> torch.utils.data.Dataset[tuple[Tensor, Tensor]]:
         """The items of a split one by one, for torch's DataLoader: see `standalone.Items`."""
@@ -265,9 +264,9 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         return None if self._asking() else self.load_batch  # a trainer has them loaded on its device
 
     def _epoch(self) -> int:
-        if (trainer := self._asking()) is None:
-            return self._passes
-        return 0 if trainer.overfit_batches else trainer.current_epoch  # type: ignore[attr-defined] # overfitting repeats epoch 0
+        if trainer := self._asking():
+            return 0 if trainer.overfit_batches else trainer.current_epoch  # type: ignore[attr-defined] # overfitting repeats epoch 0
+        return self._passes
 
     def _first(self) -> int:
         """Number of the batch that the trainer takes next."""
