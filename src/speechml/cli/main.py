@@ -45,7 +45,7 @@ def show_version(wanted: bool) -> None:
 
 @commands.callback()
 def options(
-    version: Annotated[  # noqa: ARG001 (its callback has acted)
+    version: Annotated[
         bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=show_version)
     ] = False,
 ) -> None:
