@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import TINY, command, make_features, make_pairs, make_words, run_of, tone
+from conftest import TINY, command, make_features, make_pairs, make_words, run_of, speechml, tone
+from speechml import __version__
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -25,6 +26,13 @@ def test_an_entry_point_loads_nothing_heavy(module: str) -> None:
     program = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_printed_without_a_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert speechml(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.strip() == __version__
 
 
 @pytest.mark.slow

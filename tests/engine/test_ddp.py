@@ -69,8 +69,9 @@ def gone(numbers: list[int], within_s: float = 15) -> bool:
     return not any(alive(n) for n in numbers)
 
 
-def test_two_ranks_stop_at_one_step_and_go_on_as_if_they_had_not(workplace: Path) -> None:
-    words = ("trainer.max_epochs=15",)
+@pytest.mark.parametrize("further", [(), ("trainer.ema=0.9",)])
+def test_two_ranks_stop_at_one_step_and_go_on_as_if_they_had_not(further: tuple[str, ...], workplace: Path) -> None:
+    words = ("trainer.max_epochs=15", *further)
     succeed("speechml-train", *TWO, *words, "paths.runs=whole")
     process, folder, others = training(workplace, *words)
     process.send_signal(signal.SIGTERM)  # to one of them

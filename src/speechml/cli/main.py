@@ -36,13 +36,20 @@ OfData = Annotated[
 ]
 
 
-@commands.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
-) -> None:
-    if version:
+def show_version(wanted: bool) -> None:
+    """Print the version and stop, where that is wanted."""
+    if wanted:
         echo(__version__)
         raise typer.Exit
+
+
+@commands.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=show_version)
+    ] = False,
+) -> None:
+    """The options of `speechml` itself."""
 
 
 @commands.command()
