@@ -175,7 +175,7 @@ def wandb_records(path: Path) -> Iterator[Any]:
         size, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
         whole, at = whole + data[at + 7 : at + 7 + size], at + 7 + size
         if kind in (1, 4):  # a full one, or the last part
-            record = wandb_internal_pb2.Record()
+            record = wandb_internal_pb2.Record()  # type: ignore[attr-defined] # made when it is imported
             record.ParseFromString(whole)
             whole = b""
             yield record
