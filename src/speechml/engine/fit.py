@@ -69,7 +69,8 @@ def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: Run
     scores = {**card.scores, standard_name(config["checkpoint"]["monitor"]): card.monitored}
     card.headlines = [name for name in _headline_scores(parts) if scores.get(name) is not None]
     for events in filter(is_events, trainer.loggers):
-        events.end({name: value for name in card.headlines if (value := scores[name]) is not None}, trainer.global_step)
+        finals = {name: value for name in card.headlines if (value := scores[name]) is not None}
+        events.end(finals, trainer.global_step)
 
 
 @contextmanager

@@ -186,7 +186,7 @@ class Wandb:
         import wandb
 
         self.folder = folder
-        self.mode = os.environ.get("WANDB_MODE") or "offline"
+        os.environ.setdefault("WANDB_MODE", "offline")
         place = folder.parents[1] / ".wandb"
         place.mkdir(parents=True, exist_ok=True)
         self.part = new_part(place / key)
@@ -198,7 +198,7 @@ class Wandb:
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "speechml", group=card.experiment, id=key, resume="allow",
             name=f"{card.experiment}/{card.id}", tags=card.tags or [], notes=without_secrets(card.note or ""),
-            config=without_secrets(load_config(folder)), dir=str(self.part), mode=self.mode, settings=quiet,  # type: ignore[arg-type] # one of its words
+            config=without_secrets(load_config(folder)), dir=str(self.part), settings=quiet,
         )  # fmt: skip
         self.next = self.run.starting_step
 
