@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ from speechml.runs.test_sets import SetCard, set_cards, set_file
 
 if TYPE_CHECKING:
     from speechml.engine.parts import Data, Parts
+
+
+PARTS = ("train", "val", "test", "heldout")  # with which the names of a run's own scores begin
 
 
 def set_node(data: Config, own: Config) -> Config:
@@ -44,6 +48,9 @@ def build_sets(config: Config, data: Data, task: contracts.Task, ranks: int) -> 
     sets: dict[str, Data] = {}
     for name, own in config["test_sets"].items():
         where = f"test_sets.{name}"
+        if not re.fullmatch(r"[A-Za-z]\w*", str(name), re.ASCII) or name in PARTS:
+            fix = f"choose letters and digits, and none of {', '.join(PARTS)}"
+            raise UserError(f"{where} is no name for a test set", fix=fix)
         try:
             one: Data = build(set_node(config["data"], own), where=where, kind=pl.LightningDataModule)
             if missing := missing_members(one, contracts.DataModule):
