@@ -13,7 +13,7 @@ from speechml.data import MixedPairs, SpeechCommands, WavPairs
 from speechml.data.base import BaseDataModule
 from speechml.data.name_rules import find_in_names
 from speechml.data.provenance import sources_of
-from speechml.data.splits import split_evenly
+from speechml.data.speaker_splits import split_evenly
 from speechml.errors import UserError
 from speechml.report.audit import audit_data
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
@@ -14,7 +13,6 @@ from speechml.errors import UserError
 from speechml.storage.files import expand_home
 
 Sense = Callable[[Config, object], bool | None]  # whether more of a score of a config is better, as far as it is known
-PARTS = ("train", "val", "test", "heldout")  # with which the names of a run's own scores begin
 TRAINER_KEYS = (  # of conf/trainer
     "accelerator", "devices", "num_nodes", "precision", "max_epochs", "max_steps", "deterministic", "gradient_clip_val",
     "check_val_every_n_epoch",
@@ -190,12 +188,6 @@ class TrainConfig(AppConfig):
             raise UserError(f"trainer.{name} is no key: speechml gives the class its own", fix=Trainer.REPLACED[name])
         if node.get("test", True) and node["trainer"].get("limit_test_batches") == 0:
             raise UserError("trainer.limit_test_batches is 0, so there would be no scores", fix="set test=false")
-        for name in node.get("test_sets", {}):
-            if not re.fullmatch(r"[A-Za-z]\w*", str(name), re.ASCII) or name in PARTS:
-                raise UserError(
-                    f"test_sets.{name} is no name for a test set",
-                    fix=f"choose another, and none of {', '.join(PARTS)}",
-                )
         check_score_keys(node)
 
 
@@ -302,12 +294,7 @@ def make_paths_absolute(config: Config) -> Config:
     init = config["init"]
     if init["from"]:
         init = {**init, "from": str(expand_home(init["from"]).absolute())}
-    sets = {}
-    for name, own in config.get("test_sets", {}).items():
-        keys = data_keys(own.get("_target_", data.get("_target_")))
-        paths = {k: v for k, v in own.items() if k in keys and keys[k].is_path and isinstance(v, str)}
-        sets[name] = {**own, **{k: str(expand_home(v).absolute()) for k, v in paths.items()}}
-    return {**config, "data": data, "init": init, **({"test_sets": sets} if sets else {})}
+    return {**config, "data": data, "init": init}
 
 
 def empty_none(config: Config) -> Config:

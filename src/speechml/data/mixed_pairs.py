@@ -16,7 +16,8 @@ from speechml.data import schema
 from speechml.data.name_rules import find_in_names
 from speechml.data.pairs import PairCorpus, PairDataModule
 from speechml.data.provenance import Noise, speaker_in
-from speechml.data.splits import speaker_notes, speakers_of, split_by_speaker
+from speechml.data.speaker_splits import speaker_notes
+from speechml.data.splits import speakers_of, split_by_speaker
 from speechml.errors import UserError
 from speechml.signal.augmentation import without_mean
 from speechml.signal.random import key, uniform

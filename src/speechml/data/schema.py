@@ -65,20 +65,6 @@ class Speakers(Schema):
         "null: as far as published corpora say", None, later=True,
         allowed="a regular expression with one group, or the level of a folder, as 0 or -1")  # fmt: skip
 
-    @classmethod
-    def check(cls, node: Config, where: str) -> None:
-        super().check(node, where)
-        check_rules(node, where, "speaker")
-
-
-def check_rules(node: Config, where: str, *keys: str) -> None:
-    """Raises UserError where a key that finds something in names holds no regular expression with one group."""
-    for name in keys:
-        if isinstance(rule := node.get(name), str):
-            from speechml.data.name_rules import compile_rule
-
-            compile_rule(rule, f"{where}{name}")
-
 
 class PairFiles(Files):
     """Pairs of audio files."""
@@ -125,7 +111,6 @@ class MixedPairs(Speakers, Pairs, Files):
 
     @classmethod
     def check(cls, node: Config, where: str) -> None:
-        super().check(node, where)
         snr_db = node.get("snr_db", [0.0, 15.0])
         if len(snr_db) != 2 or snr_db[0] > snr_db[1]:
             raise refuse_value(f"{where}snr_db", snr_db, "it must be [lowest, highest]")
@@ -213,7 +198,6 @@ class SpeechCommands(Speakers, Words, Files):
     @classmethod
     def check(cls, node: Config, where: str) -> None:
         super().check(node, where)
-        check_rules(node, where, "word")
         if node.get("unknown") and node.get("words") is None:
             raise UserError(f"{where}unknown is the class of all words but {where}words", fix="set words as well")
 

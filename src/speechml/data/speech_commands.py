@@ -17,7 +17,7 @@ from speechml.data.background import Background, coloured_noise
 from speechml.data.clips import MIXED, Clip, ClipCorpus, WordDataModule, make_corpus, split_at_random
 from speechml.data.name_rules import find_in_names
 from speechml.data.provenance import Noise, speaker_in
-from speechml.data.splits import split_evenly
+from speechml.data.speaker_splits import split_evenly
 from speechml.data.word_folders import (
     BACKGROUND,
     Listing,

@@ -13,7 +13,8 @@ from speechml.data import schema
 from speechml.data.name_rules import find_in_names
 from speechml.data.pair_fit import ALIGNED_S, MEASURING, Fit, fit_notes, measure
 from speechml.data.pairs import PairCorpus, PairDataModule, packed_pairs
-from speechml.data.splits import random_split, speaker_notes, split_by_speaker
+from speechml.data.speaker_splits import speaker_notes
+from speechml.data.splits import random_split, split_by_speaker
 from speechml.errors import UserError
 from speechml.storage import audio
 from speechml.storage.audio_folders import find_audio, resampling_notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from speechml.data.base import BaseDataModule, Corpus
     from speechml.engine.parts import Parts
     from speechml.tasks.base import Task
+
+
+PARTS = ("train", "val", "test", "heldout")  # with which the names of a run's own scores begin
 
 
 def set_node(data: Config, own: Config) -> Config:
@@ -48,6 +52,9 @@ def build_sets(
     sets: dict[str, BaseDataModule[Corpus]] = {}
     for name, own in config["test_sets"].items():
         where = f"test_sets.{name}"
+        if not re.fullmatch(r"[A-Za-z]\w*", str(name), re.ASCII) or name in PARTS:
+            fix = f"choose letters and digits, and none of {', '.join(PARTS)}"
+            raise UserError(f"{where} is no name for a test set", fix=fix)
         try:
             one: BaseDataModule[Corpus] = build(set_node(config["data"], own), where=where, kind=pl.LightningDataModule)
             if missing := missing_members(one, contracts.DataModule):
