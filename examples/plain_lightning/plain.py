@@ -24,8 +24,15 @@ class HighOrLow(pl.LightningModule):
     def __init__(self, lr: float = 0.01):
         super().__init__()
         self.lr = lr
-        self.net = torch.nn.Sequential(torch.nn.Conv1d(1, 16, 25, stride=4), torch.nn.ReLU(), torch.nn.Conv1d(16, 16, 9),
-                                       torch.nn.ReLU(), torch.nn.AdaptiveMaxPool1d(1), torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        self.net = torch.nn.Sequential(
+            torch.nn.Conv1d(1, 16, 25, stride=4),
+            torch.nn.ReLU(),
+            torch.nn.Conv1d(16, 16, 9),
+            torch.nn.ReLU(),
+            torch.nn.AdaptiveMaxPool1d(1),
+            torch.nn.Flatten(),
+            torch.nn.Linear(16, 2),
+        )
 
     def step(self, batch, split):
         logits = self.net(batch[0])

@@ -13,11 +13,12 @@ import torch
 from conftest import TINY, composed, make_features, read_card, run_of, succeed
 from resuming import GENRE, ask, at_step, run_in
 from speechml.config.compose import resolve_config
-from speechml.engine.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
+from speechml.engine.checkpoint import read_checkpoint, write_checkpoint
 from speechml.engine.evaluate import evaluate
 from speechml.engine.parent import read_parent
 from speechml.engine.parts import Parts, build_data, build_parts
 from speechml.engine.signals import Stopped
+from speechml.engine.trained import find_checkpoint
 from speechml.engine.warm_start import begin
 from speechml.errors import UserError
 from speechml.inference.export import export

@@ -15,7 +15,8 @@ import torch
 
 from conftest import composed, make_pairs, read_card, run_of
 from speechml.config.instantiate import check_foreign_node
-from speechml.engine.checkpoint import load_task, read_checkpoint, write_checkpoint
+from speechml.engine.checkpoint import read_checkpoint, write_checkpoint
+from speechml.engine.trained import load_task
 from speechml.errors import UserError
 from strangers import Place, run_speechml
 

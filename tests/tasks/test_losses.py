@@ -10,8 +10,8 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 
 from conftest import TINY, composed, make_features, read_card
 from speechml.contracts import ClipBatch
-from speechml.engine.checkpoint import load_task
 from speechml.engine.train import train as train_config
+from speechml.engine.trained import load_task
 from speechml.errors import UserError
 from speechml.tasks import Classifier
 from speechml.tasks.losses import RESOLUTIONS, mr_stft_loss, si_sdr_loss

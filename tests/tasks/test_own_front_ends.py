@@ -7,8 +7,8 @@ import torch
 
 from conftest import composed, make_words, read_card
 from speechml.contracts import ClipBatch
-from speechml.engine.checkpoint import load_task
 from speechml.engine.train import train as train_config
+from speechml.engine.trained import load_task
 from speechml.errors import UserError
 from speechml.models import M5
 from speechml.runs.identity import run_id

@@ -188,6 +188,14 @@ def compose_app(config_name: str, overrides: list[str]) -> DictConfig:
     return cfg
 
 
+def in_sweep() -> bool:
+    """Whether the run is one of several that a command launches, which prints a line each itself."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def resolve_config(cfg: DictConfig) -> Config:
     """The composed config as plain containers, every interpolation resolved.
 

@@ -215,11 +215,9 @@ def leaves(value: object) -> list[object]:
 
 def is_a_computers(number: object) -> bool:
     """Whether a number is finite, and a whole one of 64 bits; true of what is no number."""
-    return (
-        math.isfinite(number)
-        if isinstance(number, float)
-        else not isinstance(number, int) or -(2**63) <= number < 2**63
-    )
+    if isinstance(number, float):
+        return math.isfinite(number)
+    return not isinstance(number, int) or -(2**63) <= number < 2**63
 
 
 def check_section(node: object, schema: type[Schema], where: str = "", absent: Iterable[str] = ()) -> None:
@@ -304,9 +302,9 @@ def check_node(node: object, where: str) -> None:
     if "_target_" in node:
         from speechml.config.instantiate import import_class, parameters
 
-        known = parameters(import_class(node["_target_"], where)) | {"_target_"}
+        known = parameters(import_class(node["_target_"], where))
         known |= {"interval", "monitor"} if where == "scheduler." else set()  # which a task tells Lightning
     for name, value in node.items():
-        if "**" not in known and name not in known and name != "_partial_":
-            raise refuse_unknown(where, name, known - {"_target_"})
+        if "**" not in known and name not in {*known, "_target_", "_partial_"}:
+            raise refuse_unknown(where, name, known)
         check_node(value, f"{where}{name}.")

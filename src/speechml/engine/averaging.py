@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import Tensor
 
+from speechml.engine.checkpoint import Weights, weights_of
 from speechml.engine.resume import State
-from speechml.engine.saving import Weights, weights_of
 from speechml.errors import UserError
 
 

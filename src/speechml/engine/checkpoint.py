@@ -6,7 +6,8 @@ import io
 import pickle
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,21 +16,19 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from speechml import __version__, contracts
-from speechml.config.instantiate import build, build_inner, check_foreign_node, import_class
+from speechml.config.instantiate import build, build_inner, import_class
 from speechml.contracts import Config, missing_members
 from speechml.engine.resume import State, can_resume
 from speechml.errors import MachineError, UserError, echo, machine_failure
-from speechml.runs.card import load_card
 from speechml.runs.folder import LAST, PREVIOUS
 from speechml.storage.checkpoint_checksum import is_sealed, is_whole, seal
 from speechml.storage.files import Repeated, make_durable, write_bytes
-from speechml.storage.plain_files import check_stored, is_plain, most_checkpoint, read_plain
+from speechml.storage.plain_files import check_stored, most_checkpoint, read_plain
 
 if TYPE_CHECKING:
     from speechml.tasks.base import Task
 
 ANOTHER = "use another of the run, or train again with redo=true"
-EXAMPLE = "give the folder of a run, as in runs/lab2b_mimo_cnn/0123456789"
 TRAINING = (
     "callbacks",
     "loops",
@@ -43,6 +42,7 @@ ARGUMENTS = (  # of modules that keep them, which may be anything; the config ha
     "datamodule_hparams_type",
 )  # fmt: skip
 INHERITED = ("heard", "lineage")  # of the record: what a run has of the one whose weights it began with, it keeps
+Weights = dict[str, torch.Tensor]
 SHARED = 4  # times that weights may be used
 FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and could not be continued at a step
 
@@ -105,26 +105,6 @@ def write_sealed(content: io.BytesIO, path: Path) -> None:
     write_bytes(path, content.getbuffer(), before=path.with_name(PREVIOUS))
 
 
-def find_checkpoint(run: Path) -> Path:
-    """The checkpoint that a run's scores come from, or the file itself where one is given; UserError where there is none."""
-    if run.is_file():
-        return run.resolve() if run.is_symlink() else run  # what a person names may be a link
-    if not run.exists():
-        raise UserError(f"{run} does not exist", fix=EXAMPLE)
-    card = load_card(run)
-    if card is None:
-        raise UserError(f"{run} is no run", why="it has no card.json", fix=EXAMPLE)
-    scored, last = f"checkpoints/{card.test_weights}.ckpt", f"checkpoints/{LAST}"
-    if card.state == "done" and scored in (card.files or {}) and not is_plain(run, scored):
-        instead = f"give {run / last} itself to use the weights of its last epoch"
-        fix = instead if is_plain(run, last) else "train it anew with redo=true"
-        raise UserError(f"{run} lacks {scored}, whose weights its scores are of, or has a link in its place", fix=fix)
-    for name in (scored, last):
-        if is_plain(run, name):
-            return run / name
-    raise UserError(f"{run} has no checkpoint", why=f"its state is {card.state}", fix="launch it again to train it")
-
-
 def read_checkpoint(path: Path) -> State:
     """The content of a checkpoint, read without running anything that it may contain.
 
@@ -167,7 +147,7 @@ def _check_content(content: object, path: Path, sealed: bool) -> State:
     number = record.get("format")
     if type(number) is not int or not 1 <= number <= FORMAT:
         raise UserError(
-            f"{path} was written by speechml {_shorten(record.get('version'))} in format {_shorten(number)}; "
+            f"{path} was written by speechml {shorten(record.get('version'))} in format {shorten(number)}; "
             f"this is {__version__}, which reads formats 1 to {FORMAT}"
         )
     if number > 1 and not sealed:
@@ -184,7 +164,7 @@ def _check_content(content: object, path: Path, sealed: bool) -> State:
     return content
 
 
-def _shorten(value: object, most: int = 60) -> str:
+def shorten(value: object, most: int = 60) -> str:
     """What a file says, on one line and not long."""
     try:
         return (ascii(value)[1:-1] if isinstance(value, str) else ascii(value))[:most]
@@ -230,65 +210,12 @@ def build_task(config: Config, source: str) -> Task:
     return task
 
 
-def load_task(path: Path) -> tuple[Task, State]:
-    """The trained task of a checkpoint in evaluation mode, and the record of its run.
-
-    Raises:
-        UserError: as `read_checkpoint`, or weights that are not those of the network described beside them.
-    """
-    content = read_checkpoint(path)
-    return build_trained(content["speechml"]["config"], content["state_dict"], path), content["speechml"]
-
-
-def build_trained(config: Config, weights: Mapping[str, torch.Tensor], path: Path) -> Task:
-    """The task that a config in a file describes, with the weights beside it, in evaluation mode.
-
-    Whatever sizes it names, no more memory is taken than the weights have: a network without memory is compared first.
-
-    Raises:
-        UserError: no network that can be built, or one whose weights have other names or shapes.
-    """
-    check_trained(config, weights, path)
-    task = _build_described(config, path)
-    check_weights(task, weights, path)
-    task.load_state_dict(weights)
-    return task.eval().requires_grad_(False)
-
-
-def check_trained(config: Config, weights: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Raises UserError where `build_trained` would."""
-    try:
-        check_foreign_node(config.get("model"), "model.")
-    except Exception as error:  # of what a config holds that never was one
-        raise _undescribed(path, error) from error
-    with torch.device("meta"):
-        try:
-            task = _build_described(config, path)
-        except UserError as error:
-            if "meta" in str(error.__cause__):  # a class of the user's own that computes with what it makes
-                return
-            raise
-    check_weights(task, weights, path)
-
-
-def _build_described(config: Config, path: Path) -> Task:
-    try:
-        return build_task(config, str(path))
-    except Exception as error:  # what a class makes of strange arguments is its own
-        raise _undescribed(path, error) from error
-
-
-def _undescribed(path: Path, error: Exception) -> UserError:
-    why = _shorten(str(error), 400) if isinstance(error, UserError) else type(error).__name__
-    return UserError(f"{path} describes no model that speechml can build", why=why)
-
-
 def check_weights(task: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
     """Refuse weights whose names or shapes are not the task's, or that are NaN or infinite, naming the first."""
     own, other = task.state_dict(), f"{path} is a checkpoint of another model"
     for name in sorted(own.keys() ^ state.keys(), key=str):
         side = "lacks" if name in own else "has an unknown"
-        raise UserError(f"{other}: it {side} weight {_shorten(name)}")
+        raise UserError(f"{other}: it {side} weight {shorten(name)}")
     for name, weight in own.items():
         loaded = state[name]
         if loaded.shape != weight.shape:
@@ -306,3 +233,30 @@ def check_weights(task: torch.nn.Module, state: Mapping[str, torch.Tensor], path
 def nonfinite_names(weights: Mapping[str, torch.Tensor]) -> list[str]:
     """Names of the weights that are NaN or infinite somewhere."""
     return [name for name, weight in weights.items() if not bool(torch.isfinite(weight).all())]
+
+
+def weights_of(module: torch.nn.Module) -> Weights:
+    """Copies of the weights of a module, by name."""
+    return {
+        name: value.detach().clone() for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)
+    }
+
+
+def changed_weights(module: torch.nn.Module, weights: Weights) -> Weights:
+    """Those of some weights that a module has otherwise."""
+    own = module.state_dict()
+    return {name: value for name, value in weights.items() if name in own and not torch.equal(own[name], value)}
+
+
+@contextmanager
+def other_weights(module: torch.nn.Module, weights: Weights) -> Iterator[None]:
+    """Inside, a module has other weights; those that are equal are left alone."""
+    changed, own = changed_weights(module, weights), module.state_dict()
+    before = {name: own[name].clone() for name in changed}
+    try:
+        for name, value in changed.items():
+            own[name].copy_(value)
+        yield
+    finally:
+        for name, value in before.items():
+            own[name].copy_(value)

@@ -17,9 +17,8 @@ from speechml.config.instantiate import build
 from speechml.config.train_config import EvaluateConfig, check_config
 from speechml.contracts import Config, DataModule, IndexBatch, Task, WaveformTask, missing_members
 from speechml.data.provenance import sources_of
-from speechml.engine.checkpoint import find_checkpoint, load_task
 from speechml.engine.foreign_config import count_seen, own_data, own_metrics
-from speechml.engine.parts import one_process_trainer
+from speechml.engine.trained import find_checkpoint, load_task, one_process_trainer
 from speechml.errors import UserError, echo
 from speechml.process import prepare_process, set_seed
 from speechml.report.audit import audit_data

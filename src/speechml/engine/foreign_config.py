@@ -8,8 +8,8 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from speechml.config.instantiate import check_foreign_node, import_class
+from speechml.config.places import named_places, place_mark
 from speechml.contracts import Config, DataModule
-from speechml.engine.parts import named_places, place_mark
 from speechml.errors import UserError, echo
 
 OFFLINE = (  # metrics that compute and fetch nothing; others of torchmetrics load networks

@@ -13,7 +13,8 @@ import torch
 
 from speechml.config.instantiate import import_class
 from speechml.contracts import Config
-from speechml.engine.parts import Parts, one_process_trainer
+from speechml.engine.parts import Parts
+from speechml.engine.trained import one_process_trainer
 from speechml.errors import UserError, echo
 from speechml.report.drawing import make_axes
 from speechml.storage.files import make_folder, new_version, write_text

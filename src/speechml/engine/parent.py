@@ -13,7 +13,8 @@ import torch
 
 from speechml import __version__
 from speechml.contracts import Config
-from speechml.engine.checkpoint import find_checkpoint, read_checkpoint
+from speechml.engine.checkpoint import read_checkpoint
+from speechml.engine.trained import find_checkpoint
 from speechml.errors import UserError, explain_missing_extras
 from speechml.runs.card import Record, load_card
 from speechml.storage.files import write_text

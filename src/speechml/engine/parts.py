@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as pl
 import torch
@@ -18,7 +16,7 @@ from speechml import __version__, contracts
 from speechml.callbacks.epochs import EpochTable
 from speechml.config.compose import without_secrets
 from speechml.config.instantiate import build, import_class, parameters
-from speechml.config.schema import data_keys, schema_of
+from speechml.config.places import remember_places
 from speechml.config.third_party import Trainer
 from speechml.contracts import Config, ItemKind, Trial, missing_members
 from speechml.data.base import BaseDataModule, Corpus
@@ -105,29 +103,6 @@ def build_data(config: Config) -> Data:
     except UserError as error:
         raise UnusableData(error.what, error.why, error.fix) from error
     return data
-
-
-def named_places(node: Config) -> list[str]:
-    """The files and folders that a data node names, but for the cache; of a class of the user's own any text may be one."""
-    known = data_keys(node.get("_target_")) if schema_of(node.get("_target_")) else {}
-    return [value for name, value in node.items() if isinstance(value, str)
-            and name not in ("_target_", "cache") and (not known or known[name].is_path)]  # fmt: skip
-
-
-def place_mark(cache: str, place: str) -> Path:
-    """A file that is there when somebody here has trained on the recordings of a place."""
-    name = hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:16]
-    return Path(cache).expanduser() / "trained_on" / name
-
-
-def remember_places(config: Config) -> None:
-    """Remember what the user has named to train on, so that a run may name it again."""
-    for place in named_places(config["data"]):
-        with suppress(OSError):
-            mark = place_mark(str(config["paths"]["cache"]), place)
-            if not mark.exists():
-                mark.parent.mkdir(parents=True, exist_ok=True)
-                mark.touch()
 
 
 def build_parts(
@@ -324,15 +299,3 @@ def build_trainer(
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     trainer: pl.Trainer = build(node, where="trainer", kind=pl.Trainer)
     return trainer
-
-
-def one_process_trainer(**options: Any) -> pl.Trainer:
-    """A trainer that only computes, in this process alone, whatever allocation of a cluster it is in.
-
-    Args:
-        options: further arguments of Lightning's Trainer.
-    """
-    return pl.Trainer(
-        devices=1, plugins=[LightningEnvironment()], use_distributed_sampler=False, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **options,
-    )  # fmt: skip

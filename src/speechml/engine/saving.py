@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from speechml.contracts import Config, standard_name
-from speechml.engine.checkpoint import AtomicIO, nonfinite_names
+from speechml.engine.checkpoint import AtomicIO, Weights, changed_weights, nonfinite_names, other_weights, weights_of
 from speechml.engine.lightning_compat import repeat_epoch_start
 from speechml.engine.resume import (
     State,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from speechml.engine.further_loggers import Journal
     from speechml.engine.ranks import Agreement
 
-Weights = dict[str, torch.Tensor]
 NOTHING, SAVE, STOP = range(3)  # what is to be done before the next step; of several ranks' wishes the greatest counts
 EPOCHS_S = 5.0  # that may be lost beside the epoch under way, where it is saved between two epochs
 CHECKED = 32  # batches, after which weights are looked at where looking at each loss would cost
@@ -286,33 +284,6 @@ class Best(ModelCheckpoint):
         scores = {str(folder / Path(path).name): value for path, value in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **moved, "best_k_models": scores, "dirpath": self.dirpath})
         self.current_score = state_dict["current_score"]
-
-
-def weights_of(module: torch.nn.Module) -> Weights:
-    """Copies of the weights of a module, by name."""
-    return {
-        name: value.detach().clone() for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)
-    }
-
-
-def changed_weights(module: torch.nn.Module, weights: Weights) -> Weights:
-    """Those of some weights that a module has otherwise."""
-    own = module.state_dict()
-    return {name: value for name, value in weights.items() if name in own and not torch.equal(own[name], value)}
-
-
-@contextmanager
-def other_weights(module: torch.nn.Module, weights: Weights) -> Iterator[None]:
-    """Inside, a module has other weights; those that are equal are left alone."""
-    changed, own = changed_weights(module, weights), module.state_dict()
-    before = {name: own[name].clone() for name in changed}
-    try:
-        for name, value in changed.items():
-            own[name].copy_(value)
-        yield
-    finally:
-        for name, value in before.items():
-            own[name].copy_(value)
 
 
 def _refuse(spoilt: list[str], step: int) -> None:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.config.compose import resolve_config, simplify_overrides, without_secrets
+from speechml.config.compose import in_sweep, resolve_config, simplify_overrides, without_secrets
 from speechml.config.train_config import check_config, fill_keys, make_paths_absolute
 from speechml.contracts import Config, Trial
-from speechml.engine.checkpoint import find_latest
 from speechml.engine.distributed import check_rank_counts, count_processes, rank_info
 from speechml.engine.fit import fit_and_test
 from speechml.engine.parts import Parts, build_data, build_parts
-from speechml.engine.resume import cut_logs, log_files, numerics
+from speechml.engine.resume import log_files
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
@@ -27,26 +26,21 @@ from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
 from speechml.runs.card import (
     CARD,
-    DataCard,
     PublishedCard,
     Record,
     RunCard,
-    explain_damage,
     load_card,
     save_card,
 )
 from speechml.runs.folder import (
-    PAGE,
     LogFile,
     LogFormat,
     archive,
     check_own_files,
     checksums,
-    code_version,
     describe_session,
     kept_files,
     lock,
-    missing_files,
     remove_if_empty,
     translate_disk_errors,
 )
@@ -110,17 +104,21 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             echo(f"the run that was here is kept in {archive(folder)}")
             before = None
         if before:
-            check_same_data(folder, before, data.card())
-            if before.state == "done" and not _lacks_scoring(folder, before, parts):
-                from speechml.engine.done_run import make_up
+            from speechml.engine.earlier_run import check_same_data, lacks_scoring, make_up, report_done
 
+            check_same_data(folder, before, data.card())
+            if before.state == "done" and not lacks_scoring(folder, before, parts):
                 make_up(folder, before, labels_of(config, before), config["logger"])
-                return _report_done(config, folder, before)
-        if before is None and not (config["redo"] or trial or in_sweep()):
+                return report_done(config, folder, before)
+        elif not (config["redo"] or trial or in_sweep()) and len(list(folder.parent.iterdir())) > 1:
             from speechml.engine.extend import go_on_from_shorter
 
             before = go_on_from_shorter(parts, folder)
-        checkpoint = _checkpoint_to_resume(folder, before) if before else None
+        checkpoint = None
+        if before:
+            from speechml.engine.earlier_run import checkpoint_to_resume
+
+            checkpoint = checkpoint_to_resume(folder, before)
         if checkpoint is None and start is None:
             start = _start(parts)
         card = _begin(parts, folder, before, start if checkpoint is None else None)
@@ -155,67 +153,6 @@ def _start(parts: Parts) -> Start | None:
     from speechml.engine.warm_start import begin
 
     return begin(parts)
-
-
-def in_sweep() -> bool:
-    """Whether the run is one of several that a command launches, which prints a line each itself."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
-    """Raises UserError where the recordings of a run, which is to go on or is done, have changed since."""
-    if card.data.fingerprint != data_card.fingerprint:
-        raise UserError(
-            f"{folder} was made from other recordings",
-            why=f"{card.data.fingerprint}, now {data_card.fingerprint}",
-            fix="bring the old ones back, or add redo=true to train again (the old run is kept)",
-        )
-
-
-def _lacks_scoring(folder: Path, card: RunCard, parts: Parts) -> bool:
-    """Whether a run that is done lacks what only scoring it again gives, and still has what that takes."""
-    missing = [name for name in missing_files(folder, card) if name not in ("scores.txt", PAGE)]
-    if missing:
-        echo(f"{folder} lacks {', '.join(missing)}")
-    if parts.sets:
-        from speechml.engine.test_sets import unscored_sets
-
-        with explain_damage(folder):
-            new = unscored_sets(parts, card)
-        if new:
-            echo(f"{folder} has not been scored on {', '.join(new)}")
-            missing += new
-    if not missing:
-        return False
-    return not any(name.startswith("checkpoints/") for name in missing) and find_latest(folder) is not None
-
-
-def _checkpoint_to_resume(folder: Path, card: RunCard) -> Path | None:
-    """The checkpoint a stopped run continues from, TensorBoard's files cut to it; None where it has to begin again."""
-    latest, quiet = find_latest(folder), in_sweep()
-    how = {"running": "was cut off", "failed": "had failed", "stopped": "was stopped", "done": "was done"}[card.state]
-    if latest is None:
-        if any(folder.glob("checkpoints/*")):
-            old = archive(folder)
-            echo(f"{folder} {how}, and has no usable checkpoint: it begins again; what was there is in {old}")
-        elif not quiet:
-            echo(f"{folder} {how} before its first checkpoint: it begins again")
-        cut_logs(folder, {})
-        return None
-    path, content = latest
-    cut_logs(folder, content["resume"]["logs"])
-    if not quiet:
-        echo(f"resuming {folder}, which {how}, after step {content['global_step']} ({path.name})")
-    if lost := content["resume"].get("lost"):
-        echo(f"note: {', '.join(lost)} had been changed by a callback, and no state_dict keeps it: "
-              "the results may differ from an undisturbed run's")  # fmt: skip
-    then, now = content["resume"]["machine"], numerics()
-    if changes := [f"{key} {then.get(key)}, now {now[key]}" for key in now if then.get(key) != now[key]]:
-        echo(f"note: it was saved with {'; '.join(changes)}: the last digits may differ from an undisturbed run's")
-    return path
 
 
 def _begin(parts: Parts, folder: Path, before: RunCard | None, start: Start | None) -> RunCard:
@@ -333,32 +270,6 @@ def labels_of(config: Config, before: RunCard | None) -> Record:
     """Tags and note of a run: those of its command, else those that it had; None for none."""
     texts = {key: getattr(before, key, None) if config[key] is None else config[key] for key in ("tags", "note")}
     return {key: text or None for key, text in texts.items()}
-
-
-def _report_done(config: Config, folder: Path, card: RunCard) -> float | None:
-    """Show a run that was done before; what has yet to be written of it is written."""
-    scores = folder / "scores.txt"
-    if not scores.exists():
-        write_text(scores, summary_text(folder, card) + "\n")
-    page = ""
-    if (config["report"] or card.page) and not (folder / PAGE).exists():
-        from speechml.report.pages import write_run_report
-
-        page = write_run_report(folder)
-    if in_sweep():
-        return _objective_value(config, card)
-    echo("This run is done already; redo=true trains it again. Its scores:")
-    now, then = code_version(), card.code
-    if (now.commit, now.dirty) != (then.commit, then.dirty):
-        versions = [f"{code.commit}{' with changes' * bool(code.dirty)}" for code in (then, now)]
-        echo(f"It was made by another version of the code (commit {versions[0]}, now {versions[1]}).")
-    mine, before = now.own or {}, then.own or {}
-    if changed := ", ".join(name for name in mine.keys() & before if mine[name] != before[name]):
-        echo(f"Your own code has changed since ({changed}); redo=true trains with it as it is now.")
-    echo(summary_text(folder, card))
-    if page:
-        echo(page)
-    return _objective_value(config, card)
 
 
 def _objective_value(config: Config, card: RunCard) -> float | None:

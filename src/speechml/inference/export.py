@@ -10,8 +10,8 @@ import lightning.pytorch as pl
 import safetensors.torch
 
 from speechml import __version__
-from speechml.engine.checkpoint import build_trained, find_checkpoint, load_task
 from speechml.engine.parent import FORMAT, MODEL, WEIGHTS, read_about, read_parent, read_weights
+from speechml.engine.trained import build_trained, find_checkpoint, load_task
 from speechml.errors import UserError
 from speechml.runs.catalogue import is_run
 from speechml.storage.files import make_folder, remove_leftovers, write_bytes, write_text

@@ -16,7 +16,8 @@ import torch
 from tqdm import tqdm
 
 from speechml.contracts import Config
-from speechml.engine.checkpoint import check_trained, read_checkpoint
+from speechml.engine.checkpoint import read_checkpoint
+from speechml.engine.trained import check_trained
 from speechml.errors import UserError, echo, printable
 from speechml.metrics.classification import class_scores
 from speechml.runs.card import RunCard, load_card

@@ -297,8 +297,7 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         if not (rows := [self.items[number] for number in numbers]):  # a limit of batches may leave a split out
             return {}
         scores = self.compute_scores(split, rows)
-        if without:
-            scores = {name: value for name, value in scores.items() if without not in name}
+        scores = {name: value for name, value in scores.items() if not without or without not in name}
         if self.metrics is not None:
             self.update_metrics(split, rows)
             scores = self.metrics.compute(split) | scores
