@@ -11,8 +11,8 @@ from conftest import TINY, composed, read_card
 from resuming import GENRE, OTHERS, at_step, run_in, stop_in
 from speechml.engine.averaging import AveragedWeights, mean
 from speechml.engine.checkpoint import read_checkpoint
-from speechml.engine.parts import build_data, one_process_trainer
-from speechml.engine.trained import load_task
+from speechml.engine.parts import build_data
+from speechml.engine.trained import load_task, one_process_trainer
 from speechml.errors import UserError
 from speechml.runs.identity import run_id
 from stress_resume import differences

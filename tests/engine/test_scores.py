@@ -12,8 +12,8 @@ from speechml.config.compose import resolve_config
 from speechml.config.train_config import check_config
 from speechml.contracts import is_higher_better
 from speechml.engine.checkpoint import read_checkpoint
-from speechml.engine.parts import Parts, build_data, build_parts, one_process_trainer
-from speechml.engine.trained import load_task
+from speechml.engine.parts import Parts, build_data, build_parts
+from speechml.engine.trained import load_task, one_process_trainer
 from speechml.errors import UnknownScore, UserError
 from speechml.runs.identity import digest, run_id
 from speechml.sweep.study import choose_direction
