@@ -77,7 +77,7 @@ def test_every_key_of_a_config_can_be_asked_for(way: tuple[str, ...]) -> None:
         ("hydra.sweeper.n_trials", ["hparams_search=genre"], ["= 50", "before: 20 by conf/hydra/sweeper/optuna.yaml"]),
         ("run", [], ["run must be given", "conf/evaluate.yaml"]),
         ("hydra.sweeper.params.optimizer.lr", ["hparams_search=words"], ["params.optimizer.lr = tag(log, interval(0.001"]),
-        ("model.net.width", [], ["default    48", "has it     model=spectrogram_resnet"]),
+        ("model.net.width", [], ["default    128", "has it     model=m5", "model=spectrogram_resnet"]),
         ("optimizer", [], ["optimizer = sgd", "optimizer=sgd (chosen)", "optimizer.lr = 0.5"]),
         ("hydra.launcher", [], ["hydra/launcher = basic", "hydra/launcher=slurm"]),
     ],
