@@ -25,13 +25,14 @@ from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
-from speechml.runs.card import CARD, DataCard, PublishedCard, RunCard, load_card, save_card
+from speechml.runs.card import CARD, PublishedCard, RunCard, load_card, save_card
 from speechml.runs.folder import (
     PAGE,
     LogFile,
     LogFormat,
     archive,
     check_own_files,
+    check_same_data,
     checksums,
     code_version,
     describe_session,
@@ -41,7 +42,7 @@ from speechml.runs.folder import (
     remove_if_empty,
     translate_disk_errors,
 )
-from speechml.runs.identity import lengthless_digest, run_id
+from speechml.runs.identity import run_id
 from speechml.storage.files import make_durable, make_folder, write_text
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
     if trial and trial.needs_validation and data.spec.validation_is_trained_on:
         raise UserError("a search needs a validation split that is not trained on", fix="set data.heldout above 0")
     parts = build_parts(config, data, folder, trial)
-    is_new = config["find_lr"] or config["redo"] or not (folder / CARD).exists()
-    start = _start(parts) if is_new else None  # refused before there is a folder
+    goes_on = (folder / CARD).exists() and not (config["redo"] or config["find_lr"])
+    start = None if goes_on else _start(parts)  # refused before there is a folder
     if config["find_lr"]:
         from speechml.engine.lr_finder import report_rates
 
@@ -104,14 +105,13 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             check_same_data(folder, before, data.card())
             if before.state == "done" and not _lacks_scoring(folder, before):
                 return _report_done(config, folder, before)
-        if before is None and not (config["redo"] or trial or in_sweep()):
+        if not (before or config["redo"] or trial or in_sweep()) and len(list(folder.parent.iterdir())) > 1:
             from speechml.engine.extend import go_on_from_shorter
 
             before = go_on_from_shorter(parts, folder)
         checkpoint = _checkpoint_to_resume(folder, before) if before else None
-        if checkpoint is None and start is None:
-            start = _start(parts)
-        card = _begin(parts, folder, before, start if checkpoint is None else None)
+        start = None if checkpoint else start or _start(parts)
+        card = _begin(parts, folder, before, start)
         with _recording(folder, card, parts, start.lines if start else []), _other_ranks(config, folder, checkpoint):
             fit_and_test(parts, folder, checkpoint, card)
             text = summary_text(folder, card)
@@ -139,16 +139,6 @@ def in_sweep() -> bool:
     from hydra.types import RunMode
 
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
-    """Raises UserError where the recordings of a run, which is to go on or is done, have changed since."""
-    if card.data.fingerprint != data_card.fingerprint:
-        raise UserError(
-            f"{folder} was made from other recordings",
-            why=f"{card.data.fingerprint}, now {data_card.fingerprint}",
-            fix="bring the old ones back, or add redo=true to train again (the old run is kept)",
-        )
 
 
 def _lacks_scoring(folder: Path, card: RunCard) -> bool:
@@ -196,8 +186,7 @@ def _begin(parts: Parts, folder: Path, before: RunCard | None, start: Start | No
         id=folder.name, experiment=config["name"], state="running", **session,
         overrides=overrides, seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
         data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
-        failures=before.failures if before else 0, lengthless=lengthless_digest(config),
-        extended=before.extended if before else None,
+        failures=before.failures if before else 0, extended=before.extended if before else None,
     )  # fmt: skip
     if config["init"]["from"]:
         from speechml.engine.warm_start import record_start
