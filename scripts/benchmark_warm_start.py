@@ -24,12 +24,13 @@ EIGHT = ("yes", "no", "up", "down", "left", "right", "stop", "go")
 STUDENT_T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26}  # two-sided, 95 %, by the number of seeds
 QUIET = ("report=false", "callbacks.figures=null", "callbacks.progress=null")
 SCRATCH = "from scratch"
+also: list[str] = []  # what all runs have besides, as a narrower network where there is little time
 Variants = dict[str, tuple[str, ...]]
 
 
 def run(name: str, *words: str) -> tuple[Path, dict[str, float]]:
     """Train, unless that is done: the folder of the run, and its scores."""
-    cfg = compose_app("train", [*words, f"name={name}", "paths.runs=runs", *QUIET])
+    cfg = compose_app("train", [*words, *also, f"name={name}", "paths.runs=runs", *QUIET])
     folder = Path("runs") / name / run_id(cfg)
     with contextlib.redirect_stdout(io.StringIO()):
         train(cfg)
@@ -111,7 +112,9 @@ def main() -> None:
     parser.add_argument("root", type=Path, metavar="FOLDER")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, nargs=2, default=(1200, 300), help="of a parent and of a child")
+    parser.add_argument("--also", nargs="*", default=[], metavar="KEY=VALUE", help="for all runs")
     options = parser.parse_args()
+    also.extend(options.also)
     sys.argv = sys.argv[:1]
     {"words": words, "denoiser": denoiser}[options.what](options.root, options.seeds, tuple(options.steps))
 

@@ -87,10 +87,7 @@ key: Callable[..., Any] = Key  # a field of a Schema; to type checkers of whatev
 
 
 class Schema:
-    """The keys of a section, as fields `name: type = key(...)`; its docstring says what the section is for.
-
-    A key that is a word of Python is a field with an underscore behind it: `from_`.
-    """
+    """The keys of a section, as fields `name: type = key(...)`, with `from_` for `from`; its docstring says what it is for."""
 
     OPEN: ClassVar[object] = None  # the type of further keys, where the section takes such
     FURTHER: ClassVar[Mapping[str, object]] = {}  # kinds of, or Keys for, further arguments of the class

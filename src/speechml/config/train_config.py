@@ -291,10 +291,9 @@ def make_paths_absolute(config: Config) -> Config:
     for name, known in data_keys(data.get("_target_")).items():
         if known.is_path and isinstance(data.get(name), str):
             data[name] = str(expand_home(data[name]).absolute())
-    init = config["init"]
-    if init["from"]:
-        init = {**init, "from": str(expand_home(init["from"]).absolute())}
-    return {**config, "data": data, "init": init}
+    if (init := config.get("init")) and init["from"]:
+        config = {**config, "init": {**init, "from": str(expand_home(init["from"]).absolute())}}
+    return {**config, "data": data}
 
 
 def empty_none(config: Config) -> Config:

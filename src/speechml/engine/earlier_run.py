@@ -9,24 +9,14 @@ from speechml.config.compose import in_sweep
 from speechml.contracts import Config
 from speechml.engine.checkpoint import find_latest
 from speechml.engine.resume import cut_logs, numerics
-from speechml.errors import UserError, echo
+from speechml.errors import echo
 from speechml.report.summary import summary_text
-from speechml.runs.card import DataCard, Record, RunCard, explain_damage, save_card
+from speechml.runs.card import Record, RunCard, explain_damage, save_card
 from speechml.runs.folder import PAGE, archive, code_version, missing_files
 from speechml.storage.files import write_text
 
 if TYPE_CHECKING:
     from speechml.engine.parts import Parts
-
-
-def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
-    """Raises UserError where the recordings of a run, which is to go on or is done, have changed since."""
-    if card.data.fingerprint != data_card.fingerprint:
-        raise UserError(
-            f"{folder} was made from other recordings",
-            why=f"{card.data.fingerprint}, now {data_card.fingerprint}",
-            fix="bring the old ones back, or add redo=true to train again (the old run is kept)",
-        )
 
 
 def lacks_scoring(folder: Path, card: RunCard, parts: Parts) -> bool:

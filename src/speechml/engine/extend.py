@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +15,7 @@ from speechml.engine.checkpoint import find_latest
 from speechml.errors import UserError, echo
 from speechml.runs.card import RunCard, load_card
 from speechml.runs.folder import kept_files
-from speechml.runs.identity import keys_without_effect, lengthless_digest
+from speechml.runs.identity import digest, keys_without_effect
 from speechml.runs.labels import load_config
 from speechml.tasks.optimization import plan_schedule
 from speechml.tasks.training_length import count_batches, count_epochs
@@ -66,17 +67,22 @@ def go_on_from_shorter(parts: Parts, folder: Path) -> RunCard | None:
 
 def _shorter_runs(parts: Parts, folder: Path) -> Iterator[Shorter]:
     """The runs that are done and differ from this one by their length alone."""
-    mine = lengthless_digest(parts.config)
+    mine, cache = parts.data.card().fingerprint, str(parts.config["paths"]["cache"])
     for other in sorted(folder.parent.iterdir()):
-        if other == folder or other.name.startswith("."):
-            continue
-        try:
-            card = load_card(other)
-            is_same = card and (card.state, card.lengthless) == ("done", mine)
-            if card and is_same and card.data.fingerprint == parts.data.card().fingerprint:
-                yield Shorter(other, card, _lengths(parts, load_config(other)["trainer"])["max_epochs"])
-        except (UserError, LookupError):  # damaged, which is for `speechml runs` to say
-            continue
+        with suppress(UserError, LookupError, TypeError):  # damaged, which is for `speechml runs verify` to say
+            card = None if other == folder else load_card(other)
+            seed = parts.config["seed"]  # the rest of the config takes longer to read
+            if card and (card.state, card.data.fingerprint, card.seed) == ("done", mine, seed):
+                config = load_config(other)
+                if _lengthless_digest(config, cache) == _lengthless_digest(parts.config, cache):
+                    yield Shorter(other, card, _lengths(parts, config["trainer"])["max_epochs"])
+
+
+def _lengthless_digest(config: Config, cache: str) -> str:
+    """What configs have in common that differ by nothing but the length of the training, and where their cache lies."""
+    trainer = {name: value for name, value in config["trainer"].items() if name not in ("max_epochs", "max_steps")}
+    data = {name: value for name, value in config["data"].items() if name != "cache"}
+    return digest({**config, "trainer": trainer, "data": data}, cache)
 
 
 def _lengths(parts: Parts, trainer: Config) -> Config:

@@ -24,19 +24,13 @@ from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
-from speechml.runs.card import (
-    CARD,
-    PublishedCard,
-    Record,
-    RunCard,
-    load_card,
-    save_card,
-)
+from speechml.runs.card import CARD, PublishedCard, Record, RunCard, load_card, save_card
 from speechml.runs.folder import (
     LogFile,
     LogFormat,
     archive,
     check_own_files,
+    check_same_data,
     checksums,
     describe_session,
     kept_files,
@@ -44,7 +38,7 @@ from speechml.runs.folder import (
     remove_if_empty,
     translate_disk_errors,
 )
-from speechml.runs.identity import lengthless_digest, run_id
+from speechml.runs.identity import run_id
 from speechml.storage.files import make_durable, make_folder, write_text
 
 if TYPE_CHECKING:
@@ -89,8 +83,8 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
     if trial and trial.needs_validation and data.spec.validation_is_trained_on:
         raise UserError("a search needs a validation split that is not trained on", fix="set data.heldout above 0")
     parts = build_parts(config, data, folder, trial)
-    is_new = config["find_lr"] or config["redo"] or not (folder / CARD).exists()
-    start = _start(parts) if is_new else None  # refused before there is a folder
+    goes_on = (folder / CARD).exists() and not (config["redo"] or config["find_lr"])
+    start = None if goes_on else _start(parts)  # refused before there is a folder
     if config["find_lr"]:
         from speechml.engine.lr_finder import report_rates
 
@@ -104,7 +98,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             echo(f"the run that was here is kept in {archive(folder)}")
             before = None
         if before:
-            from speechml.engine.earlier_run import check_same_data, lacks_scoring, make_up, report_done
+            from speechml.engine.earlier_run import lacks_scoring, make_up, report_done
 
             check_same_data(folder, before, data.card())
             if before.state == "done" and not lacks_scoring(folder, before, parts):
@@ -119,11 +113,10 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             from speechml.engine.earlier_run import checkpoint_to_resume
 
             checkpoint = checkpoint_to_resume(folder, before)
-        if checkpoint is None and start is None:
-            start = _start(parts)
-        card = _begin(parts, folder, before, start if checkpoint is None else None)
-        lines = start.lines if start else []
+        start = None if checkpoint else start or _start(parts)
+        card = _begin(parts, folder, before, start)
         with _tracking(parts, card):
+            lines = start.lines if start else []
             with _recording(folder, card, parts, lines), _other_ranks(config, folder, checkpoint):
                 fit_and_test(parts, folder, checkpoint, card)
                 if before and before.state == "done" and before.test_sets:
@@ -166,8 +159,8 @@ def _begin(parts: Parts, folder: Path, before: RunCard | None, start: Start | No
         id=folder.name, experiment=config["name"], state="running", **session,
         overrides=overrides, seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
         data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
-        failures=before.failures if before else 0, lengthless=lengthless_digest(config),
-        extended=before.extended if before else None, **labels_of(config, before),
+        failures=before.failures if before else 0, extended=before.extended if before else None,
+        **labels_of(config, before),
     )  # fmt: skip
     if config["init"]["from"]:
         from speechml.engine.warm_start import record_start

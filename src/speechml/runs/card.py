@@ -205,7 +205,6 @@ class RunCard(_Part):
         page: whether report.html is written when the run is done.
         failures: how often in a row it has failed.
         lineage: of the networks whose weights it began with, the nearest first: what each was, and how much was taken over.
-        lengthless: see `runs.identity.lengthless_digest`.
         extended: where it went on from shorter trainings, the first first: from how many epochs, to how many, of which run.
         tags, note: of its owner, who may change them when it is done.
         stopped, pruned, error: how it ended where it is not done.
@@ -229,7 +228,6 @@ class RunCard(_Part):
     scores: dict[str, float | None] = field(default_factory=dict)
     failures: int = 0
     lineage: list[Record] | None = None
-    lengthless: str | None = None
     extended: list[Record] | None = None
     parameters: int | None = None
     training_s: float | None = None

@@ -27,7 +27,7 @@ from typing import TextIO, TypedDict
 from speechml.config.compose import mask_secrets, simplify_overrides
 from speechml.config.instantiate import user_code
 from speechml.errors import FolderBusy, Pruned, UserError, machine_failure
-from speechml.runs.card import CARD, CodeCard, Record, RunCard, load_card, save_card
+from speechml.runs.card import CARD, CodeCard, DataCard, Record, RunCard, load_card, save_card
 from speechml.storage.files import write_bytes
 from speechml.storage.plain_files import MOST_HASHED, check_plain, open_plain, plain_files
 
@@ -123,6 +123,16 @@ def check_own_files(folder: Path) -> None:
     except OSError as error:
         fix = "delete it, or replace the link by its target"
         raise UserError(str(error.strerror), "such a folder keeps its files itself", fix) from error
+
+
+def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
+    """Raises UserError where the recordings of a run, which is to go on or is done, have changed since."""
+    if card.data.fingerprint != data_card.fingerprint:
+        raise UserError(
+            f"{folder} was made from other recordings",
+            why=f"{card.data.fingerprint}, now {data_card.fingerprint}",
+            fix="bring the old ones back, or add redo=true to train again (the old run is kept)",
+        )
 
 
 @contextmanager

@@ -20,8 +20,6 @@ from speechml.contracts import Config
 
 LIMITS = frozenset({"limit_train_batches", "overfit_batches", "accumulate_grad_batches"})  # what shortens an epoch
 
-LENGTHS = ("max_epochs", "max_steps")  # of the trainer
-
 
 def run_id(cfg: DictConfig) -> str:
     """Ten hexadecimal digits that are the same for equal experiments, alone or in a sweep, on any machine.
@@ -44,21 +42,16 @@ def with_paths_as_text(cfg: DictConfig) -> DictConfig:
 
 
 def digest(config: Config, cache: str = "") -> str:
-    """The id of a resolved config, whose keys without effect do not count.
+    """The id of a resolved config, whose keys without effect do not count, and of `init.from` the weights.
 
-    Args:
-        config: with the folder or file of `init.from`, of which the weights count.
-        cache: folder in which the checksum of such weights is remembered, should they be gone when a run goes on.
-
-    Raises:
-        UserError: there are no such weights.
+    In the folder `cache` their checksum is remembered, for runs that go on. Raises UserError where there are none.
     """
     counted = with_modes(without_later_keys(fill_groups(config)))
     init = counted.pop("init", None) or {}
     if init.get("from"):
-        # By its name: reading weights takes torch, and whoever computes an id, a sweep's plan as well, has to read the same.
+        # By its name: reading weights takes torch, and whoever computes an id, a sweep's plan as well, must read the same.
         checksum = import_module("speechml.engine.parent").weights_checksum(init["from"], cache)
-        counted["init"] = {**{name: value for name, value in init.items() if value}, "from": checksum}
+        counted["init"] = {name: value for name, value in init.items() if value} | {"from": checksum}
     trainer, callbacks = counted.get("trainer"), (counted.get("callbacks") or {}).values()
     scheduled = any(str(node.get("_target_")).endswith(".GradientAccumulationScheduler") for node in callbacks if node)
     if isinstance(trainer, dict) and trainer.get("max_steps", -1) != -1 and (scheduled or LIMITS & trainer.keys()):
@@ -72,13 +65,6 @@ def digest(config: Config, cache: str = "") -> str:
         counted["recipe"] = recipe
     text = json.dumps(counted, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def lengthless_digest(config: Config) -> str:
-    """What runs have in common that differ by nothing but the length of their training, and where their cache lies."""
-    trainer = {name: value for name, value in config["trainer"].items() if name not in LENGTHS}
-    data = {name: value for name, value in config["data"].items() if name != "cache"}
-    return digest({**config, "trainer": trainer, "data": data}, str(config["paths"]["cache"]))
 
 
 def _recipe(config: Config) -> int:

@@ -188,10 +188,9 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         return self.trainer.datamodule  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
 
     def on_fit_start(self) -> None:
-        kept = {name: value.clone() for name, value in self.state_dict().items()} if self.trainer.ckpt_path else {}
+        kept = {k: v.clone() for k, v in self.state_dict().items()} if self.trainer.ckpt_path else self.inherited
         self.prepare(self._data())
-        # A checkpoint, and weights that are taken over, go with the statistics that they learned by.
-        self.load_state_dict(kept or self.inherited, strict=False)
+        self.load_state_dict(kept, strict=False)  # the statistics that loaded weights learned by
 
     def on_train_epoch_start(self) -> None:
         self.losses, self._batch_sizes = {}, []
@@ -203,10 +202,8 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
             self._repeat_draws()
         loss, others = self.training_loss(batch)
         count = len(batch.indices)
-        # An optimiser that computes a batch several times leaves the values of the last.
-        # Copied: the value of a mean may be a view that keeps a tensor of the batch's size alive.
-        values = {name: value.detach().clone() for name, value in {"loss": loss, **others}.items()}
-        self.losses[batch_idx] = count, values
+        # The last values, where an optimiser computes a batch several times; copied, as a view would keep the batch alive.
+        self.losses[batch_idx] = count, {k: v.detach().clone() for k, v in {"loss": loss, **others}.items()}
         weight = self.batch_weight(batch_idx)
         return loss if weight == 1 else loss * weight
 
