@@ -16,7 +16,7 @@ from speechml.config.train_config import check_config, fill_keys, make_paths_abs
 from speechml.contracts import Config, Trial
 from speechml.engine.checkpoint import find_latest
 from speechml.engine.distributed import check_rank_counts, count_processes, rank_info
-from speechml.engine.fit import fit_and_test
+from speechml.engine.fit import fit_and_test, tracking
 from speechml.engine.parts import Parts, build_data, build_parts
 from speechml.engine.resume import cut_logs, log_files, numerics
 from speechml.engine.signals import Stop, Stopped
@@ -24,7 +24,7 @@ from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
-from speechml.runs.card import DataCard, PublishedCard, Record, RunCard, load_card, save_card
+from speechml.runs.card import DataCard, PublishedCard, RunCard, load_card, save_card
 from speechml.runs.folder import (
     PAGE,
     LogFile,
@@ -35,6 +35,7 @@ from speechml.runs.folder import (
     code_version,
     describe_session,
     kept_files,
+    labels_of,
     lock,
     missing_files,
     remove_if_empty,
@@ -103,7 +104,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
                 return _report_done(config, folder, before)
         checkpoint = _checkpoint_to_resume(folder, before) if before else None
         card = _begin(parts, folder, before)
-        with _tracking(parts, card):
+        with tracking(parts, card):
             with _recording(folder, card, parts), _other_ranks(config, folder, checkpoint):
                 fit_and_test(parts, folder, checkpoint, card)
                 text = summary_text(folder, card)
@@ -204,16 +205,6 @@ def _other_ranks(config: Config, folder: Path, checkpoint: Path | None) -> Itera
 
 
 @contextmanager
-def _tracking(parts: Parts, card: RunCard) -> Iterator[None]:
-    """Send what is logged inside to the trackers of the run, if it has any; however it ends, they learn so."""
-    try:
-        yield
-    finally:
-        if parts.saving.journal and not parts.trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
-            parts.saving.journal.end(card.state == "done")
-
-
-@contextmanager
 def _recording(folder: Path, card: RunCard, parts: Parts) -> Iterator[None]:
     """Keep train.log, and the card true whatever happens inside."""
     handler = LogFile(folder / "train.log")
@@ -270,12 +261,6 @@ def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) 
     if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
         raise Stopped(stop.asked_by, None)
     return _objective_value(config, card)
-
-
-def labels_of(config: Config, before: RunCard | None) -> Record:
-    """Tags and note of a run: those of its command, else those that it had; None for none."""
-    texts = {key: getattr(before, key, None) if config[key] is None else config[key] for key in ("tags", "note")}
-    return {key: text or None for key, text in texts.items()}
 
 
 def _report_done(config: Config, folder: Path, card: RunCard) -> float | None:
