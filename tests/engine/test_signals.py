@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.errors import HydraException
 
 from conftest import read_card
 from resuming import GENRE, at_step, run_in, steps_of, stop_in
+from speechml.cli.hydra_app import run_app
 from speechml.engine.checkpoint import read_checkpoint, write_checkpoint
-from speechml.engine.signals import Stopped
+from speechml.engine.signals import Stopped, early_signals
 from speechml.errors import UserError
 from speechml.tasks.base import Task
 from stress_resume import PROGRAM, differences
@@ -95,3 +98,16 @@ def test_weights_that_are_no_longer_finite_end_the_run_in_a_sentence_and_are_not
     kept = read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
     assert all(bool(torch.isfinite(weight).all()) for weight in kept.values())
     assert read_card(run)["state"] == "failed"
+
+
+def test_a_signal_between_two_lines_of_hydra_is_a_stop_whatever_hydra_makes_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def compose() -> None:
+        early_signals.append("SIGTERM")
+        raise HydraException("half a config")
+
+    monkeypatch.setattr(sys, "argv", ["speechml-train"])
+    with pytest.raises(SystemExit) as end:
+        run_app(compose, "train")
+    assert end.value.code == 75

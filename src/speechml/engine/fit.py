@@ -49,6 +49,16 @@ def fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunC
         _fit_and_test(parts, folder, checkpoint, card)
 
 
+@contextmanager
+def tracking(parts: Parts, card: RunCard) -> Iterator[None]:
+    """Send what is logged inside to the trackers of the run, if it has any; however it ends, they learn so."""
+    try:
+        yield
+    finally:
+        if parts.saving.journal and not parts.trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
+            parts.saving.journal.end(card.state == "done")
+
+
 def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunCard) -> None:
     config, trainer, data = parts.config, parts.trainer, parts.data
     if parts.trial:

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,8 @@ class Journal(Logger):
                 file.write(text)
             self.lines = []
         except OSError as error:
-            if size or self.path.exists():
-                with self.path.open("r+b") as file:
-                    file.truncate(size)  # no half a row
+            with suppress(OSError), self.path.open("r+b") as file:
+                file.truncate(size)  # no half a row
             if (failure := machine_failure(error, self.path)) is None:
                 raise
             log.warning("%s: the run goes on, and the next saving tries it again", failure)
@@ -150,7 +150,8 @@ class Journal(Logger):
             for sender in self.senders:
                 sender.close()
         if is_done:
-            set_whole(self.folder, whole)
+            with suppress(OSError):  # then the same command sends it once more, which changes nothing
+                set_whole(self.folder, whole)
 
     def _has_ended_well(self, sender: Sender, seconds: float) -> bool:
         try:
@@ -165,5 +166,6 @@ class Journal(Logger):
     def _begin(self) -> None:
         """Name the run at trackers, and say that none of them has all of it."""
         if not self.begun:
-            set_whole(self.folder, ())
+            with suppress(OSError):  # the tracker says that it is not there
+                set_whole(self.folder, ())
             self.begun = True

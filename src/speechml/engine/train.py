@@ -16,7 +16,7 @@ from speechml.config.compose import in_sweep, resolve_config, simplify_overrides
 from speechml.config.train_config import check_config, fill_keys, make_paths_absolute
 from speechml.contracts import Config, Trial
 from speechml.engine.distributed import check_rank_counts, count_processes, rank_info
-from speechml.engine.fit import fit_and_test
+from speechml.engine.fit import fit_and_test, tracking
 from speechml.engine.parts import Parts, build_data, build_parts
 from speechml.engine.resume import log_files
 from speechml.engine.signals import Stop, Stopped
@@ -24,7 +24,7 @@ from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
-from speechml.runs.card import CARD, PublishedCard, Record, RunCard, load_card, save_card
+from speechml.runs.card import CARD, PublishedCard, RunCard, load_card, save_card
 from speechml.runs.folder import (
     LogFile,
     LogFormat,
@@ -34,6 +34,7 @@ from speechml.runs.folder import (
     checksums,
     describe_session,
     kept_files,
+    labels_of,
     lock,
     remove_if_empty,
     translate_disk_errors,
@@ -115,7 +116,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             checkpoint = checkpoint_to_resume(folder, before)
         start = None if checkpoint else start or _start(parts)
         card = _begin(parts, folder, before, start)
-        with _tracking(parts, card):
+        with tracking(parts, card):
             lines = start.lines if start else []
             with _recording(folder, card, parts, lines), _other_ranks(config, folder, checkpoint):
                 fit_and_test(parts, folder, checkpoint, card)
@@ -189,16 +190,6 @@ def _other_ranks(config: Config, folder: Path, checkpoint: Path | None) -> Itera
 
 
 @contextmanager
-def _tracking(parts: Parts, card: RunCard) -> Iterator[None]:
-    """Send what is logged inside to the trackers of the run, if it has any; however it ends, they learn so."""
-    try:
-        yield
-    finally:
-        if parts.saving.journal and not parts.trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
-            parts.saving.journal.end(card.state == "done")
-
-
-@contextmanager
 def _recording(folder: Path, card: RunCard, parts: Parts, lines: Sequence[str]) -> Iterator[None]:
     """Keep train.log, and the card true whatever happens inside; `lines` say what the run begins with."""
     handler = LogFile(folder / "train.log")
@@ -257,12 +248,6 @@ def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) 
     if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
         raise Stopped(stop.asked_by, None)
     return _objective_value(config, card)
-
-
-def labels_of(config: Config, before: RunCard | None) -> Record:
-    """Tags and note of a run: those of its command, else those that it had; None for none."""
-    texts = {key: getattr(before, key, None) if config[key] is None else config[key] for key in ("tags", "note")}
-    return {key: text or None for key, text in texts.items()}
 
 
 def _objective_value(config: Config, card: RunCard) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from speechml.children import start_worker
 from speechml.contracts import Config
-from speechml.errors import EXTRAS, UserError, echo, machine_failure
+from speechml.errors import EXTRAS, UserError, echo, machine_failure, reason
 from speechml.report.finished_run import require_done
 from speechml.runs.card import CARD
 from speechml.runs.catalogue import lock_owner
@@ -25,6 +26,7 @@ from speechml.storage.files import write_json
 from speechml.storage.plain_files import read_json
 
 TRACKERS = ("wandb", "mlflow")  # by their keys in the config, which are their packages
+KEY = re.compile(r"[\w-]{1,100}", re.ASCII)
 ENDING_S = 60.0  # that a run which has ended waits for its trackers, together
 PUBLISHING_S = 600.0  # that `speechml publish` waits for one
 log = logging.getLogger("speechml")
@@ -53,20 +55,29 @@ class Sender:
     def __init__(self, folder: Path, tracker: str) -> None:
         self.folder, self.tracker = folder, tracker
         self.process: subprocess.Popen[bytes] | None = None
+        self.failure = "it was not asked for"
 
     def tell(self, text: str) -> bool:
         """Pass on a line, without waiting; False where the process has ended."""
+        try:
+            self._start()
+        except OSError as error:
+            self.failure = reason(error)
+            return False
+        assert self.process
+        assert self.process.stdin
+        os.set_blocking(self.process.stdin.fileno(), False)
+        with suppress(BlockingIOError, BrokenPipeError):  # it hangs, or has ended: seen at the end, or below
+            os.write(self.process.stdin.fileno(), f"{text}\n".encode())
+        return self.process.poll() is None
+
+    def _start(self) -> None:
         if self.process is None:
             self.answer = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
             self.process = start_worker(
                 "track", str(self.folder), self.tracker,
                 stdin=subprocess.PIPE, stdout=self.answer, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-        assert self.process.stdin
-        os.set_blocking(self.process.stdin.fileno(), False)
-        with suppress(BlockingIOError, BrokenPipeError):  # it hangs, or has ended: seen at the end, or below
-            os.write(self.process.stdin.fileno(), f"{text}\n".encode())
-        return self.process.poll() is None
 
     def wait(self, seconds: float) -> str:
         """Wait for the end; what it says of where the run is.
@@ -74,7 +85,8 @@ class Sender:
         Raises:
             UserError: the reason why it is not sent, or not all of it.
         """
-        assert self.process
+        if self.process is None:
+            raise UserError(f"{self.folder} has not been sent to {self.tracker}", self.failure)
         try:
             code: int | None = self.process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:
@@ -103,12 +115,10 @@ def read_names(folder: Path) -> Config:
     """What trackers.json of a run says; a new name where there is none."""
     with suppress(OSError, ValueError, RecursionError):
         names = read_json(folder, TRACKED)
-        if isinstance(names, dict) and isinstance(names.get("key"), str) and isinstance(names.get("whole"), list):
+        if isinstance(names, dict) and isinstance(names.get("whole"), list) and KEY.fullmatch(str(names.get("key"))):
             return names
-    return {
-        "key": f"{folder.resolve().name}-{secrets.token_hex(3)}",
-        "whole": [],
-    }  # a run that is redone is another one
+    own = re.sub(r"[^\w-]", "_", folder.resolve().name, flags=re.ASCII)[:50]
+    return {"key": f"{own}-{secrets.token_hex(3)}", "whole": []}  # a run that is redone is another one
 
 
 def set_whole(folder: Path, whole: Iterable[str]) -> None:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from speechml.config.compose import without_secrets
 from speechml.errors import UserError, reason
+from speechml.report.sending import KEY
 from speechml.runs.card import RunCard
 from speechml.runs.catalogue import require_card
 from speechml.runs.folder import JOURNAL, TRACKED
@@ -95,10 +96,9 @@ class Mlflow:
         with self._alone():
             self.client = MlflowClient(self.place)
             experiment = self._experiment(card.experiment)
-            tag = re.sub(r"[^\w-]", "_", key)
-            found = self.client.search_runs([experiment], f"tags.`speechml.run` = '{tag}'", max_results=1)
+            found = self.client.search_runs([experiment], f"tags.`speechml.run` = '{key}'", max_results=1)
             self.id = found[0].info.run_id if found else self.client.create_run(
-                experiment, _milliseconds(card.started), {"speechml.run": tag}, f"{card.experiment}/{card.id}"
+                experiment, _milliseconds(card.started), {"speechml.run": key}, f"{card.experiment}/{card.id}"
             ).info.run_id  # fmt: skip
             self.client.update_run(self.id, status="RUNNING")
             data = self.client.get_run(self.id).data
@@ -237,11 +237,14 @@ def final_scores(card: RunCard) -> dict[str, float]:
 
 
 def run_key(folder: Path) -> str:
-    """The name of a run at trackers. Raises UserError where there is none."""
+    """The name of a run at trackers, which may be part of a path. Raises UserError where there is none."""
     try:
-        return str(dict(read_json(folder, TRACKED))["key"])  # type: ignore[call-overload] # whatever it is
+        key = str(dict(read_json(folder, TRACKED))["key"])  # type: ignore[call-overload] # whatever it is
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise UserError(f"{folder / TRACKED} cannot be read", reason(error), "delete it") from error
+    if not KEY.fullmatch(key):
+        raise UserError(f"{folder / TRACKED} has no name of a run", fix="delete it")
+    return key
 
 
 def track(folder: Path, name: str) -> int:

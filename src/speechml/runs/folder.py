@@ -26,6 +26,7 @@ from typing import TextIO, TypedDict
 
 from speechml.config.compose import mask_secrets, simplify_overrides
 from speechml.config.instantiate import user_code
+from speechml.contracts import Config
 from speechml.errors import FolderBusy, Pruned, UserError, machine_failure
 from speechml.runs.card import CARD, CodeCard, DataCard, Record, RunCard, load_card, save_card
 from speechml.storage.files import write_bytes
@@ -165,6 +166,12 @@ def archive(folder: Path) -> Path:
             shutil.move(item, old / item.name)
     (folder / CARD).unlink()
     return old
+
+
+def labels_of(config: Config, before: RunCard | None) -> Record:
+    """Tags and note of a run: those of its command, else those that it had; None for none."""
+    texts = {key: getattr(before, key, None) if config[key] is None else config[key] for key in ("tags", "note")}
+    return {key: text or None for key, text in texts.items()}
 
 
 def kept_files(folder: Path) -> list[Path]:
