@@ -61,7 +61,7 @@ def _commands(before: list[str], last: str) -> Iterator[str]:
 
     from speechml.cli.main import commands
 
-    node, path = get_command(commands), []
+    node, path = get_command(commands), list[str]()
     for word in before:
         if inner := getattr(node, "commands", {}).get(word):
             node, path = inner, [*path, word]

@@ -113,7 +113,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
         if config["trainer"].get("profiler") and not in_sweep():
             from speechml.engine.profiling import write_profile
 
-            echo(write_profile(parts.trainer.profiler, folder))
+            echo(write_profile(parts.trainer.profiler, folder))  # type: ignore[attr-defined] # of a trainer
         return value
 
 
