@@ -200,8 +200,8 @@ class Trainer(Schema):
         "(debug=overfit); 0: off", 0.0, unit=BATCHES, least=0)  # fmt: skip
     profiler: Literal["simple", "advanced", "pytorch", "xla"] | None = key(
         "tells where the time goes when training is done (debug=profiler); null: it does not", None, effect=False)  # fmt: skip
-    compile: bool = key("the network is compiled for training (torch.compile), which starts slowly and pays on a GPU at most; "
-                        "scores are not", False, later=True)  # fmt: skip
+    compile: bool = key("the network is compiled for training (torch.compile), which starts slowly and may pay in a long "
+                        "one; scores are not", False, later=True)  # fmt: skip
     ema: float | None = key("a moving average of the weights is validated, kept and tested; 0.999 looks back about 1,000 steps; "
                             "null: no average", None, unit="share", above=0, below=1, later=True)  # fmt: skip
     enable_progress_bar: bool | None = key("whether Lightning's own bar is shown beside ours", None, effect=False)
