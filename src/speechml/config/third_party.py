@@ -222,11 +222,10 @@ class Trainer(Schema):
         "(debug=overfit); 0: off", 0.0, unit=BATCHES, least=0)  # fmt: skip
     profiler: Literal["simple", "advanced", "pytorch", "xla"] | None = key(
         "tells where the time goes when training is done (debug=profiler); null: it does not", None, effect=False)  # fmt: skip
-    compile: bool = key("whether the network is compiled for training (torch.compile): minutes at first, then faster steps where "
-                        "many small operations can be joined; scores are computed uncompiled", False, later=True)  # fmt: skip
-    ema: float | None = key("what is validated, kept and tested is a moving average of the weights over the steps, which keeps "
-                            "this share of itself at each; 0.999 looks back about 1,000 steps; null: the weights themselves",
-                            None, above=0, below=1, later=True)  # fmt: skip
+    compile: bool = key("the network is compiled for training (torch.compile), which starts slowly and may pay in a long "
+                        "one; scores are not", False, later=True)  # fmt: skip
+    ema: float | None = key("a moving average of the weights is validated, kept and tested; 0.999 looks back about 1,000 steps; "
+                            "null: no average", None, unit="share", above=0, below=1, later=True)  # fmt: skip
     enable_progress_bar: bool | None = key("whether Lightning's own bar is shown beside ours", None, effect=False)
     enable_model_summary: bool | None = key("whether Lightning lists the layers at the start", None, effect=False)
     log_every_n_steps: int | None = key(
