@@ -70,8 +70,9 @@ def find_clips(root: Path) -> tuple[Listing, Listing, list[str]]:
     for path in paths:
         name, status = path.relative_to(root).as_posix(), path.stat()
         listing = noises if name.startswith(f"{BACKGROUND}/") else clips
-        for column, value in zip(listing, (name, status.st_size, status.st_mtime_ns), strict=True):
-            column.append(value)
+        listing.names.append(name)
+        listing.sizes.append(status.st_size)
+        listing.times.append(status.st_mtime_ns)
     return clips, noises, notes
 
 

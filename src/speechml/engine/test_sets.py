@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 
@@ -21,6 +21,9 @@ from speechml.runs.test_sets import SetCard, set_cards, set_file
 
 if TYPE_CHECKING:
     from speechml.engine.parts import Data, Parts
+    from speechml.tasks.base import Task
+
+    AnyTask = Task[Any, Any]
 
 
 PARTS = ("train", "val", "test", "heldout")  # with which the names of a run's own scores begin
@@ -39,7 +42,7 @@ def set_node(data: Config, own: Config) -> Config:
     return {**kept, **own, "_target_": target}
 
 
-def build_sets(config: Config, data: Data, task: contracts.Task, ranks: int) -> dict[str, Data]:
+def build_sets(config: Config, data: Data, task: AnyTask, ranks: int) -> dict[str, Data]:
     """The data modules of the test sets of a config, their recordings read.
 
     Raises:
