@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import composed, edit_card, make_pairs, make_words, read_card
+from conftest import composed, edit_card, make_pairs, make_words, mixed_folders, read_card
 from speechml.engine.evaluate import evaluate
 from speechml.errors import UserError
 from speechml.report.compare import compare_runs
@@ -105,6 +105,18 @@ def test_the_page_and_comparisons_know_of_sets(train: Train) -> None:
     assert "car, mean" in (runs[0] / "report.html").read_text()
     notes = compare_runs(runs).notes
     assert any("car" in note and "not compared" in note for note in notes)
+
+
+def test_a_run_on_mixtures_is_scored_on_real_pairs(train: Train, workplace: Path) -> None:
+    folders = mixed_folders(workplace)
+    make_pairs(workplace / "real", 3)
+    words = [*FAST, "data=mixed_pairs", *(f"data.{key}={place}" for key, place in folders.items())]
+    words = [word for word in words if word not in ("data=wav_pairs", "data.root=pairs")]
+    run = train(*words, "++test_sets.real={target: speechml.data.WavPairs, root: real}")
+    real = read_card(run)["test_sets"]["real"]
+    assert (real["data"]["data"], real["data"]["recordings"]["test"]) == ("WavPairs", 3)
+    findings = {one["check"]: one["state"] for one in real["audit"]["findings"]}
+    assert findings == {"identical audio": "passes", "speakers": "unknown"}  # item0.wav says nothing of its speaker
 
 
 def test_words_that_a_run_does_not_know_are_left_out_of_a_set(train: Train, workplace: Path) -> None:

@@ -160,7 +160,7 @@ class TrainConfig(AppConfig):
     callbacks: Callbacks = key("what watches a run: progress, figures, recordings to listen to; callbacks.NAME=null leaves "
                                "one out", {})  # fmt: skip
     logger: Logger = key("what is written of every epoch", {"tensorboard": False, "csv": False}, effect=False)
-    test_sets: dict[str, Config] = key("further test sets by names of yours: keys of data each, what is not said is as in data; "
+    test_sets: dict[str, Config] = key("further test sets by names of yours: keys of data each, the others as in data; "
         "scores are called NAME/..., no training changes", {}, allowed="as {car: {root: FOLDER}}", effect=False)  # fmt: skip
     metrics: Metrics = key(
         "further scores: classes of torchmetrics by names of yours; they change no training", {}, later=True

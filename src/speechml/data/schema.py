@@ -88,8 +88,8 @@ class SpokenPairs(Pairs):
 class WavPairs(Speakers, Pairs, PairFiles):
     """A folder with noisy/ and clean/, files of equal names in both."""
 
-    split: Literal["folders", "all"] = key("folders: train/, val/ and test/ where they are there, else 60/20/20 by file, or by "
-        "data.speaker; all: every pair is test, for speechml-evaluate", "folders", later=True)  # fmt: skip
+    split: Literal["folders", "all"] = key("folders: train/, val/ and test/ where they are there, else 60/20/20 by file or "
+        "speaker; all: every pair is test, for speechml-evaluate", "folders", later=True)  # fmt: skip
 
     root: Path = key(
         "where the recordings lie; kept as typed in the identity of the run", allowed="a folder that exists"
@@ -183,8 +183,8 @@ class SpeechCommands(Speakers, Words, Files):
     root: Path = key(
         "where the recordings lie; kept as typed in the identity of the run", allowed="a folder that exists"
     )
-    split: Literal["official", "speaker", "random", "all"] = key("official keeps every speaker in one split, by lists or a "
-        "hash; speaker: 60/20/20 by speaker; random (60/20/20 by clip) mixes speakers; all: test alone", "official")  # fmt: skip
+    split: Literal["official", "speaker", "random", "all"] = key("official keeps every speaker in one split; speaker: "
+        "60/20/20 by speaker; random (60/20/20 by clip) mixes speakers; all: test alone", "official")  # fmt: skip
     speaker: str | None = key("where the speaker stands in the names of files, as word/file.wav; null: as Speech Commands and "
         "other published corpora have it", None, later=True, allowed="a regular expression with one group")  # fmt: skip
     word: str | int | None = key("where the class stands in the names of files, which may then lie in any folders; null: a "

@@ -46,7 +46,7 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
     def __init__(self, **keys: object) -> None:
         super().__init__(**keys)
         if self.split == "official":
-            self.remedy += ", or data.split=speaker or random"
+            self.remedy += ", or data.split=random or speaker"
 
     def read_corpus(self) -> ClipCorpus:
         place = self.root

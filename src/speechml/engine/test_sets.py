@@ -29,8 +29,11 @@ PARTS = ("train", "val", "test", "heldout")  # with which the names of a run's o
 
 
 def set_node(data: Config, own: Config) -> Config:
-    """The data node of a test set: what it does not say is as in the run's own data, and all of it is test."""
-    target = own.get("_target_", data["_target_"])
+    """The data node of a test set: what it does not say is as in the run's own data, and all of it is test.
+
+    `target` names another class of data; a node with `_target_` would have to be whole.
+    """
+    target = own.get("target", data["_target_"])
     cls = import_class(target)
     known = keys_of(cls) if issubclass(cls, Schema) else {}
     kept = {k: v for k, v in data.items() if target == data["_target_"] or (k in known and not known[k].is_path)}
@@ -38,7 +41,7 @@ def set_node(data: Config, own: Config) -> Config:
         kept["split"] = "all"
     if "download" in kept:
         kept["download"] = None
-    return {**kept, **own, "_target_": target}
+    return {**kept, **{k: v for k, v in own.items() if k != "target"}, "_target_": target}
 
 
 def build_sets(
