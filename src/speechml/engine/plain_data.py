@@ -22,7 +22,7 @@ from speechml.contracts import SPLITS, DataSpec, ItemKind
 from speechml.data.provenance import Provenance
 from speechml.errors import UserError
 from speechml.process import set_seed
-from speechml.runs.card import DataCard
+from speechml.runs.card import NOT_SAID, DataCard
 from speechml.signal.random import key
 from speechml.tasks.training_length import count_batches
 
@@ -228,7 +228,7 @@ class PlainData:
         notes = [f"no intervals over items, and other data of equal size would not be noticed: {self.name} does not say what its "
                  "items are (a subclass of speechml.data.BaseDataModule does)"]  # fmt: skip
         return DataCard(
-            data=self.name, protocol="not known", called=self.item_name, recordings=counts, notes=notes,
+            data=self.name, protocol=NOT_SAID, called=self.item_name, recordings=counts, notes=notes,
             fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16], test_fingerprint=tested,
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ from speechml.config.compose import mask_secrets
 from speechml.errors import UserError
 from speechml.report.audit import Audit, audit_lines
 from speechml.report.certainty import certainty_remarks, shortfall_remarks
-from speechml.runs.card import DataCard, PublishedCard, RunCard, explain_damage
+from speechml.runs.card import NOT_SAID, DataCard, PublishedCard, RunCard, explain_damage
 from speechml.runs.predictions import load_predictions
 from speechml.runs.tables import format_score, table
 
@@ -56,7 +56,7 @@ def score_tables(scores: Scores, data: DataCard, predictions: Path, warnings: Se
     splits = [split for split in ("train", "test", "heldout") if f"{split}/snr_input_db" in scores]
     columns = read_predictions(predictions)
     tables = [_waveform_table(scores, split) for split in splits]
-    if "test/macro_f1" in scores:
+    if "test/acc" in scores and data.protocol != NOT_SAID:
         from speechml.report.class_table import class_table
 
         tables.append(class_table(scores, columns))

@@ -18,6 +18,7 @@ CARD = "card.json"
 # What is raised of a file's values that are not what they should be.
 DAMAGE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 VERSION = 1  # of the card; cards from before there was a number are read as this one
+NOT_SAID = "not known"  # the protocol of data whose module does not say it
 STATES = ("running", "done", "stopped", "failed")
 HEADLINES = ("test/snr_db", "test/acc", "heldout/snr_db")  # the score that stands for a run: the first that it has
 LARGEST = 1e300  # number: with more, sums and squares overflow
