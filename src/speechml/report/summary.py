@@ -65,7 +65,8 @@ def score_tables(scores: Scores, data: DataCard, predictions: Path, warnings: Se
             one.remarks[:0] = certainty_remarks(scores, columns, split, data.called, warnings)
         else:
             one.remarks[:0] = shortfall_remarks(scores, split, len(data.classes or ()), warnings=warnings)
-    other = [[name, format_score(value, False)] for name, value in scores.items() if name.startswith(("test/", "val/"))]
+    shown = ("test/", "val/") if data.protocol == NOT_SAID else "test/"
+    other = [[name, format_score(value, False)] for name, value in scores.items() if name.startswith(shown)]
     return tables or ([ScoreTable(["score", ""], other, [])] if other else [])
 
 
