@@ -136,5 +136,5 @@ def test_help_has_a_line_for_each_key_and_names_the_choices() -> None:
     text = app_help("train", ["optimizer=adam"])
     assert "optimizer.lr = 0.5" in text
     assert "size of a step: too small learns slowly" in text
-    assert "adam, adamw, lbfgs, sgd" in text
+    assert "adam, adamw, lbfgs, none, sgd" in text
     assert "run = must be given" in app_help("evaluate", [])

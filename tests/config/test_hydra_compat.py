@@ -40,7 +40,7 @@ def test_a_missing_choice_has_its_name_and_the_others() -> None:
     """Else: list the files of the group in `hydra_sentence`."""
     error = refused("optimizer=sgdd")
     assert isinstance(error, MissingConfigException)
-    assert (error.missing_cfg_file, error.options) == ("optimizer/sgdd", ["adam", "adamw", "lbfgs", "sgd"])
+    assert (error.missing_cfg_file, error.options) == ("optimizer/sgdd", ["adam", "adamw", "lbfgs", "none", "sgd"])
 
 
 def test_a_word_that_is_not_understood_is_in_the_error() -> None:
@@ -72,7 +72,7 @@ def test_the_files_of_a_config_are_known_in_their_order() -> None:
     assert order == sorted(order)
     assert names[-1] == "the command line"
     assert made.file_of("optimizer/sgd") == Path(conf_dir()) / "optimizer" / "sgd.yaml"
-    assert made.options("optimizer") == ["adam", "adamw", "lbfgs", "sgd"]
+    assert made.options("optimizer") == ["adam", "adamw", "lbfgs", "none", "sgd"]
     assert made.content("optimizer", "lbfgs")["optimizer"]["history_size"] == 50
 
 
