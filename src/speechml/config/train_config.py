@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
-from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, key, keys_of, without_class
+from speechml.config.schema import REQUIRED, Schema, check_section, data_keys, key, keys_of, schema_of, without_class
 from speechml.config.third_party import Trainer
 from speechml.contracts import Config, is_higher_better, standard_name
 from speechml.errors import UserError
@@ -173,6 +173,8 @@ class TrainConfig(AppConfig):
             section = node.get(group, {})
             if "_target_" not in section and (section or group not in ("model", "optimizer", "scheduler")):
                 raise UserError(f"{group} names no class to build", fix=f"choose {group}=NAME")
+        if not node.get("optimizer") and schema_of(node.get("model", {}).get("_target_")):
+            raise UserError("optimizer=null leaves nothing to compute with", fix="choose optimizer=NAME")
         for tag in node.get("tags") or ():
             if "," in tag or not tag.strip():
                 raise UserError(f"tags has {tag!r}", fix="give words without commas, as tags=[paper,baseline]")
