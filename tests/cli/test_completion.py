@@ -22,7 +22,10 @@ BIN = Path(sys.executable).parent
         ("speechml runs remove --", ["--yes "]),
         ("speechml data prepare experiment=genre", ["experiment=genre_mlp ", "experiment=genre_mlp_tuned "]),
         ("speechml explain optimizer.mo", ["optimizer.momentum="]),
-        ("speechml-train optimizer=", [f"optimizer={name} " for name in ("adam", "adamw", "lbfgs", "none", "null", "sgd")]),
+        (
+            "speechml-train optimizer=",
+            [f"optimizer={name} " for name in ("adam", "adamw", "lbfgs", "none", "null", "sgd")],
+        ),
         ("speechml-train -m optimizer=adam,s", ["optimizer=adam,sgd "]),
         ("speechml-train optim", ["optimizer.", "optimizer="]),
         ("speechml-train optimizer=adam optimizer.be", ["optimizer.betas="]),
