@@ -5,6 +5,7 @@ import random
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -181,3 +182,44 @@ class Manual(Net):
 
     def configure_optimizers(self):
         return [torch.optim.SGD(layer.parameters(), 0.01) for layer in (self.net[0], self.net[3])]
+
+
+class Sized(Fixed):
+    def __init__(self, batch: int = 10):
+        super().__init__()
+        self.batch = batch
+
+    def test_dataloader(self):
+        return DataLoader(self.parts[2], self.batch)
+
+
+class TornDown(Data):
+    """Frees its data when a stage is over."""
+
+    def teardown(self, stage):
+        self.parts = None
+
+
+class Combined(Data):
+    """Keeps its loaders."""
+
+    def train_dataloader(self):
+        self.kept = getattr(self, "kept", None) or CombinedLoader(super().train_dataloader(), "min_size")
+        return self.kept
+
+
+class Late(Net):
+    """Makes its layers where Lightning's strategies ask for them."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = None
+
+    def configure_model(self):
+        if self.net is None:
+            self.net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+
+
+class NoNumber(Net):
+    def training_step(self, batch, batch_idx):
+        return self.net(batch[0])

@@ -305,3 +305,76 @@ def test_callbacks_follow_the_data() -> None:
         named = {name: type(one).__name__ for name, one in build_callbacks(dict(nodes), data).items()}  # type: ignore[arg-type]
         assert named.get("figures") == kinds.get(kind)
         assert ("listening" in named) == (kind is ItemKind.PAIRS)
+
+
+def test_the_test_set_is_known_whatever_the_size_of_its_batches(workplace: Path) -> None:
+    words = (*PLAIN, "data._target_=plain_modules.Sized", "trainer.max_epochs=1")
+    cards = [read_card(run_in(workplace / "runs", *words, f"+data.batch={size}"))["data"] for size in (2, 10)]
+    assert cards[0]["test_fingerprint"] == cards[1]["test_fingerprint"]
+
+
+def test_a_longer_training_of_a_plain_module_begins_anew(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own schedule may depend on the length."""
+    run_in(workplace / "runs", *PLAIN)
+    longer = run_in(workplace / "runs", *PLAIN, "trainer.max_epochs=5")
+    assert "begins anew" in capsys.readouterr().out
+    assert_equal_runs(longer, run_in(workplace / "alone", *PLAIN, "trainer.max_epochs=5"))
+
+
+@pytest.mark.parametrize("data", ["TornDown", "Combined"])
+def test_data_modules_may_free_their_data_and_keep_their_loaders(workplace: Path, data: str) -> None:
+    words = [word.replace("modules.Data", f"modules.{data}") for word in PLAIN]
+    card = read_card(run_in(workplace / "runs", *words))
+    assert card["state"] == "done"
+    assert card["data"]["recordings"] == {"train": 20, "val": 10, "test": 10}
+
+
+def test_layers_that_are_made_late_are_made_before_weights_are_read(workplace: Path) -> None:
+    words = [word.replace("modules.Net", "modules.Late") for word in PLAIN]
+    run = run_in(workplace / "runs", *words)
+    assert speechml.load(run).net[0].weight.shape == (8, 4)
+
+
+def test_a_plain_run_is_scored_again_with_arguments_of_its_data(workplace: Path) -> None:
+    """The data module has a constructor of its own, which takes no cache."""
+    run = run_in(workplace / "runs", *PLAIN, "+data.count=48")
+    assert "test/acc" in succeed("speechml-evaluate", f"run={run}").stdout
+
+
+def test_a_loss_that_is_no_number_is_one_sentence(workplace: Path) -> None:
+    done = command("speechml-train", *PLAIN, "model._target_=plain_modules.NoNumber")
+    assert done.returncode == 2
+    assert "gives a loss of shape (8, 2), not one number; let it return the mean" in done.stderr
+    assert read_card(next(workplace.glob("runs/mine/*")))["state"] == "failed"
+
+
+def test_a_strangers_config_builds_networks_only_within_its_model(workplace: Path) -> None:
+    from speechml.config.instantiate import build_inner
+
+    for name in ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.Trainer"):
+        with pytest.raises(UserError):
+            build_inner({"inner": {"_target_": name}}, "model")
+        with pytest.raises(UserError):
+            build_inner({"inner": {"_target_": name, "_partial_": True}}, "model")
+
+
+def test_processes_do_not_divide_what_they_cannot() -> None:
+    from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+
+    import plain_modules
+    from speechml.engine.plain_data import PlainData
+
+    data = PlainData(plain_modules.Fixed(), 0)
+    data.trainer = type("Trainer", (), {"world_size": 2, "global_rank": 0})()  # type: ignore[assignment]
+    items = list(range(6))
+    divided = data._share(DataLoader(items, 3, shuffle=True))
+    assert len(divided) == 1
+    for loader in (
+        DataLoader(items, batch_sampler=[[0, 1], [2, 3]]),
+        DataLoader(items, sampler=RandomSampler(items, replacement=True)),
+        DataLoader(items, batch_sampler=BatchSampler(SequentialSampler(items), 2, False), collate_fn=list),
+    ):
+        if type(loader.batch_sampler) is BatchSampler and loader.batch_size is None:
+            continue
+        with pytest.raises(UserError, match="of its own"):
+            data._share(loader)

@@ -155,6 +155,12 @@ def build(node: Config, *args: object, where: str = "", kind: type = object, **e
         raise UserError(f"{where or 'config'} {cls.__name__}: {text}") from error
 
 
+def _inner_kinds() -> tuple[type, ...]:
+    import torch
+
+    return torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler  # metrics are modules
+
+
 def build_inner(node: Config, where: str) -> Config:
     """A node with the nodes within it built, as Hydra does it: networks, or with `_partial_: true` what makes one later.
 
@@ -163,14 +169,19 @@ def build_inner(node: Config, where: str) -> Config:
     Raises:
         UserError: as `build`.
     """
+    import torch
+
     built: Config = {}
     for name, value in node.items():
         if isinstance(value, dict):
             value = build_inner(value, f"{where}.{name}")
             if value.pop("_partial_", False):
-                value = functools.partial(import_class(value.pop("_target_", None), f"{where}.{name}."), **value)
+                cls = import_class(value.pop("_target_", None), f"{where}.{name}.")
+                if not issubclass(cls, _inner_kinds()):
+                    raise UserError(f"{where}.{name} is no network, optimiser, schedule or metric", fix="leave it out")
+                value = functools.partial(cls, **value)
             elif "_target_" in value:
-                value = build(value, where=f"{where}.{name}")
+                value = build(value, where=f"{where}.{name}", kind=torch.nn.Module)
         built[name] = value
     return built
 

@@ -6,15 +6,16 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from speechml.config.schema import data_keys, schema_of
+from speechml.config.schema import data_keys, leaves, schema_of
 from speechml.contracts import Config
 
 
 def named_places(node: Config) -> list[str]:
     """The files and folders that a data node names, but for the cache; of a class of the user's own any text may be one."""
     known = data_keys(node.get("_target_")) if schema_of(node.get("_target_")) else {}
-    return [value for name, value in node.items() if isinstance(value, str)
-            and name not in ("_target_", "cache") and (not known or known[name].is_path)]  # fmt: skip
+    values = [value for name, value in node.items()
+              if name not in ("_target_", "cache") and (not known or known[name].is_path)]  # fmt: skip
+    return [leaf for leaf in leaves(values) if isinstance(leaf, str)]
 
 
 def place_mark(cache: str, place: str) -> Path:

@@ -104,4 +104,5 @@ def forget_user_modules() -> None:
     importlib.invalidate_caches()
     for name, path in user_modules().items():
         if (file := getattr(sys.modules.get(name), "__file__", None)) and Path(file).resolve() == path.resolve():
-            del sys.modules[name]
+            for loaded in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
+                del sys.modules[loaded]

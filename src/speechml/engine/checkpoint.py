@@ -41,7 +41,11 @@ ARGUMENTS = (  # of modules that keep them, which may be anything; the config ha
     "hyper_parameters", "hparams_name", "hparams_type", "datamodule_hyper_parameters", "datamodule_hparams_name",
     "datamodule_hparams_type",
 )  # fmt: skip
-INHERITED = ("heard", "lineage")  # of the record: what a run has of the one whose weights it began with, it keeps
+INHERITED = (
+    "heard",
+    "lineage",
+    "heard_unknown",
+)  # of the record: what a run has of the one whose weights it began with, it keeps
 Weights = dict[str, torch.Tensor]
 SHARED = 4  # times that weights may be used
 FORMAT = 2  # raise it when what a checkpoint holds changes; 1 had no seal and could not be continued at a step
@@ -205,6 +209,7 @@ def build_task(config: Config, source: str) -> Task:
         raise UserError(f"{source} describes no model that speechml can build")
     if missing_members(import_class(node.get("_target_"), "model."), contracts.Task):
         module: Task = build(build_inner(node, "model"), where="model")  # an ordinary module of Lightning's
+        module.configure_model()  # which may make layers, and does so once
         return module
     task: Task = build(node, where="model", optimizer=config.get("optimizer"), scheduler=config.get("scheduler"))
     return task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechml.config.compose import in_sweep
+from speechml.config.compose import in_sweep, without_secrets
 from speechml.contracts import Config
 from speechml.engine.checkpoint import find_latest
 from speechml.engine.resume import cut_logs, numerics
@@ -69,6 +69,7 @@ def make_up(folder: Path, card: RunCard, labels: Record, loggers: Config) -> Non
         labels: values of the card, by their names.
         loggers: of the config.
     """
+    labels = without_secrets(labels)  # as a card holds them
     if changed := any(getattr(card, name) != value for name, value in labels.items()):
         vars(card).update(labels)
         save_card(folder, card)

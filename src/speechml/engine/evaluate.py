@@ -104,7 +104,8 @@ def evaluate_plain(
     from speechml.engine.plain_task import NO_SCORES, PlainTask, explain_failure
 
     with explain_failure(module, "model"):
-        known = PlainData(data, config["seed"])
+        is_plain = bool(missing_members(data, DataModule))
+        known = PlainData(data, config["seed"], is_trained_on=False) if is_plain else cast("PlainData", data)
         task = PlainTask(module, known, config)
         trainer = one_process_trainer(accelerator="auto", deterministic=True, default_root_dir=folder)
         if task.tests:

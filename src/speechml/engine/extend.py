@@ -14,7 +14,7 @@ from speechml.contracts import Config
 from speechml.engine.checkpoint import find_latest
 from speechml.errors import UserError, echo
 from speechml.runs.card import RunCard, load_card
-from speechml.runs.folder import kept_files
+from speechml.runs.folder import code_version, kept_files
 from speechml.runs.identity import digest, keys_without_effect
 from speechml.runs.labels import load_config
 from speechml.tasks.optimization import plan_schedule
@@ -74,7 +74,8 @@ def _shorter_runs(parts: Parts, folder: Path) -> Iterator[Shorter]:
             seed = parts.config["seed"]  # the rest of the config takes longer to read
             if card and (card.state, card.data.fingerprint, card.seed) == ("done", mine, seed):
                 config = load_config(other)
-                if _lengthless_digest(config, cache) == _lengthless_digest(parts.config, cache):
+                is_same_code = (card.code.own or {}) == (code_version().own or {})
+                if is_same_code and _lengthless_digest(config, cache) == _lengthless_digest(parts.config, cache):
                     yield Shorter(other, card, _lengths(parts, config["trainer"])["max_epochs"])
 
 
@@ -93,6 +94,8 @@ def _lengths(parts: Parts, trainer: Config) -> Config:
 def _depends_on_length(parts: Parts, other: Config) -> str:
     """Why a training is no part of a longer one; empty where it is. `other` is the config of the shorter one."""
     config = parts.config
+    if parts.module is not parts.task or parts.data_module is not parts.data:
+        return "its module may go by the length"
     long, short = (_lengths(parts, one["trainer"]) for one in (config, other))
     if config["trainer"].get("max_time"):
         return "trainer.max_time ends it by the clock"

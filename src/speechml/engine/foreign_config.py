@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
-from speechml.config.instantiate import check_foreign_node, import_class
+from speechml.config.instantiate import check_foreign_node, import_class, parameters
 from speechml.config.places import named_places, place_mark
 from speechml.contracts import Config, DataModule
 from speechml.errors import UserError, echo
@@ -31,8 +31,10 @@ def own_data(record: Config, checkpoint: Path, cache: str) -> Config:
         raise UserError(what, fix=fix)
     try:
         check_foreign_node(node, "data.")
-        if not issubclass(import_class(node.get("_target_"), "data."), pl.LightningDataModule):
-            raise UserError(f"{node.get('_target_')} is no data module")
+        cls = import_class(node.get("_target_"), "data.")
+        is_theirs = cls.__module__.partition(".")[0] in ("lightning", "torch", "torchmetrics")  # which may download
+        if is_theirs or not issubclass(cls, pl.LightningDataModule):
+            raise UserError(f"{node.get('_target_')} is no data module of speechml's or yours")
     except (UserError, RecursionError) as error:
         raise UserError(what, str(error), fix) from error
     for place in named_places(node):
@@ -46,7 +48,8 @@ def own_data(record: Config, checkpoint: Path, cache: str) -> Config:
 
         if not downloaded(node["download"], Path(node.get("root", "."))):
             node = {**node, "download": None}
-    return {**node, "cache": cache}
+    takes = parameters(cls)
+    return {**node, "cache": cache} if {"cache", "**"} & takes else node
 
 
 def count_seen(data: DataModule, record: Config, checkpoint: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -21,6 +21,8 @@ from speechml.storage.files import make_folder, new_version, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from speechml.tasks.base import Task
 
 LOWEST, HIGHEST = 1e-6, 10.0  # rates, one after the other on a logarithmic scale
 STEPS = 100
@@ -110,10 +112,6 @@ def find_rate(parts: Parts, steps: int = STEPS) -> RateCurve:
         UserError: the loss rises from the beginning, or the optimiser takes no rate.
     """
     config = parts.config
-    if parts.module is not parts.task or parts.data_module is not parts.data:
-        raise UserError(
-            "find_lr=true needs a task and data that keep speechml's contract", fix="sweep rates with -m instead"
-        )
     if issubclass(import_class(config["optimizer"]["_target_"], "optimizer."), torch.optim.LBFGS):
         raise UserError("LBFGS searches its own steps, so a finder of learning rates says nothing of it")
     options = {
@@ -123,10 +121,11 @@ def find_rate(parts: Parts, steps: int = STEPS) -> RateCurve:
     trainer = one_process_trainer(
         **options, max_steps=steps, max_epochs=-1, min_epochs=0, limit_val_batches=0, callbacks=[curve]
     )
-    parts.task.scheduler_node = None
-    parts.task.build_optimization(steps)
+    task = cast("Task", parts.task)  # others are refused
+    task.scheduler_node = None
+    task.build_optimization(steps)
     parts.data.trainer = None  # whose batches of epoch 0 the probes are
-    trainer.fit(parts.task, datamodule=parts.data)
+    trainer.fit(task, datamodule=parts.data)  # type: ignore[arg-type] # of the contract, as the task
     if len(curve.rates) < 3:
         raise UserError(
             "the loss rises even at the smallest learning rates; look at the level of the data and the loss"
@@ -143,6 +142,10 @@ def steepest_fall(smoothed: list[float]) -> int:
 
 def report_rates(parts: Parts, folder: Path) -> None:
     """Find the rate, write curve and figure into `folder`, and print the override to paste. Raises UserError as `find_rate`."""
+    if parts.module is not parts.task or parts.data_module is not parts.data:
+        raise UserError(
+            "find_lr=true needs a task and data that keep speechml's contract", fix="sweep rates with -m instead"
+        )
     curve = find_rate(parts)
     make_folder(folder)
     rows = zip(curve.rates, curve.losses, curve.smoothed, strict=True)

@@ -107,7 +107,12 @@ def _read(place: Path, file: Path, changed: int, size: int) -> Parent:  # noqa: 
 def _parent(place: Path, model: Config, classes: object, weights: dict[str, torch.Tensor], record: Record) -> Parent:
     model = {**model, "classes": classes if isinstance(classes, list) else None}
     heard, checksum = record.get("heard"), checksum_of(weights)
-    is_known = isinstance(heard, list) and bool(heard) and all(isinstance(one, str) for one in heard)
+    is_known = (
+        not record.get("heard_unknown")
+        and isinstance(heard, list)
+        and bool(heard)
+        and all(isinstance(one, str) for one in heard)
+    )
     about = {**{name: record.get(name) for name in ("experiment", "id", "data")}, "weights": checksum}
     older = record.get("lineage")
     lineage = [entry(one) for one in older[:ANCESTORS]] if isinstance(older, list) else []

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ import torch
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, SequentialSampler
 
 from speechml.contracts import SPLITS, DataSpec, ItemKind
 from speechml.data.provenance import Provenance
@@ -90,6 +91,7 @@ class PlainData:
     Args:
         module: the user's.
         seed: of the run.
+        is_trained_on: whether it has to have training batches.
 
     Raises:
         UserError: it has nothing to train on.
@@ -98,9 +100,10 @@ class PlainData:
     is_foreign = scores_training = False
     item_name = "items"
 
-    def __init__(self, module: pl.LightningDataModule, seed: int) -> None:
+    def __init__(self, module: pl.LightningDataModule, seed: int, is_trained_on: bool = True) -> None:
         self.module, self.seed, self.name = module, seed, type(module).__name__
-        self._test_sum = hashlib.sha256()
+        self._counts: dict[str, int] = {}  # items of each split, as far as their data sets say
+        self._test_sums: list[Any] = []  # of the tensors of a test batch, in their order, over all batches
         self._stages: set[str] = set()
         self._set_up_module = module.setup
         self.loaders = {
@@ -114,10 +117,12 @@ class PlainData:
         wrapped = {"train": self.train_dataloader, "val": self.val_dataloader, "test": self.test_dataloader}
         for split in self.loaders:
             setattr(module, f"{split}_dataloader", wrapped[split])
-        if "train" not in self.loaders or count_batches(self.train_dataloader()) == 0:
+        if is_trained_on and ("train" not in self.loaders or count_batches(self.train_dataloader()) == 0):
             raise UserError(
                 f"{self.name} has no training batches", fix="let train_dataloader() return a loader with some"
             )
+        if is_trained_on:
+            self.val_dataloader()  # counts them
 
     @property
     def trainer(self) -> pl.Trainer | None:
@@ -141,10 +146,18 @@ class PlainData:
         self._set_up(STAGES[split])
         with seeded(SETUP_SEED):
             loaders = self.loaders[split]()
+        self._counts[split] = 0
+
+        def count_and_wrap(loader: Any) -> object:
+            data_set = getattr(loader, "dataset", None)
+            self._counts[split] += len(data_set) if isinstance(data_set, Sized) else 0
+            return wrap(loader)
+
         if isinstance(loaders, CombinedLoader):
-            loaders.flattened = [wrap(loader) for loader in loaders.flattened]
+            loaders = copy.copy(loaders)  # the module may keep its own
+            loaders.flattened = [count_and_wrap(loader) for loader in loaders.flattened]
             return loaders
-        return _map_leaves(loaders, wrap)
+        return _map_leaves(loaders, count_and_wrap)
 
     def train_dataloader(self) -> object:
         """Its training batches."""
@@ -157,13 +170,13 @@ class PlainData:
         return self._wrap("train", wrap)
 
     def val_dataloader(self) -> object:
-        """Its validation batches."""
-        return self._wrap("val", lambda loader: WatchedLoader(self._share(loader)))
+        """Its validation batches; each process has all of them, so that scores are equal whatever is logged how."""
+        return self._wrap("val", WatchedLoader)
 
     def test_dataloader(self) -> object:
-        """Its test batches, by which the test set is known."""
-        self._test_sum = hashlib.sha256()
-        return self._wrap("test", lambda loader: WatchedLoader(self._share(loader), watch=self._add_to_sum))
+        """Its test batches, by which the test set is known; each process has all of them."""
+        self._test_sums = []
+        return self._wrap("test", lambda loader: WatchedLoader(loader, watch=self._add_to_sums))
 
     def _seed_epoch(self, loader: object, place: int) -> None:
         """Seed all generators that a loader may draw from, its own and its samplers' among them."""
@@ -178,25 +191,32 @@ class PlainData:
     def _share(self, loader: Any) -> Any:
         """A loader of this process's share, where several train together."""
         ranks = self.trainer.world_size if self.trainer else 1
-        if ranks == 1 or isinstance(getattr(loader, "sampler", None), DistributedSampler):
+        sampler = getattr(loader, "sampler", None)
+        if ranks == 1 or isinstance(sampler, DistributedSampler):
             return loader
-        if type(loader) is not DataLoader or not isinstance(loader.sampler, RandomSampler | SequentialSampler):
+        is_whole = isinstance(sampler, SequentialSampler) or (
+            isinstance(sampler, RandomSampler) and not sampler.replacement and len(sampler) == len(loader.dataset)
+        )
+        if type(loader) is not DataLoader or type(loader.batch_sampler) is not BatchSampler or not is_whole:
             what = f"{self.name} has a loader or sampler of its own, which is not divided among {ranks} processes"
             raise UserError(what, fix="let it use a DistributedSampler, or set trainer.devices=1")
         assert self.trainer
-        shuffle = isinstance(loader.sampler, RandomSampler)
-        sampler: Any = DistributedSampler(loader.dataset, ranks, self.trainer.global_rank, shuffle, self.seed % 2**31)
+        shuffle = isinstance(sampler, RandomSampler)
+        sampler = DistributedSampler(loader.dataset, ranks, self.trainer.global_rank, shuffle, self.seed % 2**31)
         same = {name: getattr(loader, name) for name in ("batch_size", "num_workers", "collate_fn", "pin_memory", "drop_last",
                 "timeout", "worker_init_fn", "multiprocessing_context", "prefetch_factor", "persistent_workers")}  # fmt: skip
         return DataLoader(loader.dataset, sampler=sampler, **same)
 
-    def _add_to_sum(self, batch: object) -> None:
-        """Count the tensors of a test batch in the checksum of the test."""
+    def _add_to_sums(self, batch: object) -> None:
+        """Count the tensors of a test batch in the checksums of the test, which do not depend on the size of batches."""
+        number = itertools.count()
 
         def add(value: object) -> None:
             if isinstance(value, Tensor):
+                if (place := next(number)) == len(self._test_sums):
+                    self._test_sums.append(hashlib.sha256())
                 raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-                self._test_sum.update(raw.numpy().tobytes())
+                self._test_sums[place].update(raw.numpy().tobytes())
 
         _map_leaves(batch, add)
 
@@ -220,25 +240,16 @@ class PlainData:
 
     def card(self) -> DataCard:
         """Sizes, and what is not known."""
-        counts = {split: self._count_items(split) for split in SPLITS}
+        counts = {split: self._counts.get(split, 0) for split in SPLITS}
         text = repr((self.name, counts["train"], counts["val"]))
-        tested = (
-            self._test_sum.hexdigest()[:16] if self._test_sum.digest() != hashlib.sha256().digest() else "not known"
-        )
-        notes = [f"no intervals over items, and other data of equal size would not be noticed: {self.name} does not say what its "
-                 "items are (a subclass of speechml.data.BaseDataModule does)"]  # fmt: skip
+        sums = "".join(one.hexdigest() for one in self._test_sums)
+        tested = hashlib.sha256(sums.encode()).hexdigest()[:16] if sums else NOT_SAID
+        notes = [f"no intervals over items, and training data of equal size are not told apart: {self.name} does not say what "
+                 "its items are (a subclass of speechml.data.BaseDataModule does)"]  # fmt: skip
         return DataCard(
             data=self.name, protocol=NOT_SAID, called=self.item_name, recordings=counts, notes=notes,
             fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16], test_fingerprint=tested,
         )  # fmt: skip
-
-    def _count_items(self, split: str) -> int:
-        """Items of the data sets of a split, 0 where they do not say, or have yet to be set up."""
-        if STAGES[split] not in self._stages or split not in self.loaders:
-            return 0
-        loaders: list[Any] = []
-        self._wrap(split, loaders.append)
-        return sum(len(one.dataset) for one in loaders if hasattr(getattr(one, "dataset", None), "__len__"))
 
     def provenance(self) -> Provenance:
         """Nothing is known of where the items come from."""

@@ -138,6 +138,11 @@ class Saving(pl.Callback):
             raise Stopped(self.stop.asked_by or "another rank", self.last_step)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:  # noqa: ARG002
+        if loss.numel() != 1:
+            what = (
+                f"training_step of {type(pl_module).__name__} gives a loss of shape {tuple(loss.shape)}, not one number"
+            )
+            raise UserError(what, fix="let it return the mean")
         if pl_module.device.type == "cpu" and not bool(torch.isfinite(loss)):
             self.before_step = self._spoilt(pl_module)
 

@@ -120,7 +120,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             lines = start.lines if start else []
             with _recording(folder, card, parts, lines), _other_ranks(config, folder, checkpoint):
                 fit_and_test(parts, folder, checkpoint, card)
-                if before and before.state == "done" and before.test_sets:
+                if before and before.test_sets:
                     from speechml.engine.test_sets import keep_sets
 
                     keep_sets(card, before)
@@ -156,12 +156,14 @@ def _begin(parts: Parts, folder: Path, before: RunCard | None, start: Start | No
     config = parts.config
     overrides = simplify_overrides(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     session = describe_session(["speechml-train", *overrides] if in_sweep() else None)  # the run's, not its sweep's
+    sets = (before.test_sets or {}) if before else {}  # which were scored with the weights that it has
     card = RunCard(
         id=folder.name, experiment=config["name"], state="running", **session,
         overrides=overrides, seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
         data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
         failures=before.failures if before else 0, extended=before.extended if before else None,
-        **labels_of(config, before),
+        **labels_of(config, before), test_sets=sets or None,
+        scores={name: value for name, value in before.scores.items() if name.partition("/")[0] in sets} if before else {},
     )  # fmt: skip
     if config["init"]["from"]:
         from speechml.engine.warm_start import record_start

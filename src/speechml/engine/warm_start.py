@@ -96,6 +96,8 @@ def begin(parts: Parts) -> Start | None:
     if isinstance(checkpoints, AtomicIO):
         heard = {*checkpoints.record["heard"], *(parent.heard or ())}
         checkpoints.record |= {"heard": sorted(heard), "lineage": lineage}
+        if parent.heard is None:  # nor is it known of those that begin with this one
+            checkpoints.record["heard_unknown"] = True
     fitted = [name for name in inherited if name.rpartition(".")[2] not in OF_NORMS]
     has_statistics = bool(fitted and parts.data.provenance().statistics)
     return Start(_lines(parts, parent, choice), lineage, _audit(parts.data, parent), has_statistics)

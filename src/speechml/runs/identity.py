@@ -92,7 +92,7 @@ def _keys_without_effect(data_class: str) -> tuple[str, ...]:
     sections = [
         ("", walk(TrainConfig)),
         ("trainer.", keys_of(Trainer).items()),
-        ("data.", data_keys(data_class).items()),
+        ("data.", data_keys(data_class).items() if schema_of(data_class) else ()),  # of others none is known
     ]
     return ("hydra", *(prefix + name for prefix, keys in sections for name, known in keys if not known.effect))
 
