@@ -204,7 +204,8 @@ class Combined(Data):
     """Keeps its loaders."""
 
     def train_dataloader(self):
-        self.kept = getattr(self, "kept", None) or CombinedLoader(super().train_dataloader(), "min_size")
+        if not hasattr(self, "kept"):
+            self.kept = CombinedLoader(super().train_dataloader(), "min_size")
         return self.kept
 
 

@@ -210,6 +210,7 @@ REFUSED = [
     (["++metrics.x={_target_: torchmetrics.classification.BinaryAccuracy}"], "Net configures its own metrics"),
     (
         [
+            "optimizer=adam",
             "model._target_=speechml.tasks.WaveformDenoiser",
             "+model.net={_target_: speechml.models.FIR}",
             "+model.sample_rate=8000",
@@ -348,7 +349,7 @@ def test_a_loss_that_is_no_number_is_one_sentence(workplace: Path) -> None:
     assert read_card(next(workplace.glob("runs/mine/*")))["state"] == "failed"
 
 
-def test_a_strangers_config_builds_networks_only_within_its_model(workplace: Path) -> None:
+def test_a_strangers_config_builds_networks_only_within_its_model() -> None:
     from speechml.config.instantiate import build_inner
 
     for name in ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.Trainer"):

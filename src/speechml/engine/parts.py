@@ -119,7 +119,9 @@ def build_parts(
     check_compatible(config, data)
     config = choose_modes(config)
     model = import_class(config["model"]["_target_"], "model.")
-    takes_classes = "classes" in parameters(model) and not missing_members(model, contracts.Task)
+    takes_classes = "classes" in parameters(model) | config["model"].keys() and not missing_members(
+        model, contracts.Task
+    )
     if takes_classes and config["model"].get("classes") is None:  # the outputs are the data's classes
         config = {**config, "model": {**config["model"], "classes": list(data.spec.classes) or None}}
     set_seed(config["seed"])

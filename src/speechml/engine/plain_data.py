@@ -105,7 +105,7 @@ class PlainData:
         self._counts: dict[str, int] = {}  # items of each split, as far as their data sets say
         self._test_sums: list[Any] = []  # of the tensors of a test batch, in their order, over all batches
         self._stages: set[str] = set()
-        self._set_up_module = module.setup
+        self._set_up_module, self._tear_down_module = module.setup, module.teardown
         self.loaders = {
             split: getattr(module, f"{split}_dataloader")
             for split in SPLITS if is_overridden(f"{split}_dataloader", module)
@@ -113,7 +113,7 @@ class PlainData:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             module.prepare_data()
         module.prepare_data = lambda: None  # type: ignore[method-assign] # it has
-        module.setup = self._set_up  # type: ignore[method-assign]
+        module.setup, module.teardown = self._set_up, self._tear_down  # type: ignore[method-assign]
         wrapped = {"train": self.train_dataloader, "val": self.val_dataloader, "test": self.test_dataloader}
         for split in self.loaders:
             setattr(module, f"{split}_dataloader", wrapped[split])
@@ -138,6 +138,11 @@ class PlainData:
             self._stages.add(stage)
             with seeded(SETUP_SEED):
                 self._set_up_module(stage)
+
+    def _tear_down(self, stage: str) -> None:
+        self._tear_down_module(stage)
+        if is_overridden("teardown", type(self.module), pl.LightningDataModule):
+            self._stages.clear()  # what it has freed is set up again
 
     def _wrap(self, split: str, wrap: Callable[[Any], object]) -> object:
         """What the module gives of a split, a loader or several in a list or mapping, each of them wrapped; [] for none."""
