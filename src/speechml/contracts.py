@@ -33,7 +33,7 @@ EvalBatch = TypeVar("EvalBatch", contravariant=True)
 # Whether more of a score is better; nothing else says so. Runs are compared by these, in this order.
 HIGHER_IS_BETTER = {
     "snr_db": True, "si_sdr_db": True, "pesq": True, "stoi": True, "mse": False, "l1": False,
-    "acc": True, "macro_f1": True, "loss": False, "accuracy": True, "f1": True, "error": False,
+    "acc": True, "macro_f1": True, "loss": False,
 }  # fmt: skip
 SPLIT_NAME = re.compile(r"^(train|val|test)(?:id|idation|ing)?[/_]")  # as Lightning's users begin the names of scores
 
