@@ -178,8 +178,9 @@ READER = textwrap.dedent(
     for part in SPLITS:  # the first of each: what is made once and kept
         data.load_batch(IndexBatch(part, 0, next(iter(data._scoring_groups(data.splits[part])))[:1]))
     before = memory("")["Anonymous"]
-    for batch in (*data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()):
-        del batch
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        for batch in loader:
+            del batch
     grown = memory("")["Anonymous"] - before
     meet("read")
     (place / f"memory.{os.getpid()}.json").write_text(json.dumps({**memory(".i16"), "grown": grown}))
