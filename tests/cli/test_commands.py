@@ -144,7 +144,7 @@ def test_the_readmes_commands_run(part: str, workplace: Path, monkeypatch: pytes
         if words[0] == "export":
             monkeypatch.setenv(*words[1].split("="))
             continue
-        own = words.pop(0).partition("=")[2] if "=" in words[0] else ""  # SPEECHML_CONF of this command alone
+        folder = words.pop(0).partition("=")[2] if "=" in words[0] else ""  # SPEECHML_CONF of this command alone
         words = expanded(words)
         if words[0] == "speechml-train" and "--help" not in words:
             spoken = not any(w.startswith(("data=", "data.root=")) or "hw2" in w for w in words)
@@ -165,8 +165,8 @@ def test_the_readmes_commands_run(part: str, workplace: Path, monkeypatch: pytes
             own = [r for r in runs if place in (r / "config.yaml").read_text()]
             words = [w.replace(f"runs/{experiment}/ID", str(own[0]) if own else "") for w in words]
         with pytest.MonkeyPatch.context() as patch:
-            if own:
-                patch.setenv("SPEECHML_CONF", own)
+            if folder:
+                patch.setenv("SPEECHML_CONF", folder)
             done = command(*words)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     assert [len(list(out.glob("*.wav"))) for out in workplace.glob("out")] == [6] * ("speechml denoise" in part)
