@@ -144,7 +144,6 @@ def test_the_readmes_commands_run(part: str, workplace: Path, monkeypatch: pytes
         if words[0] == "export":
             monkeypatch.setenv(*words[1].split("="))
             continue
-        folder = words.pop(0).partition("=")[2] if "=" in words[0] else ""  # SPEECHML_CONF of this command alone
         words = expanded(words)
         if words[0] == "speechml-train" and "--help" not in words:
             spoken = not any(w.startswith(("data=", "data.root=")) or "hw2" in w for w in words)
@@ -164,10 +163,7 @@ def test_the_readmes_commands_run(part: str, workplace: Path, monkeypatch: pytes
             runs = sorted((workplace / "runs" / experiment).glob("*"))
             own = [r for r in runs if place in (r / "config.yaml").read_text()]
             words = [w.replace(f"runs/{experiment}/ID", str(own[0]) if own else "") for w in words]
-        with pytest.MonkeyPatch.context() as patch:
-            if folder:
-                patch.setenv("SPEECHML_CONF", folder)
-            done = command(*words)
+        done = command(*words)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     assert [len(list(out.glob("*.wav"))) for out in workplace.glob("out")] == [6] * ("speechml denoise" in part)
 

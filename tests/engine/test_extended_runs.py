@@ -21,7 +21,7 @@ def unlike(one: Path, other: Path) -> list[str]:
     return [text for text in differences(one, other) if not text.startswith("events: ")]
 
 
-def asked(place: Path, epochs: int, *words: str) -> Path:
+def train_for(place: Path, epochs: int, *words: str) -> Path:
     return run_in(place, *words, f"trainer.max_epochs={epochs}")
 
 
@@ -29,11 +29,11 @@ def asked(place: Path, epochs: int, *words: str) -> Path:
 def test_a_longer_run_goes_on_from_the_shorter_and_is_what_it_had_been_at_once(
     workplace: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    at_once = asked(workplace / "once", 4, *words)
-    short = asked(workplace / "runs", 2, *words)
+    at_once = train_for(workplace / "once", 4, *words)
+    short = train_for(workplace / "runs", 2, *words)
     before = (short / "card.json").read_bytes()
     capsys.readouterr()
-    long = asked(workplace / "runs", 4, *words)
+    long = train_for(workplace / "runs", 4, *words)
     assert "goes on from there" in capsys.readouterr().out
     assert unlike(at_once, long) == []
     assert long.name == at_once.name != short.name
@@ -49,9 +49,9 @@ def test_a_run_is_extended_twice_and_after_a_fall_of_the_rate(workplace: Path) -
         "+scheduler.patience=0",
         "optimizer.lr=0.05",
     )
-    at_once = asked(workplace / "once", 3, *words)
+    at_once = train_for(workplace / "once", 3, *words)
     for epochs in (1, 2, 3):
-        run = asked(workplace / "runs", epochs, *words)
+        run = train_for(workplace / "runs", epochs, *words)
     assert unlike(at_once, run) == []
     assert [one["from_epochs"] for one in read_card(run)["extended"]] == [1, 2]
 
@@ -69,8 +69,8 @@ def test_a_run_is_extended_twice_and_after_a_fall_of_the_rate(workplace: Path) -
 def test_where_the_length_decides_over_more_a_longer_run_begins_anew_and_says_so(
     workplace: Path, words: tuple[str, ...], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked(workplace / "runs", 2, *WAVEFORM, *words)
-    long = asked(workplace / "runs", 3, *WAVEFORM, *words)
+    train_for(workplace / "runs", 2, *WAVEFORM, *words)
+    long = train_for(workplace / "runs", 3, *WAVEFORM, *words)
     said = capsys.readouterr().out
     assert f"this one begins anew, since {why}" in said
     assert "extended" not in read_card(long)
@@ -86,9 +86,9 @@ def test_more_steps_extend_a_run_as_more_epochs_do_and_another_seed_does_not(wor
 
 
 def test_a_longer_run_that_is_stopped_goes_on_by_itself(workplace: Path) -> None:
-    at_once = asked(workplace / "once", 3, *WAVEFORM)
-    short = asked(workplace / "runs", 1, *WAVEFORM)
+    at_once = train_for(workplace / "once", 3, *WAVEFORM)
+    short = train_for(workplace / "runs", 1, *WAVEFORM)
     with at_step(2, ask(signal.SIGTERM)), pytest.raises(Stopped):
-        asked(workplace / "runs", 3, *WAVEFORM)
+        train_for(workplace / "runs", 3, *WAVEFORM)
     shutil.rmtree(short)
-    assert unlike(at_once, asked(workplace / "runs", 3, *WAVEFORM)) == []
+    assert unlike(at_once, train_for(workplace / "runs", 3, *WAVEFORM)) == []

@@ -48,12 +48,12 @@ def test_runs_are_found_by_tags_and_words_of_their_note(runs: Path) -> None:
     edit_card(fir, tags=["paper", "first try"], note="The Loss is odd")
     edit_card(genre, tags=["paper"])
 
-    def found(*tags: str, note: str = "") -> list[str]:
+    def list_ids(*tags: str, note: str = "") -> list[str]:
         return [line["id"] for line in json.loads(format_list(runs, None, "json", tags, note))]
 
-    assert found("paper") == [genre.name, fir.name]
-    assert found("paper", "first try") == found(note="loss is") == [fir.name]
-    assert found("pap") == []
+    assert list_ids("paper") == [genre.name, fir.name]
+    assert list_ids("paper", "first try") == list_ids(note="loss is") == [fir.name]
+    assert list_ids("pap") == []
     assert format_list(runs, None, "table", ["x"]) == f"no run with such labels in {runs}\n"
     assert "paper,first try" in format_list(runs, None, "table")
 
