@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from speechml.contracts import IndexBatch, ItemKind
-from speechml.storage import audio
+from speechml.storage.audio_writing import save
 from speechml.storage.files import write_json
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Listening(pl.Callback):
             gain = gain_of(list(versions.values()))
             for version, waveform in versions.items():
                 file = f"{name.replace('/', '_')}_{version}.wav"
-                audio.save(place / "audio" / file, (gain * waveform).numpy(), sample_rate(pl_module))
+                save(place / "audio" / file, (gain * waveform).numpy(), sample_rate(pl_module))
                 index.append((file, name, version))
                 add_audio(trainer, pl_module, f"test/{name}/{version}", gain * waveform, trainer.global_step)
         write_index(place / "audio", index)

@@ -18,23 +18,15 @@ from numpy.typing import NDArray
 
 from speechml.contracts import HIGHEST_RATE
 from speechml.errors import UserError
-from speechml.storage.files import new_version
+from speechml.storage.audio_writing import BLOCK, EXTENSIONS, FORMATS, append, format_to_write, reason, save
 
+__all__ = ["EXTENSIONS", "FORMATS", "append", "format_to_write", "info", "load", "read_blocks", "save"]
 if TYPE_CHECKING:
     from speechml.storage.layout import Layout, Piece
 
-# What libsndfile both reads and writes, by extension; files are known by their content, not by that.
-FORMATS = {
-    ".wav": "WAV", ".wave": "WAV", ".bwf": "WAV", ".rf64": "RF64", ".w64": "W64", ".aif": "AIFF", ".aiff": "AIFF",
-    ".aifc": "AIFF", ".au": "AU", ".snd": "AU", ".caf": "CAF", ".flac": "FLAC", ".ogg": "OGG", ".oga": "OGG",
-    ".opus": "OGG", ".mp3": "MP3",
-}  # fmt: skip
-EXTENSIONS = tuple(FORMATS)
-PLAIN = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # samples as they are, without a codec
 Samples = NDArray[np.int16] | NDArray[np.float32]  # (time,), full scale being 32768 or 1
 AUDIBLE, CANCELLED = 1e-8, 0.02  # mean square of channels, and share of it that is left, by which a mix is judged
 LOUDEST = 1e6  # sample, 120 dB above full scale; 16-bit numbers that were not scaled reach 32768
-BLOCK = 1 << 16  # samples read or written at a time: libsndfile's stack overflows on a minute of ogg in one call
 LARGEST = 1 << 22  # samples of all channels that are worked on at a time
 # Beyond these and HIGHEST_RATE a header is damaged: the most channels (Ambisonics of order 7) are 64.
 LOWEST_RATE, MOST_CHANNELS = 1000, 64
@@ -122,7 +114,7 @@ def _read_header(path: Path, whole: bool, state: tuple[int, ...]) -> tuple[Info,
                 headers.append(Info(file.samplerate, file.frames, file.channels, file.subtype, file.format))
     except DECODER_ERRORS as error:
         raise UserError(
-            f"{path} cannot be read as audio", why=_reason(error), fix="convert it to wav or flac"
+            f"{path} cannot be read as audio", why=reason(error), fix="convert it to wav or flac"
         ) from error
     header = headers[0]
     if not LOWEST_RATE <= header.rate <= HIGHEST_RATE:
@@ -162,7 +154,7 @@ def _decode(path: Path, header: Info, layout: Layout, kind: str = "float32") -> 
                     what = f"{path} holds more samples than its header says"
                     raise UserError(what, f"{header.frames}", "convert it anew: ffmpeg -i in.flac out.flac")
     except DECODER_ERRORS as error:
-        raise UserError(f"{path} cannot be decoded", _reason(error), "copy it again or convert it to wav") from error
+        raise UserError(f"{path} cannot be decoded", reason(error), "copy it again or convert it to wav") from error
 
 
 def _has_more(file: soundfile.SoundFile) -> bool:
@@ -251,45 +243,3 @@ def _check_samples(path: Path, samples: NDArray[np.floating]) -> None:
         raise UserError(f"{path} holds NaN or infinite samples", fix="export it again or remove it")
     if peak > LOUDEST:
         raise UserError(f"{path} holds a sample of {peak:.3g}, and full scale is 1", fix="scale it down or remove it")
-
-
-def append(file: soundfile.SoundFile, waveform: NDArray[np.floating]) -> None:
-    """Write (time,) or (time, channel) to an open file, a block at a time."""
-    for start in range(0, len(waveform), BLOCK):
-        file.write(waveform[start : start + BLOCK])
-
-
-def format_to_write(path: Path, source: Info | None = None) -> tuple[str, str]:
-    """libsndfile's names for a file: plain samples as wide as the source's, 16 bit without one. KeyError but for EXTENSIONS."""
-    kind = FORMATS[path.suffix.lower()]
-    kept = source and (source.subtype in PLAIN or source.format == kind == "OGG")
-    if source and kept and soundfile.check_format(kind, source.subtype):
-        return kind, source.subtype
-    codecs = {".mp3": "MPEG_LAYER_III", ".ogg": "VORBIS", ".oga": "VORBIS", ".opus": "OPUS"}
-    return kind, codecs.get(path.suffix.lower(), "PCM_16")  # named, so that a float array does not decide it
-
-
-def save(path: Path, waveform: NDArray[np.floating], rate: int) -> None:
-    """Write a waveform in the format of the path's extension, whole or not at all.
-
-    Args:
-        path: ends in one of EXTENSIONS; its folder is made.
-        waveform: (time,) or (time, channel), float; samples beyond [-1, 1] are clipped by 16-bit formats.
-        rate: sample rate in Hz.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind, subtype = format_to_write(path)
-    channels = 1 if waveform.ndim == 1 else waveform.shape[1]
-    try:
-        with (
-            new_version(path) as part,
-            soundfile.SoundFile(os.fsencode(part), "w", rate, channels, subtype, format=kind) as file,
-        ):
-            append(file, np.clip(waveform, -1.0, 1.0))
-    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path} cannot be written", _reason(error), "choose wav or another rate") from error
-
-
-def _reason(error: Exception) -> str:
-    """libsndfile's words without its path and full stop."""
-    return str(error).split(": ")[-1].strip().rstrip(".")
