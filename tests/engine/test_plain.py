@@ -350,7 +350,7 @@ def test_a_loss_that_is_no_number_is_one_sentence(workplace: Path) -> None:
 
 
 def test_a_strangers_config_builds_networks_only_within_its_model() -> None:
-    from speechml.config.instantiate import build_inner
+    from speechml.config.nodes import build_inner
 
     for name in ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.Trainer"):
         with pytest.raises(UserError):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from conftest import composed, make_pairs, read_card, run_of
-from speechml.config.instantiate import check_foreign_node
+from speechml.config.nodes import check_foreign_node
 from speechml.engine.checkpoint import read_checkpoint, write_checkpoint
 from speechml.engine.trained import load_task
 from speechml.errors import UserError

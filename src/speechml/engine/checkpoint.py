@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from speechml import __version__, contracts
-from speechml.config.instantiate import build, build_inner, import_class
+from speechml.config.instantiate import build, import_class
 from speechml.contracts import Config, missing_members
 from speechml.engine.resume import State, can_resume
 from speechml.errors import MachineError, UserError, echo, machine_failure
@@ -208,6 +208,8 @@ def build_task(config: Config, source: str) -> Task:
     if not isinstance(node, dict) or not issubclass(import_class(node.get("_target_"), "model."), pl.LightningModule):
         raise UserError(f"{source} describes no model that speechml can build")
     if missing_members(import_class(node.get("_target_"), "model."), contracts.Task):
+        from speechml.config.nodes import build_inner
+
         module: Task = build(build_inner(node, "model"), where="model")  # an ordinary module of Lightning's
         module.configure_model()  # which may make layers, and does so once
         return module

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
-from speechml.config.instantiate import check_foreign_node, import_class, parameters
+from speechml.config.instantiate import import_class, parameters
+from speechml.config.nodes import check_foreign_node
 from speechml.config.places import named_places, place_mark
 from speechml.contracts import Config, DataModule
 from speechml.errors import UserError, echo

@@ -15,7 +15,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from speechml import __version__, contracts
 from speechml.callbacks.epochs import EpochTable
 from speechml.config.compose import without_secrets
-from speechml.config.instantiate import build, build_inner, import_class, parameters
+from speechml.config.instantiate import build, import_class, parameters
 from speechml.config.places import remember_places
 from speechml.config.third_party import Trainer
 from speechml.contracts import Config, ItemKind, Trial, missing_members
@@ -89,6 +89,8 @@ def build_data(config: Config) -> Data:
     try:
         node = config["data"]
         if missing_members(import_class(node.get("_target_"), "data."), contracts.DataModule):
+            from speechml.config.nodes import build_inner
+
             node = build_inner(node, "data")
         module = build(node, where="data", kind=pl.LightningDataModule)
         data: Data = module

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from speechml.config.instantiate import check_foreign_node
+from speechml.config.nodes import check_foreign_node
 from speechml.contracts import Config
 from speechml.engine.checkpoint import build_task, check_weights, read_checkpoint, shorten
 from speechml.engine.resume import State
