@@ -14,7 +14,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from speechml.config.compose import compose_app
+from speechml.config.compose_app import compose_app
 from speechml.data.schema import WORDS
 from speechml.engine.train import train
 from speechml.runs.card import load_card

@@ -111,7 +111,7 @@ def wrong_state(place: Path, least_step: int) -> Iterator[str]:
         place: that the run lies in.
         least_step: of the last saving that had come to its end.
     """
-    from speechml.engine.checkpoint import find_latest
+    from speechml.engine.restore import find_latest
     from speechml.errors import UserError
     from speechml.inference.verify import verify_run
     from speechml.runs.card import load_card

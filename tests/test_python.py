@@ -291,6 +291,18 @@ def test_code_of_ones_own_that_was_edited_is_the_edited_one(workplace: Path, mon
         assert run.load().net.weight.shape == (1, 1, taps)
 
 
+def test_code_of_ones_own_is_that_of_the_folder_named_now(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for folder, taps in (("first", 3), ("second", 12), ("first", 3)):
+        monkeypatch.setenv("SPEECHML_CONF", folder)
+        (workplace / folder).mkdir(exist_ok=True)
+        (workplace / folder / "own_net_of_folders.py").write_text(OWN.format(taps=taps))
+        words = [*FIR[:-1], "~model.net", "+model.net._target_=own_net_of_folders.Own", "redo=true"]
+        words.remove("model.net.taps=8")
+        assert speechml.train(words).load().net.weight.shape == (1, 1, taps)
+    assert [place for place in sys.path if place.startswith(str(workplace))] == [str(workplace / "first")]
+
+
 def test_the_modules_that_are_called_are_modules_still() -> None:
     import speechml.runs.card
     import speechml.train

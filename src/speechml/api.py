@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from speechml.config.compose import adapt_overrides, compose_app, flatten, plain
+from speechml.config.compose import adapt_overrides, flatten, plain
+from speechml.config.compose_app import compose_app
 from speechml.errors import UserError, explain_missing_extras, machine_failure
 from speechml.process import HOMES
 from speechml.runs.card import RunCard

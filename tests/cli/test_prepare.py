@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from conftest import add_background, make_features, make_pairs, make_words, mixed_folders, read_card, tone
 from speechml.cli.main import data as app
 from speechml.cli.prepare import prepare
-from speechml.config.compose import compose_app
+from speechml.config.compose_app import compose_app
 from speechml.contracts import SPLITS
 from speechml.errors import UserError
 from speechml.storage import files
@@ -155,7 +155,7 @@ READER = textwrap.dedent(
     import json, os, re, sys, time
     from pathlib import Path
     from speechml.cli.prepare import open_data
-    from speechml.config.compose import compose_app
+    from speechml.config.compose_app import compose_app
     from speechml.contracts import SPLITS, IndexBatch
 
     place, data = Path(sys.argv[1]), open_data(compose_app("train", sys.argv[2:]))

@@ -75,7 +75,7 @@ def test_every_option_of_every_group_is_read_whole(group: str, option: str) -> N
     own = ("experiment=genre_mlp", "data.root=x") if of_genres else own
     boring = "lightning.pytorch.demos.boring_classes.Boring"
     classes = (f"data._target_={boring}DataModule", f"model._target_={boring}Model")
-    own = ("experiment=own", *classes) if option == "own" else own
+    own = ("experiment=own", *classes) if option == "own" or (group, option) == ("optimizer", "none") else own
     check_config(resolve_config(composed("train", *own, f"{group}={option}")))
 
 

@@ -82,7 +82,17 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "folder_of_test.py").mkdir()
     monkeypatch.setenv("SPEECHML_CONF", str(tmp_path))
     monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("mine_of_test", "broken_of_test"):  # of a test before
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
+
+
+def test_a_file_of_ones_own_that_has_the_name_of_a_package_is_refused(own: Path) -> None:
+    (own / "hydra.py").write_text("import torch\nclass Net(torch.nn.Identity): ...\n")
+    with pytest.raises(UserError, match=r"hydra.Net names nothing"):
+        import_class("hydra.Net")
+    with pytest.raises(UserError, match=r"is not of .*hydra.py .*Python finds another hydra first.* another name"):
+        import_class("hydra.errors.HydraException")
 
 
 @pytest.mark.usefixtures("own")

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import speechml
-from speechml.engine.checkpoint import find_latest, read_checkpoint, write_checkpoint
+from speechml.engine.checkpoint import read_checkpoint, write_checkpoint
+from speechml.engine.restore import find_latest
 from speechml.engine.trained import load_task
 from speechml.errors import UserError
 from speechml.storage.checkpoint_checksum import is_whole, seal_copy

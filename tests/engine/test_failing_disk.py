@@ -11,7 +11,8 @@ import pytest
 from conftest import composed
 from resuming import GENRE, run_in
 from speechml.cli import explain_refusals
-from speechml.engine.checkpoint import find_latest, read_checkpoint
+from speechml.engine.checkpoint import read_checkpoint
+from speechml.engine.restore import find_latest
 from speechml.errors import FAILURES, MachineError, UserError, machine_failure
 from speechml.runs.card import load_card
 from speechml.runs.identity import run_id

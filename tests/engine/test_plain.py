@@ -201,6 +201,20 @@ def test_a_module_without_an_optimiser_takes_that_of_the_config(workplace: Path)
     assert state[0]["param_groups"][0]["lr"] < 0.25
 
 
+@pytest.mark.parametrize("monitor", ["val/loss", "val_loss"])
+def test_a_schedule_that_waits_for_a_plateau_goes_by_the_score_that_a_module_logs(
+    workplace: Path, monitor: str
+) -> None:
+    words = [word.replace("modules.Net", "modules.NoOptimizer") for word in PLAIN]
+    more = ("optimizer=sgd", "optimizer.lr=0.25", "scheduler=plateau", f"scheduler.monitor={monitor}")
+    run = run_in(workplace / "runs", *words, *more)
+    (state,) = read_checkpoint(run / "checkpoints/last.ckpt")["lr_schedulers"]
+    with (run / "metrics.csv").open() as file:
+        losses = [float(row["val/loss"]) for row in csv.DictReader(file) if row.get("val/loss")]
+    assert state["last_epoch"] == len(losses) == 4
+    assert state["best"] == pytest.approx(min(losses))
+
+
 REFUSED = [
     (["model._target_=plain_modules.NoOptimizer"], "no configure_optimizers, and the config no optimizer"),
     (["model._target_=plain_modules.NoTraining"], "NoTraining has no training_step"),

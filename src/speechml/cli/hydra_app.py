@@ -56,6 +56,7 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
         echo(f"error: {hydra_sentence(error, sys.argv[1:])}", file=sys.stderr)
         sys.exit(HYDRA_REFUSED)
     finally:
+        early_signals.clear()  # they were for this command
         if wanted is None:
             os.environ.pop("HYDRA_FULL_ERROR", None)
         else:

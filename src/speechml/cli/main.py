@@ -91,7 +91,7 @@ def prepare(overrides: OfData = None) -> None:
     Runs then begin at once, and those on one machine share one copy in memory.
     """
     from speechml.cli.prepare import prepare
-    from speechml.config.compose import compose_app
+    from speechml.config.compose_app import compose_app
 
     echo(prepare(compose_app("train", overrides or [])))
 
@@ -103,7 +103,7 @@ def audit(overrides: OfData = None) -> None:
     The exit code is 1 where something is flagged. Every run does so by itself.
     """
     from speechml.cli.prepare import open_data
-    from speechml.config.compose import compose_app
+    from speechml.config.compose_app import compose_app
     from speechml.report.evaluation import audit_report
 
     text, is_flagged = audit_report(open_data(compose_app("train", overrides or [])))

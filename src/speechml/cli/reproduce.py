@@ -123,7 +123,7 @@ def published_figures(experiment: str) -> PublishedCard:
     """
     from omegaconf import OmegaConf
 
-    from speechml.config.compose import compose_app
+    from speechml.config.compose_app import compose_app
 
     return PublishedCard.from_config(
         OmegaConf.to_container(compose_app("train", [f"experiment={experiment}"]).published)

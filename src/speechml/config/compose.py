@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from speechml.config.schema import keys_of
@@ -166,26 +166,6 @@ def without_secrets(content: object, key: object = "") -> Any:
         return content
     is_secret = SECRET_KEY.search(str(key)) and not PLAIN_VALUE.fullmatch(content)
     return HIDDEN if is_secret else mask_secrets(content)
-
-
-def compose_app(config_name: str, overrides: list[str]) -> DictConfig:
-    """The config of an app with some overrides, as the app gets it.
-
-    Raises:
-        UserError: an override that Hydra does not understand, or that describes several configs.
-    """
-    from hydra.core.hydra_config import HydraConfig
-
-    from speechml.config.hydra_compat import compose_with_sources
-    from speechml.config.refusals import translate_hydra_errors
-
-    words = adapt_overrides(overrides, config_name)
-    with translate_hydra_errors(words, is_single=True):
-        cfg = compose_with_sources(conf_dir(), config_name, words).cfg
-    HydraConfig.instance().set_config(cfg)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg
 
 
 def in_sweep() -> bool:

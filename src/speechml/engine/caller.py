@@ -21,7 +21,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 
 from speechml import process
-from speechml.config.instantiate import user_modules
+from speechml.config.instantiate import own_folders, user_modules
 from speechml.engine.signals import early_signals
 
 Setting = tuple[Callable[[], Any], Callable[[Any], object]]  # how it is read, and how it is put back
@@ -100,9 +100,18 @@ def _set_environment(then: dict[str, str]) -> None:
 
 
 def forget_user_modules() -> None:
-    """Let the user's own modules be read again when they are next named, as a new process would: they may be edited."""
+    """Let the user's own modules be read again when they are next named, as a new process would: they may be edited.
+
+    Those of folders that $SPEECHML_CONF named before, and names no more, are forgotten as well.
+    """
     importlib.invalidate_caches()
-    for name, path in user_modules().items():
-        if (file := getattr(sys.modules.get(name), "__file__", None)) and Path(file).resolve() == path.resolve():
+    now = user_modules()
+    left = own_folders - {str(path.parents[path.name == "__init__.py"]) for path in now.values()}
+    for name, module in [(name, module) for name, module in sys.modules.items() if "." not in name]:
+        file = Path(getattr(module, "__file__", None) or os.devnull)
+        folder = file.parents[file.name == "__init__.py"]
+        if str(folder) in left or (name in now and file.resolve() == now[name].resolve()):
             for loaded in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
                 del sys.modules[loaded]
+    sys.path[:] = [place for place in sys.path if place not in left]
+    own_folders.difference_update(left)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +17,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from speechml import __version__, contracts
 from speechml.config.instantiate import build, import_class
 from speechml.contracts import Config, missing_members
-from speechml.engine.resume import State, can_resume
-from speechml.errors import MachineError, UserError, echo, machine_failure
+from speechml.engine.resume import State
+from speechml.errors import UserError, machine_failure
 from speechml.runs.folder import LAST, PREVIOUS
 from speechml.storage.checkpoint_checksum import is_sealed, is_whole, seal
 from speechml.storage.files import Repeated, make_durable, write_bytes
@@ -174,32 +173,6 @@ def shorten(value: object, most: int = 60) -> str:
         return (ascii(value)[1:-1] if isinstance(value, str) else ascii(value))[:most]
     except RecursionError:
         return type(value).__name__
-
-
-def find_latest(folder: Path) -> tuple[Path, State] | None:
-    """The newest checkpoint that the run in `folder` can go on from, and its content; None where there is none.
-
-    Of one that is damaged, or holds nothing to go on with, a note is printed, and the one before takes its place and name.
-
-    Raises:
-        MachineError: the disk does not give it.
-    """
-    for path in (folder / "checkpoints" / name for name in (LAST, PREVIOUS)):
-        if not path.exists():
-            continue
-        try:
-            content = read_checkpoint(path)
-            if not can_resume(content):
-                raise UserError(f"{path} is whole, but not what a run can go on from")
-        except MachineError:  # it may be whole, and what is older takes its place
-            raise
-        except UserError as error:
-            echo(f"note: {UserError(error.what, error.why)}", file=sys.stderr)
-            continue
-        if path.name == PREVIOUS:  # which the next saving would replace by the damaged one
-            path = path.replace(path.with_name(LAST))
-        return path, content
-    return None
 
 
 def build_task(config: Config, source: str) -> Task:

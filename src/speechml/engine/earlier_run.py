@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechml.config.compose import in_sweep, without_secrets
 from speechml.contracts import Config
-from speechml.engine.checkpoint import find_latest
-from speechml.engine.resume import cut_logs, numerics
-from speechml.errors import echo
+from speechml.engine.restore import cut_logs, find_latest
+from speechml.engine.resume import numerics
+from speechml.errors import UserError, echo
 from speechml.report.summary import summary_text
-from speechml.runs.card import Record, RunCard, explain_damage, save_card
-from speechml.runs.folder import PAGE, archive, code_version, missing_files
-from speechml.storage.files import write_text
+from speechml.runs.card import CARD, DataCard, Record, RunCard, explain_damage, load_card, save_card
+from speechml.runs.folder import LOCK, PAGE, code_version, missing_files
+from speechml.storage.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from speechml.engine.parts import Parts
+
+
+def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
+    """Raises UserError where the recordings of a run, which is to go on or is done, have changed since."""
+    if card.data.fingerprint != data_card.fingerprint:
+        raise UserError(
+            f"{folder} was made from other recordings",
+            why=f"{card.data.fingerprint}, now {data_card.fingerprint}",
+            fix="bring the old ones back, or add redo=true to train again (the old run is kept)",
+        )
+
+
+def archive(folder: Path) -> Path:
+    """Move what a folder holds into `runs/.old/`, so that a run can be trained again without losing the old one.
+
+    The folder itself stays, with the lock that is held on it. Raises OSError, and UserError where its card is damaged.
+    """
+    old = folder.parents[1] / ".old" / folder.parent.name / f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    while old.exists():
+        old = old.with_name(old.name + "-")
+    old.mkdir(parents=True)
+    # Killed on the way, what is left is a failed run without a checkpoint, which begins anew.
+    write_bytes(old / CARD, (folder / CARD).read_bytes())
+    if card := load_card(folder):
+        save_card(folder, replace(card, state="failed"))
+    for item in sorted(folder.iterdir(), key=lambda item: item.name != "checkpoints"):
+        if item.name not in (LOCK, CARD):
+            shutil.move(item, old / item.name)
+    (folder / CARD).unlink()
+    return old
 
 
 def lacks_scoring(folder: Path, card: RunCard, parts: Parts) -> bool:

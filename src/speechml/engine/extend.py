@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from speechml.contracts import Config
-from speechml.engine.checkpoint import find_latest
+from speechml.engine.restore import find_latest
 from speechml.errors import UserError, echo
 from speechml.runs.card import RunCard, load_card
 from speechml.runs.folder import code_version, kept_files

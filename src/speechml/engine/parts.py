@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Checkpoint, GradientAccumulationScheduler
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
@@ -216,7 +216,11 @@ def check_compatible(config: Config, data: Data) -> None:
     ranks = count_processes(config["trainer"])
     if not isinstance(data, pl.LightningDataModule):
         return
-    check_closure(config, ranks)
+    optimizer = config["optimizer"] and import_class(config["optimizer"].get("_target_"), "optimizer.")
+    if optimizer and issubclass(optimizer, torch.optim.LBFGS):
+        from speechml.engine.line_search import check_closure
+
+        check_closure(config, ranks)
     size, smallest = config["data"]["batch_size"], data.spec.min_batch_per_rank * ranks
     if size < smallest:
         raise UserError(f"data.batch_size is {size}; {ranks} processes need {smallest} at least")
@@ -226,28 +230,6 @@ def check_compatible(config: Config, data: Data) -> None:
             f"{ranks} processes need as many {data.spec.item_name} in every split, but there are {few}",
             fix="set trainer.devices",
         )
-
-
-def check_closure(config: Config, ranks: int) -> None:
-    """Raises UserError where an optimiser that computes its batch several times a step, as LBFGS, would be misled."""
-    node = config["optimizer"]
-    if not node or not issubclass(import_class(node.get("_target_"), "optimizer."), torch.optim.LBFGS):
-        return
-    trainer = config["trainer"]
-    callbacks = [import_class(node["_target_"], "callbacks.") for node in config["callbacks"].values() if node]
-    scheduled = any(issubclass(one, GradientAccumulationScheduler) for one in callbacks)
-    for is_so, why, fix in (
-        (ranks > 1, f"searches along a line on each process's own loss, and {ranks} processes would wait for each other "
-         "for ever", "add trainer.devices=1"),
-        (scheduled or trainer.get("accumulate_grad_batches", 1) > 1, "computes its batch several times a step, and each "
-         "time would add up the gradients again", "raise data.batch_size instead of accumulating"),
-        (trainer.get("gradient_clip_val"), "takes the curvature from gradients, which are others when they are clipped",
-         "leave out trainer.gradient_clip_val"),
-        (str(trainer.get("precision")) in ("16", "16-mixed"), "compares losses, which 16-bit precision scales from step to "
-         "step", "set trainer.precision=32"),
-    ):  # fmt: skip
-        if is_so:
-            raise UserError(f"LBFGS {why}", fix=f"{fix}, or choose another optimizer")
 
 
 def build_callbacks(nodes: Config, data: Data) -> dict[str, pl.Callback]:

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from speechml.config.instantiate import build
-from speechml.contracts import Config
+from speechml.contracts import SPLITS, Config
 from speechml.engine.checkpoint import serialize
 from speechml.engine.plain_data import PlainData
 from speechml.engine.resume import State
@@ -54,10 +54,12 @@ class PlainTask:
                 fix = "write one, or choose optimizer=adam"
                 raise UserError(f"{self.name} has no configure_optimizers, and the config no optimizer", fix=fix)
             module.configure_optimizers = lambda: build_optimization(module, config)  # type: ignore[method-assign]
+        self.data_name = type(data.module if isinstance(data, PlainData) else data).__name__
+        self.splits = set(data.loaders) if isinstance(data, PlainData) else set(SPLITS)  # that the data have
         self.validates, self.tests = (
-            is_overridden(f"{stage}_step", module) and (not isinstance(data, PlainData) or split in data.loaders)
+            is_overridden(f"{stage}_step", module) and split in self.splits
             for stage, split in (("validation", "val"), ("test", "test"))
-        )  # fmt: skip
+        )
 
     def describe(self) -> str:
         """One sentence on the network, for the person who trains it."""
@@ -68,8 +70,10 @@ class PlainTask:
         splits = {name.partition("/")[0] for name in scores}
         stages = {"val": "validation", "test": "test"} if is_tested else {"val": "validation"}
         return [
-            NO_SCORES.format(self.name, stage, split, stage) for split, stage in stages.items() if split not in splits
-        ]
+            NO_SCORES.format(self.name, stage, split, stage) if split in self.splits
+            else f"{self.data_name} has no {split}_dataloader, so there are no scores of a {stage} set"
+            for split, stage in stages.items() if split not in splits
+        ]  # fmt: skip
 
 
 def build_optimization(module: pl.LightningModule, config: Config) -> OptimizerLRSchedulerConfig | OptimizerConfig:

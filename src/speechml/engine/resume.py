@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechml.engine.lightning_compat import METRICS, capture_metrics, restore_loops, restore_metrics
-from speechml.errors import UserError
+from speechml.engine.lightning_compat import capture_metrics
 from speechml.process import gather_from_ranks
 from speechml.runs.folder import JOURNAL
 from speechml.storage.files import make_durable
@@ -26,9 +25,6 @@ from speechml.tasks.base import Task
 
 State = dict[str, Any]  # what a checkpoint holds: tensors and plain containers
 Losses = dict[int, tuple[int, dict[str, Tensor]]]  # by batch: its items, and what is logged of it
-CONTENT = {"global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
-RESUME = {"finished": bool, "machine": dict, "should_stop": bool, "metrics": dict, "logs": dict, "ranks": list,
-          "training_s": float}  # what a run goes on with, and of which kinds  # fmt: skip
 OWN = ("items", "losses", "scores", "wiener")  # of tasks, which begin anew or are restored by themselves
 ADJUSTED = ("accumulate_grad_batches", "gradient_clip_val")  # of the trainer, by callbacks
 EVENTS = "events.out.tfevents.*"  # TensorBoard's files in a run's folder
@@ -49,18 +45,6 @@ def random_states(device: torch.device) -> State:
     return states
 
 
-def set_random_states(states: State, device: torch.device) -> None:
-    """Put back what `random_states` gave."""
-    torch.set_rng_state(states["torch"])
-    version, numbers, gauss = states["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    own = states["numpy"]
-    key = own["state"]["key"].numpy().astype(np.uint32)
-    np.random.set_state({**own, "state": {**own["state"], "key": key}})
-    if "device" in states:
-        getattr(torch, device.type).set_rng_state(states["device"])
-
-
 def capture(trainer: pl.Trainer, task: pl.LightningModule, finished: bool, at_start: State) -> State:
     """The state of a training at the start of a batch, or `finished`; to be called by all ranks together.
 
@@ -77,24 +61,6 @@ def capture(trainer: pl.Trainer, task: pl.LightningModule, finished: bool, at_st
         "ranks": gather_from_ranks(own),
         **changed_settings(at_start, read_settings(trainer)),
     }
-
-
-def restore(trainer: pl.Trainer, task: pl.LightningModule, saved: State) -> None:
-    """Put back what `capture` gave, at the start of the same batch, with the counters of Lightning's loops as they were."""
-    restore_finished(trainer, saved)
-    for owner, state in saved["training"]:
-        owner.load_state_dict(state)
-    restore_loops(trainer, saved["loops"])
-    own = saved["ranks"][trainer.global_rank]
-    if isinstance(task, Task):
-        task.losses = unpack_losses(own["losses"], task.device)
-    set_random_states(own["random"], task.device)
-
-
-def restore_finished(trainer: pl.Trainer, saved: State) -> None:
-    """Put back the part of the state that counts when the training is over."""
-    trainer.should_stop = saved["should_stop"]
-    restore_metrics(trainer, saved["metrics"])
 
 
 def capture_training(trainer: pl.Trainer) -> list[tuple[Any, State]]:
@@ -115,7 +81,7 @@ def read_settings(trainer: pl.Trainer) -> State:
     Of what is no plain value there is a mark (a text), which is another one when it has changed.
     """
     return {key: copy.deepcopy(value) if _is_plain(value := getattr(owner, name)) else str(_mark(owner, value))
-            for key, owner, name in _settings(trainer)}  # fmt: skip
+            for key, owner, name in list_settings(trainer)}  # fmt: skip
 
 
 def changed_settings(at_start: State, now: State) -> State:
@@ -125,14 +91,7 @@ def changed_settings(at_start: State, now: State) -> State:
     return {"settings": plain, "lost": sorted(changed.keys() - plain)}
 
 
-def write_settings(trainer: pl.Trainer, values: State) -> None:
-    """Put back what `read_settings` gave, as far as it is plain."""
-    for key, owner, name in list(_settings(trainer)):
-        if key in values and not isinstance(values[key], str) and getattr(owner, name) != values[key]:
-            setattr(owner, name, copy.deepcopy(values[key]))
-
-
-def _settings(trainer: pl.Trainer) -> Iterator[tuple[str, object, str]]:
+def list_settings(trainer: pl.Trainer) -> Iterator[tuple[str, object, str]]:
     """Each setting by a name of its own: what it is an attribute of, and which.
 
     Of callbacks those count that have no state_dict, and are the user's.
@@ -185,28 +144,6 @@ def pack_losses(losses: Losses) -> State:
     }
 
 
-def unpack_losses(losses: State, device: torch.device) -> Losses:
-    """What `pack_losses` was given."""
-    values = {name: stacked.to(device).unbind() for name, stacked in losses["values"].items()}
-    batches = enumerate(zip(losses["batches"], losses["counts"], strict=True))
-    return {batch: (count, {name: each[i] for name, each in values.items()}) for i, (batch, count) in batches}
-
-
-def can_resume(content: State) -> bool:
-    """Whether a checkpoint holds what a run goes on with; the first format could be continued after whole epochs only."""
-    saved = content.get("resume")
-    return (
-        isinstance(saved, dict)
-        and all(type(content.get(name)) is kind for name, kind in CONTENT.items())
-        and all(type(saved.get(name)) is kind for name, kind in RESUME.items())
-        and "fit_loop" in content["loops"]
-        and saved["metrics"].keys() == set(METRICS)
-        and all(type(size) is int and size >= 0 for size in saved["logs"].values())
-        and bool(content["optimizer_states"])
-        and bool(content["lr_schedulers"] or not content["speechml"]["config"].get("scheduler"))
-    )
-
-
 def detached_copies(values: State) -> State:
     """Tensors on the CPU and with a storage of their own: saving one number of a batch would save the batch."""
     return {
@@ -224,14 +161,6 @@ def numerics() -> dict[str, str | int]:
     }  # fmt: skip
 
 
-def check_rank_count(saved: State, count: int) -> None:
-    """Refuse to continue on another number of processes: each has its own share of the batches."""
-    ranks = len(saved["ranks"])
-    if ranks != count:
-        fix = f"set trainer.devices={ranks}, or add redo=true to begin again"
-        raise UserError(f"the run was stopped on {ranks} processes and this would be {count}", fix=fix)
-
-
 def log_files(folder: Path) -> list[Path]:
     """What a run's loggers write in its folder, which is as long as its checkpoint knows it when the run goes on."""
     return [*folder.glob(EVENTS), *folder.glob(JOURNAL)]
@@ -247,13 +176,3 @@ def log_lengths(trainer: pl.Trainer) -> dict[str, int]:
     for path in paths:  # a run that goes on expects so much in it, after a power cut, too
         make_durable(path)
     return {path.name: path.stat().st_size for path in paths}
-
-
-def cut_logs(folder: Path, lengths: dict[str, int]) -> None:
-    """Remove from what loggers have written what came after a checkpoint, which knew the files by `lengths` in bytes."""
-    for path in log_files(folder):
-        if path.name not in lengths:
-            path.unlink()
-        elif path.stat().st_size > lengths[path.name]:
-            with path.open("r+b") as file:
-                file.truncate(lengths[path.name])

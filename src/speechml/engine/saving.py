@@ -15,17 +15,7 @@ from torch import Tensor
 from speechml.contracts import Config, standard_name
 from speechml.engine.checkpoint import AtomicIO, Weights, changed_weights, nonfinite_names, other_weights, weights_of
 from speechml.engine.lightning_compat import repeat_epoch_start
-from speechml.engine.resume import (
-    State,
-    capture,
-    capture_training,
-    check_rank_count,
-    read_settings,
-    restore,
-    restore_finished,
-    set_random_states,
-    write_settings,
-)
+from speechml.engine.resume import State, capture, capture_training, read_settings
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import UserError
 
@@ -90,6 +80,8 @@ class Saving(pl.Callback):
         self.meant = nonfinite_names(pl_module.state_dict())
         self.at_start = read_settings(trainer)
         if self.to_restore:
+            from speechml.engine.restore import check_rank_count, restore_finished
+
             check_rank_count(self.to_restore, trainer.world_size)
             if self.to_restore["finished"]:  # Lightning finds no epoch left and trains nothing
                 restore_finished(trainer, self.to_restore)
@@ -104,6 +96,8 @@ class Saving(pl.Callback):
         self.last_step = trainer.global_step
         self.last_s = time.monotonic()
         if self.to_restore and self.to_restore["finished"]:  # of a shorter training, which ended with an epoch
+            from speechml.engine.restore import set_random_states
+
             set_random_states(self.to_restore["ranks"][trainer.global_rank]["random"], pl_module.device)
             self.to_restore = None
         if self.to_restore:
@@ -116,12 +110,16 @@ class Saving(pl.Callback):
 
     def _restore_settings(self, trainer: pl.Trainer) -> None:
         if self.to_restore and "settings" in self.to_restore:  # older checkpoints have none
+            from speechml.engine.restore import write_settings
+
             write_settings(trainer, {**self.at_start, **self.to_restore["settings"]})
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int  # noqa: ARG002
     ) -> None:  # fmt: skip
         if self.to_restore:
+            from speechml.engine.restore import restore
+
             restore(trainer, pl_module, self.to_restore)
             self._restore_settings(trainer)
             self.to_restore = None
@@ -270,6 +268,9 @@ class Best(ModelCheckpoint):
             )
         if self.monitor is not None:
             self.monitor = logged.get(standard_name(self.monitor), self.monitor)
+        for schedule in trainer.lr_scheduler_configs:
+            if schedule.monitor and schedule.monitor not in trainer.callback_metrics:
+                schedule.monitor = logged.get(standard_name(schedule.monitor), schedule.monitor)
         with other_weights(pl_module, self.saving.validated):
             super().on_validation_end(trainer, pl_module)
 

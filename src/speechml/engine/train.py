@@ -19,7 +19,7 @@ from speechml.engine.distributed import check_rank_counts, count_processes, rank
 from speechml.engine.fit import fit_and_test, tracking
 from speechml.engine.parts import Parts, build_data, build_parts
 from speechml.engine.resume import log_files
-from speechml.engine.signals import Stop, Stopped
+from speechml.engine.signals import Stopped
 from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
@@ -28,9 +28,7 @@ from speechml.runs.card import CARD, PublishedCard, RunCard, load_card, save_car
 from speechml.runs.folder import (
     LogFile,
     LogFormat,
-    archive,
     check_own_files,
-    check_same_data,
     checksums,
     describe_session,
     kept_files,
@@ -95,16 +93,17 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
     with translate_disk_errors(folder), lock(folder), remove_if_empty(folder):
         check_own_files(folder)
         before = load_card(folder)
-        if before and config["redo"]:
-            echo(f"the run that was here is kept in {archive(folder)}")
-            before = None
         if before:
-            from speechml.engine.earlier_run import lacks_scoring, make_up, report_done
+            from speechml.engine import earlier_run
 
-            check_same_data(folder, before, data.card())
-            if before.state == "done" and not lacks_scoring(folder, before, parts):
-                make_up(folder, before, labels_of(config, before), config["logger"])
-                return report_done(config, folder, before)
+            if config["redo"]:
+                echo(f"the run that was here is kept in {earlier_run.archive(folder)}")
+                before = None
+            else:
+                earlier_run.check_same_data(folder, before, data.card())
+                if before.state == "done" and not earlier_run.lacks_scoring(folder, before, parts):
+                    earlier_run.make_up(folder, before, labels_of(config, before), config["logger"])
+                    return earlier_run.report_done(config, folder, before)
         elif not (config["redo"] or trial or in_sweep()) and len(list(folder.parent.iterdir())) > 1:
             from speechml.engine.extend import go_on_from_shorter
 
@@ -132,12 +131,7 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
             old = before.scores if before and before.state == "done" else {}
             if any(card.scores.get(name) != old[name] for name in old):
                 echo(f"note: scored again, {folder} has other scores than before")
-            value = _report(config, folder, card, text, parts.stop)
-            if config["trainer"].get("profiler") and not in_sweep():
-                from speechml.engine.profiling import write_profile
-
-                echo(write_profile(parts.trainer.profiler, folder))  # type: ignore[attr-defined] # of a trainer
-            return value
+            return _report(parts, folder, card, text)
 
 
 def _start(parts: Parts) -> Start | None:
@@ -235,8 +229,9 @@ def _recording(folder: Path, card: RunCard, parts: Parts, lines: Sequence[str]) 
         handler.close()
 
 
-def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) -> float | None:
+def _report(parts: Parts, folder: Path, card: RunCard, text: str) -> float | None:
     """Print the scores, write the page, and give the value for sweepers."""
+    config = parts.config
     for warning in (card.warnings or []) if in_sweep() else ():
         echo(f"{folder}: {warning}", file=sys.stderr)
     if not in_sweep():
@@ -247,10 +242,10 @@ def _report(config: Config, folder: Path, card: RunCard, text: str, stop: Stop) 
         page = write_run_report(folder)
         if page and not in_sweep():
             echo(page)
-    if stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
-        raise Stopped(stop.asked_by, None)
-    return _objective_value(config, card)
+    if config["trainer"].get("profiler") and not in_sweep():
+        from speechml.engine.profiling import write_profile
 
-
-def _objective_value(config: Config, card: RunCard) -> float | None:
+        echo(write_profile(parts.trainer.profiler, folder))  # type: ignore[attr-defined] # of a trainer
+    if parts.stop.asked_by and in_sweep():  # too late to stop this run, but not those that would follow
+        raise Stopped(parts.stop.asked_by, None)
     return card.objective_value(config["objective"], config["checkpoint"]["monitor"])

@@ -105,7 +105,7 @@ def compare_runs(folders: Sequence[Path], force: bool = False) -> Comparison:
     results = [read_result(folder) for folder in folders]
     forced = _incomparable(results)
     if forced and not force:
-        raise UserError(forced, fix="--force compares all the same, as unpaired items")
+        raise UserError(forced, fix="--force (in Python, force=True) compares all the same, as unpaired items")
     if not forced:
         common = reduce(np.intersect1d, [run.names for run in results])
         if not len(common):

@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,8 +27,7 @@ from speechml.config.compose import mask_secrets, simplify_overrides
 from speechml.config.instantiate import user_code
 from speechml.contracts import Config
 from speechml.errors import FolderBusy, Pruned, UserError, machine_failure
-from speechml.runs.card import CARD, CodeCard, DataCard, Record, RunCard, load_card, save_card
-from speechml.storage.files import write_bytes
+from speechml.runs.card import CARD, CodeCard, Record, RunCard
 from speechml.storage.plain_files import MOST_HASHED, check_plain, open_plain, plain_files
 
 BLOCK = 4096  # bytes: with less, a file system is full
@@ -126,16 +124,6 @@ def check_own_files(folder: Path) -> None:
         raise UserError(str(error.strerror), "such a folder keeps its files itself", fix) from error
 
 
-def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
-    """Raises UserError where the recordings of a run, which is to go on or is done, have changed since."""
-    if card.data.fingerprint != data_card.fingerprint:
-        raise UserError(
-            f"{folder} was made from other recordings",
-            why=f"{card.data.fingerprint}, now {data_card.fingerprint}",
-            fix="bring the old ones back, or add redo=true to train again (the old run is kept)",
-        )
-
-
 @contextmanager
 def remove_if_empty(folder: Path) -> Iterator[None]:
     """Leave nothing behind where no card was written: a folder without a card is no run."""
@@ -146,26 +134,6 @@ def remove_if_empty(folder: Path) -> Iterator[None]:
             (folder / LOCK).unlink(missing_ok=True)
             with suppress(OSError):
                 folder.rmdir()
-
-
-def archive(folder: Path) -> Path:
-    """Move what a folder holds into `runs/.old/`, so that a run can be trained again without losing the old one.
-
-    The folder itself stays, with the lock that is held on it. Raises OSError, and UserError where its card is damaged.
-    """
-    old = folder.parents[1] / ".old" / folder.parent.name / f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    while old.exists():
-        old = old.with_name(old.name + "-")
-    old.mkdir(parents=True)
-    # Killed on the way, what is left is a failed run without a checkpoint, which begins anew.
-    write_bytes(old / CARD, (folder / CARD).read_bytes())
-    if card := load_card(folder):
-        save_card(folder, replace(card, state="failed"))
-    for item in sorted(folder.iterdir(), key=lambda item: item.name != "checkpoints"):
-        if item.name not in (LOCK, CARD):
-            shutil.move(item, old / item.name)
-    (folder / CARD).unlink()
-    return old
 
 
 def labels_of(config: Config, before: RunCard | None) -> Record:

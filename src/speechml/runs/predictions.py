@@ -47,7 +47,8 @@ def load_predictions(path: Path) -> dict[str, np.ndarray]:
     Raises UserError where there is no such file, or it is damaged or empty.
     """
     if not path.exists():
-        why, fix = "test=false trains without a test", "train it with a test to compare it"
+        why = "test=false trains without a test; and a module of yours may give scores of whole sets only"
+        fix = "train it with a test, and a task that keeps speechml's contract, to have the items"
         raise UserError(f"{path.parent} has no {path.name}", why, fix)
     try:
         columns = read_arrays(path.parent, path.name)
