@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 from speechml.config.compose_app import compose_app
-from speechml.data.schema import WORDS
 from speechml.engine.train import train
 from speechml.runs.card import load_card
 from speechml.runs.identity import run_id
@@ -70,7 +69,8 @@ def interval(values: list[float]) -> str:
 def words(root: Path, seeds: int, steps: tuple[int, int]) -> None:
     """Eight words, ten clips each; the parents know the other words of the folder, by speakers that are not in the test."""
     common = ("experiment=words_tuned", "trainer.precision=32", f"data.root={root.absolute()}")
-    others = [f"'{word}'" for word in WORDS if word not in EIGHT]
+    found = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and folder.name[0] != "_")
+    others = [f"'{word}'" for word in found if word not in EIGHT]
     parent, scores = run("parent", *common, f"data.words=[{','.join(others)}]", f"trainer.max_steps={steps[0]}")
     print(f"parent: {len(others)} other words, test accuracy {scores['test/acc']:.3f}")
     spoken = ("experiment=words_tuned", "trainer.precision=32", "data=spoken_words", f"trainer.max_steps={steps[0]}")
