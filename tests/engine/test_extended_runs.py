@@ -12,6 +12,8 @@ from speechml.engine.signals import Stopped
 from stress_resume import TASKS, differences
 
 WAVEFORM = (*SMALL, *TASKS["waveform"][:-1], "scheduler=none", "data.batch_size=8", "callbacks.listening=null")
+FIR = (*SMALL, "experiment=lab2a_fir", "+data.count=40", "model.net.taps=8", "data.batch_size=8", "scheduler=none",
+       "callbacks.listening=null")  # fmt: skip
 WORDS = (*SMALL, *TASKS["words"], "data.voices=6", "trainer.max_steps=-1", "scheduler=none", "callbacks=words",
          "callbacks.figures=null", "callbacks.progress=null", "model.net.width=8", "trainer.precision=32")  # fmt: skip
 
@@ -44,7 +46,7 @@ def test_a_longer_run_goes_on_from_the_shorter_and_is_what_it_had_been_at_once(
 
 def test_a_run_is_extended_twice_and_after_a_fall_of_the_rate(workplace: Path) -> None:
     words = (
-        *WAVEFORM,
+        *FIR,
         "+scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau",
         "+scheduler.patience=0",
         "optimizer.lr=0.05",
@@ -69,26 +71,26 @@ def test_a_run_is_extended_twice_and_after_a_fall_of_the_rate(workplace: Path) -
 def test_where_the_length_decides_over_more_a_longer_run_begins_anew_and_says_so(
     workplace: Path, words: tuple[str, ...], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_for(workplace / "runs", 2, *WAVEFORM, *words)
-    long = train_for(workplace / "runs", 3, *WAVEFORM, *words)
+    train_for(workplace / "runs", 2, *FIR, *words)
+    long = train_for(workplace / "runs", 3, *FIR, *words)
     said = capsys.readouterr().out
     assert f"this one begins anew, since {why}" in said
     assert "extended" not in read_card(long)
 
 
 def test_more_steps_extend_a_run_as_more_epochs_do_and_another_seed_does_not(workplace: Path) -> None:
-    first = run_in(workplace / "runs", *WAVEFORM, "trainer.max_steps=3")
+    first = run_in(workplace / "runs", *FIR, "trainer.max_steps=3")
     assert read_card(first)["epochs"] == 1
-    other = run_in(workplace / "runs", *WAVEFORM, "trainer.max_steps=6", "seed=1")
+    other = run_in(workplace / "runs", *FIR, "trainer.max_steps=6", "seed=1")
     assert "extended" not in read_card(other)
-    more = run_in(workplace / "runs", *WAVEFORM, "trainer.max_steps=6")
+    more = run_in(workplace / "runs", *FIR, "trainer.max_steps=6")
     assert [(one["from_epochs"], one["to_epochs"]) for one in read_card(more)["extended"]] == [(1, 2)]
 
 
 def test_a_longer_run_that_is_stopped_goes_on_by_itself(workplace: Path) -> None:
-    at_once = train_for(workplace / "once", 3, *WAVEFORM)
-    short = train_for(workplace / "runs", 1, *WAVEFORM)
+    at_once = train_for(workplace / "once", 3, *FIR)
+    short = train_for(workplace / "runs", 1, *FIR)
     with at_step(2, ask(signal.SIGTERM)), pytest.raises(Stopped):
-        train_for(workplace / "runs", 3, *WAVEFORM)
+        train_for(workplace / "runs", 3, *FIR)
     shutil.rmtree(short)
-    assert unlike(at_once, train_for(workplace / "runs", 3, *WAVEFORM)) == []
+    assert unlike(at_once, train_for(workplace / "runs", 3, *FIR)) == []
