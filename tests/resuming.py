@@ -24,7 +24,7 @@ OTHERS = {
         *SMALL, *TASKS["waveform"][:-1], "trainer.max_epochs=2", "data.batch_size=8", "callbacks.listening.recordings=1",
     ),
     "magnitude": (*SMALL, *TASKS["magnitude"], "trainer.max_epochs=2", "++trainer.limit_train_batches=3"),
-    "words": (*SMALL, *TASKS["words"], "data.voices=6", "trainer.max_steps=20"),
+    "words": (*SMALL, *TASKS["words"], "data.voices=6", "trainer.max_steps=20", "model.net.width=8"),
 }  # fmt: skip
 
 

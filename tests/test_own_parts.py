@@ -71,6 +71,7 @@ def test_a_complex_mask_denoises_piece_by_piece_what_it_denoises_whole(
     assert run_speechml(monkeypatch, "compare", str(run), str(other)) == 0
 
 
+@pytest.mark.slow
 def test_a_complex_mask_goes_on_to_the_bit(example: Callable[[str], None]) -> None:
     example("complex_mask")
     alone = run_in("alone", *MASK, *TINY)

@@ -27,6 +27,7 @@ def test_launches_at_once_train_each_run_once() -> None:
     assert launch(processes=3, configs=2, launches=8) == 0
 
 
+@pytest.mark.slow
 def test_what_was_once_a_finding_is_none() -> None:
     assert replay(Path(__file__).parent / "fixtures" / "inputs.jsonl") == []
 
@@ -36,6 +37,7 @@ def test_wrong_inputs_end_in_a_sentence() -> None:
     assert inputs(60, seed=16) == 0
 
 
+@pytest.mark.slow
 def test_a_folder_is_claimed_and_left_by_many_at_once(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         assert pool.map(claim_often, [tmp_path / "run"] * 3) == [{}, {}, {}]

@@ -10,6 +10,7 @@ import pytest
 from conftest import TINY, command, read_card, run_of, speechml
 
 
+@pytest.mark.slow
 def test_a_new_folder_trains_and_passes_its_tests(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = command("speechml", "new", "my_net")
     assert done.returncode == 0, done.stderr

@@ -56,6 +56,7 @@ def test_a_perceptron_of_the_first_formats_computes_what_its_weights_say(form: s
         np.testing.assert_allclose(model.net(x).numpy(), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_is_rebuilt_from_its_checkpoint_alone_in_a_fresh_process(tmp_path: Path) -> None:
     (tmp_path / "alone.ckpt").write_bytes((FIXTURES / "format2" / "fir.ckpt").read_bytes())
     code = "import speechml, torch; print(speechml.load('alone.ckpt')(torch.ones(1, 1, 100)).shape)"

@@ -264,6 +264,7 @@ def test_two_processes_share_the_items_of_an_ordinary_loader(workplace: Path) ->
     assert "test/acc" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_installed_package_with_an_entry_point_is_found(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = workplace / "site"
     package, about = site / "their_lab", site / "their_lab-1.0.dist-info"

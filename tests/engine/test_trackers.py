@@ -135,6 +135,7 @@ def test_a_tracker_that_fails_or_hangs_is_one_warning_and_the_run_is_done(
     assert json.loads((folder / "trackers.json").read_text())["whole"] == []
 
 
+@pytest.mark.slow
 @needs_trackers
 @pytest.mark.parametrize(
     ("tracker", "variables"),

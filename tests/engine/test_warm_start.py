@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import TINY, composed, make_features, read_card, run_of, succeed
+from conftest import TINY, composed, make_features, make_pairs, read_card, run_of, succeed
 from resuming import GENRE, ask, at_step, run_in
 from speechml.config.compose import resolve_config
 from speechml.engine.checkpoint import read_checkpoint, write_checkpoint
@@ -256,6 +256,21 @@ def test_what_an_export_without_a_list_was_trained_on_is_not_known(trained: Trai
     assert start
     assert start.finding.state == "unknown"
     assert "not known" in start.finding.found
+
+
+def test_nor_is_it_known_of_a_child_that_is_scored_on_other_data(
+    trained: Trained, train: Callable[..., Path], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(trained["lab2a_fir"], workplace / "exported")
+    about = json.loads((workplace / "exported" / "model.json").read_text())
+    (workplace / "exported" / "model.json").write_text(json.dumps({**about, "heard": []}))
+    child = train(*FIR, f"init.from={workplace / 'exported'}", "trainer.max_epochs=1")
+    capsys.readouterr()
+    others = make_pairs(workplace / "pairs", rate=32000)
+    evaluate(composed("evaluate", f"run={child}", "data=wav_pairs", f"data.root={others}", "data.sample_rate=32000"))
+    assert "what the network that it began with was trained on is not known" in capsys.readouterr().out
+    (audit,) = [json.loads(path.read_text())["audit"] for path in (child / "evaluations").glob("*.json")]
+    assert [one["state"] for one in audit["findings"] if one["check"] == "identical audio"] == ["unknown"]
 
 
 def test_a_killed_child_goes_on_without_its_parent(genre: tuple[Path, tuple[str, ...]], workplace: Path) -> None:

@@ -118,6 +118,7 @@ def test_a_damaged_journal_is_refused_by_name(damage: bytes, tmp_path: Path) -> 
         opened(tmp_path / "s")
 
 
+@pytest.mark.slow
 def test_a_lock_that_a_killed_process_left_in_the_journal_holds_nobody_up(tmp_path: Path) -> None:
     study = opened(tmp_path / "s")
     (tmp_path / "s" / f"{JOURNAL}.lock").symlink_to(tmp_path / "s" / JOURNAL)

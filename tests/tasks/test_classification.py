@@ -68,6 +68,7 @@ def test_a_run_learns_and_leaves_scores_figures_predictions_and_its_model(
     np.testing.assert_allclose(logits[0].numpy(), found["logits"][0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_clips_of_mistakes_are_those_of_their_items(train: Callable[..., Path], words: Path) -> None:
     folder = train("experiment=words_mel", f"data.root={words}", "optimizer.lr=1e-12", "trainer.max_epochs=1")
     with np.load(folder / "predictions.npz") as found:
@@ -104,6 +105,7 @@ def test_the_book_scores_the_last_epoch_and_ours_name_theirs() -> None:
         assert cfg.callbacks.early_stopping.patience == 3
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_again_on_its_own_and_on_other_words(
     train: Callable[..., Path], words: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from conftest import TINY, composed, make_features, read_card
+from data.test_recording_pair import course_folder
 from speechml.contracts import ClipBatch
 from speechml.engine.train import train as train_config
 from speechml.engine.trained import load_task
@@ -121,9 +122,14 @@ def test_a_further_loss_of_waveforms_is_lowered_by_training(loss: str, train: Ca
 
 
 @pytest.mark.parametrize("experiment", ["lab2a_fir", "hw2_cnn1d"])
-def test_a_loss_of_ones_own_trains_is_kept_and_is_part_of_the_id(experiment: str, train: Callable[..., Path]) -> None:
+def test_a_loss_of_ones_own_trains_is_kept_and_is_part_of_the_id(
+    experiment: str, train: Callable[..., Path], workplace: Path
+) -> None:
     word = "model.loss={_target_: loss_of_mine.Weighted, weight: %s}"
-    more = () if experiment == "lab2a_fir" else ("data.heldout=0.2", "++trainer.limit_train_batches=3")
+    course_folder(workplace / "course", seconds=8.0)
+    more = (
+        () if experiment == "lab2a_fir" else ("data.root=course", "data.heldout=0.2", "++trainer.limit_train_batches=3")
+    )
     few = FIR if experiment == "lab2a_fir" else FAST
     runs = [train(*few, f"experiment={experiment}", *more, word % weight) for weight in (1.0, 2.0)]
     assert runs[0].name != runs[1].name
@@ -169,7 +175,8 @@ def test_where_words_are_mixed_a_loss_is_given_shares() -> None:
         ((*FIR, "model.loss={_target_: torch.optim.SGD}"), "model.loss._target_=torch.optim.SGD is no Module"),
         ((*FIR, "model.loss={_target_: loss_of_mine.Weighted, wieght: 1}"), "did you mean model.loss.weight"),
         ((*FIR, "model.loss={weight: 1}"), "model.loss names no class"),
-        ((*FAST, "experiment=hw2_cnn1d", "data.heldout=0.2", "model.loss={_target_: loss_of_mine.PerItem}"), "not one number"),
+        ((*FAST, "experiment=hw2_cnn1d", "data.root=course", "data.heldout=0.2",
+          "model.loss={_target_: loss_of_mine.PerItem}"), "not one number"),
         ((*FAST, "experiment=genre_mlp", "data.root=features.npz", "model.loss={_target_: torch.nn.BCEWithLogitsLoss}"),
          r"BCEWithLogitsLoss does not take outputs and targets of shapes \(6, 3\) and \(6,\)"),
         ((*FAST, "experiment=genre_mlp", "data.root=features.npz", "model.label_smoothing=0.1",
@@ -180,6 +187,7 @@ def test_a_loss_that_cannot_be_trained_with_is_refused_before_a_run_has_a_folder
     words: tuple[str, ...], says: str, workplace: Path
 ) -> None:
     make_features(workplace / "features.npz")
+    course_folder(workplace / "course", seconds=8.0)
     with pytest.raises(UserError, match=says) as refused:
         train_config(composed("train", *words))
     assert "\n" not in str(refused.value)

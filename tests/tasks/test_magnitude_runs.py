@@ -17,6 +17,7 @@ from speechml.metrics.waveform import waveform_scores
 from speechml.storage import audio
 from speechml.tasks import MagnitudeDenoiser
 
+PLAIN = ("callbacks.figures=null", "report=false")  # which would take most of a short run
 SMALL = ("trainer.max_epochs=2", "model.net.channels=[4,4,4]")
 
 
@@ -47,7 +48,7 @@ def test_a_run_scores_training_and_held_out_part_apart(
 
 def test_inputs_are_standardised_by_the_training_part_alone(train: Callable[..., Path], workplace: Path) -> None:
     course_folder(workplace / "course", seconds=12.0)
-    folder = train("experiment=hw2_cnn1d", "data=recording_pair", "data.root=course", "trainer.max_epochs=1")
+    folder = train(*PLAIN, "experiment=hw2_cnn1d", "data=recording_pair", "data.root=course", "trainer.max_epochs=1")
     state = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
     noisy = audio.load(workplace / "course" / "train_dirty_male.wav") / np.float32(32768)
     part = noisy[: round(round(len(noisy) * 0.8) * 0.9)]
@@ -56,10 +57,11 @@ def test_inputs_are_standardised_by_the_training_part_alone(train: Callable[...,
     assert float(state["net.std"]) == pytest.approx(logs.std(), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_a_validation_every_other_epoch_leaves_no_stale_scores(train: Callable[..., Path], workplace: Path) -> None:
     course_folder(workplace / "course", seconds=8.0)
     folder = train(
-        "experiment=hw2_cnn1d", "data.root=course", "trainer.max_epochs=6", "trainer.check_val_every_n_epoch=4"
+        *PLAIN, "experiment=hw2_cnn1d", "data.root=course", "trainer.max_epochs=6", "trainer.check_val_every_n_epoch=4"
     )
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -77,7 +79,7 @@ def test_a_stopped_run_with_dropout_ends_as_the_one_that_was_not(
     train: Callable[..., Path], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     course_folder(workplace / "course", seconds=8.0)
-    config = ("experiment=hw2_cnn1d_tuned", "data.root=course", "trainer.max_epochs=3", "model.passes=1")
+    config = (*PLAIN, "experiment=hw2_cnn1d_tuned", "data.root=course", "trainer.max_epochs=3", "model.passes=1")
     whole = read_checkpoint(train(*config) / "checkpoints" / "last.ckpt")["state_dict"]
     step = MagnitudeDenoiser.training_step
 
@@ -96,7 +98,7 @@ def test_a_stopped_run_with_dropout_ends_as_the_one_that_was_not(
 
 def test_the_training_loss_is_not_replaced_by_that_of_the_test(train: Callable[..., Path], workplace: Path) -> None:
     course_folder(workplace / "course", seconds=8.0)
-    folder = train("experiment=hw2_cnn1d", "data.root=course", "trainer.max_epochs=2")
+    folder = train(*PLAIN, "experiment=hw2_cnn1d", "data.root=course", "trainer.max_epochs=2")
     card = read_card(folder)
     with (folder / "metrics.csv").open() as file:
         assert card["scores"]["train/loss"] == pytest.approx(float(list(csv.DictReader(file))[-1]["train/loss"]))
@@ -112,7 +114,7 @@ def test_scoring_again_what_was_trained_on_is_called_that(
     course_folder(workplace / "course", seconds=12.0)
     common = ("data=recording_pair", "data.root=course", "trainer.max_epochs=1")
     for heldout, other, known in ((0, 0.2, True), (0.2, 0.3, True), (0.2, 0.2, False)):
-        folder = train("experiment=hw2_cnn1d", *common, f"data.heldout={heldout}")
+        folder = train(*PLAIN, "experiment=hw2_cnn1d", *common, f"data.heldout={heldout}")
         capsys.readouterr()
         evaluate(composed("evaluate", f"run={folder}", *common[:2], f"data.heldout={other}"))
         said = capsys.readouterr().out
@@ -124,7 +126,7 @@ def test_a_foreign_pair_is_scored_whole_and_as_a_test(train: Callable[..., Path]
     from speechml.engine.evaluate import evaluate
 
     course_folder(workplace / "course", seconds=8.0)
-    folder = train("experiment=hw2_cnn1d", "data.root=course", "trainer.max_epochs=1")
+    folder = train(*PLAIN, "experiment=hw2_cnn1d", "data.root=course", "trainer.max_epochs=1")
     noisy = make_pairs(workplace / "pairs", 1, seconds=3.0) / "noisy" / "item0.wav"
     files = (f"data.noisy_file={noisy}", f"data.clean_file={noisy.parents[1] / 'clean' / 'item0.wav'}")
     scores = evaluate(composed("evaluate", f"run={folder}", "data=recording_pair", *files, "data.heldout=0"))
@@ -134,12 +136,13 @@ def test_a_foreign_pair_is_scored_whole_and_as_a_test(train: Callable[..., Path]
     assert not [name for name in scores if not name.startswith("test/")]
 
 
+@pytest.mark.slow
 def test_scores_of_the_run_are_those_of_the_network_that_is_kept(train: Callable[..., Path], workplace: Path) -> None:
     """Although it was trained in bfloat16."""
     from speechml.engine.evaluate import evaluate
 
     course_folder(workplace / "course", seconds=8.0)
-    folder = train("experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=1", "model.passes=1")
+    folder = train(*PLAIN, "experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=1", "model.passes=1")
     card = read_card(folder)
     assert evaluate(composed("evaluate", f"run={folder}"))["heldout/snr_db"] == pytest.approx(
         card["scores"]["heldout/snr_db"], rel=1e-9
@@ -152,7 +155,7 @@ def test_an_unreadable_recording_to_listen_to_is_told_before_the_training(
     root = course_folder(workplace / "course", seconds=8.0)
     (root / "test_x_02.wav").write_bytes((root / "test_x_01.wav").read_bytes()[:3000])
     with pytest.raises(UserError, match=r"test_x_02\.wav is cut short"):
-        train("experiment=hw2_cnn1d", "data.root=course")
+        train(*PLAIN, "experiment=hw2_cnn1d", "data.root=course")
     assert not (workplace / "runs").exists()
 
 
@@ -164,7 +167,9 @@ def test_silent_recordings_end_without_a_score_and_without_an_error(
     root = course_folder(workplace / "course", seconds=8.0)
     for name in ("train_clean_male", "train_dirty_male") if silent == "both" else (silent,):
         audio.save(root / f"{name}.wav", 0 * tone(8.0), 16000)
-    card = read_card(train("experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=1", "model.passes=1"))
+    card = read_card(
+        train(*PLAIN, "experiment=hw2_cnn2d_tuned", "data.root=course", "trainer.max_epochs=1", "model.passes=1")
+    )
     assert card["state"] == "done"
     assert card["scores"]["heldout/undefined"] == 1
 
@@ -173,7 +178,9 @@ def test_a_checkpoint_of_other_frames_is_refused(train: Callable[..., Path], wor
     import speechml
 
     course_folder(workplace / "course", seconds=8.0)
-    folder = train("experiment=hw2_cnn2d", "data.root=course", "trainer.max_epochs=1", "model.net.channels=[4,4,4]")
+    folder = train(
+        *PLAIN, "experiment=hw2_cnn2d", "data.root=course", "trainer.max_epochs=1", "model.net.channels=[4,4,4]"
+    )
     for key, value in (("frames", 30), ("bins", 257)):
         content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
         content["speechml"]["config"]["model"]["net"][key] = value
@@ -190,6 +197,6 @@ def test_silent_recordings_are_counted_and_not_scored(train: Callable[..., Path]
         if i % 2:
             for side in ("noisy", "clean"):
                 audio.save(workplace / "pairs" / side / f"item{i}.wav", 0 * tone(1.5), 16000)
-    card = read_card(train("experiment=hw2_cnn1d", "data=wav_pairs", "data.root=pairs", "trainer.max_epochs=1"))
+    card = read_card(train(*PLAIN, "experiment=hw2_cnn1d", "data=wav_pairs", "data.root=pairs", "trainer.max_epochs=1"))
     tested = [int(name[-1]) for name in np.load(next(workplace.glob("runs/*/*/predictions.npz")))["name"]]
     assert card["scores"].get("test/undefined", 0) == sum(number % 2 for number in tested)

@@ -83,7 +83,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     sources = sources_of(data.provenance(), data.item_names)
     about = task.prediction_columns()
     write_predictions(out / f"{name}.npz", task.items, data.scored_items(), data.item_names, sources, **about)
-    audit = audit_other_data(data, seen) if is_foreign else audit_data(data)
+    audit = audit_other_data(data, seen, not record.get("heard_unknown")) if is_foreign else audit_data(data)
     content = {"checkpoint": str(checkpoint), "data": card.to_json(), "audit": audit.to_json(), "scores": scores}
     write_json(out / f"{name}.json", {**content, **describe_session(), "code": code_version().to_json()})
     remark = level_remark(own, task, input_levels(task, data))

@@ -31,16 +31,26 @@ def audit_report(data: AuditedData) -> tuple[str, bool]:
     ]), bool(flagged)  # fmt: skip
 
 
-def audit_other_data(data: AuditedData, seen: int) -> Audit:
-    """Audit a test on other data than a run's own, `seen` items of which the run was trained or validated on."""
+def audit_other_data(data: AuditedData, seen: int, is_known: bool = True) -> Audit:
+    """Audit a test on other data than a run's own, `seen` items of which the run was trained or validated on.
+
+    Args:
+        data: that the run is scored on.
+        seen: number of test items that are known to have been heard.
+        is_known: whether that is all; a network that the run began with may not say what it was trained on.
+    """
     count = len(data.splits["test"])
     text = (
         f"{seen or 'none'} of the {count:,} {data.spec.item_name} {'were' if seen else 'was'} used, at least in part, "
     )
     text += "to train or validate the run"
+    state = FLAGGED if seen else PASSES
+    if not is_known:
+        text += "; what the network that it began with was trained on is not known"
+        state = state if seen else UNKNOWN
     source = "song" if "song" in data.provenance().sources else "speaker"
     return Audit((
-        Finding("identical audio", FLAGGED if seen else PASSES, text, seen, count),
+        Finding("identical audio", state, text, seen, count),
         Finding(f"{source}s", UNKNOWN, f"a run keeps no list of the {source}s that it was trained on"),
     ))  # fmt: skip
 
