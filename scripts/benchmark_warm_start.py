@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from speechml.config.compose_app import compose_app
+from speechml.data.schema import WORDS
 from speechml.engine.train import train
 from speechml.runs.card import load_card
 from speechml.runs.identity import run_id
@@ -22,6 +23,7 @@ from speechml.runs.identity import run_id
 EIGHT = ("yes", "no", "up", "down", "left", "right", "stop", "go")
 STUDENT_T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26}  # two-sided, 95 %, by the number of seeds
 QUIET = ("report=false", "callbacks.figures=null", "callbacks.progress=null")
+FROZEN = "init.freeze=[net.norm,net.stem,net.blocks.0,net.blocks.1]"
 SCRATCH = "from scratch"
 also: list[str] = []  # what all runs have besides, as a narrower network where there is little time
 Variants = dict[str, tuple[str, ...]]
@@ -68,27 +70,33 @@ def interval(values: list[float]) -> str:
 
 def words(root: Path, seeds: int, steps: tuple[int, int]) -> None:
     """Eight words, ten clips each; the parents know the other words of the folder, by speakers that are not in the test."""
-    common = ("experiment=words_tuned", "trainer.precision=32", f"data.root={root.absolute()}")
-    found = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and folder.name[0] != "_")
-    others = [f"'{word}'" for word in found if word not in EIGHT]
-    parent, scores = run("parent", *common, f"data.words=[{','.join(others)}]", f"trainer.max_steps={steps[0]}")
-    print(f"parent: {len(others)} other words, test accuracy {scores['test/acc']:.3f}")
-    eight = ",".join(f"'{word}'" for word in EIGHT)
-    child = (
-        *common,
-        f"data.words=[{eight}]",
-        "data.clips_per_word=10",
+    common = (
+        "experiment=words_tuned",
+        "trainer.precision=32",
         "data.batch_size=32",
-        f"trainer.max_steps={steps[1]}",
+        "trainer.check_val_every_n_epoch=20",
     )
-    tuned = (*child, f"init.from={parent}")
+    found = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and folder.name[0] != "_")
+    others, eight = (",".join(f"'{word}'" for word in chosen) for chosen in (sorted({*found} - {*EIGHT}), EIGHT))
+    spoken = ",".join(f"'{word}'" for word in WORDS if word not in EIGHT)
+    length = f"trainer.max_steps={steps[0]}"
+    synthetic, scores = run("synthetic", *common, "data=spoken_words", f"data.words=[{spoken}]", length)
+    print(f"synthetic: the other words, of voices of espeak-ng; test accuracy {scores['test/acc']:.3f}", flush=True)
+    real = (*common, f"data.root={root.absolute()}", f"data.words=[{others}]", length)
+    parent, scores = run("parent", *real)
+    print(f"parent: the other words; test accuracy {scores['test/acc']:.3f}", flush=True)
+    both, scores = run("parent", *real, f"init.from={synthetic}")
+    print(f"parent that began with the synthetic one; test accuracy {scores['test/acc']:.3f}", flush=True)
+    child = (*common, f"data.root={root.absolute()}", f"data.words=[{eight}]", "data.clips_per_word=10",
+             f"trainer.max_steps={steps[1]}")  # fmt: skip
+    slow = "optimizer.lr=0.001"
     variants: Variants = {
         SCRATCH: child,
-        "parent": tuned,
-        "parent, a fourth of the rate": (*tuned, "optimizer.lr=0.001"),
-        "parent, a fourth of the rate, clips unmixed": (*tuned, "optimizer.lr=0.001", "model.augment.mix=0"),
-        "parent, half of the blocks frozen": (*tuned, "init.freeze=[net.norm,net.stem,net.blocks.0,net.blocks.1]"),
-        "parent, all frozen but the classifier": (*tuned, "init.freeze=[net.norm,net.stem,net.blocks]"),
+        "parent": (*child, f"init.from={parent}"),
+        "parent, a fourth of the rate": (*child, f"init.from={parent}", slow),
+        "synthetic, then parent": (*child, f"init.from={both}"),
+        "synthetic, then parent, a fourth of the rate": (*child, f"init.from={both}", slow),
+        "synthetic, then parent, half frozen": (*child, f"init.from={both}", FROZEN),
     }
     compare(variants, seeds, "acc", "seed={0} data.split_seed={0}")
 
