@@ -37,6 +37,12 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real recordin
 UNTIL = float(os.environ.get("SPEECHML_TESTS_UNTIL", "inf"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """List what was left out, where there may be no time for all."""
+    if os.environ.get("SPEECHML_TESTS_UNTIL"):
+        config.option.reportchars += "s"
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:  # noqa: ARG001 (as pytest calls it)
     """Leave out what there is no time for, and say so."""
     if time.time() > UNTIL:
@@ -49,7 +55,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Where there may be no time for all, the others come in an order that is another each time: in the end all are run.
     """
     if os.environ.get("SPEECHML_TESTS_UNTIL"):
-        random.Random(UNTIL).shuffle(items)
+        files = list(dict.fromkeys(item.path for item in items))  # whole ones, for the sake of what their tests share
+        random.Random(UNTIL).shuffle(files)
+        items.sort(key=lambda item: files.index(item.path))
     items.sort(key=lambda item: not item.name.startswith("test_the_readmes_commands_run"))
 
 

@@ -168,7 +168,8 @@ def train(overrides: Overrides = ()) -> Run:
 
 
 def _train(words: list[str]) -> Run:
-    from speechml.engine.caller import forget_user_modules, unchanged_process
+    from speechml.config.own_modules import forget_user_modules
+    from speechml.engine.caller import unchanged_process
     from speechml.engine.signals import Stopped, early_signals
     from speechml.runs.identity import run_id
     from speechml.sweep.training import train_checked

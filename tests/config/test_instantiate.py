@@ -1,4 +1,6 @@
+import os
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import torch
 
 from conftest import TINY, read_card
 from speechml.config.instantiate import build, import_class
+from speechml.config.own_modules import forget_user_modules
 from speechml.engine.signals import Stopped, interruptible
 from speechml.errors import UserError
 
@@ -85,6 +88,58 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("mine_of_test", "broken_of_test"):  # of a test before
         monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two folders of the user's that both have a module `both_of_test`, and each one that the other has not."""
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        for name in ("both_of_test", f"{folder}_of_test"):
+            net = f"import torch\nclass Net(torch.nn.Identity):\n    folder = '{folder}'\n"
+            (tmp_path / folder / f"{name}.py").write_text(net)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("order", [("first", "second"), ("second", "first")])
+@pytest.mark.parametrize("begins_with", ["both_of_test", "first_of_test", "second_of_test"])
+def test_of_two_files_of_a_name_the_first_folders_is_taken_whatever_was_loaded_before(
+    order: tuple[str, str], begins_with: str, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPEECHML_CONF", os.pathsep.join(str(folders / folder) for folder in order))
+    import_class(f"{begins_with}.Net")
+    assert import_class("both_of_test.Net").folder == order[0]
+    monkeypatch.setenv("SPEECHML_CONF", str(folders / order[1]))
+    assert import_class("both_of_test.Net").folder == order[1]
+    monkeypatch.setenv("SPEECHML_CONF", os.pathsep.join(str(folders / folder) for folder in order))
+    assert import_class("both_of_test.Net").folder == order[0]
+
+
+def test_what_the_user_has_loaded_and_may_find_herself_stays_so(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folders / "first" / "helper_of_test.py").write_text("")
+    monkeypatch.syspath_prepend(folders / "first")
+    monkeypatch.setenv("SPEECHML_CONF", str(folders / "first"))
+    assert import_class("both_of_test.Net").folder == "first"
+    import helper_of_test  # type: ignore[import-not-found] # written above
+
+    monkeypatch.setenv("SPEECHML_CONF", str(folders / "second"))
+    assert import_class("second_of_test.Net").folder == "second"
+    with pytest.raises(UserError, match=r"Python finds another both_of_test first, .*first"):
+        import_class("both_of_test.Net")
+    forget_user_modules()
+    assert sys.path.count(str(folders / "first")) == 1
+    assert str(folders / "second") not in sys.path
+    assert sys.modules["helper_of_test"] is helper_of_test
+
+
+def test_a_module_whose_file_is_gone_is_another(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = types.ModuleType("both_of_test")
+    lost.__file__ = str(folders / "archive.zip" / "both_of_test.py")
+    monkeypatch.setitem(sys.modules, "both_of_test", lost)
+    monkeypatch.setenv("SPEECHML_CONF", str(folders / "first"))
+    with pytest.raises(UserError, match=r"names nothing|is not of .*both_of_test.py"):
+        import_class("both_of_test.Net")
 
 
 def test_a_file_of_ones_own_that_has_the_name_of_a_package_is_refused(own: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import composed, edit_card, make_pairs, make_words, mixed_folders, read_card
+from speechml.engine.checkpoint import read_checkpoint, write_checkpoint
 from speechml.engine.evaluate import evaluate
 from speechml.errors import UserError
 from speechml.report.compare import compare_runs
@@ -72,6 +73,31 @@ def test_what_a_set_shares_with_the_training_is_said(train: Train) -> None:
     assert "car: WavPairs, 6 recordings, split protocol all" in text
     assert card["scores"]["rest/snr_db"] == card["scores"]["test/snr_db"]
     assert "car/snr_db" in card["headlines"]
+
+
+@pytest.mark.usefixtures("pairs")
+def test_what_a_parent_has_heard_of_a_set_counts(train: Train) -> None:
+    parent = train(*FAST, "data.root=other")
+    heard = read_card(parent)["data"]["recordings"]
+    child = train(*FAST, f"init.from={parent}", "++test_sets.car.root=other")
+    (finding,) = [
+        f for f in read_card(child)["test_sets"]["car"]["audit"]["findings"] if f["check"] == "identical audio"
+    ]
+    assert (finding["state"], finding["of"]) == ("flagged", 6)
+    assert finding["shared"] >= heard["train"] + heard["val"]
+
+
+def test_what_a_parent_without_a_list_has_heard_of_a_set_is_not_known(train: Train, pairs: Path) -> None:
+    parent = train(*FAST)
+    for name in ("best", "last"):
+        content = read_checkpoint(parent / "checkpoints" / f"{name}.ckpt")
+        write_checkpoint({**content, "speechml": {**content["speechml"], "heard": []}}, pairs / f"{name}.ckpt")
+    make_pairs(pairs / "third", 3, seconds=1.3)
+    child = train(*FAST, f"init.from={pairs / 'best.ckpt'}", "seed=1", "++test_sets.car.root=third")
+    (finding,) = [
+        f for f in read_card(child)["test_sets"]["car"]["audit"]["findings"] if f["check"] == "identical audio"
+    ]
+    assert finding["state"] == "unknown"
 
 
 def test_a_run_that_is_done_is_scored_on_new_sets_without_training(train: Train, pairs: Path) -> None:

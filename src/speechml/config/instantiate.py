@@ -8,7 +8,6 @@ import hashlib
 import inspect
 import os
 import pydoc
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ MOST_NUMBER, MOST_ITEMS = 1_000_000, 10_000  # in the config of a file, which an
 # What classes of ours raise of arguments that they cannot have, memory that there is not among it.
 OF_ARGUMENTS = (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError)
 PACKAGES = ("speechml", "torch", "torchmetrics", "lightning")
-own_folders: set[str] = set()  # of the user's modules, that this process has imported from
 
 
 def user_modules() -> dict[str, Path]:
@@ -30,13 +28,19 @@ def user_modules() -> dict[str, Path]:
     They are Python files and packages in the folders of $SPEECHML_CONF, and installed packages with an entry point
     `speechml.plugins`.
     """
-    folders = [Path(folder).absolute() for folder in os.environ.get("SPEECHML_CONF", "").split(os.pathsep) if folder]
     paths = [
-        path for folder in reversed(folders) for path in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")])
+        path
+        for folder in reversed(conf_folders())
+        for path in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")])
     ]
     files = {(path.parent if path.name == "__init__.py" else path).stem: path for path in paths if path.is_file()}
     files |= plugin_packages()  # which Python would take for a file of the same name
     return {name: path for name, path in files.items() if name.isidentifier() and name not in PACKAGES}
+
+
+def conf_folders() -> list[Path]:
+    """The folders of $SPEECHML_CONF."""
+    return [Path(folder).absolute() for folder in os.environ.get("SPEECHML_CONF", "").split(os.pathsep) if folder]
 
 
 @functools.cache
@@ -84,12 +88,10 @@ def import_class(name: object, where: str = "") -> type:
     packages = (*PACKAGES, *own)
     if package not in packages:
         raise refusal
-    if package in own and package not in plugin_packages():
-        path = own[package]
-        folder = str(path.parents[path.name == "__init__.py"])
-        own_folders.add(folder)
-        if folder not in sys.path:
-            sys.path.append(folder)  # after all else: a file of theirs stands for nothing that others import
+    if package in own:
+        from speechml.config import own_modules
+
+        own_modules.find(package, own[package])
     try:
         cls = pydoc.locate(str(name))
     except pydoc.ErrorDuringImport as error:
@@ -99,7 +101,8 @@ def import_class(name: object, where: str = "") -> type:
         raise UserError(f"{target} names nothing that can be imported", why) from error
     if cls is None:
         raise UserError(f"{target} names nothing that can be imported")
-    _check_origin(package, own, target)
+    if package in own:
+        own_modules.check_origin(package, own[package], target)
     if not isinstance(cls, type):
         raise refusal
     is_known = (
@@ -109,16 +112,6 @@ def import_class(name: object, where: str = "") -> type:
     if not is_known or not _is_buildable(cls):
         raise refusal
     return cls
-
-
-def _check_origin(package: str, own: dict[str, Path], target: str) -> None:
-    """Raises UserError where Python has another module of the name of the user's: its class would be built unseen."""
-    origin, path = getattr(sys.modules.get(package), "__file__", None), own.get(package)
-    if path is None or origin is None or Path(origin).resolve() == path.resolve():
-        return
-    if path.name == "__init__.py" or Path(origin).read_bytes() != path.read_bytes():
-        why = f"Python finds another {package} first, {origin}"
-        raise UserError(f"{target} is not of {path}", why, "give your file another name")
 
 
 def _is_buildable(cls: type) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import random
@@ -13,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,6 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 
 from speechml import process
-from speechml.config.instantiate import own_folders, user_modules
 from speechml.engine.signals import early_signals
 
 Setting = tuple[Callable[[], Any], Callable[[Any], object]]  # how it is read, and how it is put back
@@ -97,21 +94,3 @@ def _set_environment(then: dict[str, str]) -> None:
     for name in os.environ.keys() - then.keys():
         del os.environ[name]
     os.environ.update(then)
-
-
-def forget_user_modules() -> None:
-    """Let the user's own modules be read again when they are next named, as a new process would: they may be edited.
-
-    Those of folders that $SPEECHML_CONF named before, and names no more, are forgotten as well.
-    """
-    importlib.invalidate_caches()
-    now = user_modules()
-    left = own_folders - {str(path.parents[path.name == "__init__.py"]) for path in now.values()}
-    for name, module in [(name, module) for name, module in sys.modules.items() if "." not in name]:
-        file = Path(getattr(module, "__file__", None) or os.devnull)
-        folder = file.parents[file.name == "__init__.py"]
-        if str(folder) in left or (name in now and file.resolve() == now[name].resolve()):
-            for loaded in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
-                del sys.modules[loaded]
-    sys.path[:] = [place for place in sys.path if place not in left]
-    own_folders.difference_update(left)

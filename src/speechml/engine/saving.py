@@ -268,11 +268,15 @@ class Best(ModelCheckpoint):
             )
         if self.monitor is not None:
             self.monitor = logged.get(standard_name(self.monitor), self.monitor)
-        for schedule in trainer.lr_scheduler_configs:
-            if schedule.monitor and schedule.monitor not in trainer.callback_metrics:
-                schedule.monitor = logged.get(standard_name(schedule.monitor), schedule.monitor)
         with other_weights(pl_module, self.saving.validated):
             super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        logged = {standard_name(name): name for name in trainer.callback_metrics}
+        for schedule in trainer.lr_scheduler_configs:  # those that wait for a plateau look at their score next
+            if schedule.monitor and schedule.monitor not in trainer.callback_metrics:
+                schedule.monitor = logged.get(standard_name(schedule.monitor), schedule.monitor)
+        super().on_train_epoch_end(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)

@@ -13,6 +13,7 @@ from speechml.config.instantiate import build, import_class
 from speechml.config.schema import Schema, keys_of
 from speechml.contracts import Config, missing_members
 from speechml.data.provenance import sources_of
+from speechml.engine.checkpoint import AtomicIO
 from speechml.errors import UnusableData, UserError
 from speechml.report.test_sets import audit_set
 from speechml.runs.card import RunCard
@@ -85,6 +86,9 @@ def score_sets(parts: Parts, folder: Path, card: RunCard) -> None:
     run_data = cast("BaseDataModule[Corpus]", parts.data)
     others = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
     own = task.scores, task.items
+    io = trainer.strategy.checkpoint_io
+    record = io.record if isinstance(io, AtomicIO) else {}
+    heard = None if record.get("heard_unknown") else record.get("heard", [])
     trainer.callbacks, trainer.loggers, card.test_sets = [parts.saving], [], {}  # type: ignore[attr-defined]
     try:
         for name, data in parts.sets.items():
@@ -92,7 +96,7 @@ def score_sets(parts: Parts, folder: Path, card: RunCard) -> None:
             trainer.test(task, datamodule=data, verbose=False)
             card.scores |= {f"{name}/{score.removeprefix('test/')}": value for score, value in task.scores.items()}
             scored = len(set(task.items) & set(data.splits["test"]))
-            audit = audit_set(run_data, data)
+            audit = audit_set(run_data, data, heard)
             own_card = SetCard(data=data.card(), audit=audit.to_json(), warnings=task.weak_scores(), scored=scored)
             card.test_sets[name] = own_card.to_json()
             if trainer.is_global_zero:
