@@ -89,13 +89,10 @@ def words(root: Path, seeds: int, steps: tuple[int, int]) -> None:
     print(f"parent that began with the synthetic one; test accuracy {scores['test/acc']:.3f}", flush=True)
     child = (*common, f"data.root={root.absolute()}", f"data.words=[{eight}]", "data.clips_per_word=10",
              f"trainer.max_steps={steps[1]}")  # fmt: skip
-    slow = "optimizer.lr=0.001"
     variants: Variants = {
         SCRATCH: child,
         "parent": (*child, f"init.from={parent}"),
-        "parent, a fourth of the rate": (*child, f"init.from={parent}", slow),
         "synthetic, then parent": (*child, f"init.from={both}"),
-        "synthetic, then parent, a fourth of the rate": (*child, f"init.from={both}", slow),
         "synthetic, then parent, half frozen": (*child, f"init.from={both}", FROZEN),
     }
     compare(variants, seeds, "acc", "seed={0} data.split_seed={0}")
