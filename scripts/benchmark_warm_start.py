@@ -94,6 +94,8 @@ def words(root: Path, seeds: int, steps: tuple[int, int]) -> None:
         "parent": (*child, f"init.from={parent}"),
         "synthetic, then parent": (*child, f"init.from={both}"),
         "synthetic, then parent, half frozen": (*child, f"init.from={both}", FROZEN),
+        "the same, clips unmixed": (*child, f"init.from={both}", FROZEN, "model.augment.mix=0"),
+        "the same, weights averaged": (*child, f"init.from={both}", FROZEN, "trainer.ema=0.99"),
     }
     compare(variants, seeds, "acc", "seed={0} data.split_seed={0}")
 
