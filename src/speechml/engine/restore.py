@@ -109,7 +109,7 @@ def unpack_losses(losses: State, device: torch.device) -> Losses:
 
 
 def check_rank_count(saved: State, count: int) -> None:
-    """Refuse to continue on another number of processes: each has its own share of the batches."""
+    """Raises UserError on another number of processes than before: each has its own share of the batches."""
     ranks = len(saved["ranks"])
     if ranks != count:
         fix = f"set trainer.devices={ranks}, or add redo=true to begin again"
@@ -117,7 +117,10 @@ def check_rank_count(saved: State, count: int) -> None:
 
 
 def cut_logs(folder: Path, lengths: dict[str, int]) -> None:
-    """Remove from what loggers have written what came after a checkpoint, which knew the files by `lengths` in bytes."""
+    """Remove from what loggers have written what came after a checkpoint, which knew the files by `lengths` in bytes.
+
+    Raises OSError.
+    """
     for path in log_files(folder):
         if path.name not in lengths:
             path.unlink()

@@ -13,7 +13,6 @@ from speechml.config.instantiate import build, import_class
 from speechml.config.schema import Schema, keys_of
 from speechml.contracts import Config, missing_members
 from speechml.data.provenance import sources_of
-from speechml.engine.checkpoint import AtomicIO
 from speechml.errors import UnusableData, UserError
 from speechml.report.test_sets import audit_set
 from speechml.runs.card import RunCard
@@ -22,6 +21,7 @@ from speechml.runs.test_sets import SetCard, set_cards, set_file
 
 if TYPE_CHECKING:
     from speechml.data.base import BaseDataModule, Corpus
+    from speechml.engine.checkpoint import AtomicIO
     from speechml.engine.parts import Parts
     from speechml.tasks.base import Task
 
@@ -86,9 +86,7 @@ def score_sets(parts: Parts, folder: Path, card: RunCard) -> None:
     run_data = cast("BaseDataModule[Corpus]", parts.data)
     others = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
     own = task.scores, task.items
-    io = trainer.strategy.checkpoint_io
-    record = io.record if isinstance(io, AtomicIO) else {}
-    heard = None if record.get("heard_unknown") else record.get("heard", [])
+    record = cast("AtomicIO", trainer.strategy.checkpoint_io).record  # of what is scored
     trainer.callbacks, trainer.loggers, card.test_sets = [parts.saving], [], {}  # type: ignore[attr-defined]
     try:
         for name, data in parts.sets.items():
@@ -96,7 +94,7 @@ def score_sets(parts: Parts, folder: Path, card: RunCard) -> None:
             trainer.test(task, datamodule=data, verbose=False)
             card.scores |= {f"{name}/{score.removeprefix('test/')}": value for score, value in task.scores.items()}
             scored = len(set(task.items) & set(data.splits["test"]))
-            audit = audit_set(run_data, data, heard)
+            audit = audit_set(run_data, data, record["heard"], not record.get("heard_unknown"))
             own_card = SetCard(data=data.card(), audit=audit.to_json(), warnings=task.weak_scores(), scored=scored)
             card.test_sets[name] = own_card.to_json()
             if trainer.is_global_zero:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +17,16 @@ if TYPE_CHECKING:
     from speechml.data.base import BaseDataModule
 
 
-def audit_set(data: BaseDataModule, one: BaseDataModule, heard: Sequence[str] | None) -> Audit:
+def audit_set(data: BaseDataModule, one: BaseDataModule, heard: list[str], is_known: bool) -> Audit:
     """Audit a test set against what a run was trained and validated on: equal recordings, and equal speakers.
 
     Args:
         data: of the run.
         one: the test set.
-        heard: checksums of what the network has heard before; None where that is not known.
+        heard: checksums of what the network has heard, the networks that it began with included.
+        is_known: whether that is all.
     """
-    audit = audit_other_data(one, one.count_seen([*data.train_val_checksums(), *(heard or ())]), heard is not None)
+    audit = audit_other_data(one, one.count_seen(heard), is_known)
     known, own = data.provenance().sources, one.provenance().sources
     found = [finding for finding in audit.findings if finding.check == "identical audio"]
     for source in known.keys() & own.keys():

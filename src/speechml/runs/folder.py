@@ -1,4 +1,4 @@
-"""The folder of a run: locked by one process at a time, archived, and what a card says of the session."""
+"""The folder of a run: locked by one process at a time, checked, and what a card says of the session."""
 
 from __future__ import annotations
 
