@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from speechml.data.mixed_pairs import MixedPairs as MixedPairs
     from speechml.data.recording_pair import RecordingPair as RecordingPair
     from speechml.data.speech_commands import SpeechCommands as SpeechCommands
+    from speechml.data.spoken_mixtures import SpokenMixtures as SpokenMixtures
     from speechml.data.spoken_pairs import SpokenPairs as SpokenPairs
     from speechml.data.spoken_words import SpokenWords as SpokenWords
     from speechml.data.wav_pairs import WavPairs as WavPairs
@@ -23,6 +24,7 @@ PLACES = {
     "MixedPairs": "speechml.data.mixed_pairs",
     "RecordingPair": "speechml.data.recording_pair",
     "SpeechCommands": "speechml.data.speech_commands",
+    "SpokenMixtures": "speechml.data.spoken_mixtures",
     "SpokenPairs": "speechml.data.spoken_pairs",
     "SpokenWords": "speechml.data.spoken_words",
     "WavPairs": "speechml.data.wav_pairs",

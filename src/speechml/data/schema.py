@@ -85,6 +85,23 @@ class SpokenPairs(Pairs):
         return SPOKEN_RECIPE
 
 
+class SpokenMixtures(Pairs):
+    """Sentences of espeak-ng's voices in noise of many kinds, at 16 kHz."""
+
+    sample_rate: Literal[16000] = key("the embedded sentences are made at this rate", 16000, unit="Hz")
+    count: int = key("how many sentences of 3 s", 900, unit="recordings", least=1, most=20_000)
+    snr_db: list[float] = key("signal-to-noise ratios of the mixtures, uniform in dB; lower is noisier and harder",
+                              [0.0, 15.0], unit="dB", allowed="[lowest, highest]")  # fmt: skip
+
+    @classmethod
+    def recipe(cls, node: Config) -> int:  # noqa: ARG003 (all of it is spoken)
+        return SPOKEN_RECIPE
+
+    @classmethod
+    def check(cls, node: Config, where: str) -> None:
+        check_snr(node, where)
+
+
 class WavPairs(Speakers, Pairs, PairFiles):
     """A folder with noisy/ and clean/, files of equal names in both."""
 
@@ -111,9 +128,14 @@ class MixedPairs(Speakers, Pairs, Files):
 
     @classmethod
     def check(cls, node: Config, where: str) -> None:
-        snr_db = node.get("snr_db", [0.0, 15.0])
-        if len(snr_db) != 2 or snr_db[0] > snr_db[1]:
-            raise refuse_value(f"{where}snr_db", snr_db, "it must be [lowest, highest]")
+        check_snr(node, where)
+
+
+def check_snr(node: Config, where: str) -> None:
+    """Refuse a range of SNRs that is none."""
+    snr_db = node.get("snr_db", [0.0, 15.0])
+    if len(snr_db) != 2 or snr_db[0] > snr_db[1]:
+        raise refuse_value(f"{where}snr_db", snr_db, "it must be [lowest, highest]")
 
 
 class LabPairs(Pairs):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from speechml.models.spectrogram_cnn import SpectrogramResNet as SpectrogramResNet
     from speechml.models.stft_cnn import STFTCNN1d as STFTCNN1d
     from speechml.models.stft_cnn import STFTCNN2d as STFTCNN2d
+    from speechml.models.stft_network import STFTNetwork as STFTNetwork
+    from speechml.models.stft_tcn import STFTTCN as STFTTCN
     from speechml.models.waveform import CNN as CNN
     from speechml.models.waveform import FCNN as FCNN
     from speechml.models.waveform import FIR as FIR
@@ -28,6 +30,8 @@ PLACES = {
     "MLP": "speechml.models.mlp",
     "STFTCNN1d": "speechml.models.stft_cnn",
     "STFTCNN2d": "speechml.models.stft_cnn",
+    "STFTNetwork": "speechml.models.stft_network",
+    "STFTTCN": "speechml.models.stft_tcn",
     "SpectrogramCNN": "speechml.models.spectrogram_cnn",
     "SpectrogramResNet": "speechml.models.spectrogram_cnn",
 }

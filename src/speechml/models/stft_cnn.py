@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechml.errors import choose
+from speechml.models.stft_network import STFTNetwork
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -26,7 +27,6 @@ OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "softplus": lambda x, _: F.softplus(x),
     "mask": lambda x, last: torch.sigmoid(x) * last,
 }
-LOG_FLOOR = 1e-4  # added before the logarithm: about the magnitude of 16 bits' rounding (1.7e-4 for n_fft 1024)
 
 Pair = tuple[int, int]  # along time (frames), along frequency (bins)
 
@@ -39,7 +39,7 @@ class Layer(NamedTuple):
     pool: Pair
 
 
-class STFTCNN2d(nn.Module):
+class STFTCNN2d(STFTNetwork):
     """Windows of frames to the clean spectrum of each window's last frame.
 
     Convolutions without padding, each followed by an activation and, if wanted, max pooling; then one linear layer from
@@ -68,7 +68,7 @@ class STFTCNN2d(nn.Module):
         pooling: Sequence[Sequence[int]] = ((1, 1), (1, 1), (1, 1)), activation: str = "relu", output: str = "softplus",
         inputs: str = "magnitude", batch_norm: bool = False, dropout: float = 0.0,
     ) -> None:  # fmt: skip
-        super().__init__()
+        super().__init__(bins, frames)
         for name, given in (("kernels", kernels), ("strides", strides), ("pooling", pooling)):
             if len(given) != len(channels):
                 raise ValueError(
@@ -76,7 +76,6 @@ class STFTCNN2d(nn.Module):
                 )
             if any(len(pair) != 2 for pair in given):
                 raise ValueError(f"{name} is {given}; each layer's must be [frames, bins]")
-        self.bins, self.frames = bins, frames
         self.takes_logs = choose("inputs", inputs, INPUTS)
         self.activation = choose("activation", activation, ACTIVATIONS)
         self.output = choose("output", output, OUTPUTS)
@@ -93,10 +92,6 @@ class STFTCNN2d(nn.Module):
         self.map = (channels[-1] if channels else 1, heights, widths)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(self.map[0] * heights * widths, bins)
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.zeros(bins))
-        self.register_buffer("std", torch.ones(()))
 
     def _sizes(self) -> Pair:
         """Height and width of the last map; notes the rows that no kernel reaches.
@@ -138,15 +133,8 @@ class STFTCNN2d(nn.Module):
             f"{sum(p.numel() for p in self.parameters()):,} parameters"
         )
 
-    def fit_inputs(self, magnitudes: Tensor) -> None:
-        """Take the mean of each bin's logarithms and the deviation of all from training magnitudes. Shape: (time, bins)."""
-        logs = (magnitudes + LOG_FLOOR).log()
-        self.mean.copy_(logs.mean(0))
-        self.std.copy_(logs.std().clamp(min=1e-3))
-
     def forward(self, magnitudes: Tensor) -> Tensor:
-        if magnitudes.dim() != 4 or tuple(magnitudes.shape[1:]) != (1, self.frames, self.bins):
-            raise ValueError(f"windows must be (batch, 1, {self.frames}, {self.bins}), not {tuple(magnitudes.shape)}")
+        self.check_windows(magnitudes)
         x = self._scaled(magnitudes)
         for convolution, norm, (_, stride, pool), skip in self._layers():
             x = F.conv2d(x[:, :, skip[0] :], convolution.weight, convolution.bias, stride)
@@ -167,10 +155,7 @@ class STFTCNN2d(nn.Module):
 
         Shape: (batch, time, bins) -> (batch, time - frames + 1, bins).
         """
-        if spectrogram.dim() != 3 or spectrogram.shape[2] != self.bins or spectrogram.shape[1] < self.frames:
-            raise ValueError(
-                f"spectrograms must be (batch, at least {self.frames} frames, {self.bins}), not {tuple(spectrogram.shape)}"
-            )
+        self.check_spectrogram(spectrogram)
         x = self._scaled(spectrogram)[:, None]
         step = 1  # frames between neighbouring rows of a window's map
         for convolution, norm, (_, stride, pool), skip in self._layers():
@@ -199,7 +184,7 @@ class STFTCNN2d(nn.Module):
         return out
 
     def _scaled(self, magnitudes: Tensor) -> Tensor:
-        return ((magnitudes + LOG_FLOOR).log() - self.mean) / self.std if self.takes_logs else magnitudes
+        return self.normalized_logs(magnitudes) if self.takes_logs else magnitudes
 
 
 class STFTCNN1d(STFTCNN2d):

@@ -69,8 +69,8 @@ class MagnitudeDenoiser(Task):
                      "bins", 1024, unit="samples", above=0, most=2**16, allowed="even")  # fmt: skip
     hop: int = key("distance of two frames; a smaller one gives more frames and costs time", 512, unit="samples", above=0,
                    most=2**15, allowed="half of model.n_fft or less")  # fmt: skip
-    loss: Literal["mse", "l1"] | Config = key("what training lowers, of magnitudes in units of the clean RMS; l1 minds rare "
-                                              "large errors less", "mse")  # fmt: skip
+    loss: Literal["mse", "l1", "compressed"] | Config = key("what training lowers, of magnitudes in units of the clean RMS; l1 "
+        "minds rare large errors less, compressed (of their roots) soft sounds more", "mse")  # fmt: skip
     target: Literal["magnitude", "phase_sensitive"] = key("what the network is to give: the clean magnitude, or the one that "
                                                           "goes best with the noisy phase", "magnitude")  # fmt: skip
     sampling: Literal["windows", "runs"] = key("windows: single frames, shuffled; runs: consecutive ones computed together, "

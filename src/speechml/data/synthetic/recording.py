@@ -89,24 +89,24 @@ def crackling(samples: int, number: int) -> Whole:
     draws = Draws(RECIPE, number, 1)
     impulses = np.zeros(samples + SAMPLE_RATE + _TAPS, np.int64)
     for _ in range(round(samples / SAMPLE_RATE * BITES_PER_S)):
-        bite, strength = draws.integer(0, samples), _loudness(draws, 600)
+        bite, strength = draws.integer(0, samples), loudness(draws, 600)
         for _ in range(BURSTS_PER_BITE):
             offset = min(exponential(draws) * BITE_S / 3, BITE_S)
-            envelope = _decay(draws.integer(*BURST))
+            envelope = decay(draws.integer(*BURST))
             burst = envelope * draws.normal(len(envelope)) >> 16
             begin = bite + int(offset * SAMPLE_RATE)
             stretch = impulses[begin : begin + len(burst)]
-            stretch += burst[: len(stretch)] * int(256 * strength * _loudness(draws, 700)) >> 8
+            stretch += burst[: len(stretch)] * int(256 * strength * loudness(draws, 700)) >> 8
     return convolve(to_20_bits(impulses) >> 4, band_pass(_TAPS, *BAND_HZ, SAMPLE_RATE))[:samples]
 
 
-def _loudness(draws: Draws, deviation: int) -> float:
+def loudness(draws: Draws, deviation: int) -> float:
     """A random factor of amplitude, nearly normal in dB; `deviation` in 0.01 dB."""
     return amplitude(int(draws.normal(1)[0]) * deviation // 37837)
 
 
 @cache
-def _decay(samples: int) -> Whole:
+def decay(samples: int) -> Whole:
     """An exponential from 2^15 on that falls to 1/e in so many samples, five times as long."""
     level, values = 1 << 31, []
     for _ in range(5 * samples):
