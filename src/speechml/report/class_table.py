@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 
+from speechml.data.provenance import Clusters
+from speechml.report.certainty import NAMED as NAMED_SPEAKERS
+from speechml.report.certainty import NEAR, Columns, chance_of, explain_no_interval, score_intervals, speaker_name
 from speechml.report.summary import SPLITS, TITLES, Scores, ScoreTable, other_scores
 from speechml.runs.tables import format_score
 
@@ -44,3 +48,27 @@ def _confused_pairs(columns: Mapping[str, np.ndarray]) -> list[str]:
     pairs = Counter(sorted(zip(label[wrong].tolist(), predicted[wrong].tolist(), strict=True))).most_common(NAMED)
     texts = [f"{names[true]} with {names[other]} {count}x" for (true, other), count in pairs]
     return [f"Most often confused: {', '.join(texts)}."] if texts else []
+
+
+def accuracy_remarks(columns: Columns, clusters: Clusters, split: str) -> list[str]:
+    """How certain the accuracy is; `(*)` stands for what it is over."""
+    interval, chance = score_intervals(columns, split)[f"{split}/acc"], chance_of(columns)
+    if math.isnan(interval.low):
+        return [explain_no_interval("the accuracy", clusters, clusters.numbers)]
+    doubt = interval.mean > chance + NEAR * (1 - chance) and interval.low <= chance
+    return [
+        f"95 % interval of the accuracy: {interval.low:.3f} to {interval.high:.3f} (*).",
+        *[f"It is not shown to be better than chance ({chance:.3f})."] * doubt,
+    ]
+
+
+def most_errors(columns: Columns, clusters: Clusters, items: str) -> list[str]:
+    """The speakers with the most errors, and how many of all these are."""
+    wrong = columns["logits"].argmax(1) != columns["label"]
+    errors, counts = np.bincount(clusters.numbers, wrong), np.bincount(clusters.numbers)
+    order = [i for i in np.lexsort((counts, -errors)) if errors[i] and clusters.names[i]][:NAMED_SPEAKERS]
+    if not order or len(clusters.names) < 2:
+        return []
+    named = ", ".join(f"{speaker_name(clusters.names[i])} {errors[i]:.0f} of {counts[i]}" for i in order)
+    share = f"; together {errors[order].sum():.0f} of {wrong.sum()} errors" if len(order) > 1 else ""
+    return [f"Worst {clusters.kind}s, {items} wrong: {named}{share}."]
