@@ -61,7 +61,7 @@ def compare_groups(folders: Sequence[Path], force: bool = False, baseline: str |
     ]
     omitted = [f"{run.folder} (test set {run.data.test_fingerprint} of {run.data.data})" for run in alone]
     return Comparisons(compared, [
-        *_sentence("alone with their test set", omitted),
+        *_sentence("as no other run has their test set", omitted),
         *_sentence("without scores of a test", [f"{folder} ({_why(error, folder)})" for folder, error in refused.items()]),
     ])  # fmt: skip
 
@@ -80,7 +80,7 @@ def _refuse(alone: Sequence[Result], refused: dict[Path, UserError]) -> None:
 
 
 def _why(error: UserError, folder: Path) -> str:
-    return str(error).removeprefix(f"{folder} ").partition(";")[0]
+    return str(error).removeprefix(f"{folder} ").removeprefix("is ").partition(";")[0]
 
 
 def _sentence(what: str, runs: Sequence[str]) -> list[str]:
@@ -102,7 +102,7 @@ def format_groups(comparisons: Comparisons, form: str) -> str:
     for one in groups:
         title = f"{mark}{group_title(one)}\n\n" if len(groups) > 1 else ""
         texts.append(title + format_comparison(one, form))
-    return "\n".join([*texts, *(f"{line}\n" for line in omitted)])
+    return "\n".join([*texts, *["\n".join([*omitted, ""])] * bool(omitted)])
 
 
 def group_title(comparison: Comparison) -> str:

@@ -140,15 +140,20 @@ def _as_table(entries: list[Entry]) -> str:
     """The validation score first, by which runs are chosen, and then that of the test."""
     validation, validations = score_column([_score(e.validation_name, e.validation) for e in entries], "validation")
     test, tests = score_column([_score(e.score_name, e.score) for e in entries], "test")
+    words, shared = short_words(
+        [(e.experiment, None if e.state == "damaged" else e.overrides.split()) for e in entries]
+    )
     rows = [
         [e.experiment, e.id, e.state + " !" * bool(e.warnings), (e.started or "-")[:16].replace("T", " "),
-         "-" if e.epochs is None else str(e.epochs), own, last, short_words(e.overrides.split(" "), e.experiment), e.tags]
-        for e, own, last in zip(entries, validations, tests, strict=True)
+         "-" if e.epochs is None else str(e.epochs), own, last, typed, e.tags]
+        for e, own, last, typed in zip(entries, validations, tests, words, strict=True)
     ]  # fmt: skip
     header = ["experiment", "id", "state", "started", "epochs", validation, test, "overrides", "tags"]
     width = 9 if any(line.tags for line in entries) else 8
     left = (0, 1, 2, 3, 7, 8, *[5] * (validation == "validation"), *[6] * (test == "test"))
     lines = [table(header[:width], [row[:width] for row in rows], left)]
+    if shared:
+        lines.append(f"\nAll with: {' '.join(shared)}")
     if count := sum(bool(line.warnings) for line in entries):
         lines.append(f"\n! {count} with warnings, which speechml runs show FOLDER tells")
     return "\n".join(lines) + "\n"

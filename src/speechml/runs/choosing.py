@@ -70,7 +70,17 @@ def describe_divergence(card: RunCard) -> str:
     return next((line for line in card.warnings or () if DIVERGED.match(line)), "")
 
 
-def short_words(overrides: Iterable[str], experiment: str) -> str:
-    """The overrides of a run in a table: without its experiment, what a search adds, and the further digits of what it draws."""
-    words = (word for word in overrides if word not in (*OF_SEARCH, f"experiment={experiment}"))
-    return " ".join(NUMBER.sub(lambda number: f"{float(number[0]):.4g}", word) for word in words)
+def short_words(runs: Sequence[tuple[str, Sequence[str] | None]]) -> tuple[list[str], list[str]]:
+    """The overrides of runs as a table shows them, and those that all have, which a line below it says once.
+
+    Left out are the experiment, what a search adds, and the further digits of what it draws.
+
+    Args:
+        runs: experiment and overrides of each; None where they are not known.
+    """
+    rows = [[NUMBER.sub(lambda number: f"{float(number[0]):.4g}", word) for word in words or ()
+             if word not in (*OF_SEARCH, f"experiment={experiment}")] for experiment, words in runs]  # fmt: skip
+    known = [set(row) for row, (_, words) in zip(rows, runs, strict=True) if words is not None]
+    common = set.intersection(*known) if len(known) > 1 else set[str]()
+    shared = [word for word in next((row for row in rows if row), []) if word in common]
+    return [" ".join(word for word in row if word not in common) for row in rows], shared

@@ -80,7 +80,7 @@ def row_of(run: SweepRun) -> Row:
     overrides = run.overrides or tuple(card.overrides)
     sources = sorted(word.lstrip("+") for word in overrides if word.lstrip("+").startswith("data"))
     return Row(
-        run.folder, state_of(run.folder, card), overrides, run.label or short_words(overrides, card.experiment),
+        run.folder, state_of(run.folder, card), overrides, run.label,
         error=" ".join((card.error or card.stopped or "").split()), card=card,
         time="-" if card.training_s is None else format_duration(card.training_s),
         data=f"{card.experiment} {' '.join(sources)}",
@@ -99,17 +99,21 @@ def status_table(runs: Sequence[SweepRun], queued: Mapping[Path, Queued] = Mappi
     flaws = _find_flaws(ranked)
     choice, choices = score_column([row.choice for row in ranked], "validation")
     final, finals = score_column([row.final for row in ranked], "test")
+    words, shared = short_words([(row.folder.parent.name, row.overrides if row.card else None) for row in ranked])
+    labels = [row.label or typed for row, typed in zip(ranked, words, strict=True)]
+    is_labelled = all(row.label for row in ranked)  # by what a sweep varies, which its command tells the rest of
     cells = [
         [row.folder.parent.name, row.folder.name, states.get(row.folder, row.state) + " !" * (row.folder in flaws),
-         chosen, scored, row.time, row.label]
-        for row, chosen, scored in zip(ranked, choices, finals, strict=True)
+         chosen, scored, row.time, label]
+        for row, chosen, scored, label in zip(ranked, choices, finals, labels, strict=True)
     ]  # fmt: skip
     header = ["experiment", "id", "state", choice, final, "time", "overrides"]
     counts = Counter(row.state for row in rows)
     summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     total = f"{len(rows)} run{'s' * (len(rows) != 1)}: {summary}"
     left = (0, 1, 2, 6, *[3] * (choice == "validation"), *[4] * (final == "test"))
-    remarks = [total, *_unequal_data(rows), *_scores_remarks(ranked, flaws)]
+    common = [f"All with: {printable(' '.join(shared))}"] if shared and not is_labelled else []
+    remarks = [*common, total, *_unequal_data(rows), *_scores_remarks(ranked, flaws)]
     return "\n".join([table(header, cells, left), "", *remarks, *_unended(rows)])
 
 
