@@ -12,7 +12,7 @@ from speechml.runs.card import load_card
 from speechml.runs.catalogue import format_list
 from speechml.runs.choosing import OF_SEARCH, validation_score
 from speechml.runs.sweep_record import SweepRun
-from speechml.sweep.status import row_of, status_table
+from speechml.sweep.status import row_of, status_report, status_table
 
 SNR = np.arange(20.0)
 
@@ -58,6 +58,17 @@ def test_a_loss_that_is_the_objective_is_sorted_the_other_way(workplace: Path) -
     assert [row[1] for row in rows] == [folder.name for folder in folders[::-1]]
 
 
+def test_the_runs_of_a_search_are_sorted_by_what_it_searched_for(workplace: Path) -> None:
+    folders = make_denoisers(workplace / "runs")
+    search = workplace / "runs" / ".sweeps" / "made_up" / "x"
+    search.mkdir(parents=True)
+    trials = [{"runs": [str(folder)]} for folder in folders]
+    (search / "sweep.json").write_text(json.dumps({"objective": "val/loss", "trials": trials}))
+    header, _, *rows = cells(status_report(search))
+    assert header[3] == "val/loss"
+    assert [row[1] for row in rows] == [folder.name for folder in folders[::-1]]
+
+
 def test_runs_that_are_worth_nothing_are_marked_and_it_is_said_why(workplace: Path) -> None:
     folders = make_denoisers(workplace / "runs")
     edit_card(folders[2], warnings=["val/loss rose from 1 in the first epoch to 9 in the last; lower optimizer.lr"])
@@ -73,7 +84,7 @@ def test_runs_that_are_worth_nothing_are_marked_and_it_is_said_why(workplace: Pa
 def test_chance_and_the_most_frequent_class_stand_below_a_sweep_of_classifiers(workplace: Path) -> None:
     label = np.array([0, 0, 0, 1, 2] * 8)
     folder = make_run(workplace / "runs", logits=np.eye(3)[label], label=label, data={"classes": ["no", "yes", "stop"]})
-    assert "chance 0.3333 (1 of 3 classes); always the most frequent class, no, 0.6." in status_table(
+    assert "chance has an accuracy of 0.3333 (1 of 3 classes), always answering no of 0.6." in status_table(
         [SweepRun(folder)]
     )
 

@@ -27,8 +27,20 @@ def class_table(scores: Scores, predictions: Mapping[str, np.ndarray] | None) ->
     for score, title in titles.items():
         values = [scores.get(f"{split}/{score}") for split in splits]
         rows.append([title, *(format_score(value, score.endswith("_db")) for value in values)])
-    remarks = [*_lowest_recalls(scores), *(_confused_pairs(predictions) if predictions else [])]
+    remarks = _lowest_recalls(scores)
+    if predictions:
+        remarks = [f"References: {chance_levels(predictions)}.", *remarks, *_confused_pairs(predictions)]
     return ScoreTable(["", *(SPLITS[split] for split in splits)], rows, remarks)
+
+
+def chance_levels(columns: Mapping[str, np.ndarray]) -> str:
+    """The accuracy of guessing, and of always naming the most frequent class of the test."""
+    names, label = columns["classes"].tolist(), columns["label"]
+    most = names[np.bincount(label, minlength=len(names)).argmax()]
+    return (
+        f"chance has an accuracy of {1 / len(names):.4g} (1 of {len(names)} classes), "
+        f"always answering {most} of {chance_of(columns):.4g}"
+    )
 
 
 def _lowest_recalls(scores: Scores) -> list[str]:

@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
-from speechml.report.certainty import chance_of, shortfall
+from speechml.report.certainty import shortfall
+from speechml.report.class_table import chance_levels
 from speechml.report.summary import COLUMNS, TITLES, read_predictions, score_name
 from speechml.runs.card import RunCard
 from speechml.runs.choosing import describe_divergence
@@ -46,7 +45,13 @@ def reference_lines(runs: Iterable[tuple[Path, RunCard]]) -> list[str]:
         where = f"{experiments}: " if len(sets) > 1 else ""
         split, _, score = name.partition("/")
         if score == "acc":
-            lines += [f"{where}{text}" for text in _chance_levels(card, folder)]
+            columns, classes = read_predictions(folder / "predictions.npz"), card.data.classes or ()
+            if columns and "logits" in columns:
+                lines.append(f"{where}References (test set): {chance_levels(columns)}.")
+            elif classes:
+                lines.append(
+                    f"{where}References: chance has an accuracy of {1 / len(classes):.4g} (1 of {len(classes)} classes)."
+                )
             continue
         title = TITLES.get(score, score).removesuffix(" (dB)")
         known = {what: card.scores.get(f"{split}/{score_name(score, part)}") for part, what in COLUMNS.items() if part}
@@ -54,15 +59,3 @@ def reference_lines(runs: Iterable[tuple[Path, RunCard]]) -> list[str]:
         if texts:
             lines.append(f"{where}{title} of references ({split} set): {', '.join(texts)}.")
     return lines
-
-
-def _chance_levels(card: RunCard, folder: Path) -> list[str]:
-    columns = read_predictions(folder / "predictions.npz") or {}
-    names = columns["classes"].tolist() if "classes" in columns else card.data.classes or []
-    if not len(names):
-        return []
-    texts = [f"chance {1 / len(names):.4g} (1 of {len(names)} classes)"]
-    if "logits" in columns:
-        most = names[np.bincount(columns["label"], minlength=len(names)).argmax()]
-        texts.append(f"always the most frequent class, {most}, {chance_of(columns):.4g}")
-    return [f"Accuracy of references (test set): {'; '.join(texts)}."]

@@ -31,14 +31,14 @@ class Score(NamedTuple):
         return -self.value if is_higher_better(self.name) else self.value
 
 
-def validation_score(card: RunCard) -> Score | None:
-    """What a run is chosen by: `objective` of its config, else the validation twin of its headline, else another `val/` score.
+def validation_score(card: RunCard, objective: str = "") -> Score | None:
+    """What a run is chosen by: `objective` of its search or config, else the validation twin of its headline, else another.
 
     The last is that of the best checkpoint where the card names it; a run that was not validated has none.
     """
     twin = card.headline and f"val/{card.headline.partition('/')[2]}"
     others = [name for name in (*(card.headlines or ()), "val/loss", *card.scores) if name.startswith("val/")]
-    for name in (card.objective, twin, *others):
+    for name in (objective, card.objective, twin, *others):
         value = card.scores.get(name) if name and not name.startswith("test/") else None
         if name and value is not None:
             return Score(name, value)

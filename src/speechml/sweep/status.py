@@ -50,11 +50,12 @@ class Row:
     card: RunCard | None = None
     time: str = "-"
     data: str = ""
+    objective: str = ""
 
     @property
     def choice(self) -> Score | None:
         """What it is chosen by."""
-        return validation_score(self.card) if self.card else None
+        return validation_score(self.card, self.objective) if self.card else None
 
     @property
     def final(self) -> Score | None:
@@ -83,7 +84,7 @@ def row_of(run: SweepRun) -> Row:
         run.folder, state_of(run.folder, card), overrides, run.label,
         error=" ".join((card.error or card.stopped or "").split()), card=card,
         time="-" if card.training_s is None else format_duration(card.training_s),
-        data=f"{card.experiment} {' '.join(sources)}",
+        data=f"{card.experiment} {' '.join(sources)}", objective=run.objective,
     )  # fmt: skip
 
 
