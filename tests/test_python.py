@@ -263,7 +263,13 @@ def test_a_comparison_is_the_commands_table_and_its_rows() -> None:
     assert compared.to_dict() == json.loads(succeed("speechml", "compare", *folders, "--format", "json").stdout)
     assert compared.rows == compared.to_dict()["rows"]
     assert str(speechml.compare(folders)) == str(compared)
-    assert compared._repr_html_().count("<tr>") == len(compared.rows) + 1
+    further = compared.to_dict()["validation"] + compared.to_dict()["limits"]
+    assert compared._repr_html_().count("<tr>") == len(compared.rows) + len(further) + 1
+    assert compared.to_dict()["reason"].startswith("the best by validation")
+    for run, other in (pair, pair[::-1]):
+        named = speechml.compare(pair, baseline=run)
+        assert named.rows[0]["runs"] == [str(run.folder)]
+        assert str(speechml.compare([other, run], baseline=run.folder.name[:6])) == str(named)
     with pytest.raises(UserError, match="one run compares with nothing"):
         speechml.compare(pair[:1])
 

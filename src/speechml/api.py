@@ -220,20 +220,26 @@ def runs(
     return [run for *_, run in sorted(found, key=lambda entry: entry[:3]) if state in (None, run.state)]
 
 
-def compare(runs: Iterable[Run | str | Path], force: bool = False) -> Comparison:
-    """Compare finished runs, each with the first; runs that differ by seed only are one setting.
+def compare(
+    runs: Iterable[Run | str | Path], force: bool = False, baseline: Run | str | Path | None = None
+) -> Comparison:
+    """Compare finished runs, those of each test set with one of them; runs that differ by seed only are one setting.
 
     Args:
         runs: or their folders.
         force: compare scores of different test sets, as unpaired items.
+        baseline: the run that others are compared with, its folder, its id or the beginning of that; None: the default of
+            the experiment where it is among them, else the best by validation.
 
     Raises:
-        UserError: fewer than two, one twice, one that is not done, or runs that do not compare.
+        UserError: fewer than two, one twice, no two that compare, or a baseline that is none of them.
     """
-    from speechml.report.compare import compare_runs
+    from speechml.report.comparison_groups import compare_groups
     from speechml.report.inline import Comparison
 
-    return Comparison(compare_runs([run.folder if isinstance(run, Run) else Path(run) for run in runs], force))
+    named = baseline.folder if isinstance(baseline, Run) else baseline
+    folders = [run.folder if isinstance(run, Run) else Path(run) for run in runs]
+    return Comparison(compare_groups(folders, force, named))
 
 
 def _words(overrides: Overrides) -> list[str]:

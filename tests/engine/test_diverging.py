@@ -59,7 +59,9 @@ def test_a_filter_that_ends_worse_than_its_input_is_not_done_without_a_word(
     assert f"Warning: {line}." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("gain", "weak"), [(3.0, False), (-0.04, False), (-0.06, True), (float("nan"), True)])
+@pytest.mark.parametrize(
+    ("gain", "weak"), [(3.0, False), (0.04, False), (0.0, True), (-0.04, True), (-0.06, True), (float("nan"), True)]
+)
 def test_an_output_worse_than_its_input_is_called_that(gain: float, weak: bool) -> None:
     task = WaveformDenoiser({"_target_": "speechml.models.FIR", "taps": 4}, 16000)
     data = SimpleNamespace(scored_items=lambda: {"test": [0]})
@@ -69,6 +71,40 @@ def test_an_output_worse_than_its_input_is_called_that(gain: float, weak: bool) 
     data.is_foreign = True  # as of an evaluation on other recordings, which no training mends
     assert all(line.endswith("; the network does not fit these recordings") for line in task.weak_scores())
     assert [line.startswith("test: the output is") for line in task.weak_scores()] == [True] * weak
+
+
+@pytest.mark.parametrize(
+    ("scores", "says"),
+    [
+        ({"snr_db": 0.9, "snr_gain_db": 9.0}, ["hardly better than silence, which has 0 dB SNR"]),
+        ({"snr_db": 9.0, "snr_gain_db": 1.0, "pesq_gain": -0.4, "stoi_gain": -0.01}, ["PESQ and STOI are below"]),
+        ({"snr_db": 9.0, "snr_gain_db": 1.0, "pesq_gain": -0.4, "stoi_gain": 0.01}, []),
+        ({"snr_db": 9.0, "snr_gain_db": 1.0}, []), ({"snr_db": -9.0, "snr_gain_db": -9.0}, ["9.0 dB worse than the noisy input"]),
+    ],
+)  # fmt: skip
+def test_an_output_near_silence_or_that_sounds_worse_is_said(scores: dict[str, float], says: list[str]) -> None:
+    task = WaveformDenoiser({"_target_": "speechml.models.FIR", "taps": 4}, 16000)
+    task._trainer = SimpleNamespace(datamodule=SimpleNamespace(scored_items=lambda: {"test": [0]}))  # type: ignore[assignment]
+    task.scores = {f"test/{name}": value for name, value in scores.items()}
+    lines = task.weak_scores()
+    assert len(lines) == len(says)
+    assert all(line.startswith("test: ") and text in line for line, text in zip(lines, says, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "losses", "says"),
+    [
+        ("train/loss", [1.0, 0.1, 1.2], "rose from 0.1, its lowest, to 1.2 at the end"), ("train/loss", [1.0, 0.1, 0.9], ""),
+        ("train/loss", [9.0, -20.0, 2.0], "rose from -20, its lowest"), ("train/loss", [9.0, -20.0, -2.0], ""),
+        ("val/loss", [1.0, 0.1, 1.2], ""),  # which overfitting does as well, and the best weights are kept
+    ],
+)  # fmt: skip
+def test_a_training_loss_that_rose_after_it_had_fallen_is_said(name: str, losses: list[float], says: str) -> None:
+    table = EpochTable("metrics.csv")
+    table.rows = [{"epoch": epoch, name: loss} for epoch, loss in enumerate(losses)]
+    lines = loss_warnings(SimpleNamespace(trainer=SimpleNamespace(callbacks=[table])))  # type: ignore[arg-type]
+    assert len(lines) == bool(says)
+    assert all(says in line for line in lines)
 
 
 def test_a_loss_that_overflows_ends_the_run(train: Callable[..., Path], workplace: Path) -> None:

@@ -54,7 +54,9 @@ def test_runs_are_found_by_tags_and_words_of_their_note(runs: Path) -> None:
     assert list_ids("paper") == [genre.name, fir.name]
     assert list_ids("paper", "first try") == list_ids(note="loss is") == [fir.name]
     assert list_ids("pap") == []
-    assert format_list(runs, None, "table", ["x"]) == f"no run with such labels in {runs}\n"
+    assert format_list(runs, None, "table", ["x"]) == f"no run with the tag x in {runs}\n"
+    assert format_list(runs, "done", "table", ["x", "y"]) == f"no run that is done with the tag x and y in {runs}\n"
+    assert format_list(runs, None, "table", note="odder") == f"no run with 'odder' in its note in {runs}\n"
     assert "paper,first try" in format_list(runs, None, "table")
 
 

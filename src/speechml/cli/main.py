@@ -128,18 +128,26 @@ def export(
 @commands.command()
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of finished runs; differences are to the first.", metavar="RUN...")
+        list[Path], typer.Argument(help="Folders of finished runs; each test set is compared apart.", metavar="RUN...")
     ],
     form: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
     force: Annotated[
         bool, typer.Option("--force", help="Compare scores of different test sets, as unpaired items.")
     ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            metavar="ID",
+            help="The run that the others are compared with: its id, the beginning of that, or its folder. Without it the "
+            "default of the experiment, if it is among them, else the best by validation.",
+        ),
+    ] = None,
 ) -> None:
     """Show which run is better, by how much, and whether it may be chance; runs that differ by seed only are one setting."""
-    from speechml.report.compare import compare_runs
-    from speechml.report.comparison_table import format_comparison
+    from speechml.report.comparison_groups import compare_groups, format_groups
 
-    echo(format_comparison(compare_runs(runs, force), form), end="", exact=form == "csv")
+    echo(format_groups(compare_groups(runs, force, baseline), form), end="", exact=form == "csv")
 
 
 @commands.command()

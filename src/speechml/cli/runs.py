@@ -90,12 +90,15 @@ def description(folder: Path) -> str:
     from speechml.report.summary import summary_text
     from speechml.runs.card import explain_damage
     from speechml.runs.catalogue import file_sizes, require_card, state_of
+    from speechml.runs.choosing import validation_score
     from speechml.runs.tables import format_size, table
 
     card = require_card(folder)
     state, code = state_of(folder, card), card.code
+    chosen = validation_score(card)
     facts = {
         "experiment": card.experiment, "id": card.id, "state": state, "started": card.started,
+        "validation": chosen and f"{chosen}, to choose by; test scores are for the end",
         "code": f"{code.version}, commit {code.commit}{' with changes' * bool(code.dirty)}",
         "weights": f"{card.test_weights}.ckpt is what is tested, loaded and exported",
         "machine": f"{card.hardware.get('host')}, {card.hardware.get('processor')}",

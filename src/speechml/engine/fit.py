@@ -69,7 +69,7 @@ def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: Run
     if not trainer.global_step:
         raise UserError("nothing was trained: no step was taken", fix="raise what limits the training")
     training_s, epochs = parts.saving.training_s, trainer.current_epoch
-    card.monitored = test(parts, folder, card)
+    card.monitored, card.objective = test(parts, folder, card), config["objective"]
     card.training_s, card.epochs = round(training_s, 2), epochs
     if parts.data_module is data:
         batches = trainer.fit_loop.total_batch_idx + 1
@@ -247,6 +247,10 @@ def loss_warnings(parts: Parts) -> list[str]:
         elif losses and losses[-1] - losses[0] > abs(losses[0]):
             lines.append(
                 f"{name} rose from {losses[0]:.3g} in the first epoch to {losses[-1]:.3g} in the last; lower optimizer.lr"
+            )
+        elif name == "train/loss" and losses and losses[-1] - min(losses) > max(abs(min(losses)), abs(losses[0])):
+            lines.append(
+                f"{name} rose from {min(losses):.3g}, its lowest, to {losses[-1]:.3g} at the end; lower optimizer.lr"
             )
     return lines
 

@@ -71,7 +71,9 @@ def certainty_remarks(
     """What stands below a table of scores; `items` are those of the test, in the plural. Of `warnings` nothing is repeated."""
     clusters = cluster_rows(columns)
     if "logits" in columns:
-        remarks, worst = _of_accuracy(columns, clusters, split), _most_errors(columns, clusters, items)
+        from speechml.report.class_table import accuracy_remarks, most_errors
+
+        remarks, worst = accuracy_remarks(columns, clusters, split), most_errors(columns, clusters, items)
         count = columns["logits"].shape[1]
     elif "snr_db" in columns:
         remarks, worst, count = _of_snr(columns, clusters, split), _lowest(columns, clusters, items), 0
@@ -82,21 +84,10 @@ def certainty_remarks(
     return [*worthless, *(remark.replace("(*)", about) for remark in remarks), *worst]
 
 
-def _of_accuracy(columns: Columns, clusters: Clusters, split: str) -> list[str]:
-    interval, chance = score_intervals(columns, split)[f"{split}/acc"], chance_of(columns)
-    if math.isnan(interval.low):
-        return [_without_interval("the accuracy", clusters, clusters.numbers)]
-    doubt = interval.mean > chance + NEAR * (1 - chance) and interval.low <= chance
-    return [
-        f"95 % interval of the accuracy: {interval.low:.3f} to {interval.high:.3f} (*).",
-        *[f"It is not shown to be better than chance ({chance:.3f})."] * doubt,
-    ]
-
-
 def _of_snr(columns: Columns, clusters: Clusters, split: str) -> list[str]:
     interval = score_intervals(columns, split)[f"{split}/snr_db"]
     if math.isnan(interval.low):
-        return [_without_interval("the SNR", clusters, clusters.numbers[np.isfinite(columns["snr_db"])])]
+        return [explain_no_interval("the SNR", clusters, clusters.numbers[np.isfinite(columns["snr_db"])])]
     text, doubt = f"95 % interval of the SNR: {interval.low:.2f} to {interval.high:.2f} dB", False
     if "snr_input_db" in columns:
         gains = columns["snr_db"].astype(float) - columns["snr_input_db"]
@@ -108,7 +99,7 @@ def _of_snr(columns: Columns, clusters: Clusters, split: str) -> list[str]:
     return [f"{text} (*).", *["The output is not shown to be better than the noisy input."] * doubt]
 
 
-def _without_interval(what: str, clusters: Clusters, scored: np.ndarray) -> str:
+def explain_no_interval(what: str, clusters: Clusters, scored: np.ndarray) -> str:
     """Why there is none; `scored` are the clusters of the items that have a score."""
     kind = clusters.kind or "item"
     if len(clusters.names) < 2:
@@ -121,18 +112,6 @@ def _without_interval(what: str, clusters: Clusters, scored: np.ndarray) -> str:
     return f"No interval of {what}: {why}."
 
 
-def _most_errors(columns: Columns, clusters: Clusters, items: str) -> list[str]:
-    """The speakers with the most errors, and how many of all these are."""
-    wrong = columns["logits"].argmax(1) != columns["label"]
-    errors, counts = np.bincount(clusters.numbers, wrong), np.bincount(clusters.numbers)
-    order = [i for i in np.lexsort((counts, -errors)) if errors[i] and clusters.names[i]][:NAMED]
-    if not order or len(clusters.names) < 2:
-        return []
-    named = ", ".join(f"{_name(clusters.names[i])} {errors[i]:.0f} of {counts[i]}" for i in order)
-    share = f"; together {errors[order].sum():.0f} of {wrong.sum()} errors" if len(order) > 1 else ""
-    return [f"Worst {clusters.kind}s, {items} wrong: {named}{share}."]
-
-
 def _lowest(columns: Columns, clusters: Clusters, items: str) -> list[str]:
     """The speakers with the lowest SNR."""
     defined = np.isfinite(columns["snr_db"])
@@ -142,9 +121,10 @@ def _lowest(columns: Columns, clusters: Clusters, items: str) -> list[str]:
     order = [i for i in np.argsort(means, kind="stable") if clusters.names[i] and counts[i]][:NAMED]
     if not order or len(clusters.names) < 2:
         return []
-    named = ", ".join(f"{_name(clusters.names[i])} {means[i]:.2f} dB ({counts[i]})" for i in order)
+    named = ", ".join(f"{speaker_name(clusters.names[i])} {means[i]:.2f} dB ({counts[i]})" for i in order)
     return [f"Worst {clusters.kind}s, mean SNR ({items}): {named}."]
 
 
-def _name(name: str) -> str:
+def speaker_name(name: str) -> str:
+    """A speaker, or whoever of one recording is not known, as a sentence names them."""
     return name.removeprefix(NOBODY)

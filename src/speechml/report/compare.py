@@ -12,38 +12,22 @@ import numpy as np
 
 from speechml.contracts import is_higher_better
 from speechml.errors import UserError
-from speechml.metrics.classification import macro_f1
+from speechml.report.baseline import Setting, choose_reference, common_validation, find_run, validations
 from speechml.report.certainty import chance_of, shortfall
 from speechml.report.finished_run import Result, ScoresOnly, read_result
+from speechml.report.item_scores import item_difference, item_scores
 from speechml.report.statistics import (
     LEVEL,
     UNKNOWN,
     Difference,
-    mean_difference,
-    resampled_difference,
-    resamples,
     seed_interval,
-    share_difference,
     unpaired_difference,
 )
-from speechml.report.summary import TITLES, score_name
+from speechml.report.summary import COLUMNS, TITLES, score_name
+from speechml.runs.choosing import describe_divergence
 from speechml.runs.labels import name_differences
 
 NAMED = 10  # settings that are worth nothing
-RESAMPLES = 1_000  # for macro F1: a whole confusion matrix is counted for each
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Runs that differ by seed only."""
-
-    label: str
-    runs: tuple[Result, ...]
-
-    @property
-    def seeds(self) -> list[int]:
-        """One a run."""
-        return [run.card.seed for run in self.runs]
 
 
 @dataclass(frozen=True)
@@ -57,11 +41,12 @@ class Line:
     over_seeds: Difference = UNKNOWN
     is_reference: bool = False  # of the first setting, to which the others are compared
     worthless: str = ""  # what neither setting is: better than its noisy input, or much better than chance
+    kind: str = "setting"  # or `validation` of what settings are chosen by, `reference` of the noisy input and limits
 
     @property
     def verdict(self) -> str:
         """What the intervals allow to say: both, where there are seeds, have to leave out 0 on the same side."""
-        if self.is_reference:
+        if self.is_reference or self.kind == "validation":
             return ""
         known = [d for d in (self.over_items, self.over_seeds) if not math.isnan(d.low)]
         if not known:
@@ -75,12 +60,23 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, and a line for each score and setting."""
+    """What was compared, and a line for each score and setting.
+
+    Attributes:
+        settings: the reference first, the others as validation ranks them.
+        forced: why the runs do not compare, where it was asked for all the same.
+        reason: why the first setting is the reference.
+        choices: the validation score of each setting, where all have one.
+        limits: scores of the noisy input, of limits and of chance.
+    """
 
     settings: list[Setting]
     lines: list[Line]
     notes: list[str]
-    forced: str  # why the runs do not compare, where it was asked for all the same
+    forced: str
+    reason: str = ""
+    choices: Sequence[Line] = ()
+    limits: Sequence[Line] = ()
 
     @property
     def first(self) -> Result:
@@ -88,22 +84,34 @@ class Comparison:
         return self.settings[0].runs[0]
 
 
-def compare_runs(folders: Sequence[Path], force: bool = False) -> Comparison:
-    """Compare finished runs, each with the first.
+def compare_runs(folders: Sequence[Path], force: bool = False, baseline: str | Path | None = None) -> Comparison:
+    """Compare finished runs, each setting with one: see `baseline.choose_reference`.
 
     Args:
         folders: of two runs or more.
         force: compare runs of different test sets or protocols as well, as groups of items that have nothing in common.
+        baseline: the run to compare with, by its id, the beginning of that, or its folder.
 
     Raises:
-        UserError: fewer than two runs, one twice, one that is not done or is none, or runs that do not compare.
+        UserError: fewer than two runs, one twice, one that is not done or is none, runs that do not compare, or a baseline
+            that is none of them.
     """
+    check_several(folders)
+    named = None if baseline is None else find_run(baseline, folders)
+    return compare_results([read_result(folder) for folder in folders], force, named)
+
+
+def check_several(folders: Sequence[Path]) -> None:
+    """Raises UserError where there are fewer than two runs, or one is given twice."""
     if len(folders) < 2:
         raise UserError("one run compares with nothing; give two or more, as in speechml compare runs/A/ID runs/B/ID")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UserError("a run is given twice; each compares with the others once")
-    results = [read_result(folder) for folder in folders]
-    forced = _incomparable(results)
+
+
+def compare_results(results: Sequence[Result], force: bool = False, baseline: Path | None = None) -> Comparison:
+    """Compare runs that were read, `baseline` the folder of one of them. Raises UserError where they do not compare."""
+    forced = incomparable(results)
     if forced and not force:
         raise UserError(forced, fix="--force (in Python, force=True) compares all the same, as unpaired items")
     if not forced:
@@ -115,13 +123,16 @@ def compare_runs(folders: Sequence[Path], force: bool = False) -> Comparison:
         known = next((run.clusters for run in results if run.clusters.kind), results[0].clusters)
         for run in results:  # older runs may not know what newer ones do
             run.clusters = known
-    settings = group_settings(results)
+    settings, reason = choose_reference(group_settings(results), baseline)
     scores = [score for score in results[0].scores if all(score in run.scores for run in results)]
     lines = [line for score in scores for line in _compare_score(score, settings, not forced)]
-    return Comparison(settings, lines, _notes(settings, lines, forced), forced)
+    name = common_validation(settings)
+    choices = [Line(name, s, seed_interval(validations(name, s)), kind="validation") for s in settings if name]
+    limits = [line for score in scores for line in _limits(score, settings[0])]
+    return Comparison(settings, lines, _notes(settings, lines, forced), forced, reason, choices, limits)
 
 
-def _incomparable(results: Sequence[Result]) -> str:
+def incomparable(results: Sequence[Result]) -> str:
     """Why runs were not scored on the same test, or nothing where they were.
 
     Raises:
@@ -174,16 +185,39 @@ def _label(group: list[Result], groups: list[list[Result]]) -> str:
 def _compare_score(score: str, settings: Sequence[Setting], paired: bool) -> list[Line]:
     """A line for each setting."""
     seeds = [np.array([run.score(score) for run in setting.runs]) for setting in settings]
-    items = [_item_scores(score, setting.runs) for setting in settings]
+    items = [item_scores(score, setting.runs) for setting in settings]
     lines = [Line(score, settings[0], seed_interval(seeds[0]), is_reference=True)]
     for setting, own_seeds, own_items in zip(settings[1:], seeds[1:], items[1:], strict=True):
         groups = settings[0].runs[0].clusters.numbers, setting.runs[0].clusters.numbers
-        over_items, over_seeds = _item_difference(score, (items[0], own_items), groups, paired), UNKNOWN
+        over_items, over_seeds = item_difference(score, (items[0], own_items), groups, paired), UNKNOWN
         if min(len(own_seeds), len(seeds[0])) > 1:
             same = setting.seeds == settings[0].seeds
             over_seeds = seed_interval(own_seeds - seeds[0]) if same else unpaired_difference(seeds[0], own_seeds)
         worthless = neither_beats(score, settings[0], setting)
         lines.append(Line(score, setting, seed_interval(own_seeds), over_items, over_seeds, worthless=worthless))
+    return lines
+
+
+def _limits(score: str, reference: Setting) -> list[Line]:
+    """What a score is of the noisy input and of limits, as the runs of the reference have them, or of guessing a class."""
+    run, limits = reference.runs[0], dict[str, np.ndarray]()
+    if run.classes is None:
+        for part, title in COLUMNS.items():
+            name = score_name(score, part)
+            if part and all(name in one.columns for one in reference.runs):
+                limits[title] = np.mean([one.values(name) for one in reference.runs], axis=0)
+    elif score == "acc":
+        label = run.columns["label"]
+        most = np.bincount(label).argmax()
+        limits[f"always {run.classes[most]}"] = (label == most).astype(float)
+    own, groups, lines = item_scores(score, reference.runs), run.clusters.numbers, []
+    for title, items in limits.items():
+        difference = item_difference(score, (own, items), (groups, groups), True)
+        mean = seed_interval(np.array([items[np.isfinite(items)].mean() if np.isfinite(items).any() else np.nan]))
+        lines.append(Line(score, Setting(title, ()), mean, difference, kind="reference"))
+    if run.classes is not None and score == "acc":
+        chance = seed_interval(np.array([1 / len(run.classes)]))
+        lines.append(Line(score, Setting(f"chance (1 of {len(run.classes)})", ()), chance, kind="reference"))
     return lines
 
 
@@ -209,34 +243,6 @@ def _shortfall(setting: Setting) -> str:
     return shortfall(scores, "test", len(runs[0].classes or ()), chance_of(runs[0].columns))
 
 
-def _item_scores(score: str, runs: Sequence[Result]) -> np.ndarray:
-    """A score of each item, the mean over the runs of a setting; of macro F1 that of all items, then of resamples."""
-    if score != "macro_f1":
-        return np.mean([run.values(score) for run in runs], axis=0)
-    groups = runs[0].clusters.numbers
-    drawn = resamples(int(groups.max()) + 1, RESAMPLES)[:RESAMPLES, groups]
-    weights = np.concatenate([np.ones((1, len(groups)), np.float32), drawn])
-    return np.mean([macro_f1(run.columns["logits"], run.columns["label"], weights) for run in runs], axis=0)
-
-
-def _item_difference(
-    score: str, items: tuple[np.ndarray, np.ndarray], groups: tuple[np.ndarray, np.ndarray], paired: bool
-) -> Difference:
-    """The difference over test items, of the means over the runs of each setting, by what the items are pieces of."""
-    one, other = items
-    if not paired:
-        if score == "macro_f1":  # whose resamples are no items
-            return UNKNOWN
-        known = [np.isfinite(side) for side in items]
-        return unpaired_difference(one[known[0]], other[known[1]], (groups[0][known[0]], groups[1][known[1]]))
-    if score == "macro_f1":
-        return resampled_difference(one, other, np.bincount(groups[0]))
-    if score == "acc":
-        return share_difference(one, other, groups[0])
-    defined = np.isfinite(other - one)
-    return mean_difference((other - one)[defined], groups[0][defined])
-
-
 def _notes(settings: Sequence[Setting], lines: Sequence[Line], forced: str) -> list[str]:
     """What a reader of the comparison should know."""
     results = [run for setting in settings for run in setting.runs]
@@ -251,6 +257,10 @@ def _notes(settings: Sequence[Setting], lines: Sequence[Line], forced: str) -> l
                      "is chance")  # fmt: skip
     reasons = [(setting.label, _shortfall(setting)) for setting in settings]
     notes += [f"{label} is {reason}" for label, reason in reasons if reason][:NAMED]
+    losses = [
+        (one.label, next(filter(None, (describe_divergence(run.card) for run in one.runs)), "")) for one in settings
+    ]
+    notes += [f"{label} diverged: {text}" for label, text in losses if text][:NAMED]
     for score in dict.fromkeys(
         line.score for line in lines if first.classes is None and first.card.scored and not forced
     ):

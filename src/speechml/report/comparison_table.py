@@ -25,24 +25,39 @@ def format_comparison(comparison: Comparison, form: str) -> str:
         UserError: another format.
     """
     check_choice("--format", form, FORMATS)
-    records, data = [_record(line, comparison) for line in comparison.lines], comparison.first.data
     if form == "json":
-        about = {
-            "reference": comparison.settings[0].label, "data": data.data, "protocol": data.protocol,
-            "test_set": data.test_fingerprint, "items": len(comparison.first.names),
-            "units": len(comparison.first.clusters.names), "unit": comparison.first.unit, "forced": comparison.forced,
-            "notes": comparison.notes, "rows": records,
-        }  # fmt: skip
-        return json.dumps(about, indent=1) + "\n"
+        return json.dumps(describe_comparison(comparison), indent=1) + "\n"
     if form == "csv":
-        cells = ((" ".join(map(str, v)) if isinstance(v, list) else v for v in record.values()) for record in records)
-        return csv_text(list(records[0]), map(list, cells))
+        return comparisons_csv([comparison])
     header, rows = comparison_rows(comparison)
     if form == "markdown":
         return "\n".join([markdown_table(header, rows), "", *comparison_sentences(comparison)]) + "\n"
     left = [i for i, name in enumerate(header) if name in TEXT_COLUMNS]
     parts = [_legend(comparison), "", table(header, rows, left), "", *comparison_sentences(comparison)]
     return "\n".join(parts) + "\n"
+
+
+def describe_comparison(comparison: Comparison) -> dict[str, object]:
+    """All of a comparison as plain values."""
+    data = comparison.first.data
+    kinds = (comparison.lines, comparison.choices, comparison.limits)
+    rows, choices, limits = ([_record(line, comparison) for line in lines] for lines in kinds)
+    return {
+        "reference": comparison.settings[0].label, "reason": comparison.reason, "data": data.data, "protocol": data.protocol,
+        "test_set": data.test_fingerprint, "items": len(comparison.first.names),
+        "units": len(comparison.first.clusters.names), "unit": comparison.first.unit, "forced": comparison.forced,
+        "notes": comparison.notes, "validation": choices, "rows": rows, "limits": limits,
+    }  # fmt: skip
+
+
+def comparisons_csv(comparisons: Sequence[Comparison]) -> str:
+    """The rows of comparisons, of which the validation scores come first and the noisy input and limits last."""
+    records = [
+        _record(line, one) | {"kind": line.kind, "test_set": one.first.data.test_fingerprint}
+        for one in comparisons for line in (*one.choices, *one.lines, *one.limits)
+    ]  # fmt: skip
+    cells = ((" ".join(map(str, v)) if isinstance(v, list) else v for v in record.values()) for record in records)
+    return csv_text(list(records[0]), map(list, cells))
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -52,27 +67,39 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Header and rows; columns that would be empty in all rows are left out."""
+    """Header and rows: validation first, then each test score with those of the noisy input and of limits below it.
+
+    Columns that would be empty in all rows are left out.
+    """
     columns = [
         "score", "setting", "mean", "95 % of the mean (seeds)", "difference", "verdict", f"95 % ({comparison.first.unit})", "p",
         "95 % (seeds)", "p (seeds)",
     ]  # fmt: skip
     rows = []
     previous = ""
-    for line in comparison.lines:
+    scores = dict.fromkeys(line.score for line in comparison.lines)
+    test = [line for score in scores for line in (*comparison.lines, *comparison.limits) if line.score == score]
+    for line in (*comparison.choices, *test):
         db = line.score.endswith("_db")
         items, seeds = line.over_items, line.over_seeds
         means = [d.mean for d in (items, seeds) if not math.isnan(d.mean)]
         difference = "+" * (means[0] > 0) + format_score(means[0], db) if means else "-"
+        if line.is_reference or line.kind == "validation":
+            difference = ""
         rows.append([
-            TITLES.get(line.score, line.score) if line.score != previous else "", line.setting.label,
+            _title(line, comparison) if line.score != previous else "", line.setting.label,
             format_score(line.mean.mean, db), _interval(line.mean, db),
-            "" if line.is_reference else difference, line.verdict,
+            difference, line.verdict if line.kind == "setting" else "",
             _interval(items, db), _p(items), _interval(seeds, db), _p(seeds),
         ])  # fmt: skip
         previous = line.score
     kept = [number for number in range(len(columns)) if any(row[number] for row in rows)]
     return [columns[number] for number in kept], [[row[number] for number in kept] for row in rows]
+
+
+def _title(line: Line, comparison: Comparison) -> str:
+    """The score of a line, and of which split it is."""
+    return line.score if line.kind == "validation" else f"{comparison.first.split} {TITLES.get(line.score, line.score)}"
 
 
 def _interval(difference: Difference, db: bool) -> str:
@@ -108,7 +135,10 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
         what = f"{run.clusters.describe(data.called)}, of {data.data}, {run.split} set"
         lines = [f"On the same {what}, split protocol {data.protocol}, test set {data.test_fingerprint}."]
     if len(comparison.settings) > 1:
-        lines.append(f"Differences are to {comparison.settings[0].label}.")
+        lines += [f"Choose by {one.score}, the best first; scores of the {run.split} set are for the end."
+                  for one in comparison.choices[:1]]  # fmt: skip
+        why = f", {comparison.reason}" * bool(comparison.reason)
+        lines.append(f"Differences are to {comparison.settings[0].label}{why}.")
         lines += [f"Intervals over {run.unit}: {_methods(comparison)}."] * bool(run.card.scored)
     if any(line.over_seeds.units for line in comparison.lines):
         lines.append("Intervals over seeds (Student's t) say what further seeds would give on these same test items.")
@@ -135,8 +165,9 @@ def _methods(comparison: Comparison) -> str:
 
 def _record(line: Line, comparison: Comparison) -> dict[str, object]:
     """A line as plain values; what is not known is None."""
+    score = line.score if line.kind == "validation" else f"{comparison.first.split}/{line.score}"
     record: dict[str, object] = {
-        "score": f"{comparison.first.split}/{line.score}", "setting": line.setting.label, "seeds": line.setting.seeds,
+        "score": score, "setting": line.setting.label, "seeds": line.setting.seeds,
         "runs": [str(run.folder) for run in line.setting.runs], "mean": line.mean.mean, "mean_low": line.mean.low,
         "mean_high": line.mean.high,
     }  # fmt: skip

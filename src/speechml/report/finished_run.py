@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from speechml.contracts import HIGHER_IS_BETTER, Config
 from speechml.data.provenance import Clusters, cluster_rows
 from speechml.errors import UserError
 from speechml.metrics.classification import cross_entropy, macro_f1
-from speechml.report.summary import score_name
+from speechml.report.summary import COLUMNS, score_name
 from speechml.runs.card import RunCard
 from speechml.runs.catalogue import require_card, state_of
 from speechml.runs.labels import load_config, result_settings
@@ -89,7 +89,7 @@ class Result:
             return np.asarray(columns["logits"].argmax(1) == columns["label"], dtype=float)
         if score == "loss":
             return cross_entropy(columns["logits"], columns["label"])
-        own = score.replace("_input", "")
+        own = reduce(lambda name, part: name.replace(part, ""), filter(None, COLUMNS), score)
         needed = [score_name(each, "_input") for each in (WAVEFORM if own in WAVEFORM else (own,))]
         inputs = [np.isfinite(columns[name]) for name in needed if name in columns]
         return np.where(np.all(inputs, axis=0), columns[score].astype(float), np.nan)

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
-from speechml.report import compare
-from speechml.report.comparison_table import comparison_rows, comparison_sentences, format_comparison
+from speechml.report.comparison_groups import Comparisons, format_groups, group_title
+from speechml.report.comparison_table import comparison_rows, comparison_sentences
 from speechml.report.summary import run_facts, score_tables
 from speechml.runs.card import RunCard, explain_damage
 from speechml.runs.folder import PAGE
@@ -46,14 +46,14 @@ def run_html(folder: Path, card: RunCard, state: str) -> str:
 class Comparison:
     """Which of several runs is better, by how much, and whether it may be chance; printed, it is the table of the command."""
 
-    def __init__(self, compared: compare.Comparison) -> None:
+    def __init__(self, compared: Comparisons) -> None:
         self._compared = compared
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each score and setting: mean, difference to the first, intervals, verdict."""
-        rows: list[dict[str, Any]] = self.to_dict()["rows"]
-        return rows
+        """A row for each test set, score and setting: mean, difference to the reference, intervals, verdict."""
+        content = self.to_dict()
+        return [row for group in content.get("comparisons", [content]) for row in group["rows"]]
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values: what `speechml compare --format json` prints."""
@@ -61,14 +61,17 @@ class Comparison:
         return content
 
     def _format(self, form: str) -> str:
-        return format_comparison(self._compared, form)
+        return format_groups(self._compared, form)
 
     def __repr__(self) -> str:
         return self._format("table").rstrip("\n")
 
     def _repr_html_(self) -> str:
-        lines = map(_line, comparison_sentences(self._compared))
-        return str(Markup("\n").join([_table(*comparison_rows(self._compared)), *lines]))
+        groups, parts = self._compared.groups, list[Markup]()
+        for one in groups:
+            parts += [Markup("<b>{}</b>").format(group_title(one))] * (len(groups) > 1)
+            parts += [_table(*comparison_rows(one)), *map(_line, comparison_sentences(one))]
+        return str(Markup("\n").join([*parts, *map(_line, self._compared.omitted)]))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:

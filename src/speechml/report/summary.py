@@ -98,7 +98,12 @@ def _waveform_table(scores: Scores, split: str) -> ScoreTable:
         values = [scores.get(f"{split}/{score_name(score, what)}") for what in columns]
         if any(value is not None for value in values):
             rows.append([title, *(format_score(value, score.endswith("_db")) for value in values)])
-    return ScoreTable([f"{SPLITS[split]}, mean", *columns.values()], rows, _undefined(scores, split))
+    own = [
+        (title, scores.get(f"val/{score}"), score.endswith("_db")) for score, title in list(WAVEFORM_TITLES.items())[:4]
+    ]
+    chosen = ", ".join(f"{title} {format_score(value, db)}" for title, value, db in own if value is not None)
+    remarks = [f"Validation set, to choose by: {chosen}."] if chosen and split == "test" else []
+    return ScoreTable([f"{SPLITS[split]}, mean", *columns.values()], rows, [*remarks, *_undefined(scores, split)])
 
 
 def other_scores(scores: Scores, split: str, known: Container[str]) -> dict[str, str]:

@@ -194,7 +194,7 @@ class RunCard(_Part):
         scores: by name, None where one is not finite.
         scored: number of test items that have scores.
         test_sets: further ones by their names, with which their scores begin; see `runs.test_sets.SetCard`.
-        monitored: the best value of checkpoint.monitor.
+        monitored, objective: the best value of checkpoint.monitor; the score that `objective` of its config names.
         headlines: names of the scores by which runs are compared.
         intervals: of scores, by name, over test items (`interval`: low, high; `over`: how many of what); in tables only.
         chance: accuracy of always naming the most frequent class of the test; in tables only.
@@ -235,6 +235,7 @@ class RunCard(_Part):
     epochs: int | None = None
     clips_per_s: float | None = None
     monitored: float | None = None
+    objective: str | None = None
     scored: int | None = None
     test_sets: dict[str, Record] | None = None
     wiener: list[float] | None = None

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from speechml.errors import UserError
 from speechml.runs.card import CARD, RunCard, load_card
+from speechml.runs.choosing import OF_SEARCH, Score, score_column, short_words, validation_score
 from speechml.runs.folder import LOCK, OWNER, lock
-from speechml.runs.tables import check_choice, csv_text, format_score, table
+from speechml.runs.tables import check_choice, csv_text, table
 from speechml.storage.plain_files import read_plain
 
 STATES = ("done", "stopped", "failed", "running", "cut off", "damaged")
@@ -77,6 +78,9 @@ class Entry(NamedTuple):
     overrides: str = ""
     tags: str = ""  # separated by commas
     note: str = ""
+    validation_name: str | None = None  # of the score that it is chosen by
+    validation: float | None = None
+    warnings: int = 0  # sentences in its card
 
 
 def make_entry(folder: Path) -> Entry:
@@ -88,9 +92,11 @@ def make_entry(folder: Path) -> Entry:
     if card is None:
         return Entry(folder.resolve().parent.name, folder.resolve().name, "damaged")
     epochs = count_epochs(folder) if card.epochs is None else card.epochs
-    score = card.scores[card.headline] if card.headline else None
-    return Entry(card.experiment, card.id, state_of(folder, card), card.started, epochs, card.headline, score,
-                 " ".join(card.overrides), ",".join(card.tags or []), card.note or "")  # fmt: skip
+    score, chosen = card.scores[card.headline] if card.headline else None, validation_score(card)
+    words = " ".join(word for word in card.overrides if word not in OF_SEARCH)
+    return Entry(card.experiment, card.id, state_of(folder, card), card.started, epochs, card.headline, score, words,
+                 ",".join(card.tags or []), card.note or "", chosen and chosen.name, chosen and chosen.value,
+                 len(card.warnings or ()))  # fmt: skip
 
 
 def count_epochs(folder: Path) -> int | None:
@@ -125,21 +131,36 @@ def format_list(folder: Path, state: str | None, form: str, tags: Iterable[str] 
         return csv_text(Entry._fields, entries)
     if entries:
         return _as_table(entries)
-    labelled = " with such labels" * bool([*tags, *[note] * bool(note)])
-    return f"no run{f' that is {state}' if state else 's' * (not labelled)}{labelled} in {folder}\n"
+    wanted = [*([f"the tag {' and '.join(tags)}"] if tags else []), *([f"{note!r} in its note"] if note else [])]
+    such = f" with {' and '.join(wanted)}" if wanted else ""
+    return f"no run{f' that is {state}' if state else 's' * (not such)}{such} in {folder}\n"
 
 
 def _as_table(entries: list[Entry]) -> str:
-    rows = []
-    for line in entries:
-        name = line.score_name
-        score = "-" if name is None else f"{name} {format_score(line.score, name.endswith('_db'))}"
-        epochs = "-" if line.epochs is None else str(line.epochs)
-        cells = [line.experiment, line.id, line.state, line.started or "-", epochs, score, line.overrides, line.tags]
-        rows.append(cells)
-    header = ["experiment", "id", "state", "started", "epochs", "score", "overrides", "tags"]
-    width = 8 if any(line.tags for line in entries) else 7
-    return table(header[:width], [row[:width] for row in rows], left=(0, 1, 2, 3, 5, 6, 7)) + "\n"
+    """The validation score first, by which runs are chosen, and then that of the test."""
+    validation, validations = score_column([_score(e.validation_name, e.validation) for e in entries], "validation")
+    test, tests = score_column([_score(e.score_name, e.score) for e in entries], "test")
+    words, shared = short_words(
+        [(e.experiment, None if e.state == "damaged" else e.overrides.split()) for e in entries]
+    )
+    rows = [
+        [e.experiment, e.id, e.state + " !" * bool(e.warnings), (e.started or "-")[:16].replace("T", " "),
+         "-" if e.epochs is None else str(e.epochs), own, last, typed, e.tags]
+        for e, own, last, typed in zip(entries, validations, tests, words, strict=True)
+    ]  # fmt: skip
+    header = ["experiment", "id", "state", "started", "epochs", validation, test, "overrides", "tags"]
+    width = 9 if any(line.tags for line in entries) else 8
+    left = (0, 1, 2, 3, 7, 8, *[5] * (validation == "validation"), *[6] * (test == "test"))
+    lines = [table(header[:width], [row[:width] for row in rows], left)]
+    if shared:
+        lines.append(f"\nAll with: {' '.join(shared)}")
+    if count := sum(bool(line.warnings) for line in entries):
+        lines.append(f"\n! {count} with warnings, which speechml runs show FOLDER tells")
+    return "\n".join(lines) + "\n"
+
+
+def _score(name: str | None, value: float | None) -> Score | None:
+    return None if name is None or value is None else Score(name, value)
 
 
 def file_sizes(folder: Path) -> dict[str, int]:

@@ -131,15 +131,19 @@ def settings_name(values: Config) -> str:
 def name_differences(config: Config, others: Sequence[Config]) -> str:
     """The keys of a flat config that others have with another value, as a name: `lr=0.2 net=MIMOCNN`.
 
-    Where another class is built, keys that one of the classes does not have say nothing more.
+    Where another class is built, keys that one of the classes does not have say nothing more, and neither do keys whose values
+    are those of another key in every config.
     """
     absent = object()
     keys = sorted({key for one in (config, *others) for key in one})
     differing = [key for key in keys if any(one.get(key, absent) != config.get(key, absent) for one in others)]
     sections = tuple(key.removesuffix("_target_") for key in differing if key.endswith("_target_"))
-    values = {}
+    values, repeated = {}, set()
     for key in differing:
-        value = config.get(key, "-")
+        value, row = config.get(key, "(none)"), repr([one.get(key, absent) for one in (config, *others)])
+        if row in repeated:
+            continue
+        repeated.add(row)
         if key.endswith("_target_"):
             values[key.removesuffix("._target_")] = str(config.get(key)).rpartition(".")[2]
         elif not key.startswith(sections) or all(key in one for one in (config, *others)):

@@ -29,6 +29,7 @@ class SweepRun(NamedTuple):
     overrides: tuple[str, ...] = ()  # that it was launched with
     label: str = ""  # what tells it from the others of its sweep
     error: str = ""  # why it has not begun
+    objective: str = ""  # of its search
 
 
 class SweepRecord(NamedTuple):
@@ -63,7 +64,8 @@ def load_sweep(folder: Path) -> SweepRecord:
         if "runs" in content:
             runs = [_read_run(run) for run in content["runs"]]
         else:  # of a search
-            runs = [SweepRun(Path(run)) for trial in content["trials"] for run in trial.get("runs", [])]
+            goal = str(content.get("objective") or "")
+            runs = [SweepRun(Path(run), objective=goal) for trial in content["trials"] for run in trial.get("runs", [])]
         _check_places(folder, runs)
         process = content.get("process")
         return SweepRecord(str(content.get("command") or ""), None if process is None else int(process), runs)

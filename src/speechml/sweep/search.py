@@ -21,6 +21,7 @@ from speechml.config.compose import flatten, plain, resolve_config
 from speechml.contracts import Config
 from speechml.engine.signals import RESUMABLE, Stopped
 from speechml.errors import UserError, echo
+from speechml.runs.choosing import OF_SEARCH
 from speechml.sweep.jobs import Job, Launcher, Outcome
 from speechml.sweep.schema import OptunaSweeper
 from speechml.sweep.search_report import SearchReport, path_from_here
@@ -39,7 +40,6 @@ from speechml.sweep.study import (
 )
 from speechml.sweep.sweep_command import SweepCommand, hold
 
-QUIET = ("progress", "listening", "figures")  # callbacks that trials do without, unless figures are asked for
 MakeJob = Callable[[list[str], int], Job]  # a run by its overrides and its number in the search
 
 
@@ -63,7 +63,7 @@ class Plan(NamedTuple):
 
     def overrides(self, params: Config, execution: int) -> list[str]:
         """Of one execution of a trial."""
-        quiet = [] if self.options.figures else [f"++callbacks.{name}=null" for name in QUIET]
+        quiet = [] if self.options.figures else OF_SEARCH
         seed = [] if self.run_seed is None else [f"seed={self.run_seed + execution}"]
         return [*quiet, *self.space.overrides, *as_overrides(params), *seed]
 

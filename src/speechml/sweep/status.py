@@ -16,10 +16,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from speechml.errors import UserError, echo, printable
-from speechml.runs.card import load_card
+from speechml.runs.card import RunCard, load_card
 from speechml.runs.catalogue import is_run, lock_owner, state_of
+from speechml.runs.choosing import Score, common_name, headline_score, score_column, short_words, validation_score
 from speechml.runs.sweep_record import RECORD, SweepRun, is_sweep, list_runs, load_sweep, sweeps_below
-from speechml.runs.tables import format_duration, format_score, table
+from speechml.runs.tables import format_duration, table
 from speechml.sweep.jobs import Job
 from speechml.sweep.slurm import Queued, still_queued
 from speechml.sweep.slurm_commands import ask
@@ -35,10 +36,10 @@ class Row:
     """A run in a table.
 
     Attributes:
-        score, time: as they are shown; `-` for none.
         error: why it has no end.
+        card: None of a run that has not begun, or whose card is damaged.
+        time: as it is shown; `-` for none.
         data: what must be equal for the scores to be comparable.
-        fingerprint: of the data.
     """
 
     folder: Path
@@ -46,10 +47,27 @@ class Row:
     overrides: tuple[str, ...]
     label: str
     error: str = ""
-    score: str = "-"
+    card: RunCard | None = None
     time: str = "-"
     data: str = ""
-    fingerprint: str = ""
+    objective: str = ""
+
+    @property
+    def choice(self) -> Score | None:
+        """What it is chosen by."""
+        return validation_score(self.card, self.objective) if self.card else None
+
+    @property
+    def final(self) -> Score | None:
+        """What it scores in the end, most often in its test."""
+        return headline_score(self.card) if self.card else None
+
+    @property
+    def scores(self) -> str:
+        """Both on a line: "val/acc 0.5 (test/acc 0.4)"."""
+        shown = str(self.choice or "")
+        final = str(self.final or "")
+        return f"{shown} ({final})" if shown and final else shown or final or "-"
 
 
 def row_of(run: SweepRun) -> Row:
@@ -62,40 +80,88 @@ def row_of(run: SweepRun) -> Row:
         return Row(run.folder, "failed" if run.error else "not begun", run.overrides, run.label, run.error)
     overrides = run.overrides or tuple(card.overrides)
     sources = sorted(word.lstrip("+") for word in overrides if word.lstrip("+").startswith("data"))
-    name = card.headline
-    score = card.scores.get(name) if name else None
     return Row(
-        run.folder, state_of(run.folder, card), overrides, run.label or " ".join(overrides),
-        error=" ".join((card.error or card.stopped or "").split()),
-        score="-" if name is None or score is None else f"{name} {format_score(score, name.endswith('_db'))}",
+        run.folder, state_of(run.folder, card), overrides, run.label,
+        error=" ".join((card.error or card.stopped or "").split()), card=card,
         time="-" if card.training_s is None else format_duration(card.training_s),
-        data=f"{card.experiment} {' '.join(sources)}", fingerprint=card.data.fingerprint,
+        data=f"{card.experiment} {' '.join(sources)}", objective=run.objective,
     )  # fmt: skip
 
 
 def status_table(runs: Sequence[SweepRun], queued: Mapping[Path, Queued] = MappingProxyType({})) -> str:
     """The runs, what they scored, and for those without an end why, and the command that goes on."""
-    rows, cells = [], []
+    rows, states = [], dict[Path, str]()
     for row in map(row_of, runs):
-        state = row.state
-        if state in NOT_COMPUTED and (queue := queued.get(row.folder.absolute())):
+        if row.state in NOT_COMPUTED and (queue := queued.get(row.folder.absolute())):
+            states[row.folder] = f"{queue.state} ({', '.join(filter(None, (queue.run.job, queue.reason)))})"
             row = replace(row, state=queue.state)
-            state = f"{queue.state} ({', '.join(filter(None, (queue.run.job, queue.reason)))})"
         rows.append(row)
-        cells.append([row.folder.parent.name, row.folder.name, state, row.score, row.time, row.label])
-    header = ["experiment", "id", "state", "score", "time", "overrides"]
+    ranked = rank_rows(rows)
+    flaws = _find_flaws(ranked)
+    choice, choices = score_column([row.choice for row in ranked], "validation")
+    final, finals = score_column([row.final for row in ranked], "test")
+    words, shared = short_words([(row.folder.parent.name, row.overrides if row.card else None) for row in ranked])
+    labels = [row.label or typed for row, typed in zip(ranked, words, strict=True)]
+    is_labelled = all(row.label for row in ranked)  # by what a sweep varies, which its command tells the rest of
+    cells = [
+        [row.folder.parent.name, row.folder.name, states.get(row.folder, row.state) + " !" * (row.folder in flaws),
+         chosen, scored, row.time, label]
+        for row, chosen, scored, label in zip(ranked, choices, finals, labels, strict=True)
+    ]  # fmt: skip
+    header = ["experiment", "id", "state", choice, final, "time", "overrides"]
     counts = Counter(row.state for row in rows)
     summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     total = f"{len(rows)} run{'s' * (len(rows) != 1)}: {summary}"
-    return "\n".join([table(header, cells, left=(0, 1, 2, 3, 5)), "", total, *_unequal_data(rows), *_unended(rows)])
+    left = (0, 1, 2, 6, *[3] * (choice == "validation"), *[4] * (final == "test"))
+    common = [f"All with: {printable(' '.join(shared))}"] if shared and not is_labelled else []
+    remarks = [*common, total, *_unequal_data(rows), *_scores_remarks(ranked, flaws)]
+    return "\n".join([table(header, cells, left), "", *remarks, *_unended(rows)])
+
+
+def rank_rows(rows: Sequence[Row]) -> list[Row]:
+    """The best by validation first, those without a score last; runs of several scores or test sets by experiment before."""
+    scored = [row for row in rows if row.card and row.choice]
+    sets = {(row.card.data.test_fingerprint, row.choice and row.choice.name) for row in scored if row.card}
+
+    def place(row: Row) -> tuple[str, bool, float]:
+        choice = row.choice
+        return row.folder.parent.name if len(sets) > 1 else "", choice is None, choice.rank if choice else 0.0
+
+    return sorted(rows, key=place)
+
+
+def _find_flaws(rows: Sequence[Row]) -> dict[Path, list[str]]:
+    """What is wrong with runs whose scores are worth little, by their folders."""
+    from speechml.report.references import describe_flaws
+
+    flaws = {row.folder: describe_flaws(row.card) for row in rows if row.card and row.state == "done"}
+    return {folder: lines for folder, lines in flaws.items() if lines}
+
+
+def _scores_remarks(rows: Sequence[Row], flaws: Mapping[Path, list[str]]) -> list[str]:
+    """How to read the scores: what to choose by, what references score, and which runs are worth little."""
+    from speechml.report.references import reference_lines
+
+    done = [(row.folder, row.card) for row in rows if row.card and row.state == "done"]
+    lines = reference_lines(done)
+    if len(rows) > 1 and any(row.choice for row in rows):
+        name = common_name(row.choice for row in rows) or "the validation score"
+        lines.append(
+            f"The best by {name} first: choose by it; test scores are for the end, of the run that was chosen."
+        )
+    counts = Counter(text for texts in flaws.values() for text in texts)
+    shown = [
+        f"! {count} of {len(done)} run{'s' * (len(done) != 1)}: {text}" for text, count in counts.most_common(SHOWN)
+    ]
+    return [printable(line) for line in [*lines, *shown]]
 
 
 def _unequal_data(rows: list[Row]) -> list[str]:
     """A sentence where runs that should be of one data set are not."""
     prints: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row.fingerprint:
-            prints[row.data].add(row.fingerprint)
+        if row.card and row.card.data.fingerprint:
+            prints[row.data].add(row.card.data.fingerprint)
     return [
         f"note: {data.split()[0]}: the runs are of unequal recordings ({', '.join(sorted(different))}), so their scores do "
         "not compare; redo=true trains the older ones again"
@@ -133,7 +199,7 @@ class Progress:
         row = row_of(SweepRun(folder))
         state = row.state if not error or row.state in UNENDED else "failed"
         why = f": {error[:300]}" if error and error != "stopped" else ""
-        parts = [f"{state}{why}", row.score, row.time if row.state == "done" else "-", label, str(folder)]
+        parts = [f"{state}{why}", row.scores, row.time if row.state == "done" else "-", label, str(folder)]
         line = "  ".join(part for part in (f"{self.count}/{self.total}", *parts) if part != "-")
         echo(line, file=sys.stderr, flush=True)
 

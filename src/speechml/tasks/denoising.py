@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from speechml.tasks.streaming import Stream
 
 PERCEPTUAL = ("pesq", "stoi")
+NEAR_SILENCE_DB = 1.0  # SNR; chosen here
 WHOLE = 2**40  # samples, more than any recording has
-WORSE_DB = 0.05  # below which a loss of SNR is not worth a word
 # Recordings, about: both scores take more time than the network.
 PERCEIVED_IN_VALIDATION = 4
 PERCEIVED_IN_TRAINING = 10  # more of the training set are scored without
@@ -183,15 +183,19 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
         return waveform_scores(self(batch.noisy * gain).float().cpu(), (batch.clean * gain).cpu())["snr_db"]
 
     def weak_scores(self) -> list[str]:
-        lines = []
+        lines, why = [], f"the network has learned nothing of use ({self.remedy})"
+        if getattr(self._data(), "is_foreign", False):
+            why = "the network does not fit these recordings"
         for split in self._data().scored_items():
-            gain = self.scores.get(f"{split}/snr_gain_db", 0.0)
-            if not gain > -WORSE_DB:
-                how = f"{-gain:.1f} dB worse than" if math.isfinite(gain) else "no number beside"
-                why = f"the network has learned nothing of use ({self.remedy})"
-                if getattr(self._data(), "is_foreign", False):
-                    why = "the network does not fit these recordings"
+            gain = self.scores.get(f"{split}/snr_gain_db", math.inf)
+            if not gain > 0:
+                how = f"{-gain:.1f} dB worse than" if gain < -0.05 else "no better than"
+                how = how if math.isfinite(gain) else "no number beside"
                 lines.append(f"{split}: the output is {how} the noisy input in SNR; {why}")
+            elif self.scores.get(f"{split}/snr_db", math.inf) < NEAR_SILENCE_DB:
+                lines.append(f"{split}: the output is hardly better than silence, which has 0 dB SNR; {why}")
+            if all(self.scores.get(f"{split}/{name}_gain", 0.0) < 0 < gain for name in PERCEPTUAL):
+                lines.append(f"{split}: PESQ and STOI are below those of the noisy input: it does not sound better")
         return lines
 
     def build_metrics(self, nodes: Config) -> CustomMetrics:
