@@ -39,7 +39,8 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
     """Clips of single words, a folder for each: Speech Commands (v0.01, v0.02, the mini set) or anybody's recordings.
 
     `root` is the folder of the word folders, or the one that torchaudio was given. `split=official` goes by speaker: by
-    the list files, or by the data set's hash. `word` and `speaker` find both in the names of other files. The class of
+    the list files, or by the data set's hash; of speakers that `name_patterns` or `speaker` finds and of whom a hash would
+    leave a split without any, evenly. `word` and `speaker` find both in the names of other files. The class of
     `unknown` words has as many clips as the mean of the words, the same ones whatever the seed; that of `silence` is made
     of whole seconds of `_background_noise_/`.
     """

@@ -33,18 +33,18 @@ class Augmentation(NamedTuple):
     ramp_epochs: int = 0
 
     def at(self, epoch: int) -> Augmentation:
-        """What is left of it in an epoch: the share epoch / ramp_epochs, up to 1, of ranges, chances and lengths of masks.
+        """What is left of it in an epoch: of what hides a clip (noise, masks, mix) the share epoch / ramp_epochs, up to 1.
 
-        Clips are learned as they are before they are varied, so a training of few passes over them, which cannot overfit,
-        is one on clips that are hardly varied. The SNR, and how many masks there are, stay.
+        That is chances and lengths of masks. Clips are learned before they are hidden, and a training of few passes over
+        them, which cannot overfit, hardly hides them. What else varies is of a clip that stays as easy to tell.
         """
         if epoch >= self.ramp_epochs:
             return self
         share = epoch / self.ramp_epochs
+        time_mask, frequency_mask = round(share * self.time_mask), round(share * self.frequency_mask)
         return self._replace(
-            shift_s=share * self.shift_s, speed=share * self.speed, gain_db=share * self.gain_db, noise=share * self.noise,
-            time_mask=round(share * self.time_mask), frequency_mask=round(share * self.frequency_mask), mix=share * self.mix,
-        )  # fmt: skip
+            noise=share * self.noise, time_mask=time_mask, frequency_mask=frequency_mask, mix=share * self.mix
+        )
 
     def waveforms(
         self, clips: Tensor, sample_rate: int, seed: int, epoch: int, numbers: Tensor, noise: Tensor | None

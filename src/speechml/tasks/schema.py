@@ -135,8 +135,8 @@ class Augmentation(Schema):
     frequency_mask: int = key("widest of these stretches", 10, unit="bands", least=0)
     mix: float = key("clips that are mixed with another, labels and all (mixup)", 0.0, unit="share of clips", least=0,
                      most=1)  # fmt: skip
-    ramp_epochs: int = key("over these all of it rises from nothing, so short trainings learn clips as they are; 0: at once",
-                           0, unit="epochs", least=0, later=True)  # fmt: skip
+    ramp_epochs: int = key("over these noise, masks and mix rise from nothing, so short trainings hide little; 0: at once", 0,
+                           unit="epochs", least=0, later=True)  # fmt: skip
 
     @classmethod
     def check(cls, node: Config, where: str) -> None:
