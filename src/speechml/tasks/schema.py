@@ -150,7 +150,7 @@ class Classifier(Classification):
 
     sample_rate: int = key("rate that the network works at: that of the data", unit="Hz", least=LOWEST_RATE,
                            most=HIGHEST_RATE)  # fmt: skip
-    front_end: FrontEnd | Config = key("the spectrogram that the network sees, or a module of yours that makes one of it")
+    front_end: FrontEnd | Config = key("the spectrogram that the network sees, or a module of yours that makes one")
     normalize: Literal[False, "recording"] = key("recording: each clip is brought to one RMS first, so no level is too high "
                                                  "or too low", False, later=True)  # fmt: skip
     augment: Augmentation | None = key("how far clips are varied; null: not at all", None)
