@@ -1,5 +1,6 @@
 """Variations of clips: what they do by definition, and that a clip's do not depend on its batch."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,3 +109,24 @@ def test_weights_of_mixing_follow_the_arcsine_law() -> None:
     assert abs(float(weight.var()) - 0.125) < 0.005
     some = ALL._replace(mix=0.25).weights(0, 0, torch.arange(200_000))
     assert abs(float((some == 1).float().mean()) - 0.75) < 0.005
+
+
+@given(st.integers(0, 200), st.integers(0, 100))
+def test_what_hides_clips_rises_in_proportion_to_the_epochs_and_is_whole_behind_the_ramp(epoch: int, ramp: int) -> None:
+    whole = ALL._replace(ramp_epochs=ramp)
+    now = whole.at(epoch)
+    share = 1.0 if epoch >= ramp else epoch / ramp
+    assert (now.noise, now.mix) == pytest.approx((share * ALL.noise, share * ALL.mix))
+    for name in ("time_mask", "frequency_mask"):
+        assert abs(getattr(now, name) - share * getattr(ALL, name)) <= 0.5
+    rising = {"noise", "mix", "time_mask", "frequency_mask", "ramp_epochs"}
+    assert all(getattr(now, name) == getattr(ALL, name) for name in ALL._fields if name not in rising)
+
+
+def test_the_first_epoch_of_a_ramp_hides_nothing() -> None:
+    waves, spectra, numbers = clips(4), torch.randn(4, 1, 64, 50), torch.arange(4)
+    none = ALL._replace(ramp_epochs=3).at(0)
+    expected = ALL._replace(noise=0).waveforms(waves, 16000, 0, 0, numbers, None)
+    assert torch.equal(none.waveforms(waves, 16000, 0, 0, numbers, None), expected)
+    assert torch.equal(none.spectrograms(spectra, 0, 0, numbers), spectra)
+    assert torch.equal(none.weights(0, 0, numbers), torch.ones(4))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from speechml.contracts import SPLITS, IndexBatch
 from speechml.data import schema
+from speechml.data.name_patterns import read_speakers
 from speechml.data.name_rules import find_in_names
 from speechml.data.pairs import PairCorpus, PairDataModule
 from speechml.data.provenance import Noise, speaker_in
@@ -64,14 +65,22 @@ class MixedPairs(schema.MixedPairs, PairDataModule):
 
     def _pack_folder(self, role: str, folder: Path) -> PackedCorpus:
         paths, notes = find_audio(folder, once=True)
-        speakers = None
-        if role == "clean" and self.speaker is not None:
-            speakers = find_in_names(self.speaker, [path.relative_to(folder).as_posix() for path in paths])
+        speakers = self._speakers([path.relative_to(folder) for path in paths], notes) if role == "clean" else None
         notes = [*notes, *(f"{role}: {note}" for note in resampling_notes(paths, self.sample_rate))]
         recipe = [MOVING, NOISE_SPANS] if role == "noise" else []
         name = file_fingerprint(paths, role, self.sample_rate, self.row, self.stereo, *recipe)
         pack = self.pack(name, self.row, self._read(folder, paths, bool(recipe)), len(paths))
         return replace(pack, notes=[*pack.notes, *notes], speakers=speakers or pack.speakers)
+
+    def _speakers(self, paths: list[Path], notes: list[str]) -> list[str] | None:
+        """Who speaks in each clean file, where a key or names that are all alike say it; how these were read is noted."""
+        names = [path.as_posix() for path in paths]
+        if self.speaker is not None:
+            return find_in_names(self.speaker, names)
+        if len(set(speakers_of(paths))) > 1 or (parts := read_speakers(names)) is None:
+            return None  # as folders say
+        notes.append(parts.note)
+        return parts.speakers
 
     def _read(self, folder: Path, paths: list[Path], is_noise: bool) -> Iterator[Recording]:
         names = [path.relative_to(folder) for path in paths]

@@ -15,6 +15,7 @@ from speechml.contracts import SPLITS
 from speechml.data import schema
 from speechml.data.background import Background, coloured_noise
 from speechml.data.clips import MIXED, Clip, ClipCorpus, WordDataModule, make_corpus, split_at_random
+from speechml.data.name_patterns import read_speakers, read_words_and_speakers
 from speechml.data.name_rules import find_in_names
 from speechml.data.provenance import Noise, speaker_in
 from speechml.data.speaker_splits import split_evenly
@@ -38,7 +39,8 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
     """Clips of single words, a folder for each: Speech Commands (v0.01, v0.02, the mini set) or anybody's recordings.
 
     `root` is the folder of the word folders, or the one that torchaudio was given. `split=official` goes by speaker: by
-    the list files, or by the data set's hash. `word` and `speaker` find both in the names of other files. The class of
+    the list files, or by the data set's hash; of speakers that `name_patterns` or `speaker` finds and of whom a hash would
+    leave a split without any, evenly. `word` and `speaker` find both in the names of other files. The class of
     `unknown` words has as many clips as the mean of the words, the same ones whatever the seed; that of `silence` is made
     of whole seconds of `_background_noise_/`.
     """
@@ -56,13 +58,9 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
             place = download(self.download, self.root)
         if self.word is None:
             root, files, noises, unread = find_words(place)
-            all_words = [word_of(name) for name in files.names]
         else:
             root, (files, noises, unread) = place, find_clips(place)
-            all_words = find_in_names(self.word, files.names, "data.word")
-        speakers: list[str | None] = [speaker_in(name) for name in files.names]
-        if self.speaker is not None:
-            speakers = [*find_in_names(self.speaker, files.names)]
+        all_words, speakers, name_notes = self._read_names(files.names)
         words, notes = self.choose_words(sorted(set(all_words)), str(self.root))
         pack = self._pack_clips(root, files, noises)
         used = set(all_words) if self.unknown else set(words)
@@ -82,12 +80,30 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
             if not len(background.files):
                 raise UserError(f"silence=true needs {root}/{BACKGROUND}/ with recordings of noise of 2 s or more")
             clips += silence_clips(background, pack, each)
-        clips, all_notes = self.limit(clips, [*split_notes, *notes, *left_out, *pack.notes, *unread])
+        clips, all_notes = self.limit(clips, [*name_notes, *split_notes, *notes, *left_out, *pack.notes, *unread])
         return make_corpus(
             clips, [*words, *[UNKNOWN] * self.unknown, *[SILENCE] * self.silence], pack.roles["clip"],
             background if len(background.files) else coloured_noise(self.row), protocol,
             all_notes, noise_stretches(background, clips) if self.silence else None,
         )  # fmt: skip
+
+    def _read_names(self, names: list[str]) -> tuple[list[str], Sequence[str | None], list[str]]:
+        """The word and the speaker of each file, and a sentence on how names were read where no key says it.
+
+        Words stand in `word`'s place, in the names of a flat folder, or are the folders; speakers in `speaker`'s place, in
+        names of published corpora, or in names that are all alike.
+        """
+        by_rule = find_in_names(self.speaker, names) if self.speaker is not None else None
+        if self.word is not None:
+            words = find_in_names(self.word, names, "data.word")
+            return words, by_rule or [speaker_in(name) for name in names], []
+        words = [word_of(name) for name in names]
+        parts = read_words_and_speakers(names)
+        if parts is None and by_rule is None:
+            parts = read_speakers(names, words)
+        if parts is None:
+            return words, by_rule or [speaker_in(name) for name in names], []
+        return parts.words, by_rule or parts.speakers, [parts.note]
 
     def _pack_clips(self, root: Path, files: Listing, noises: Listing) -> PackedCorpus:
         """Clips, and behind them recordings of noise."""
@@ -107,13 +123,24 @@ class SpeechCommands(schema.SpeechCommands, WordDataModule):
         if self.split == "speaker":
             return self._split_speakers(names, words, speakers, numbers), self.split, []
         lists = self.word is None and bool(find_lists(root))
+        people = {speakers[i] for i in numbers}
+        divisible = None not in people and len(people) >= len(SPLITS)
         if self.speaker is not None and not lists:
-            return [split_by_hash(str(speaker)) for speaker in speakers], self.split, []
+            by_hash = [split_by_hash(str(speaker)) for speaker in speakers]
+            if len({by_hash[i] for i in numbers}) == len(SPLITS) or not divisible:
+                return by_hash, self.split, []
         splits, notes = official_splits(root, names, used) if self.word is None else ([*map(split_by_hash, names)], [])
         if lists or any("_nohash_" in name for name in names):
             return splits, self.split, notes
-        note = "file names carry no speaker (as a_nohash_0.wav does): a speaker may be in several splits"
-        return splits, "file", [note]
+        if divisible and (self.speaker is not None or not any(map(speaker_in, names))):
+            # By a rule or names that are all alike. Of few speakers, a hash leaves splits empty.
+            return self._split_speakers(names, words, speakers, numbers), "speaker", []
+        why = (
+            f"there are {len(people)} speakers"
+            if None not in people
+            else "file names carry no speaker (as a_nohash_0.wav does)"
+        )
+        return splits, "file", [f"{why}: a speaker may be in several splits"]
 
     def _split_speakers(
         self, names: list[str], words: list[str], speakers: Sequence[str | None], numbers: list[int]

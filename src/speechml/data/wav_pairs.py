@@ -10,6 +10,7 @@ from pathlib import Path
 
 from speechml.contracts import SPLITS
 from speechml.data import schema
+from speechml.data.name_patterns import read_speakers
 from speechml.data.name_rules import find_in_names
 from speechml.data.pair_fit import ALIGNED_S, MEASURING, Fit, fit_notes, measure
 from speechml.data.pairs import PairCorpus, PairDataModule, packed_pairs
@@ -76,21 +77,25 @@ class WavPairs(schema.WavPairs, FilePairs):
 
     def read_corpus(self) -> PairCorpus:
         pairs, notes = match_pairs(self.root)
-        speakers = self._speakers(pairs)  # before the files are read
+        speakers, name_notes = self._speakers(pairs)  # before the files are read
         pack = self.pack_files(pairs)
         splits, protocol = self._split(pack.names, speakers)
         if protocol == "speaker" or (speakers and protocol == "random"):
             notes += speaker_notes(speakers) if self.split != "all" else []
-        corpus = packed_pairs(pack, splits, protocol, notes, speakers)
+        corpus = packed_pairs(pack, splits, protocol, [*name_notes, *notes], speakers)
         return replace(corpus, is_test_set=not splits["train"] and bool(splits["test"]))
 
-    def _speakers(self, pairs: dict[str, tuple[Path, Path]]) -> list[str]:
-        """Who speaks in each pair, by the name of its clean file in clean/; nothing where the config does not say."""
-        if self.speaker is None:
-            return []
+    def _speakers(self, pairs: dict[str, tuple[Path, Path]]) -> tuple[list[str], list[str]]:
+        """Who speaks in each pair, by the name of its clean file in clean/, and a sentence where no key says so.
+
+        Nothing where neither `speaker` nor names that are all alike say it.
+        """
         paths = [clean.relative_to(self.root) for _, clean in pairs.values()]  # clean/... or train/clean/...
         files = [path.relative_to(Path(*path.parts[: 1 + (path.parts[0] != "clean")])).as_posix() for path in paths]
-        return find_in_names(self.speaker, files)
+        if self.speaker is not None:
+            return find_in_names(self.speaker, files), []
+        parts = read_speakers(files)
+        return (parts.speakers, [parts.note]) if parts else ([], [])
 
     def _split(self, names: list[str], speakers: list[str]) -> tuple[dict[str, list[int]], str]:
         """The folders train, val and test where they exist, else 60/20/20 by speaker or file; and the protocol."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from speechml.data.clips import CLIP_S
+from speechml.data.name_patterns import read_words_and_speakers
 from speechml.errors import UserError
 from speechml.storage import audio
 from speechml.storage.audio_folders import find_audio, scan, unread_notes
@@ -45,6 +46,8 @@ class Listing(NamedTuple):
 def find_words(root: Path) -> tuple[Path, Listing, Listing, list[str]]:
     """The folder that holds the word folders, all clips by name, the recordings of background noise, and what is not used.
 
+    Clips may lie side by side in it as well, where `name_patterns` knows the words by their names.
+
     Raises:
         UserError: no such folder, or none that looks like a word's.
     """
@@ -55,7 +58,14 @@ def find_words(root: Path) -> tuple[Path, Listing, Listing, list[str]]:
         if place.is_dir() and (found := list_audio(place, word_folders(place)))[0].names:
             noises, notes = list_audio(place, [BACKGROUND] if (place / BACKGROUND).is_dir() else [])
             return place, found[0], noises, [*found[1], *notes]
-    fix = "it should hold a folder for each word with its clips in it, as in yes/0a7c2a8d_nohash_0.wav"
+    if any(entry.name.lower().endswith(audio.EXTENSIONS) for entry in scan(root)):
+        clips, noises, notes = find_clips(root)
+        if read_words_and_speakers(clips.names):
+            return root, clips, noises, notes
+    fix = (
+        "it should hold a folder for each word with its clips in it, as in yes/0a7c2a8d_nohash_0.wav, or files that are all "
+        "called word_speaker_number, as 7_george_12.wav; or set data.word"
+    )
     raise UserError(f"{root} holds no word folders", fix=fix)
 
 

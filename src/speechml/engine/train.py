@@ -116,7 +116,11 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
         start = None if checkpoint else start or _start(parts)
         card = _begin(parts, folder, before, start)
         with tracking(parts, card):
-            lines = start.lines if start else []
+            lines = list(start.lines) if start else []
+            if str(config["trainer"]["precision"]).startswith("bf16"):
+                from speechml.engine.precision import precision_notes
+
+                lines += precision_notes(parts.trainer)
             with _recording(folder, card, parts, lines), _other_ranks(config, folder, checkpoint):
                 fit_and_test(parts, folder, checkpoint, card)
                 if before and before.test_sets:

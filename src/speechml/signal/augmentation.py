@@ -17,7 +17,7 @@ class Augmentation(NamedTuple):
     noise: share of clips that background noise is added to, at snr_db, uniform in dB.
     time_masks, frequency_masks: stretches of a spectrogram that are set to its mean, each up to time_mask frames or
     frequency_mask bins long ("SpecAugment", Park et al. 2019). mix: share of clips whose spectrogram and label are mixed
-    with another clip's ("mixup", Zhang et al. 2018), the weight being Beta(1/2, 1/2).
+    with another clip's ("mixup", Zhang et al. 2018), the weight being Beta(1/2, 1/2). ramp_epochs: see `at`.
     """
 
     shift_s: float = 0.0
@@ -30,6 +30,21 @@ class Augmentation(NamedTuple):
     frequency_masks: int = 0
     frequency_mask: int = 10
     mix: float = 0.0
+    ramp_epochs: int = 0
+
+    def at(self, epoch: int) -> Augmentation:
+        """What is left of it in an epoch: of what hides a clip (noise, masks, mix) the share epoch / ramp_epochs, up to 1.
+
+        That is chances and lengths of masks. Clips are learned before they are hidden, and a training of few passes over
+        them, which cannot overfit, hardly hides them. What else varies is of a clip that stays as easy to tell.
+        """
+        if epoch >= self.ramp_epochs:
+            return self
+        share = epoch / self.ramp_epochs
+        time_mask, frequency_mask = round(share * self.time_mask), round(share * self.frequency_mask)
+        return self._replace(
+            noise=share * self.noise, time_mask=time_mask, frequency_mask=frequency_mask, mix=share * self.mix
+        )
 
     def waveforms(
         self, clips: Tensor, sample_rate: int, seed: int, epoch: int, numbers: Tensor, noise: Tensor | None

@@ -26,13 +26,15 @@ class FrontEnd(nn.Module):
         window_s, hop_s: length of the Hann window and distance of two windows in seconds.
         mels: bands of `mel` and `log_mel`.
         normalized: divide X by the square root of the window's energy.
+        floor: power that `log_mel` adds to every band. By default that of 16 bits' rounding, about -98 dB of a full-scale
+            sine: digital silence then lies far below all that is ever recorded, and networks learn the one from the other.
 
     Shape: (batch, 1, time) -> `shape(time)` behind the batch.
     """
 
     def __init__(
         self, kind: str = "power", sample_rate: int = 16000, n_fft: int = 512, window_s: float = 0.03, hop_s: float = 0.01,
-        mels: int = 128, normalized: bool = True,
+        mels: int = 128, normalized: bool = True, floor: float = 1e-10,
     ) -> None:  # fmt: skip
         super().__init__()
         if kind not in KINDS:
@@ -42,7 +44,7 @@ class FrontEnd(nn.Module):
             raise ValueError(
                 f"a window of {length} samples every {self.hop} does not fit n_fft {n_fft}, which must be even"
             )
-        self.kind, self.n_fft = kind, n_fft
+        self.kind, self.n_fft, self.floor = kind, n_fft, floor
         window = torch.hann_window(length, dtype=torch.float64)
         if normalized:
             window = window / window.square().sum().sqrt()
@@ -81,8 +83,7 @@ class FrontEnd(nn.Module):
         if self.kind == "power":
             return power[:, None]
         mel = (power.transpose(1, 2) @ self.bands).transpose(1, 2)[:, None]
-        # The floor is the power of 16 bits' rounding, about -98 dB of a full-scale sine.
-        return mel if self.kind == "mel" else torch.log(mel + 1e-10)
+        return mel if self.kind == "mel" else torch.log(mel + self.floor)
 
 
 def mel_bands(bins: int, mels: int, sample_rate: int) -> Tensor:

@@ -136,27 +136,28 @@ class Classifier(Classification[ClipBatch]):
         return out
 
     def training_loss(self, batch: ClipBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        features, label = self._varied(batch, self.seed, batch.indices), self.labels(batch)
+        augmentation = self.augmentation.at(batch.epoch)
+        features, label = self._varied(augmentation, batch, self.seed, batch.indices), self.labels(batch)
         wanted = F.one_hot(label, len(self.classes)).float()
-        if self.augmentation.mix:
+        if augmentation.mix:
             if batch.partner is None:
                 raise ValueError(
                     "clips are to be mixed and have no partners; the data module gives them when asked for them"
                 )
-            weight = self.augmentation.weights(self.seed, batch.epoch, batch.indices)
+            weight = augmentation.weights(self.seed, batch.epoch, batch.indices)
             # Drawn for the clip that is mixed with, under another seed: the partner may be in the batch itself.
-            partner = self._varied(batch.partner, partner_seed(self.seed), batch.indices)
+            partner = self._varied(augmentation, batch.partner, partner_seed(self.seed), batch.indices)
             features = torch.lerp(partner, features, weight.view(-1, *[1] * (features.dim() - 1)))
             other = F.one_hot(self.labels(batch.partner), len(self.classes)).float()
             wanted = torch.lerp(other, wanted, weight[:, None])
         logits = self._logits(features).float()
         return self.loss_of(logits, wanted), {"acc": (logits.argmax(1) == label).float().mean()}
 
-    def _varied(self, batch: ClipBatch, seed: int, numbers: Tensor) -> Tensor:
+    def _varied(self, augmentation: Augmentation, batch: ClipBatch, seed: int, numbers: Tensor) -> Tensor:
         """What the front end gives of varied clips; draws are by `numbers`, which are those of the clips or of what they join."""
         where = (seed, batch.epoch, numbers)
-        waveform = self.augmentation.waveforms(batch.waveform, self.sample_rate, *where, batch.noise)
-        return self.augmentation.spectrograms(self._features(waveform), *where)
+        waveform = augmentation.waveforms(batch.waveform, self.sample_rate, *where, batch.noise)
+        return augmentation.spectrograms(self._features(waveform), *where)
 
 
 def build_front_end(node: Config, sample_rate: int) -> nn.Module:
