@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from speechml.data.pairs import PairDataModule
-
     from speechml.tasks.denoising import DenoisingTask
 
 VERSIONS = ("noisy", "denoised", "clean")  # from top to bottom
