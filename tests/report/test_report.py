@@ -43,7 +43,7 @@ def test_the_page_of_a_run_opens_offline_on_a_phone_without_a_complaint(page: Pa
     with opened(browser, page, PHONE, 800, color_scheme=scheme, is_mobile=True) as seen:
         assert seen.page.evaluate(WIDTH) <= PHONE
         headings = seen.page.locator("h2").all_inner_texts()
-        assert headings == ["Scores", "Listen", "Training", "Figures", "How it was made"]
+        assert headings == ["Scores", "Listen", "Recordings", "Training", "Figures", "How it was made"]
         card = json.loads((page.parent / "card.json").read_text())
         assert f"{card['scores']['test/snr_db']:.2f}" in seen.page.locator("table").first.inner_text()
         broken = "[...document.images].filter(image => !image.complete || !image.naturalWidth).length"

@@ -40,7 +40,7 @@ class FigureCallback(pl.Callback):
             picture = pixels(figure)
             write_bytes(folder / f"{title}.png", png(picture), durable=False)
             for writer in tensorboard_writers(trainer):
-                writer.add_image(f"figures/{title}", picture, trainer.global_step, dataformats="HWC")
+                writer.add_image(f"~figures/{title}", picture, trainer.global_step, dataformats="HWC")
 
 
 def epoch_curves(trainer: pl.Trainer, score: str) -> dict[str, list[tuple[float, float]]]:

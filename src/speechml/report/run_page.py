@@ -90,6 +90,14 @@ def written_date(text: str) -> str:
         return text
 
 
+def written_span(first: str, last: str) -> str:
+    """From when to when, the day only once where it is the same."""
+    begin, end = written_date(first), written_date(last)
+    if begin == end:
+        return begin
+    return f"{begin} to {end.rpartition(', ')[2] if begin.partition(',')[0] == end.partition(',')[0] else end}"
+
+
 def run_headline(card: RunCard, columns: Columns | None) -> Headline | None:
     """A denoiser's gain over its noisy input, a classifier's accuracy, or the first score by which runs are compared."""
     split = next((split for split in ("test", "heldout", "train") if f"{split}/snr_gain_db" in card.scores), None)

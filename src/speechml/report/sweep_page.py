@@ -20,7 +20,7 @@ from speechml.report.compare import compare_runs
 from speechml.report.comparison_table import comparison_rows, comparison_sentences
 from speechml.report.drawing import is_logarithmic
 from speechml.report.finished_run import LOSSES
-from speechml.report.run_page import Headline, written_date
+from speechml.report.run_page import Headline, written_span
 from speechml.report.search_page import log_keys, read_search
 from speechml.report.summary import ScoreTable
 from speechml.runs.card import HEADLINES, RunCard, load_card
@@ -157,10 +157,11 @@ def sweep_context(folder: Path, page: Path) -> dict[str, object]:
         "title": title, "command": command, "columns": columns, "scores": scores, "rows": rows, "drawn": MAX_DRAWN,
         "tested": [column for column in columns if column.startswith(("test/", "heldout/"))],
         "done": len(done), "states": ", ".join(f"{count} {state}" for state, count in states.most_common()),
-        "when": " to ".join(dict.fromkeys(map(written_date, (dates[0], dates[-1])))) if dates else "",
+        "when": written_span(dates[0], dates[-1]) if dates else "",
         "test_sets": len({entry.test_set for entry in done}), "objective": objective, "search": search,
         "headline": sweep_headline(settings, objective), "spread": spread_over_seeds(settings, objective, scores, own),
-        "warned": [f"{entry.folder.name}: {text}" for entry in done for text in entry.card.warnings or ()][:10],
+        "warned": [(entry.folder.name, entry.card.warnings) for entry in done if entry.card.warnings],
+        "best_warnings": (done[0].card.warnings or []) if done and objective else [],
         "logs": log_columns(columns, entries, log_keys(folder)),
         "settings": list(own.items()) if 1 < len(own) <= MAX_COLOURS else [],  # where each has its own colour
         "comparison": compare_entries(done), "charts": draw_metrics(done, [own[e.setting(keys)] for e in done]),

@@ -12,7 +12,7 @@ from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-unty
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2  # type: ignore[import-untyped]
 
-FINAL = "hp/"  # before the names of final scores
+FINAL = "~hp/"  # before the names of final scores: single points, which TensorBoard sorts behind the curves
 Value = bool | int | float | str
 
 
@@ -34,7 +34,7 @@ def session_end() -> Summary:
 def experiment_columns(settings: Mapping[str, Sequence[Value]], scores: Sequence[str]) -> Summary:
     """The summary that says which columns there are: the values that occur, by key of a setting, and names of scores.
 
-    The first five are visible at first, others when they are ticked.
+    Beside a run's name, as many as its window is wide are seen at first: three settings leave room for two scores.
     """
     experiment = api_pb2.Experiment()
     for key, values in settings.items():
@@ -47,6 +47,12 @@ def experiment_columns(settings: Mapping[str, Sequence[Value]], scores: Sequence
     for name in scores:
         experiment.metric_infos.add(name=api_pb2.MetricName(tag=FINAL + name), display_name=name)
     return _summary(metadata.EXPERIMENT_TAG, experiment=experiment)
+
+
+def final_scores(scores: Mapping[str, float | None]) -> Summary:
+    """The summary of a run's final scores, as its events hold them."""
+    return Summary(value=[Summary.Value(tag=FINAL + name, simple_value=value)
+                          for name, value in scores.items() if value is not None])  # fmt: skip
 
 
 def _summary(tag: str, **content: object) -> Summary:

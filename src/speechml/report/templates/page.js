@@ -197,7 +197,8 @@ for (const place of all("[data-spread]")) {
   const spec = JSON.parse(place.dataset.spread), more = element("button", `show all ${spec.rows.length}`, { type: "button" });
   const draw = shown => {
     const { svg, step, height } = rows(shown.length, `${spec.by} of every run by setting`);
-    const scale = axis(shown.flatMap(row => row.points.map(([, value]) => value)), 10, W - 10);
+    const all = shown.flatMap(row => row.points.map(([, value]) => value)), least = Math.min(...all);
+    const scale = axis(all, 10, W - 10, { log: spec.log });
     for (const [text, at] of scale.ticks) svg.append(
       node("line", { class: "grid", x1: at, x2: at, y1: 0, y2: height - 32 }), node("text", { x: at, y: height - 18, "text-anchor": "middle" }, text));
     svg.append(node("text", { x: W / 2, y: height - 3, "text-anchor": "middle" }, spec.by));
@@ -205,7 +206,7 @@ for (const place of all("[data-spread]")) {
       const y = i * step + 24, values = points.map(([, value]) => value), mean = values.reduce((a, b) => a + b, 0) / values.length;
       const deviation = Math.sqrt(values.reduce((a, b) => a + (b - mean) ** 2, 0) / Math.max(1, values.length - 1));
       const group = node("g", { class: colour });
-      if (values.length > 1) group.append(node("line", { class: "band", x1: scale.at(mean - deviation), x2: scale.at(mean + deviation), y1: y, y2: y }));
+      if (values.length > 1) group.append(node("line", { class: "band", x1: scale.at(Math.max(spec.log ? least : -Infinity, mean - deviation)), x2: scale.at(mean + deviation), y1: y, y2: y }));
       for (const [run, value] of points) {
         const dot = node("circle", { cx: scale.at(value), cy: y, r: 4 });
         dot.append(node("title", {}, `${run}: ${value}`));
