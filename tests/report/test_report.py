@@ -116,7 +116,7 @@ def test_the_page_of_a_sweep_sorts_plots_and_compares(workplace: Path, browser: 
         seen.page.locator("#x-axis").select_option("seed")
         seen.page.locator("#y-axis").select_option("test/mse")
         assert {"seed", "test/mse"} <= set(seen.page.locator("#scatter text").all_text_contents())
-        assert "lr=0.2" in seen.page.locator("table").nth(1).inner_text()
+        assert "lr=0.2" in seen.page.locator("table").nth(2).inner_text()
         assert seen.page.locator(".legend li").all_inner_texts() == ["lr=0.1", "lr=0.2"]
         assert seen.page.evaluate(WIDTH) <= PHONE
         assert (seen.errors, seen.elsewhere) == ([], [])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,14 @@ class Search(NamedTuple):
     command: str  # which trains the best trial once more
     history: Chart
     importance: list[tuple[str, float]]  # share of the variance that a key explains, the greatest first
-    parallel: dict[str, object]  # keys, their scales, and the values of each trial with its objective
+    parallel: dict[str, list[Any]]  # keys, their scales, and the values of each trial with its objective
+
+    def scaled(self, logs: Sequence[str]) -> Search:
+        """The search, its objective drawn logarithmically where it is among `logs`."""
+        if self.objective not in logs:
+            return self
+        parallel = {**self.parallel, "logs": [*self.parallel["logs"], self.objective]}
+        return self._replace(history=replace(self.history, y_log=True), parallel=parallel)
 
 
 def read_search(folder: Path) -> Search | None:
@@ -111,7 +119,7 @@ def _importance(space: Record, trials: list[Record], more: bool) -> list[tuple[s
         return []
 
 
-def _parallel(space: Record, trials: list[Record], objective: str, more: bool) -> dict[str, object]:
+def _parallel(space: Record, trials: list[Record], objective: str, more: bool) -> dict[str, list[Any]]:
     """An axis for each key, the objective last; lines are drawn from the worst to the best."""
     keys = [key for key in space if len({str(trial["params"].get(key)) for trial in trials}) > 1][:MAX_KEYS]
     shown = sorted(trials, key=lambda trial: trial["value"] if more else -trial["value"])[-MAX_TRIALS:]

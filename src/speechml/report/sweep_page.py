@@ -151,18 +151,18 @@ def sweep_context(folder: Path, page: Path) -> dict[str, object]:
         title = f"{'search' if search else 'sweep'} {path.name} of {path.parent.name}"
         with suppress(UserError):
             command = load_sweep(folder).command
-    states = Counter(entry.state for entry in entries)
+    states, logs = Counter(entry.state for entry in entries), log_columns(columns, entries, log_keys(folder))
     dates = sorted(date for entry in entries for date in (entry.card.started, entry.card.ended) if date)
     return {
         "title": title, "command": command, "columns": columns, "scores": scores, "rows": rows, "drawn": MAX_DRAWN,
         "tested": [column for column in columns if column.startswith(("test/", "heldout/"))],
         "done": len(done), "states": ", ".join(f"{count} {state}" for state, count in states.most_common()),
         "when": written_span(dates[0], dates[-1]) if dates else "",
-        "test_sets": len({entry.test_set for entry in done}), "objective": objective, "search": search,
+        "test_sets": len({entry.test_set for entry in done}), "objective": objective, "search": search and search.scaled(logs),
         "headline": sweep_headline(settings, objective), "spread": spread_over_seeds(settings, objective, scores, own),
         "warned": [(entry.folder.name, entry.card.warnings) for entry in done if entry.card.warnings],
         "best_warnings": (done[0].card.warnings or []) if done and objective else [],
-        "logs": log_columns(columns, entries, log_keys(folder)),
+        "logs": logs,
         "settings": list(own.items()) if 1 < len(own) <= MAX_COLOURS else [],  # where each has its own colour
         "comparison": compare_entries(done), "charts": draw_metrics(done, [own[e.setting(keys)] for e in done]),
     }  # fmt: skip
@@ -217,10 +217,10 @@ def spread_over_seeds(
     scores: Sequence[str],
     colours: Mapping[str, int],
 ) -> Spread | None:
-    """The settings by the mean of the objective over their runs, then their headline score of the test; None of one run."""
+    """The settings by the mean of the objective over their runs, then their headline score of the test; None of single runs."""
     tested = next((name for name in scores if name in HEADLINES), None)
     names = [name for name in dict.fromkeys([objective.name if objective else None, tested]) if name]
-    if not names or sum(map(len, settings.values())) < 2:
+    if not names or max(map(len, settings.values()), default=0) < 2:
         return None
     values = {setting: {name: _numbers(runs, name) for name in names} for setting, runs in settings.items()}
     sign = 1 if objective is None or objective.more else -1
