@@ -100,11 +100,11 @@ def written_span(first: str, last: str) -> str:
 
 def run_headline(card: RunCard, columns: Columns | None) -> Headline | None:
     """A denoiser's gain over its noisy input, a classifier's accuracy, or the first score by which runs are compared."""
-    split = next((split for split in ("test", "heldout", "train") if f"{split}/snr_gain_db" in card.scores), None)
-    if split and (gain := card.scores[f"{split}/snr_gain_db"]) is not None:
+    for split in ("test", "heldout", "train"):
         given, own = (card.scores.get(f"{split}/{name}") for name in ("snr_input_db", "snr_db"))
-        reached = "" if None in (given, own) else f" ({given:.1f} to {own:.1f} dB)"
-        return Headline(f"{gain:+.1f} dB", f"SNR over the noisy input{reached}, {SPLITS[split]}", gain <= 0)
+        if given is not None and own is not None:
+            text = f"SNR over the noisy input ({given:.1f} to {own:.1f} dB), {SPLITS[split]}"
+            return Headline(f"{own - given:+.1f} dB", text, own <= given)
     if (accuracy := card.scores.get("test/acc")) is not None:
         interval = score_intervals(columns, "test")["test/acc"] if columns and "logits" in columns else UNKNOWN
         chance = chance_of(columns) if columns else 0.0
