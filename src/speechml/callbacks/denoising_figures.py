@@ -14,14 +14,12 @@ from speechml.callbacks.figure_callback import FigureCallback
 from speechml.callbacks.listening import denoise_recordings
 from speechml.contracts import ItemKind
 from speechml.models import FIR, MIMOCNN
-from speechml.report.drawing import COLOURS, N_FFT, draw_spectra, draw_spectrograms, draw_waveforms, make_axes
-from speechml.signal.stft import STFT
+from speechml.report.drawing import COLOURS, HOP, N_FFT, draw_spectra, draw_spectrograms, draw_waveforms, make_axes
 from speechml.tasks.waveform_denoising import WaveformDenoiser
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from speechml.data.pairs import PairDataModule
     from speechml.tasks.denoising import DenoisingTask
 
 VERSIONS = ("noisy", "denoised", "clean")  # from top to bottom
@@ -33,10 +31,10 @@ class Figures(FigureCallback):
     item_kind = ItemKind.PAIRS
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Figure]:
-        task, data = cast("DenoisingTask", module), cast("PairDataModule", trainer.datamodule)  # type: ignore[attr-defined]
+        task = cast("DenoisingTask", module)
         recordings = [
             (name, {version: versions[version].numpy() for version in VERSIONS if version in versions})
-            for name, versions in denoise_recordings(trainer, module, "test", data.splits["test"][:1])
+            for name, versions in denoise_recordings(trainer, module, "test", 1)
         ]
         rate, (n_fft, hop) = task.sample_rate, frames_of(task)
         name, waves = recordings[0]
@@ -54,8 +52,8 @@ class Figures(FigureCallback):
 
 def frames_of(task: nn.Module) -> tuple[int, int]:
     """Length and distance of the frames that a network sees, in samples; those of our pictures where it sees none."""
-    own = next((part for part in task.modules() if isinstance(part, STFT)), None)
-    return (own.n_fft, own.hop) if own else (N_FFT, N_FFT // 4)
+    own = [(part.n_fft, part.hop) for part in task.modules() if hasattr(part, "n_fft") and hasattr(part, "hop")]
+    return cast("tuple[int, int]", own[0]) if own else (N_FFT, HOP)
 
 
 def layers_of(net: nn.Module) -> list[np.ndarray]:

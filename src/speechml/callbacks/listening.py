@@ -60,12 +60,7 @@ class Listening(pl.Callback):
                 with swapped_weights(pl_module, content["state_dict"]):
                     self._add_validation(trainer, pl_module, (version,), content["global_step"])
         index = []
-        numbers = cast("PairDataModule", trainer.datamodule).splits["test"]  # type: ignore[attr-defined]
-        chosen = [
-            *numbers[: self.recordings],
-            *least_gains(cast("DenoisingTask", pl_module).items, numbers, self.recordings),
-        ]
-        for name, versions in denoise_recordings(trainer, pl_module, "test", chosen):
+        for name, versions in denoise_recordings(trainer, pl_module, "test", self.recordings, self.recordings):
             gain = gain_of(list(versions.values()))
             for version, waveform in versions.items():
                 file = f"{name.replace('/', '_')}_{version}.wav"
@@ -76,8 +71,7 @@ class Listening(pl.Callback):
 
     def _add_validation(self, trainer: pl.Trainer, module: pl.LightningModule, kinds: Sequence[str], step: int) -> None:
         """Add what a network makes of validation recordings, `kinds` of their versions, after so many steps."""
-        numbers = cast("PairDataModule", trainer.datamodule).splits["val"][: self.recordings]  # type: ignore[attr-defined]
-        for name, versions in denoise_recordings(trainer, module, "val", numbers):
+        for name, versions in denoise_recordings(trainer, module, "val", self.recordings):
             # One gain for all epochs: that of the recording, whatever a network makes of it.
             gain = gain_of([versions["noisy"], versions["clean"]])
             for kind in kinds:
@@ -136,11 +130,13 @@ def least_gains(items: Mapping[int, Mapping[str, float]], numbers: Sequence[int]
 
 
 def denoise_recordings(
-    trainer: pl.Trainer, module: pl.LightningModule, split: str, numbers: Sequence[int]
+    trainer: pl.Trainer, module: pl.LightningModule, split: str, count: int, worst: int = 0
 ) -> Iterator[tuple[str, Versions]]:
-    """Denoise recordings of a split, and with the test part those that have no clean version: names, versions."""
+    """Denoise the first and the worst of a split, and with the test part those that have no clean version: names, versions."""
     data = cast("PairDataModule", trainer.datamodule)  # type: ignore[attr-defined] # Lightning sets it late
-    for number in dict.fromkeys(numbers):
+    numbers = data.splits[split]
+    least = least_gains(cast("DenoisingTask", module).items, numbers, worst) if worst else ()
+    for number in dict.fromkeys([*numbers[:count], *least]):
         batch = cast("PairBatch", data.load_batch(IndexBatch(split, 0, torch.tensor([number], device=module.device))))
         versions = {"noisy": batch.noisy, "clean": batch.clean, "denoised": _denoise(module, batch.noisy)}
         yield data.item_names[number], {kind: waveform[0, 0].float().cpu() for kind, waveform in versions.items()}

@@ -17,7 +17,7 @@ from speechml.callbacks.listening import add_audio, write_index
 from speechml.contracts import IndexBatch, ItemKind
 from speechml.metrics.classification import confusion
 from speechml.report.class_drawing import draw_alluvial, draw_confusion
-from speechml.report.drawing import N_FFT, literal, make_axes, spectrogram_db, welch_db
+from speechml.report.drawing import HOP, N_FFT, literal, make_axes, spectrogram_db, welch_db
 from speechml.signal.front_ends import FrontEnd
 from speechml.storage import audio
 
@@ -77,7 +77,7 @@ class WordFigures(FigureCallback):
                 titled.append((f"{true} as {predicted} ({float(row.softmax(0).max()):.0%})\n{name}", waveform))
         write_index(folder, index)
         own = task.front_end
-        frames = (own.n_fft, own.hop) if isinstance(own, FrontEnd) else (N_FFT, N_FFT // 4)
+        frames = (own.n_fft, own.hop) if isinstance(own, FrontEnd) else (N_FFT, HOP)
         return draw_spectrogram_grid(titled, *frames)
 
 

@@ -18,7 +18,7 @@ DPI = 110
 COLUMNS = 1000  # about as many pixels as a figure is wide
 MAX_VALUE = 1e100  # beyond, and NaN, is no value of a curve
 RANGE_DB = 80.0  # of a spectrogram
-N_FFT = 1024  # samples of a spectrogram's frame
+N_FFT, HOP = 1024, 256  # length and distance of a spectrogram's frames, in samples
 # The colours of what is drawn, in figures and on light pages, then on dark ones: after Okabe and Ito's palette, which the
 # colour-blind tell apart.
 COLOURS = {
@@ -127,9 +127,7 @@ def draw_spectra(waves: Mapping[str, np.ndarray], sample_rate: int, name: str, n
     return figure
 
 
-def draw_spectrograms(
-    waves: Mapping[str, np.ndarray], sample_rate: int, name: str, n_fft: int = N_FFT, hop: int = N_FFT // 4
-) -> Figure:
+def draw_spectrograms(waves: Mapping[str, np.ndarray], sample_rate: int, name: str, n_fft: int, hop: int) -> Figure:
     """Draw the spectrograms of a recording's versions below one another, on one scale. Shape of each: (time,)."""
     figure, axes = make_axes(len(waves), share_x=True)
     levels = {version: spectrogram_db(wave, n_fft, hop) for version, wave in waves.items()}
@@ -147,7 +145,7 @@ def draw_spectrograms(
     return figure
 
 
-def spectrogram_db(wave: np.ndarray, n_fft: int = N_FFT, hop: int = N_FFT // 4, columns: int = COLUMNS) -> np.ndarray:
+def spectrogram_db(wave: np.ndarray, n_fft: int = N_FFT, hop: int = HOP, columns: int = COLUMNS) -> np.ndarray:
     """Power of Hann frames in dB, at most about `columns` of them. Shape: (time,) -> (frequency, frame)."""
     hop = max(hop, -(-len(wave) // columns))
     padded = np.pad(wave, (0, max(0, n_fft - len(wave))))

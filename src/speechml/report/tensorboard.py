@@ -82,11 +82,29 @@ class RunLinks:
                 own.mkdir(parents=True)
                 told = [columns, tensorboard_compat.session_start(run.settings)]
                 if run.card.state == "done" and not _has_final_scores(run.folder):
-                    told.append(tensorboard_compat.final_scores(run.card.scores))
-                tensorboard_compat.write_events(own / FIRST, told)
+                    told.append(final_scores(run.card.scores))
+                write_events(own / FIRST, told)
             for file in plain_files(run.folder, EVENTS):
                 if not (own / file).is_symlink():
                     (own / file).symlink_to((run.folder / file).absolute())
+
+
+def final_scores(scores: Mapping[str, float | None]) -> tensorboard_compat.Summary:
+    """The summary of a run's final scores, as its events hold them."""
+    values = {tensorboard_compat.FINAL + name: value for name, value in scores.items() if value is not None}
+    part = tensorboard_compat.Summary.Value
+    return tensorboard_compat.Summary(value=[part(tag=name, simple_value=value) for name, value in values.items()])
+
+
+def write_events(path: Path, summaries: Sequence[tensorboard_compat.Summary]) -> None:
+    """Write an event file that has these summaries alone."""
+    from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
+    from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
+
+    with path.open("wb") as file:
+        writer = RecordWriter(file)
+        for event in (Event(file_version="brain.Event:2"), *(Event(summary=summary) for summary in summaries)):
+            writer.write(event.SerializeToString())
 
 
 def _has_final_scores(folder: Path) -> bool:

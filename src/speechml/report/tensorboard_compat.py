@@ -6,9 +6,7 @@ tests/report/test_tensorboard_compat.py looks for each of them and says what to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2  # type: ignore[import-untyped]
 
@@ -49,23 +47,7 @@ def experiment_columns(settings: Mapping[str, Sequence[Value]], scores: Sequence
     return _summary(metadata.EXPERIMENT_TAG, experiment=experiment)
 
 
-def final_scores(scores: Mapping[str, float | None]) -> Summary:
-    """The summary of a run's final scores, as its events hold them."""
-    return Summary(value=[Summary.Value(tag=FINAL + name, simple_value=value)
-                          for name, value in scores.items() if value is not None])  # fmt: skip
-
-
 def _summary(tag: str, **content: object) -> Summary:
     data = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **content)
     about = metadata.create_summary_metadata(data)
     return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
-
-
-def write_events(path: Path, summaries: Sequence[Summary]) -> None:
-    """Write an event file that has these summaries alone."""
-    from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
-
-    with path.open("wb") as file:
-        writer = RecordWriter(file)
-        for event in (Event(file_version="brain.Event:2"), *(Event(summary=summary) for summary in summaries)):
-            writer.write(event.SerializeToString())
