@@ -58,10 +58,11 @@ class Chart:
     levels: Sequence[Level] = ()
     x_log: bool = False
     y_log: bool = False
+    legend: bool = True  # of the series; levels have one in any case
 
     def to_json(self) -> Config:
         """What the page's script draws."""
-        content = {key: getattr(self, key) for key in ("title", "x", "y", "x_log", "y_log")}
+        content = {key: getattr(self, key) for key in ("title", "x", "y", "x_log", "y_log", "legend")}
         series = [asdict(one) | {"points": [list(map(_short, point)) for point in one.points]} for one in self.series]
         return content | {
             "series": series,

@@ -252,5 +252,5 @@ def draw_metrics(entries: Sequence[Entry], colours: Sequence[int]) -> list[Chart
         levels: list[Level] = (
             score_levels(score, best[1], best[0].card) if len({e.test_set for e, *_ in own}) == 1 else []
         )
-        charts.append(Chart(f"{name} per epoch", "epoch", name, series, levels, y_log=is_log))
+        charts.append(Chart(f"{name} per epoch", "epoch", name, series, levels, y_log=is_log, legend=False))
     return charts

@@ -172,7 +172,7 @@ const legend = entries => {
 };
 for (const place of all("[data-chart]")) {
   const spec = JSON.parse(place.dataset.chart), { series, levels } = spec;
-  const named = series.length <= 8 ? series.map(one => [one.name, `${one.colour} ${one.form === "dots" ? "dots" : ""}`]) : [];
+  const named = spec.legend && series.length <= 8 ? series.map(one => [one.name, `${one.colour} ${one.form === "dots" ? "dots" : ""}`]) : [];
   const entries = [...named, ...levels.map(level => [level.name, `${level.colour} level`])];
   place.append(element("figcaption", null), chart(spec), ...(entries.length > 1 || levels.length ? [legend(entries)] : []));
   place.firstChild.append(element("b", spec.title));
