@@ -138,6 +138,8 @@ def test_scalars_and_images_are_there_under_short_names(address: str) -> None:
     scalars, images = (asked(address, f"plugin/{kind}/tags") for kind in ("scalars", "images"))
     for tags in (scalars[name] for name in NAMES):
         assert {"val/loss", LAST} <= tags.keys()
+        assert sorted(tags)[0].startswith("train/")  # it opens on curves: single points are sorted behind them
+        assert not [tag for tag in tags if tag.startswith(("hp/", "test/"))]
         assert "epoch" not in tags
     figures = {f"~figures/{name}" for name in ("filters", "response", "spectra", "waveforms", "loss")}
     assert figures <= images[NAMES[0]].keys()
