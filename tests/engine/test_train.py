@@ -68,10 +68,10 @@ def test_a_run_leaves_what_the_readme_says_in_its_folder_and_for_tensorboard(tra
         assert predictions["snr_db"].mean() == pytest.approx(scores["test/snr_db"])
     events = EventAccumulator(str(folder), size_guidance={"audio": 0, "images": 0}).Reload()
     scalars = events.Tags()["scalars"]
-    assert {"train/loss", "val/loss", "val/snr_db", "hp/test/snr_db"} <= set(scalars)
-    assert not np.isnan(events.Scalars("hp/test/snr_db")[-1].value)
+    assert {"train/loss", "val/loss", "val/snr_db", "~hp/test/snr_db"} <= set(scalars)
+    assert not np.isnan(events.Scalars("~hp/test/snr_db")[-1].value)
     assert any(tag.startswith("test/") and tag.endswith("/denoised") for tag in events.Tags()["audio"])
-    assert {"figures/waveforms", "figures/spectra", "figures/loss"} <= set(events.Tags()["images"])
+    assert {"~figures/waveforms", "~figures/spectra", "~figures/loss"} <= set(events.Tags()["images"])
 
 
 def test_the_id_counts_what_changes_numbers_and_nothing_else(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001

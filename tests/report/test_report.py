@@ -43,7 +43,7 @@ def test_the_page_of_a_run_opens_offline_on_a_phone_without_a_complaint(page: Pa
     with opened(browser, page, PHONE, 800, color_scheme=scheme, is_mobile=True) as seen:
         assert seen.page.evaluate(WIDTH) <= PHONE
         headings = seen.page.locator("h2").all_inner_texts()
-        assert headings == ["Scores", "Listen", "Training", "Figures", "How it was made"]
+        assert headings == ["Scores", "Listen", "Recordings", "Training", "Figures", "How it was made"]
         card = json.loads((page.parent / "card.json").read_text())
         assert f"{card['scores']['test/snr_db']:.2f}" in seen.page.locator("table").first.inner_text()
         broken = "[...document.images].filter(image => !image.complete || !image.naturalWidth).length"
@@ -116,7 +116,7 @@ def test_the_page_of_a_sweep_sorts_plots_and_compares(workplace: Path, browser: 
         seen.page.locator("#x-axis").select_option("seed")
         seen.page.locator("#y-axis").select_option("test/mse")
         assert {"seed", "test/mse"} <= set(seen.page.locator("#scatter text").all_text_contents())
-        assert "lr=0.2" in seen.page.locator("table").nth(1).inner_text()
+        assert "lr=0.2" in seen.page.locator("table").nth(2).inner_text()
         assert seen.page.locator(".legend li").all_inner_texts() == ["lr=0.1", "lr=0.2"]
         assert seen.page.evaluate(WIDTH) <= PHONE
         assert (seen.errors, seen.elsewhere) == ([], [])

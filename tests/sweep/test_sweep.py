@@ -91,7 +91,7 @@ def _hparams_are_side_by_side(workplace: Path, found: dict[str, Any]) -> None:
             settings = metadata.parse_session_start_info_plugin_data(told.plugin_data.content).hparams
             assert settings["optimizer.lr"].number_value == pytest.approx(trial["params"]["optimizer.lr"])
             for name in ("test/acc", "val/acc"):
-                shown = [file.Scalars(f"hp/{name}") for file in files if f"hp/{name}" in file.Tags()["scalars"]]
+                shown = [file.Scalars(f"~hp/{name}") for file in files if f"~hp/{name}" in file.Tags()["scalars"]]
                 assert scores[name] in [pytest.approx(event.value) for events in shown for event in events]
 
 

@@ -14,7 +14,7 @@ from speechml.callbacks.figure_callback import FigureCallback
 from speechml.callbacks.listening import denoise_recordings
 from speechml.contracts import ItemKind
 from speechml.models import FIR, MIMOCNN
-from speechml.report.drawing import draw_spectra, draw_spectrograms, draw_waveforms, make_axes
+from speechml.report.drawing import COLOURS, HOP, N_FFT, draw_spectra, draw_spectrograms, draw_waveforms, make_axes
 from speechml.tasks.waveform_denoising import WaveformDenoiser
 
 if TYPE_CHECKING:
@@ -36,13 +36,11 @@ class Figures(FigureCallback):
             (name, {version: versions[version].numpy() for version in VERSIONS if version in versions})
             for name, versions in denoise_recordings(trainer, module, "test", 1)
         ]
+        rate, (n_fft, hop) = task.sample_rate, frames_of(task)
         name, waves = recordings[0]
-        figures = {
-            "waveforms": draw_waveforms(waves, task.sample_rate, name),
-            "spectra": draw_spectra(waves, task.sample_rate, name),
-        }
+        figures = {"waveforms": draw_waveforms(waves, rate, name), "spectra": draw_spectra(waves, rate, name, n_fft)}
         for name, waves in recordings:
-            figures[f"spectrogram_{name.replace('/', '_')}"] = draw_spectrograms(waves, task.sample_rate, name)
+            figures[f"spectrogram_{name.replace('/', '_')}"] = draw_spectrograms(waves, rate, name, n_fft, hop)
         if isinstance(task, WaveformDenoiser) and task.wiener is not None and task.record is None:
             before, after, _ = task.reach()
             if not after:  # of a network that looks ahead no impulse at the first sample shows all
@@ -50,6 +48,12 @@ class Figures(FigureCallback):
         if layers := layers_of(task.net):
             figures["filters"] = draw_filters(layers, task.sample_rate)
         return figures
+
+
+def frames_of(task: nn.Module) -> tuple[int, int]:
+    """Length and distance of the frames that a network sees, in samples; those of our pictures where it sees none."""
+    own = [(part.n_fft, part.hop) for part in task.modules() if hasattr(part, "n_fft") and hasattr(part, "hop")]
+    return cast("tuple[int, int]", own[0]) if own else (N_FFT, HOP)
 
 
 def layers_of(net: nn.Module) -> list[np.ndarray]:
@@ -104,9 +108,9 @@ def draw_response(task: WaveformDenoiser, wiener: Tensor, taps: int) -> Figure:
         # At the level of training: a network that follows the level would make a loud signal of the impulse.
         response = task.denoise(impulse, task.level) - task.denoise(torch.zeros_like(impulse), task.level)
         own = response[0, 0].double() / step
-    for label, response in ((f"Wiener filter, {len(wiener)} taps", wiener), ("network", own)):
+    for label, response, role in ((f"Wiener filter, {len(wiener)} taps", wiener, "reference"), ("network", own, "val")):
         hertz, gain = gain_db(response.cpu().numpy(), task.sample_rate, min_size=8192)
-        axis.plot(hertz / 1000, gain, linewidth=0.9, label=label)
+        axis.plot(hertz / 1000, gain, linewidth=0.9, label=label, color=COLOURS[role][0])
     axis.set(xlabel="frequency (kHz)", ylabel="gain (dB)", title="response to a small impulse", ylim=(-100, 20))
     axis.legend()
     return figure

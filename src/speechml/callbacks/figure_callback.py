@@ -30,8 +30,9 @@ class FigureCallback(pl.Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined] # Lightning sets it late
             return
         figures = self.draw(trainer, pl_module)
-        for score, label in (("loss", f"loss ({pl_module.loss_name})"), ("acc", "accuracy")):
-            if figure := draw_curves(epoch_curves(trainer, score), label):
+        name = str(pl_module.loss_name)
+        for score, label in (("loss", f"loss ({name})"), ("acc", "accuracy")):
+            if figure := draw_curves(epoch_curves(trainer, score), label, name if score == "loss" else score):
                 figures[label.partition(" ")[0]] = figure
         folder = Path(trainer.default_root_dir) / "figures"
         folder.mkdir(exist_ok=True)
@@ -39,7 +40,7 @@ class FigureCallback(pl.Callback):
             picture = pixels(figure)
             write_bytes(folder / f"{title}.png", png(picture), durable=False)
             for writer in tensorboard_writers(trainer):
-                writer.add_image(f"figures/{title}", picture, trainer.global_step, dataformats="HWC")
+                writer.add_image(f"~figures/{title}", picture, trainer.global_step, dataformats="HWC")
 
 
 def epoch_curves(trainer: pl.Trainer, score: str) -> dict[str, list[tuple[float, float]]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -30,13 +31,13 @@ Versions = dict[str, Tensor]  # waveforms (time,) of a recording: noisy, clean, 
 
 class Listening(pl.Callback):
     """Puts validation recordings into TensorBoard as the first, the last and the best epoch leave them, and test recordings
-    there and into `audio/`.
+    there and into `audio/`, with as many of those that gained least.
 
     Recordings without a clean version are written as well. The versions of a recording share one gain, so that they
     compare; recordings too quiet to hear, as the labs' are, are raised until the loudest of them peaks at 0.9.
 
     Args:
-        recordings: how many, the first of each split.
+        recordings: how many, the first of each split, and in the test the worst as well.
     """
 
     item_kind = ItemKind.PAIRS
@@ -59,7 +60,7 @@ class Listening(pl.Callback):
                 with swapped_weights(pl_module, content["state_dict"]):
                     self._add_validation(trainer, pl_module, (version,), content["global_step"])
         index = []
-        for name, versions in denoise_recordings(trainer, pl_module, "test", self.recordings):
+        for name, versions in denoise_recordings(trainer, pl_module, "test", self.recordings, self.recordings):
             gain = gain_of(list(versions.values()))
             for version, waveform in versions.items():
                 file = f"{name.replace('/', '_')}_{version}.wav"
@@ -122,12 +123,20 @@ def swapped_weights(module: pl.LightningModule, state: dict[str, Tensor]) -> Ite
         module.load_state_dict(own)
 
 
+def least_gains(items: Mapping[int, Mapping[str, float]], numbers: Sequence[int], count: int) -> list[int]:
+    """The numbers of the items that gained least in SNR, the worst first; items without an SNR are none of them."""
+    gains = {number: items[number]["snr_db"] - items[number]["snr_input_db"] for number in numbers if number in items}
+    return sorted((n for n, gain in gains.items() if math.isfinite(gain)), key=gains.__getitem__)[:count]
+
+
 def denoise_recordings(
-    trainer: pl.Trainer, module: pl.LightningModule, split: str, count: int
+    trainer: pl.Trainer, module: pl.LightningModule, split: str, count: int, worst: int = 0
 ) -> Iterator[tuple[str, Versions]]:
-    """Denoise the first recordings of a split, and with the test part those that have no clean version: names, versions."""
+    """Denoise the first and the worst of a split, and with the test part those that have no clean version: names, versions."""
     data = cast("PairDataModule", trainer.datamodule)  # type: ignore[attr-defined] # Lightning sets it late
-    for number in data.splits[split][:count]:
+    numbers = data.splits[split]
+    least = least_gains(cast("DenoisingTask", module).items, numbers, worst) if worst else ()
+    for number in dict.fromkeys([*numbers[:count], *least]):
         batch = cast("PairBatch", data.load_batch(IndexBatch(split, 0, torch.tensor([number], device=module.device))))
         versions = {"noisy": batch.noisy, "clean": batch.clean, "denoised": _denoise(module, batch.noisy)}
         yield data.item_names[number], {kind: waveform[0, 0].float().cpu() for kind, waveform in versions.items()}

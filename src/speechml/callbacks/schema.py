@@ -22,7 +22,7 @@ class WordFigures(Figures):
 class Listening(Schema):
     """Noisy, clean and denoised recordings in audio/ and in TensorBoard."""
 
-    recordings: int = key("how many are written, the first of each split", 3, unit="recordings", least=0)
+    recordings: int = key("how many are written, the first of each split and the worst", 3, unit="recordings", least=0)
 
 
 class EarlyStopping(Schema):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,7 +17,7 @@ from speechml.callbacks.listening import add_audio, write_index
 from speechml.contracts import IndexBatch, ItemKind
 from speechml.metrics.classification import confusion
 from speechml.report.class_drawing import draw_alluvial, draw_confusion
-from speechml.report.drawing import literal, make_axes, spectrogram_db
+from speechml.report.drawing import HOP, N_FFT, literal, make_axes, spectrogram_db, welch_db
 from speechml.signal.front_ends import FrontEnd
 from speechml.storage import audio
 
@@ -43,14 +44,18 @@ class WordFigures(FigureCallback):
             return {}
         counts = confusion(labels, logits.argmax(1), len(task.classes)).numpy()
         ((name, waveform),) = load_clips(data, task, numbers[:1])
+        front = deepcopy(task.front_end).cpu() if isinstance(task.front_end, FrontEnd) else None
         figures = {
             "confusion": draw_confusion(counts, task.classes),
             "alluvial": draw_alluvial(counts, task.classes),
             "sample": draw_sample(waveform, task.sample_rate, name),
-            "spectrogram": draw_power_spectrogram(waveform, task.sample_rate, name),
-            "frame": draw_frame(waveform, task.sample_rate, name),
-            "mel_bands": draw_mel_bands(task.sample_rate),
         }
+        if front:  # of what another gives, nothing is known
+            figures["spectrogram"] = draw_power_spectrogram(waveform, task.sample_rate, name, front)
+        if front and front.kind != "waveform":
+            figures["frame"] = draw_frame(waveform, task.sample_rate, name, front)
+        if front and front.has_bands:
+            figures["mel_bands"] = draw_mel_bands(task.sample_rate, front)
         if errors := confident_errors(logits, labels):
             clips = load_clips(data, task, [numbers[i] for i in errors])
             figures["mistakes"] = self._write_errors(trainer, task, clips, logits[errors], labels[errors])
@@ -71,7 +76,9 @@ class WordFigures(FigureCallback):
                 add_audio(trainer, task, f"test/{title}", waveform.clamp(-1, 1), trainer.global_step)
                 titled.append((f"{true} as {predicted} ({float(row.softmax(0).max()):.0%})\n{name}", waveform))
         write_index(folder, index)
-        return draw_spectrogram_grid(titled)
+        own = task.front_end
+        frames = (own.n_fft, own.hop) if isinstance(own, FrontEnd) else (N_FFT, HOP)
+        return draw_spectrogram_grid(titled, *frames)
 
 
 def scored_items(task: Classification, numbers: Sequence[int]) -> tuple[list[int], Tensor, Tensor]:
@@ -112,22 +119,21 @@ def confident_errors(
 
 
 def draw_sample(waveform: Tensor, sample_rate: int, name: str) -> Figure:
-    """Draw a clip's waveform, and the magnitudes of its Fourier transform."""
+    """Draw a clip's waveform, and its spectrum, averaged over frames."""
     figure, (above, below) = make_axes(2)
     wave = waveform.numpy()
     above.plot(np.arange(len(wave)) / sample_rate, wave, linewidth=0.6)
     above.set(xlabel="time (s)", ylabel="amplitude", title=literal(name))
-    magnitude = np.abs(np.fft.rfft(wave))
-    below.plot(np.fft.rfftfreq(len(wave), 1 / sample_rate) / 1000, magnitude, linewidth=0.5)
-    below.set(xlabel="frequency (kHz)", ylabel="|DFT|", xlim=(0, sample_rate / 2000))
+    hertz, level = welch_db(wave, sample_rate)
+    below.plot(hertz / 1000, level, linewidth=1.2)
+    below.set(xlabel="frequency (kHz)", ylabel="power density (dB per Hz)", xlim=(0, sample_rate / 2000))
     return figure
 
 
-def draw_power_spectrogram(waveform: Tensor, sample_rate: int, name: str) -> Figure:
+def draw_power_spectrogram(waveform: Tensor, sample_rate: int, name: str, front: FrontEnd) -> Figure:
     """Draw the power spectrogram of a clip, logarithmic in frequency, the square root of the magnitude as colour."""
     figure, (axis,) = make_axes()
-    front = FrontEnd("power", sample_rate)
-    power = front(waveform[None, None])[0, 0].numpy()
+    power = front.power(waveform[None, None])[0].numpy()
     seconds = np.arange(power.shape[1]) * front.hop / sample_rate
     hertz = np.arange(power.shape[0]) * sample_rate / front.n_fft
     axis.grid(False)
@@ -139,29 +145,29 @@ def draw_power_spectrogram(waveform: Tensor, sample_rate: int, name: str) -> Fig
     return figure
 
 
-def draw_frame(waveform: Tensor, sample_rate: int, name: str) -> Figure:
-    """Draw the loudest frame of a clip: its Fourier coefficients above, its mel bands below."""
-    figure, (above, below) = make_axes(2)
-    power, mel = (FrontEnd(kind, sample_rate)(waveform[None, None])[0, 0] for kind in ("power", "mel"))
-    loudest = int(power.sum(0).argmax())
-    above.plot(np.arange(len(power)), power[:, loudest].sqrt().numpy())
-    above.set(xlabel="Fourier coefficient", ylabel="magnitude", title=literal(f"{name}, frame {loudest}"))
-    below.plot(np.arange(len(mel)), mel[:, loudest].sqrt().numpy(), color="tab:orange")
-    below.set(xlabel="mel band", ylabel="magnitude")
+def draw_frame(waveform: Tensor, sample_rate: int, name: str, front: FrontEnd) -> Figure:
+    """Draw the loudest frame of a clip: its Fourier coefficients above, below them its mel bands where the network sees such."""
+    figure, (above, *below) = make_axes(1 + front.has_bands)
+    power = front.power(waveform[None, None])[0]  # (coefficient, frame)
+    column = power[:, int(power.sum(0).argmax())]
+    above.plot(np.arange(len(column)) * sample_rate / front.n_fft / 1000, column.sqrt().numpy())
+    above.set(xlabel="frequency (kHz)", ylabel="magnitude", title=literal(f"{name}, its loudest frame"))
+    for axis in below:
+        axis.plot(np.arange(front.bins), (column @ front.bands).sqrt().numpy())
+        axis.set(xlabel=f"mel band, of {front.bins}", ylabel="magnitude")
     return figure
 
 
-def draw_mel_bands(sample_rate: int) -> Figure:
-    """Draw the mel bands against frequency, every eighth."""
+def draw_mel_bands(sample_rate: int, front: FrontEnd) -> Figure:
+    """Draw the mel bands of a front end against frequency, every eighth."""
     figure, (axis,) = make_axes()
-    front = FrontEnd("mel", sample_rate)
     hertz = np.arange(front.bands.shape[0]) * sample_rate / front.n_fft
     axis.plot(hertz / 1000, front.bands.numpy()[:, ::8], linewidth=0.8)
     axis.set(xlabel="frequency (kHz)", ylabel="weight", title=f"{front.bins} mel bands, every eighth")
     return figure
 
 
-def draw_spectrogram_grid(clips: Sequence[tuple[str, Tensor]]) -> Figure:
+def draw_spectrogram_grid(clips: Sequence[tuple[str, Tensor]], n_fft: int, hop: int) -> Figure:
     """Draw spectrograms of clips side by side, from 0 to the Nyquist frequency upwards. Shape of each: (time,)."""
     columns = min(4, len(clips))
     rows = -(-len(clips) // columns)
@@ -169,7 +175,7 @@ def draw_spectrogram_grid(clips: Sequence[tuple[str, Tensor]]) -> Figure:
     for axis in axes:
         axis.set_axis_off()
     for axis, (title, waveform) in zip(axes, clips, strict=False):
-        level = spectrogram_db(waveform.numpy())
+        level = spectrogram_db(waveform.numpy(), n_fft, hop)
         axis.imshow(level, origin="lower", aspect="auto", cmap="magma", vmin=level.max() - 60)
         axis.set_title(literal(title), fontsize=7)
     return figure

@@ -40,7 +40,9 @@ class Events(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+        # Scores of a test are single points, which TensorBoard is to sort behind the curves.
+        names = {name: f"~{name}" if name.startswith(("test/", "heldout/")) else name for name in metrics}
+        super().log_metrics({names[name]: value for name, value in metrics.items() if name != "epoch"}, step)
 
     @rank_zero_only
     def save(self) -> None:

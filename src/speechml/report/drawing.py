@@ -12,18 +12,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from speechml.runs.card import LevelCurve
-
 SIZE = (9.0, 4.0)  # inches
 CURVES_SIZE = (6.0, 3.4)  # two side by side in a page
 DPI = 110
 COLUMNS = 1000  # about as many pixels as a figure is wide
 MAX_VALUE = 1e100  # beyond, and NaN, is no value of a curve
 RANGE_DB = 80.0  # of a spectrogram
-N_FFT = 1024  # samples of a spectrogram's frame
-VERSION_COLOURS = {"noisy": "tab:gray", "clean": "tab:blue", "denoised": "tab:orange"}
-# Colours of curves and settings, as page.css has them for light pages.
-PALETTE = ("#2b6cb0", "#c2571a", "#2f855a", "#8b3fa0", "#b7791f", "#0f8b8d", "#c53064", "#5a6572")
+N_FFT, HOP = 1024, 256  # length and distance of a spectrogram's frames, in samples
+# The colours of what is drawn, in figures and on light pages, then on dark ones: after Okabe and Ito's palette, which the
+# colour-blind tell apart.
+COLOURS = {
+    "train": ("#0072b2", "#56b4e9"), "val": ("#c35400", "#f0904a"), "test": ("#00795a", "#2fc79a"),
+    "input": ("#6b7076", "#a4abb3"), "reference": ("#a3457d", "#dc93bd"),
+}  # fmt: skip
+VERSION_COLOURS = {"noisy": COLOURS["input"][0], "clean": COLOURS["train"][0], "denoised": COLOURS["val"][0]}
+POSITIVE = ("l1", "mse", "mse_sum", "mr_stft", "cross entropy")  # losses and scores, neither in dB nor ever below zero
 
 Curve = Sequence[tuple[float, float]]  # (epoch, from 1; value)
 
@@ -64,14 +67,16 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def draw_curves(curves: Mapping[str, Curve], label: str, colours: Sequence[int] | None = None) -> Figure | None:
-    """Draw scores against the epoch; logarithmic where all are positive and spread over more than a decade.
+def is_logarithmic(values: Sequence[float], what: str) -> bool:
+    """Whether an axis of these values is: of a score or loss that is neither in dB nor has a sign, over more than a decade."""
+    return what in POSITIVE and min(values) > 0 and max(values) > 10 * min(values)
+
+
+def draw_curves(curves: Mapping[str, Curve], label: str, what: str = "") -> Figure | None:
+    """Draw scores against the epoch, each in the colour of its split; None where no curve has a finite value.
 
     Args:
-        colours: numbers in PALETTE, where something else tells the names; None: one each, with a legend.
-
-    Returns:
-        None where no curve has a finite value.
+        what: the score or loss by its own name, which says whether it may be drawn logarithmically.
     """
     finite = {name: [point for point in curve if abs(point[1]) < MAX_VALUE] for name, curve in curves.items()}
     values = [value for curve in finite.values() for _, value in curve]
@@ -80,29 +85,16 @@ def draw_curves(curves: Mapping[str, Curve], label: str, colours: Sequence[int] 
     from matplotlib.ticker import MaxNLocator
 
     figure, (axis,) = make_axes(size=CURVES_SIZE)
-    for number, (name, curve) in enumerate(finite.items()):
+    for name, curve in finite.items():
         if curve:
-            colour = PALETTE[(colours[number] if colours else number) % len(PALETTE)]
-            epochs, heights = zip(*curve, strict=True)
-            axis.plot(epochs, heights, marker="o", markersize=3, label=literal(name), color=colour)
+            colour, _ = COLOURS.get(name.partition("/")[0], (None, None))
+            axis.plot(*zip(*curve, strict=True), marker="o", markersize=3, label=literal(name), color=colour)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if min(values) > 0 and max(values) > 10 * min(values):
+    if is_logarithmic(values, what):
         axis.set_yscale("log")
     axis.set(xlabel="epoch", ylabel=literal(label), title=literal(f"{label} per epoch"))
-    if colours is None and len(axis.lines) > 1:
+    if len(axis.lines) > 1:
         axis.legend()
-    return figure
-
-
-def draw_level_curve(curve: LevelCurve, label: str) -> Figure:
-    """Draw a score against the level of what the network is given, and where its own test items lie."""
-    figure, (axis,) = make_axes(size=CURVES_SIZE)
-    axis.plot(curve.levels_db, curve.scores, marker="o", markersize=3, label="brought to a level", color=PALETTE[0])
-    axis.plot([curve.own_db], [curve.own], marker="D", linestyle="", label="as they are", color=PALETTE[1])
-    axis.set(xlabel="level of the input (RMS, dBFS)", ylabel=literal(label), title=literal(f"{label} against level"))
-    if max(curve.scores) - min(curve.scores) < 1:  # a flat curve looks flat
-        axis.set_ylim(min(*curve.scores, curve.own) - 0.5, max(*curve.scores, curve.own) + 0.5)
-    axis.legend()
     return figure
 
 
@@ -121,24 +113,24 @@ def draw_waveforms(waves: Mapping[str, np.ndarray], sample_rate: int, name: str)
     return figure
 
 
-def draw_spectra(waves: Mapping[str, np.ndarray], sample_rate: int, name: str) -> Figure:
-    """Draw the magnitudes of the Fourier transforms of a recording's versions. Shape of each: (time,)."""
+def draw_spectra(waves: Mapping[str, np.ndarray], sample_rate: int, name: str, n_fft: int = N_FFT) -> Figure:
+    """Draw the spectra of a recording's versions, averaged over frames as Welch does. Shape of each: (time,)."""
     figure, (axis,) = make_axes()
-    frequency = np.fft.rfftfreq(len(waves["clean"]), 1 / sample_rate) / 1000
-    for version, colour in VERSION_COLOURS.items():
-        magnitude = 20 * np.log10(np.abs(np.fft.rfft(waves[version])) + 1e-12)
-        axis.plot(*thin_out(frequency, magnitude), color=colour, linewidth=0.5, label=version, alpha=0.8)
-    top = 20 * np.log10(np.abs(np.fft.rfft(waves["noisy"])).max() + 1e-12)
-    axis.set_ylim(top - 120, top + 10)
-    axis.set(xlabel="frequency (kHz)", ylabel="|FFT| (dB)", title=literal(name), xlim=(0, sample_rate / 2000))
+    for version in [version for version in VERSION_COLOURS if version in waves]:
+        hertz, level = welch_db(waves[version], sample_rate, n_fft)
+        axis.plot(hertz / 1000, level, color=VERSION_COLOURS[version], linewidth=1.2, label=version)
+    top = max(float(line.get_ydata().max()) for line in axis.lines)  # type: ignore[union-attr]
+    axis.set_ylim(top - 100, top + 5)
+    axis.set(xlabel="frequency (kHz)", ylabel="power density (dB per Hz)", xlim=(0, sample_rate / 2000))
+    axis.set_title(literal(f"{name}, averaged over frames of {n_fft} samples"))
     axis.legend(loc="upper right")
     return figure
 
 
-def draw_spectrograms(waves: Mapping[str, np.ndarray], sample_rate: int, name: str) -> Figure:
+def draw_spectrograms(waves: Mapping[str, np.ndarray], sample_rate: int, name: str, n_fft: int, hop: int) -> Figure:
     """Draw the spectrograms of a recording's versions below one another, on one scale. Shape of each: (time,)."""
     figure, axes = make_axes(len(waves), share_x=True)
-    levels = {version: spectrogram_db(wave) for version, wave in waves.items()}
+    levels = {version: spectrogram_db(wave, n_fft, hop) for version, wave in waves.items()}
     top = max(float(level.max()) for level in levels.values())
     for axis, (version, level) in zip(axes, levels.items(), strict=True):
         axis.grid(False)
@@ -153,13 +145,23 @@ def draw_spectrograms(waves: Mapping[str, np.ndarray], sample_rate: int, name: s
     return figure
 
 
-def spectrogram_db(wave: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
-    """Power of Hann frames of N_FFT samples in dB, at most about `columns` frames. Shape: (time,) -> (frequency, frame)."""
-    hop = max(N_FFT // 4, -(-len(wave) // columns))
-    padded = np.pad(wave, (0, max(0, N_FFT - len(wave))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::hop]
-    power = np.abs(np.fft.rfft(frames * np.hanning(N_FFT), axis=1)) ** 2
+def spectrogram_db(wave: np.ndarray, n_fft: int = N_FFT, hop: int = HOP, columns: int = COLUMNS) -> np.ndarray:
+    """Power of Hann frames in dB, at most about `columns` of them. Shape: (time,) -> (frequency, frame)."""
+    hop = max(hop, -(-len(wave) // columns))
+    padded = np.pad(wave, (0, max(0, n_fft - len(wave))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
+    power = np.abs(np.fft.rfft(frames * np.hanning(n_fft), axis=1)) ** 2
     return np.asarray(10 * np.log10(power + 1e-12)).T
+
+
+def welch_db(wave: np.ndarray, sample_rate: int, n_fft: int = N_FFT) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies in Hz, and the mean power density of frames that overlap by half, in dB of full scale squared per Hz.
+
+    Shape: (time,) -> (bins,) twice.
+    """
+    power = 10 ** (spectrogram_db(wave, n_fft, n_fft // 2, columns=len(wave)) / 10)
+    scale = 2 / (sample_rate * (np.hanning(n_fft) ** 2).sum())  # Welch (1967), of one-sided spectra
+    return np.fft.rfftfreq(n_fft, 1 / sample_rate), 10 * np.log10(scale * power.mean(1))
 
 
 def envelope(values: np.ndarray, columns: int = COLUMNS) -> np.ndarray:

@@ -102,7 +102,7 @@ def embed_media(folder: Path) -> Media:
 def embed_recording(name: str, versions: dict[str, Wave]) -> Recording:
     """Embed a recording in its versions, whose pictures share one scale."""
     rate = next(iter(versions.values()))[1]
-    levels = {version: pool_rows(spectrogram_db(wave, COLUMNS)) for version, (wave, _) in versions.items()}
+    levels = {version: pool_rows(spectrogram_db(wave, columns=COLUMNS)) for version, (wave, _) in versions.items()}
     top = max(float(level.max()) for level in levels.values())
     peak = max(float(np.abs(wave).max()) for wave, _ in versions.values())
     sounds = [

@@ -65,6 +65,7 @@ def render(folder: Path, page: Path) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    from speechml.report.charts import style_of_colours
     from speechml.report.run_page import run_context
     from speechml.report.sweep_page import sweep_context
 
@@ -73,6 +74,7 @@ def render(folder: Path, page: Path) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     own = {kind: Markup((TEMPLATES / f"page.{kind}").read_text()) for kind in ("css", "js")}
+    own["css"] += Markup(style_of_colours())
     name, context = ("run", run_context(folder)) if is_run(folder) else ("sweep", sweep_context(folder, page))
     text = environment.get_template(f"{name}.html").render({**context, **own, "version": __version__})
     return text.encode(errors="replace").decode()  # names may hold what is no letter

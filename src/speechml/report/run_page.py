@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping
-from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from speechml.metrics.classification import softmax
-from speechml.report.drawing import Curve, draw_curves, draw_level_curve, pixels, png
-from speechml.report.finished_run import LOSSES, Result, require_done
+from speechml.report.certainty import Columns, chance_of, score_intervals
+from speechml.report.charts import level_chart, training_charts
+from speechml.report.finished_run import Result, require_done
 from speechml.report.media import HEIGHT, WIDTH, data_address, embed_media
-from speechml.report.summary import TITLES, describe_machine, run_facts, run_tables
+from speechml.report.recordings import WORST, list_recordings
+from speechml.report.statistics import UNKNOWN
+from speechml.report.summary import SPLITS, describe_machine, run_facts, run_tables
 from speechml.runs.card import RunCard, explain_damage
+from speechml.runs.tables import format_score
 from speechml.storage.plain_files import plain_files, read_plain
 
 ITEMS_OF_CELL = 60  # items that are listed of a cell, at most
@@ -44,6 +46,14 @@ class Confusions(NamedTuple):
     item_name: str
 
 
+class Headline(NamedTuple):
+    """The one number that stands for a run or a sweep, what it is of, and whether it is worse than doing nothing."""
+
+    number: str
+    text: str
+    is_bad: bool = False
+
+
 def run_context(folder: Path) -> dict[str, object]:
     """What the template of a run's page is filled with.
 
@@ -51,17 +61,57 @@ def run_context(folder: Path) -> dict[str, object]:
         UserError: no run, one without scores, or one whose card is damaged.
     """
     card, media = require_done(folder), embed_media(folder)
-    predictions = folder / "predictions.npz"
+    run = Result(folder) if (folder / "predictions.npz").exists() else None
+    columns = run.columns if run else None
     with explain_damage(folder):
         tables = run_tables(folder, card)
-        facts = run_facts(card)
+        facts = [fact for fact in run_facts(card) if not fact.startswith("Warning: ")]  # which stand on top
+        recordings, charts = list_recordings(columns), training_charts(folder, card, columns)
+        headline = run_headline(card, columns)
+    labels = recordings.labels if recordings else {}
+    worst = [name for name in list(labels)[:WORST] if name in {one.name for one in media.recordings}]
+    players = sorted(media.recordings, key=lambda one: worst.index(one.name) if one.name in worst else -1)
     return {
         "title": f"{card.experiment} {card.id}", "card": card, "tables": tables, "facts": facts, "media": media,
-        "confusions": list_confusions(Result(folder), media.clips) if predictions.exists() else None,
-        "curves": training_curves(folder), "figures": level_picture(card) + embed_figures(folder, bool(media.recordings)),
+        "headline": headline, "when": written_date(card.ended or card.started), "players": players, "worst": worst,
+        "recordings": recordings, "labels": labels, "warnings": card.warnings or [], "level": level_chart(card),
+        "confusions": list_confusions(run, media.clips) if run else None, "charts": charts,
+        "figures": embed_figures(folder, bool(media.recordings)),
         "folder": folder, "machine": describe_machine(card), "wave_size": f"0 0 {WIDTH} {HEIGHT}",
         "config": _config_text(folder),
     }  # fmt: skip
+
+
+def written_date(text: str) -> str:
+    """A time of a card as people write it, `30 November 2026, 20:35`; as it stands where it is none."""
+    try:
+        return f"{datetime.fromisoformat(text):%d %B %Y, %H:%M}".lstrip("0")
+    except ValueError:
+        return text
+
+
+def written_span(first: str, last: str) -> str:
+    """From when to when, the day only once where it is the same."""
+    begin, end = written_date(first), written_date(last)
+    if begin == end:
+        return begin
+    return f"{begin} to {end.rpartition(', ')[2] if begin.partition(',')[0] == end.partition(',')[0] else end}"
+
+
+def run_headline(card: RunCard, columns: Columns | None) -> Headline | None:
+    """A denoiser's gain over its noisy input, a classifier's accuracy, or the first score by which runs are compared."""
+    for split in ("test", "heldout", "train"):
+        given, own = (card.scores.get(f"{split}/{name}") for name in ("snr_input_db", "snr_db"))
+        if given is not None and own is not None:
+            text = f"SNR over the noisy input ({given:.1f} to {own:.1f} dB), {SPLITS[split]}"
+            return Headline(f"{own - given:+.1f} dB", text, own <= given)
+    if (accuracy := card.scores.get("test/acc")) is not None:
+        interval = score_intervals(columns, "test")["test/acc"] if columns and "logits" in columns else UNKNOWN
+        chance = chance_of(columns) if columns else 0.0
+        text = f" (95 % interval {interval.low:.1%} to {interval.high:.1%})" if math.isfinite(interval.low) else ""
+        return Headline(f"{accuracy:.1%}", f"accuracy{text}, test set", accuracy <= chance)
+    name = next((name for name in card.headlines or () if card.scores.get(name) is not None), None)
+    return Headline(format_score(card.scores[name], name.endswith("_db")), name) if name else None
 
 
 def _config_text(folder: Path) -> str:
@@ -70,47 +120,6 @@ def _config_text(folder: Path) -> str:
         return read_plain(folder, "config.yaml").decode(errors="replace")
     except OSError:
         return ""
-
-
-def load_metrics(folder: Path) -> dict[str, Curve]:
-    """The columns of metrics.csv against the epoch, from 1; nothing where there is no such table."""
-    curves: dict[str, list[tuple[float, float]]] = {}
-    with suppress(OSError, csv.Error, ValueError):
-        lines = io.StringIO(read_plain(folder, "metrics.csv").decode(), newline="")
-        for epoch, row in enumerate(csv.DictReader(lines), 1):
-            for name in row.keys() - {None, "epoch", "step"}:
-                with suppress(ValueError, TypeError):  # an epoch without this score
-                    curves.setdefault(name, []).append((epoch, float(row[name])))
-    return dict(sorted(curves.items()))
-
-
-def training_curves(folder: Path) -> list[Picture]:
-    """The losses, then each score of the validation set: as the run has drawn them, or from its table."""
-    metrics = load_metrics(folder)
-    groups = {"loss": {name: metrics[name] for name in LOSSES if name in metrics}}
-    for name in metrics:
-        split, _, score = name.partition("/")
-        if split == "val" and score in TITLES and score != "loss":
-            groups[TITLES[score]] = {each: metrics[each] for each in (name, f"train/{score}") if each in metrics}
-    pictures = []
-    for title, curves in groups.items():
-        own = read_png(folder, f"figures/{title}.png")
-        pictures += [embed_png(title, own)] if own else draw_picture(title, curves)
-    return pictures
-
-
-def level_picture(card: RunCard) -> list[Picture]:
-    """How the run's score depends on the level of its input, where that was measured."""
-    if card.level_curve is None:
-        return []
-    figure = draw_level_curve(card.level_curve, TITLES.get(card.level_curve.score, card.level_curve.score))
-    return [embed_png("level", png(pixels(figure)))]
-
-
-def draw_picture(title: str, curves: Mapping[str, Curve], colours: list[int] | None = None) -> list[Picture]:
-    """The picture of curves, or none where no curve has a value."""
-    figure = draw_curves(curves, title, colours)
-    return [embed_png(title, png(pixels(figure)))] if figure else []
 
 
 def read_png(folder: Path, name: str) -> bytes:

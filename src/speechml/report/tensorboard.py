@@ -21,6 +21,8 @@ from speechml.storage.plain_files import plain_files
 HOST = "127.0.0.1"  # recordings are nobody else's business
 EVENTS = "events.out.tfevents.*"
 FIRST = "events.out.tfevents.0.shown"  # read before a run's own, so that what it says of settings counts
+KEYS = 3  # settings that HPARAMS has columns of, those of the most values: with more the scores would be out of sight
+TAIL = 1 << 18  # bytes at the end of an event file, where the final scores are
 LOOK_S = 5  # between two looks at what runs there are
 
 
@@ -78,21 +80,53 @@ class RunLinks:
             own = self.place / self.names[run.folder]
             if not own.is_dir():
                 own.mkdir(parents=True)
-                start = tensorboard_compat.session_start(run.settings)
-                tensorboard_compat.write_events(own / FIRST, [columns, start])
+                told = [columns, tensorboard_compat.session_start(run.settings)]
+                if run.card.state == "done" and not _has_final_scores(run.folder):
+                    told.append(final_scores(run.card.scores))
+                write_events(own / FIRST, told)
             for file in plain_files(run.folder, EVENTS):
                 if not (own / file).is_symlink():
                     (own / file).symlink_to((run.folder / file).absolute())
 
 
+def final_scores(scores: Mapping[str, float | None]) -> tensorboard_compat.Summary:
+    """The summary of a run's final scores, as its events hold them."""
+    values = {tensorboard_compat.FINAL + name: value for name, value in scores.items() if value is not None}
+    part = tensorboard_compat.Summary.Value
+    return tensorboard_compat.Summary(value=[part(tag=name, simple_value=value) for name, value in values.items()])
+
+
+def write_events(path: Path, summaries: Sequence[tensorboard_compat.Summary]) -> None:
+    """Write an event file that has these summaries alone."""
+    from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
+    from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
+
+    with path.open("wb") as file:
+        writer = RecordWriter(file)
+        for event in (Event(file_version="brain.Event:2"), *(Event(summary=summary) for summary in summaries)):
+            writer.write(event.SerializeToString())
+
+
+def _has_final_scores(folder: Path) -> bool:
+    """Whether a run's events have its final scores under the name of today: older ones had them before the curves."""
+    for name in plain_files(folder, EVENTS):
+        with (folder / name).open("rb") as file:
+            file.seek(max(0, file.seek(0, io.SEEK_END) - TAIL))
+            if tensorboard_compat.FINAL.encode() in file.read():
+                return True
+    return False
+
+
 def _columns(runs: Mapping[str, LabelledRun]) -> tensorboard_compat.Summary:
-    """The columns of HPARAMS: the settings that differ, and the final scores, first the one that stands for a run."""
+    """The columns of HPARAMS: KEYS of the settings that differ, and the final scores, first the one that stands for a run."""
     settings: dict[str, list[tensorboard_compat.Value]] = {}
     scores: dict[str, None] = {}
     for run in runs.values():
         for key, value in run.settings.items():
             settings.setdefault(key, []).append(value)
         scores |= dict.fromkeys(run.card.headlines or [name for name in HEADLINES if name in run.card.scores])
+    most = sorted(settings, key=lambda key: -len(set(map(str, settings[key]))))[:KEYS]
+    settings = {key: values for key, values in settings.items() if key in most}
     return tensorboard_compat.experiment_columns(settings, sorted(scores, key=lambda name: name not in HEADLINES))
 
 

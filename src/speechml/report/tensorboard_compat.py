@@ -6,13 +6,11 @@ tests/report/test_tensorboard_compat.py looks for each of them and says what to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2  # type: ignore[import-untyped]
 
-FINAL = "hp/"  # before the names of final scores
+FINAL = "~hp/"  # before the names of final scores: single points, which TensorBoard sorts behind the curves
 Value = bool | int | float | str
 
 
@@ -34,7 +32,7 @@ def session_end() -> Summary:
 def experiment_columns(settings: Mapping[str, Sequence[Value]], scores: Sequence[str]) -> Summary:
     """The summary that says which columns there are: the values that occur, by key of a setting, and names of scores.
 
-    The first five are visible at first, others when they are ticked.
+    Beside a run's name, as many as its window is wide are seen at first: three settings leave room for two scores.
     """
     experiment = api_pb2.Experiment()
     for key, values in settings.items():
@@ -53,13 +51,3 @@ def _summary(tag: str, **content: object) -> Summary:
     data = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **content)
     about = metadata.create_summary_metadata(data)
     return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
-
-
-def write_events(path: Path, summaries: Sequence[Summary]) -> None:
-    """Write an event file that has these summaries alone."""
-    from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
-
-    with path.open("wb") as file:
-        writer = RecordWriter(file)
-        for event in (Event(file_version="brain.Event:2"), *(Event(summary=summary) for summary in summaries)):
-            writer.write(event.SerializeToString())

@@ -61,9 +61,14 @@ class FrontEnd(nn.Module):
         return 2 if self.kind == "complex" else 1
 
     @property
+    def has_bands(self) -> bool:
+        """Whether rows of a spectrogram are mel bands."""
+        return "mel" in self.kind
+
+    @property
     def bins(self) -> int:
         """Rows of a spectrogram: Fourier coefficients or mel bands."""
-        return self.bands.shape[1] if "mel" in self.kind else self.n_fft // 2 + 1
+        return self.bands.shape[1] if self.has_bands else self.n_fft // 2 + 1
 
     def frames(self, samples: int) -> int:
         """Columns of the spectrogram of so many samples."""
@@ -76,14 +81,21 @@ class FrontEnd(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         if self.kind == "waveform":
             return waveform.float()
-        spectrum = torch.stft(waveform[:, 0].float(), self.n_fft, self.hop, window=self.window, return_complex=True)
         if self.kind == "complex":
-            return torch.view_as_real(spectrum).permute(0, 3, 1, 2)
-        power = spectrum.real.square() + spectrum.imag.square()
+            return torch.view_as_real(self._transform(waveform)).permute(0, 3, 1, 2)
+        power = self.power(waveform)
         if self.kind == "power":
             return power[:, None]
         mel = (power.transpose(1, 2) @ self.bands).transpose(1, 2)[:, None]
         return mel if self.kind == "mel" else torch.log(mel + self.floor)
+
+    def power(self, waveform: Tensor) -> Tensor:
+        """The power spectrogram, whatever the kind. Shape: (batch, 1, time) -> (batch, coefficient, frame)."""
+        spectrum = self._transform(waveform)
+        return spectrum.real.square() + spectrum.imag.square()
+
+    def _transform(self, waveform: Tensor) -> Tensor:
+        return torch.stft(waveform[:, 0].float(), self.n_fft, self.hop, window=self.window, return_complex=True)
 
 
 def mel_bands(bins: int, mels: int, sample_rate: int) -> Tensor:
