@@ -41,7 +41,7 @@ tensorboard: .venv/installed  ## show all runs in a browser, on this machine onl
 	@touch $@
 
 docs: .venv/docs-installed  ## build the pages of docs/ as a site: site/index.html
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html in a browser; its search works where it is served: $(BIN)/mkdocs serve"
 
 bench: .venv/installed  ## time the library against what people use now

@@ -87,14 +87,9 @@ def keys_page() -> str:
     for name, known in keys_of(TrainConfig).items():
         if name in BUILT:
             parts += list(_group(name, known.why))
-        elif name in ("callbacks", "metrics"):
-            parts += [f"## {name}\n", f"{sentence(known.why)}\n", *_callbacks(name)]
-        elif known.section and keys_of(known.section):
-            parts += [
-                f"## {name}\n",
-                f"{sentence(known.why)}\n",
-                key_table(known.section, f"{name}.", _shipped(name), sections=True),
-            ]
+        elif known.is_section:
+            parts += [f"## {name}\n", f"{sentence(known.why)}{f' ({known.allowed})' * bool(known.allowed)}\n"]
+            parts += list(_keys_within(name, known))
     for name in ("hydra/sweeper", "hydra/launcher"):
         parts += list(_group(name, "how several runs are computed, with `-m`"))
     parts += ["## speechml-evaluate\n", key_table(EvaluateConfig, "", {}, sections=True)]
@@ -143,17 +138,16 @@ def _networks(files: Mapping[str, Any]) -> Iterator[str]:
             yield key_table(schema, "model.net.", contents, sections=True)
 
 
-def _callbacks(name: str) -> Iterator[str]:
-    """The callbacks by their names, and the keys of the classes that they can be."""
-    schema = keys_of(TrainConfig)[name].section
-    if schema and keys_of(schema):
-        yield key_table(schema, f"{name}.", {}, sections=True)
+def _keys_within(name: str, known: Key) -> Iterator[str]:
+    """The keys of a section that no choice builds, and of the callbacks that may stand in one."""
+    if known.section and keys_of(known.section):
+        yield key_table(known.section, f"{name}.", _shipped(name), sections=True)
     for target in room_targets(name) if name == "callbacks" else ():
-        inner = schema_of(target)
-        if inner and keys_of(inner):
+        schema = schema_of(target)
+        if schema and keys_of(schema):
             yield f"### {target.rpartition('.')[2]}\n"
-            yield f"{sentence(inner.__doc__ or '')}\n"
-            yield key_table(inner, f"{name}.NAME.", {}, sections=True)
+            yield f"{sentence(schema.__doc__ or '')}\n"
+            yield key_table(schema, f"{name}.NAME.", {}, sections=True)
 
 
 def key_table(schema: type[Schema], prefix: str, files: Mapping[str, Any], sections: bool) -> str:
@@ -262,14 +256,14 @@ def _metavar(argument: Any) -> str:
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A table of Markdown, and an empty line."""
-    cells = [[cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in row] for row in rows]
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
     lines = ["| " + " | ".join(row) + " |" for row in (list(header), ["---"] * len(header), *cells)]
     return "\n".join(lines) + "\n"
 
 
 def plain(text: str) -> str:
     """A text in one line, in which no sign is Markdown's."""
-    return re.sub(r"([\[*]|\b_|_\b|(?<!\w)_)", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\[*]|\b_|_\b|(?<!\w)_)", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
 
 
 def sentence(text: str) -> str:
