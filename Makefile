@@ -42,7 +42,7 @@ tensorboard: .venv/installed  ## show all runs in a browser, on this machine onl
 
 docs: .venv/docs-installed  ## build the pages of docs/ as a site: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "open site/index.html in a browser; its search works where it is served: $(BIN)/mkdocs serve"
+	@echo "open site/index.html in a browser"
 
 bench: .venv/installed  ## time the library against what people use now
 	for name in convolution windows words features saving sweeps reports; do \

@@ -24,7 +24,7 @@ from speechml.config.third_party import Trainer
 from speechml.config.train_config import SEED, EvaluateConfig, TrainConfig
 from speechml.config.words import allowed_text, format_value, type_text
 
-COLUMNS = ("key", "type", "unit", "default", "allowed", "what it is for")
+COLUMNS = ("key", "type (unit)", "default", "allowed", "what it is for")
 # Groups whose files choose a class, each with what the keys of a class are called.
 BUILT = {
     "data": "data", "model": "model", "optimizer": "optimizer", "scheduler": "scheduler", "trainer": "trainer",
@@ -155,7 +155,7 @@ def key_table(schema: type[Schema], prefix: str, files: Mapping[str, Any], secti
     rows: list[tuple[str, ...]] = []
     for name, known in keys_of(schema).items():
         if known.is_section and not sections and not prefix:
-            rows.append((f"[`{name}`](#{name})", "section", "", "", "", plain(known.why)))
+            rows.append((f"[`{name}`](#{name})", "section", "", "", plain(known.why)))
             continue
         rows.append(_row(f"{prefix}{name}", known, {choice: content.get(name) for choice, content in files.items()}))
         inner = section_of(known.kind)
@@ -182,7 +182,8 @@ def _row(name: str, known: Key, values: Mapping[str, object]) -> tuple[str, ...]
             shown.setdefault(format_value(value), []).append(choice)
     default += "".join(f"; set by {', '.join(choices)}: `{value}`" for value, choices in shown.items())
     allowed = plain(allowed_text(known)).replace(f"from {-SEED} to {SEED}", "of 64 bits")
-    return f"`{name}`", type_text(known.kind), known.unit, default, allowed, plain(known.why)
+    unit = f" ({known.unit})" * bool(known.unit)
+    return f"`{name}`", type_text(known.kind) + unit, default, allowed, plain(known.why)
 
 
 def built_schemas() -> Iterator[tuple[str, type[Schema]]]:
