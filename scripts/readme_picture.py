@@ -18,7 +18,7 @@ from PIL import Image
 
 from speechml.errors import UserError
 from speechml.report.summary import WAVEFORM_TITLES, score_name
-from speechml.runs.card import load_card
+from speechml.runs.catalogue import require_card
 from speechml.runs.tables import format_score
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "first-run.png"
@@ -69,17 +69,17 @@ def draw(run: Path) -> Figure:
     pictures = {version: spectrogram_db(wave, rate) for version, wave in waves.items()}
     top = max(float(picture.max()) for picture in pictures.values())
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-    rows = figure.subfigures(2, 1, height_ratios=[2.3, 1])
-    for number, (axis, version) in enumerate(zip(rows[0].subplots(1, 3, sharey=True), VERSIONS, strict=True)):
+    axes = figure.subplot_mosaic([[*VERSIONS], ["scores"] * len(VERSIONS)], height_ratios=[2.3, 1])
+    for version in VERSIONS:
+        axis = axes[version]
         extent = (0.0, len(waves[version]) / rate, 0.0, rate / 2000)
         axis.imshow(
             pictures[version], origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - RANGE_DB, vmax=top
         )
         axis.set_title(version)
         axis.set_xlabel("time (s)")
-        if number == 0:
-            axis.set_ylabel("frequency (kHz)")
-    add_table(rows[1].subplots(), score_rows(load_card(run).scores))
+    axes[VERSIONS[0]].set_ylabel("frequency (kHz)")
+    add_table(axes["scores"], score_rows(require_card(run).scores))
     figure.suptitle(f"{name.replace('_', ' ')}, a voice of the test set", fontsize="medium")
     return figure
 

@@ -14,8 +14,9 @@ import pytest
 import typer
 import yaml
 
+import readme_picture
 import reference
-from conftest import succeed
+from conftest import read_card, run_of, succeed
 from documents import ABOUT, DOCUMENTS, PAGES, README, ROOT, anchors, commands, files_of, without_code, write_files
 from speechml.cli import main as cli
 from speechml.config.compose import adapt_overrides, resolve_config
@@ -185,6 +186,21 @@ def test_a_network_of_ones_own_takes_less_than_forty_lines() -> None:
     files = files_of(ABOUT["docs/own-network.md"].read_text())
     assert sum(text.count("\n") for text in files.values()) < 40
     assert set(files) == {"my-lab/gated.py", "my-lab/model/gated.yaml", "my-lab/experiment/gated.yaml"}
+
+
+def test_the_picture_of_the_readme_is_drawn_from_a_run(
+    finished_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(finished_runs)
+    scores = read_card(run)["scores"]
+    rows = {row[0]: row[1:] for row in readme_picture.score_rows(scores)}
+    before, after = scores["test/snr_input_db"], scores["test/snr_db"]
+    assert rows["SNR (dB)"] == [f"{before:.2f}", f"{after:.2f}", f"{after - before:+.2f}"]
+    monkeypatch.setattr(sys, "argv", ["readme_picture.py", str(run), "--output", str(tmp_path / "picture.png")])
+    readme_picture.main()
+    for picture in (tmp_path / "picture.png", readme_picture.PICTURE):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size < 200_000
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("mkdocs"), reason="mkdocs is not installed: `make docs` installs it")

@@ -17,6 +17,7 @@ ELSEWHERE = ("make ", "source ", "export SPEECHML_RUNS", "speechml tensorboard",
 ELSEWHERE_WORDS = ("hydra/launcher=slurm", "trainer.compile=true", "wandb")
 # What a reader of a page has done before.
 BEFORE = {
+    "docs/cluster.md": ["speechml-train experiment=mimo_cnn_tuned"],
     "docs/first-hour.md": ["speechml-train"],
     "docs/comparing.md": ["speechml-train -m experiment=lab2a_fir 'seed=range(2)' optimizer.lr=0.002,0.005"],
     "docs/runs.md": ["speechml-train experiment=mimo_cnn_tuned data=wav_pairs data.root=my-recordings"],
