@@ -36,10 +36,18 @@ lint: .venv/installed  ## ruff and mypy
 tensorboard: .venv/installed  ## show all runs in a browser, on this machine only
 	$(BIN)/speechml tensorboard
 
+.venv/docs-installed: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: .venv/docs-installed  ## build the pages of docs/ as a site: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html in a browser"
+
 bench: .venv/installed  ## time the library against what people use now
 	for name in convolution windows words features saving sweeps reports; do \
 		$(BIN)/python scripts/benchmark.py $$name || exit 1; \
 	done
 
-.PHONY: help install train test test-slow test-slurm lint tensorboard bench
+.PHONY: help install train test test-slow test-slurm lint tensorboard docs bench
 .DEFAULT_GOAL := help

@@ -1,9 +1,9 @@
-"""The README's table of published and obtained figures, made from the cards in scripts/results.jsonl.
+"""The table of published and obtained figures in docs/labs.md, made from the cards in scripts/results.jsonl.
 
 speechml reproduce --data FOLDER          # runs the labs, and keeps their cards in runs/.sweeps/reproduction/cards/
 python scripts/results_table.py --take runs/.sweeps/reproduction/cards
-python scripts/results_table.py           # writes the table into README.md
-python scripts/results_table.py --check   # exit code 1 where README.md says something else than the cards
+python scripts/results_table.py           # writes the table into docs/labs.md
+python scripts/results_table.py --check   # exit code 1 where it says something else than the cards
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from speechml.report.published import LABS, PublishedFigure, figure_rows, missin
 from speechml.runs.card import Record, RunCard
 
 ROOT = Path(__file__).resolve().parents[1]
-README, CARDS = ROOT / "README.md", ROOT / "scripts" / "results.jsonl"  # a card a line
+PAGE, CARDS = ROOT / "docs" / "labs.md", ROOT / "scripts" / "results.jsonl"  # a card a line
 BEGIN, END = "<!-- results: made by scripts/results_table.py -->", "<!-- end of results -->"
 
 
@@ -54,11 +54,11 @@ def take(folder: Path) -> None:
 
 
 def with_table(text: str) -> str:
-    """A README with the table in its place."""
+    """The page with the table in its place."""
     before, _, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise SystemExit(f"README.md has no place for the table: {BEGIN} ... {END}")
+        raise SystemExit(f"{PAGE.name} has no place for the table: {BEGIN} ... {END}")
     return f"{before}{BEGIN}\n{results()}\n{END}{after}"
 
 
@@ -70,14 +70,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.take:
         take(options.take)
-    old = README.read_text()
+    old = PAGE.read_text()
     new = with_table(old)
     if options.check and new != old:
         sys.exit(
-            "README.md does not show what the cards in scripts/results.jsonl say: run python scripts/results_table.py"
+            f"{PAGE.name} does not show what the cards in scripts/results.jsonl say: run python scripts/results_table.py"
         )
     if not options.check:
-        README.write_text(new)
+        PAGE.write_text(new)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:  # noqa: ARG001 (as pytest 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test begins first, so that the other processes take the rest beside it.
+    """The longest tests begin first, so that the other processes take the rest beside them.
 
     Where there may be no time for all, the others come in an order that is another each time: in the end all are run.
     """
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         files = list(dict.fromkeys(item.path for item in items))  # whole ones, for the sake of what their tests share
         random.Random(UNTIL).shuffle(files)
         items.sort(key=lambda item: files.index(item.path))
-    items.sort(key=lambda item: not item.name.startswith("test_the_readmes_commands_run"))
+    items.sort(key=lambda item: not item.name.startswith("test_the_commands_of_a_page_run"))
 
 
 @pytest.fixture(autouse=True)

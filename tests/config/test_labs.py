@@ -68,13 +68,13 @@ def test_an_experiment_of_a_lab_is_what_the_lab_specifies(experiment: str) -> No
 
 
 @pytest.mark.parametrize("experiment", LABS)
-def test_what_was_chosen_and_where_it_differs_stands_in_the_readme(experiment: str) -> None:
+def test_what_was_chosen_and_where_it_differs_stands_in_the_pages(experiment: str) -> None:
     published = composed("train", f"experiment={experiment}", *needed(experiment)).published
-    readme = " ".join((ROOT / "README.md").read_text().split())
+    page = " ".join((ROOT / "docs" / "labs.md").read_text().split())
     lines = [*published.get("choices", []), *published.get("deviations", [])]
     assert lines or experiment == "words_mel"
     for line in lines:
-        assert line in readme
+        assert line in page
 
 
 def test_the_searchs_layers_have_widths_of_their_own() -> None:

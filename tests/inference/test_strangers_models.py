@@ -1,4 +1,4 @@
-"""What the README promises of checkpoints from strangers: they build networks only, within bounds, and fetch nothing."""
+"""What docs/runs.md promises of checkpoints from strangers: they build networks only, within bounds, and fetch nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published figures are judged by stated tolerances, of the same data only, and the README shows what the cards say."""
+"""Published figures are judged by stated tolerances, of the same data only, and the page of the labs shows what the cards say."""
 
 import json
 import subprocess
@@ -136,10 +136,10 @@ def test_what_is_kept_of_a_card_names_no_place(finished_runs: Path) -> None:
         assert figure_rows(card.experiment, card.published, [again])[0].row[0] == card.experiment
 
 
-def test_every_lab_has_its_card_and_the_readme_shows_what_the_cards_say() -> None:
+def test_every_lab_has_its_card_and_the_page_shows_what_the_cards_say() -> None:
     import results_table
 
     assert set(LABS) == {card.experiment for card in results_table.cards()}
-    readme = results_table.README.read_text()
-    assert results_table.with_table(readme) == readme
+    page = results_table.PAGE.read_text()
+    assert results_table.with_table(page) == page
     assert "not run" in readme_table(missing_row("lab2a_fir", "no data"))

@@ -32,8 +32,8 @@ from speechml.runs.labels import label_runs, shorten_keys
 RATES, SEEDS = (0.02, 0.5), (0, 1)  # the second is too high: its best epoch is not its last
 NAMES = [f"lr={rate} seed={seed}" for rate in RATES for seed in SEEDS]
 LAST = "~hp/test/snr_db"  # among what a run tells TensorBoard at its end
-README = (Path(__file__).parents[2] / "README.md").read_text()
-COMMANDS = [line.split("  ")[0] for line in README.splitlines() if line.startswith("speechml tensorboard")]
+PAGE = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text()
+COMMANDS = [line.split("  ")[0] for line in PAGE.splitlines() if line.startswith("speechml tensorboard")]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def served(place: Path, words: list[str], temporary: Path, end: signal.Signals =
 
 @pytest.fixture(scope="module")
 def address(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the first command of the README serves."""
+    """Where the first command of the page on comparing serves."""
     with served(place, shlex.split(COMMANDS[0]), tmp_path_factory.mktemp("served") / "tmp", signal.SIGINT) as address:
         until(
             lambda: {run for run, tags in asked(address, "plugin/scalars/tags").items() if LAST in tags} == set(NAMES)

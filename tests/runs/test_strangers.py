@@ -1,4 +1,4 @@
-"""What the README promises of runs from strangers: no code of theirs runs, nothing elsewhere is read or written, all ends."""
+"""What docs/runs.md promises of runs from strangers: no code of theirs runs, nothing elsewhere is read or written, all ends."""
 
 from __future__ import annotations
 

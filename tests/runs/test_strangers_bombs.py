@@ -1,4 +1,4 @@
-"""What the README promises of files from strangers: none is so large, deep or long that a command does not end."""
+"""What docs/runs.md promises of files from strangers: none is so large, deep or long that a command does not end."""
 
 from __future__ import annotations
 

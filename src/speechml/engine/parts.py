@@ -178,7 +178,7 @@ def prepare_task(config: Config, data: Data) -> tuple[Task | PlainTask, dict[str
         from speechml.engine.plain_task import PlainTask
 
         if names:
-            raise UserError("test_sets need a task that keeps speechml's contract", fix="see docs/own_modules.md")
+            raise UserError("test_sets need a task that keeps speechml's contract", fix="see docs/own-modules.md")
         check_scores(config, None)
         return PlainTask(task, data, config), {}
     published = PublishedCard.from_config(config["published"]).scores
