@@ -14,17 +14,19 @@ from speechml.contracts import is_higher_better
 from speechml.errors import UserError
 from speechml.metrics.classification import macro_f1
 from speechml.report.certainty import chance_of, shortfall
+from speechml.report.difference_statistics import (
+    resampled_difference,
+    seed_interval,
+    share_difference,
+    unpaired_difference,
+)
 from speechml.report.finished_run import Result, ScoresOnly, read_result
 from speechml.report.statistics import (
     LEVEL,
     UNKNOWN,
     Difference,
     mean_difference,
-    resampled_difference,
     resamples,
-    seed_interval,
-    share_difference,
-    unpaired_difference,
 )
 from speechml.report.summary import TITLES, score_name
 from speechml.runs.labels import name_differences
