@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speechml.storage.plain_arrays import read_arrays
 from speechml.storage.plain_files import (
     check_plain,
     is_plain,
     open_plain,
     plain_files,
+    read_arrays,
     read_json,
     read_plain,
 )

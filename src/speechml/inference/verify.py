@@ -25,8 +25,7 @@ from speechml.runs.catalogue import runs_below, state_of
 from speechml.runs.folder import LAST, PREVIOUS, checksums
 from speechml.runs.labels import load_config
 from speechml.runs.test_sets import set_file
-from speechml.storage.plain_arrays import read_arrays
-from speechml.storage.plain_files import check_plain, plain_files, read_plain
+from speechml.storage.plain_files import check_plain, plain_files, read_arrays, read_plain
 from speechml.tasks.denoising import means_of
 
 TOLERANCE = 1e-6  # relative, between a score and the same computed again: it is a sum of the same float64 numbers

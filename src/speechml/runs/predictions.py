@@ -13,6 +13,7 @@ from speechml.contracts import HIGHER_IS_BETTER
 from speechml.errors import UserError, reason
 from speechml.runs.card import DAMAGE
 from speechml.storage.files import new_version
+from speechml.storage.plain_files import read_arrays
 
 TEXTS = ("name", "classes", "speaker", "song", "recording")  # columns; those of a user's own task are not looked into
 
@@ -49,8 +50,6 @@ def load_predictions(path: Path) -> dict[str, np.ndarray]:
         why = "test=false trains without a test; and a module of yours may give scores of whole sets only"
         fix = "train it with a test, and a task that keeps speechml's contract, to have the items"
         raise UserError(f"{path.parent} has no {path.name}", why, fix)
-    from speechml.storage.plain_arrays import read_arrays
-
     try:
         columns = read_arrays(path.parent, path.name)
         count = len(columns["name"])
