@@ -15,11 +15,13 @@ import sys
 from pathlib import Path
 
 from speechml.children import end_with
+from speechml.engine.import_compat import defer_imports
 from speechml.process import SIGNALS
 
 
 def main(words: list[str]) -> int:
     """Do what the words of the command line say; the exit code."""
+    defer_imports()
     match words:
         case ["serve", parent, results]:
             end_with(int(parent))  # before what takes seconds to load: it may be killed meanwhile

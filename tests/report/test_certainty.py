@@ -11,8 +11,8 @@ import pytest
 from made_up import make_run
 from speechml.data.provenance import Provenance, cluster_rows, sources_of
 from speechml.report.certainty import certainty_remarks, shortfall
+from speechml.report.difference_statistics import share_interval
 from speechml.report.published import add_intervals, figure_rows, readme_table
-from speechml.report.statistics import share_interval
 from speechml.report.summary import summary_text
 from speechml.runs.card import PublishedCard, load_card
 

@@ -14,15 +14,17 @@ import pytest
 from scipy import stats
 
 from speechml.report import statistics
-from speechml.report.statistics import (
-    Difference,
-    effective_units,
+from speechml.report.difference_statistics import (
     flip_signs,
-    mean_difference,
     resampled_difference,
     share_difference,
     share_interval,
     unpaired_difference,
+)
+from speechml.report.statistics import (
+    Difference,
+    effective_units,
+    mean_difference,
 )
 
 TRIALS = 1000

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from speechml.metrics.classification import cross_entropy, macro_f1
 from speechml.report import statistics
-from speechml.report.statistics import mean_difference, seed_interval, share_difference, unpaired_difference
+from speechml.report.difference_statistics import seed_interval, share_difference, unpaired_difference
+from speechml.report.statistics import mean_difference
 
 TRIALS = 1000
 

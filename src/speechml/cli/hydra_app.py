@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from speechml.cli import explain_refusals
 from speechml.config.compose import adapt_overrides
+from speechml.engine.import_compat import defer_imports
 from speechml.engine.signals import RESUMABLE, early_signals, interruptible
 from speechml.errors import echo, explain_missing_extras
 from speechml.process import adapt_to_environment
@@ -28,6 +29,7 @@ def run_app(app: Callable[[], None], config_name: str) -> None:
     traceback.
     """
     adapt_to_environment()
+    defer_imports()
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing, so that the words can be ours
     try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from speechml.data.provenance import NOBODY, Clusters, cluster_rows
-from speechml.report.statistics import Difference, mean_difference, share_interval
+from speechml.report.statistics import Difference, mean_difference
 
 NAMED = 3  # speakers who are named
 NEAR = 0.1  # of the way from chance to 1: below, an accuracy says little; chosen here
@@ -56,6 +56,8 @@ def score_intervals(columns: Columns, split: str) -> dict[str, Difference]:
     """The 95 % interval of each score that is a mean over test items, by its name; of columns as `load_predictions` reads."""
     groups = cluster_rows(columns).numbers
     if "logits" in columns:
+        from speechml.report.difference_statistics import share_interval
+
         return {f"{split}/acc": share_interval(columns["logits"].argmax(1) == columns["label"], groups)}
     intervals = {}
     for name in ("snr_db", "si_sdr_db", "mse", "l1", "pesq", "stoi"):

@@ -14,15 +14,10 @@ from speechml.contracts import is_higher_better
 from speechml.errors import UserError
 from speechml.report.baseline import Setting, choose_reference, common_validation, find_run, validations
 from speechml.report.certainty import chance_of, shortfall
+from speechml.report.difference_statistics import seed_interval, unpaired_difference
 from speechml.report.finished_run import Result, ScoresOnly, read_result
 from speechml.report.item_scores import item_difference, item_scores
-from speechml.report.statistics import (
-    LEVEL,
-    UNKNOWN,
-    Difference,
-    seed_interval,
-    unpaired_difference,
-)
+from speechml.report.statistics import LEVEL, UNKNOWN, Difference
 from speechml.report.summary import COLUMNS, TITLES, score_name
 from speechml.runs.choosing import describe_divergence
 from speechml.runs.labels import name_differences

@@ -7,16 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from speechml.metrics.classification import macro_f1
+from speechml.report.difference_statistics import resampled_difference, share_difference, unpaired_difference
 from speechml.report.finished_run import Result
-from speechml.report.statistics import (
-    UNKNOWN,
-    Difference,
-    mean_difference,
-    resampled_difference,
-    resamples,
-    share_difference,
-    unpaired_difference,
-)
+from speechml.report.statistics import UNKNOWN, Difference, mean_difference, resamples
 
 RESAMPLES = 1_000  # for macro F1: a whole confusion matrix is counted for each
 

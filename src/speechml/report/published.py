@@ -16,7 +16,7 @@ from speechml.errors import UserError
 from speechml.report.audit import FLAGGED, Audit
 from speechml.report.certainty import chance_of, score_intervals, shortfall
 from speechml.report.comparison_table import markdown_table
-from speechml.report.statistics import seed_interval
+from speechml.report.difference_statistics import seed_interval
 from speechml.report.summary import SPLITS, TITLES, describe_machine, is_published_data
 from speechml.runs.card import PublishedCard, RunCard
 from speechml.runs.identity import keys_without_effect
