@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from speechml.config.compose_app import compose_app
-from speechml.data.schema import WORDS
+from speechml.data.word_schema import WORDS
 from speechml.engine.train import train
 from speechml.runs.card import load_card
 from speechml.runs.identity import run_id

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechml.config.refusals import translate_hydra_errors
-from speechml.data.schema import WORDS
+from speechml.data.word_schema import WORDS
 from speechml.errors import UserError, echo
 from speechml.report.published import (
     LABS,

@@ -143,7 +143,7 @@ def schema_of(target: object) -> type[Schema] | None:
             words = _places(words[1]).get(name, package).split(".")
         place = f"speechml.{words[1]}.schema"
     try:
-        found = vars(import_module(place)).get(name)
+        found = getattr(import_module(place), name, None)
     except ModuleNotFoundError:
         return None
     return found if isinstance(found, type) and issubclass(found, Schema) else None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from speechml.contracts import SPLITS, ClipBatch, IndexBatch, ItemKind
-from speechml.data import schema
+from speechml.data import word_schema
 from speechml.data.background import Background, coloured_noise
 from speechml.data.base import BaseDataModule, Corpus
 from speechml.data.provenance import Noise, Provenance, is_constant
@@ -59,7 +59,7 @@ class ClipCorpus(Corpus):
         )  # fmt: skip
 
 
-class WordDataModule(schema.Words, BaseDataModule[ClipCorpus]):
+class WordDataModule(word_schema.Words, BaseDataModule[ClipCorpus]):
     """Base of the data modules for words: what is common once clips are read and split."""
 
     kind = ItemKind.CLIPS

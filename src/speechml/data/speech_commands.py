@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from speechml.contracts import SPLITS
-from speechml.data import schema
+from speechml.data import word_schema
 from speechml.data.background import Background, coloured_noise
 from speechml.data.clips import MIXED, Clip, ClipCorpus, WordDataModule, make_corpus, split_at_random
 from speechml.data.name_patterns import read_speakers, read_words_and_speakers
@@ -35,7 +35,7 @@ from speechml.storage.pack import PackedCorpus, fingerprint
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # as the data set calls them
 
 
-class SpeechCommands(schema.SpeechCommands, WordDataModule):
+class SpeechCommands(word_schema.SpeechCommands, WordDataModule):
     """Clips of single words, a folder for each: Speech Commands (v0.01, v0.02, the mini set) or anybody's recordings.
 
     `root` is the folder of the word folders, or the one that torchaudio was given. `split=official` goes by speaker: by

@@ -9,21 +9,21 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from speechml.data import schema
+from speechml.data import word_schema
 from speechml.data.background import coloured_noise
 from speechml.data.clips import CLIP_S, MIXED, Clip, ClipCorpus, WordDataModule, make_corpus, split_at_random
 from speechml.data.splits import split_by_voice, voice_speaker
 from speechml.data.word_folders import word_of
 from speechml.storage.pack import PackedCorpus, Recording, fingerprint
 
-RECIPE = schema.SPOKEN_RECIPE  # of what `word` makes
+RECIPE = word_schema.SPOKEN_RECIPE  # of what `word` makes
 PEAK = (-2000, -300)  # in 0.01 dB of full scale, chosen here
 KEPT = 0.45  # of the lower rate, by resampling
-WORDS = schema.WORDS
+WORDS = word_schema.WORDS
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # of the clips, by speaker
 
 
-class SpokenWords(schema.SpokenWords, WordDataModule):
+class SpokenWords(word_schema.SpokenWords, WordDataModule):
     """The 30 words of Speech Commands v0.01, each spoken once by each of espeak-ng's voices.
 
     Made once, in seconds, and cached. `split=official` keeps every speaker in one split.
