@@ -205,10 +205,12 @@ class Mixer:
 
     def noise_stretches(self) -> Noise:
         """What each split hears of each recording of noise, for an audit."""
-        count = len(self.noise.lengths)
-        spans = {split: span(split, self.noise.lengths) for split in SPLITS}
-        return Noise(count, {split: torch.stack([torch.arange(count), first, first + length], 1).numpy()
-                             for split, (first, length) in spans.items()})  # fmt: skip
+        stretches = {}
+        for split, heard in self.audible.items():
+            files = heard.files.cpu()
+            first, length = span(split, self.noise.lengths.cpu()[files])
+            stretches[split] = torch.stack([files, first, first + length], 1).numpy()
+        return Noise(len(self.noise.lengths), stretches)
 
 
 def check_noise(mixer: Mixer, where: str) -> list[str]:

@@ -14,9 +14,11 @@ from speechml.data.splits import split_by_voice, voice_speaker
 from speechml.storage.pack import PackedCorpus, Recording, fingerprint
 
 RECIPE = schema.SPOKEN_RECIPE
-SHARES = {"train": 0.8, "val": 0.08, "test": 0.12}  # of the recordings, by speaker; chosen here
-NOISE_S = {"train": 40.0, "val": 30.0, "test": 30.0}  # of each recording of noise
-RECORDINGS = 2  # of each kind of noise
+SHARES = {"train": 0.75, "val": 0.07, "test": 0.18}  # of the recordings, by speaker; chosen here
+NOISE_S = 30.0  # of each recording of noise
+RECORDINGS = {"train": 4, "val": 2, "test": 3}  # of each kind of noise
+NOISES = 91  # recordings of noise in all, a test counts them
+NOTE = "synthetic speech and noise: says how well a method works on these, not on recordings of people"
 
 
 class SpokenMixtures(schema.SpokenMixtures, PairDataModule):
@@ -30,6 +32,7 @@ class SpokenMixtures(schema.SpokenMixtures, PairDataModule):
 
     def read_corpus(self) -> PairCorpus:
         clean, noise = self._pack_clean(), self._pack_noise()
+        self.noise_names = noise.names  # split/kind_number
         speakers = [voice_speaker(voice) for voice in clean.speakers]
         splits = split_by_voice(clean.speakers, SHARES, self.split_seed)
         low, high = float(self.snr_db[0]), float(self.snr_db[1])
@@ -39,11 +42,9 @@ class SpokenMixtures(schema.SpokenMixtures, PairDataModule):
         )  # fmt: skip
         return PairCorpus(
             source=source, names=clean.names, lengths=source.clean.lengths.tolist(), sums=clean.sums, splits=splits,
-            clips=source.clean.training_rows(splits["train"]), protocol="speaker", notes=[self.note], speakers=speakers,
+            clips=source.clean.training_rows(splits["train"]), protocol="speaker", notes=[NOTE], speakers=speakers,
             noise=source.noise_stretches(), mixture=[noise.sums, (low, high), self.split_seed, MIXING],
         )  # fmt: skip
-
-    note = "synthetic speech and noise: says how well a method works on these, not on recordings of people"
 
     def _pack_clean(self) -> PackedCorpus:
         name = f"spoken-sentences-{fingerprint(RECIPE, self.count, version('espeakng-loader'))}"
@@ -56,7 +57,7 @@ class SpokenMixtures(schema.SpokenMixtures, PairDataModule):
 
     def _pack_noise(self) -> PackedCorpus:
         name = f"made-noise-{fingerprint(RECIPE, MOVING, version('espeakng-loader'))}"
-        return self.pack(name, self.row, self._make_noise(), 48)
+        return self.pack(name, self.row, self._make_noise(), NOISES)
 
     def _make_noise(self) -> Iterator[Recording]:
         from speechml.data.synthetic.noises import KINDS, noise
@@ -64,8 +65,8 @@ class SpokenMixtures(schema.SpokenMixtures, PairDataModule):
         number = 0
         for split, kinds in KINDS.items():
             for kind in kinds:
-                for _ in range(RECORDINGS):
-                    samples = noise(split, kind, NOISE_S[split], number).astype("int16")
+                for _ in range(RECORDINGS[split]):
+                    samples = noise(split, kind, NOISE_S, number).astype("int16")
                     yield Recording(f"{split}/{kind}_{number}", {"samples": samples}, facts=find_moves(samples))
                     number += 1
 

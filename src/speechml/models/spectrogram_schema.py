@@ -77,12 +77,12 @@ class STFTTCN(Schema):
     """Windows of frames in, the last one masked; convolutions along time only."""
 
     bins: int = key(
-        "rows of a spectrum, as the model's transform or mel bands give", 257, unit="bins", above=0, most=MOST_BINS
+        "rows of a spectrum, as the model's transform or mel bands give", 513, unit="bins", above=0, most=MOST_BINS
     )
-    channels: int = key("width of the blocks; more can learn more; doubled, it takes about four times as long", 128,
+    channels: int = key("width of the blocks; more can learn more; doubled, it takes about four times as long", 192,
                         unit="channels", least=1, most=WIDEST)  # fmt: skip
     kernel: int = key("frames that each convolution sees; more look further back, and have more to learn", 3, unit="frames",
                       least=1, most=1000)  # fmt: skip
     dilations: list[int] = key("distance of these frames, block by block; larger ones look further back at no cost; their "
-                               "number is the number of blocks", [1, 2, 4, 8, 1, 2, 4, 8], unit="frames, a block each",
+                               "number is the number of blocks", [1, 2, 4, 8], unit="frames, a block each",
                                least=1, most=1000)  # fmt: skip

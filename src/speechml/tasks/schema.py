@@ -78,12 +78,12 @@ class MagnitudeDenoiser(Task):
                                                "faster, and they can be augmented", "windows")  # fmt: skip
     run: int = key("length of a run (sampling=runs); longer ones are cheaper a frame, but frames of one run are alike", 64,
                    unit="frames", least=1)  # fmt: skip
-    passes: int = key("how often an epoch goes over the recordings, with other runs each time; set 1 for hours of recordings",
-                      1, unit="times an epoch", least=1)  # fmt: skip
+    passes: int | None = key("how often an epoch goes over the recordings, with other runs each time; set 1 for hours of "
+        "recordings; null: few recordings so often that an epoch is long enough", 1, unit="times an epoch", least=1)  # fmt: skip
     padding: Literal["silent", "none"] = key("silent: silence stands before a recording, so every frame is cleaned; none: its "
                                              "first frames stay noisy", "silent")  # fmt: skip
-    normalize: Literal[False, "recording"] = key("recording: each is brought to the RMS of the noisy training recordings "
-                                                 "first, and back", False, later=True)  # fmt: skip
+    normalize: Literal[False, "recording", "runs"] = key("recording: each is brought to the RMS of the noisy training "
+        "recordings first, and back; runs: so is each run of the training", False, later=True)  # fmt: skip
     augment: Remixing | None = key("how far runs are varied; null: not at all", None)
     seed: int = key("decides the tiny random frames that stand for silence before a recording; follows seed", 0)
 

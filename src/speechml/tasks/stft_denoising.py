@@ -12,7 +12,7 @@ from speechml.config.instantiate import build
 from speechml.contracts import Config, DataModule, PairBatch
 from speechml.errors import choose
 from speechml.models.stft_network import STFTNetwork
-from speechml.signal.level import check_waveforms, rms
+from speechml.signal.level import SPEECH_RMS, check_waveforms, rms
 from speechml.signal.random import key, uniform
 from speechml.signal.stft import STFT, phase, valid_length
 from speechml.tasks.denoising import DenoisingTask, Loss, Reach, choose_loss
@@ -21,7 +21,7 @@ from speechml.tasks.stft_windows import SAMPLINGS, TARGETS, Augment, FrameBatch,
 SILENCE = 1e-5  # largest magnitude of a silent frame: well below the rounding of 16 bits (1.7e-4 for n_fft 1024)
 BLOCK_FRAMES = 4096  # computed together, of one recording: 131 s at hop 512, 16 kHz
 ROOT_FLOOR = 1e-3  # in units of the clean RMS: 60 dB below it, where the slope of a root must end
-MAGNITUDE_SHARE = 0.3  # of the compressed loss: chosen by validation, less loses SNR and more loses PESQ
+MAGNITUDE_SHARE = 0.1  # of the compressed loss: chosen by validation, less loses SNR and more loses PESQ
 SAMPLED_FRAMES = 20_000  # of the training split, for the mean and deviation of the inputs
 
 
@@ -49,11 +49,12 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
         target: `magnitude` of the clean frame, or `phase_sensitive` (see `tasks.stft_windows.TARGETS`).
         sampling: `windows`, single and shuffled, or `runs` of consecutive ones, computed together.
         run: windows of a run.
-        passes: how often an epoch goes over the recordings, with other runs each time.
+        passes: how often an epoch goes over the recordings, with other runs each time; None: few recordings more often.
         padding: `silent` puts frames - 1 silent frames before each recording, so that every frame is the last of a window;
             `none` leaves the first frames of a recording as they are.
         normalize: `recording` brings each recording to the RMS of the noisy training recordings first, and back behind the
-            network; False leaves the levels as they are.
+            network; `runs` does so with each run of the training, too, so that the network knows one level only; False leaves
+            the levels as they are.
         augment: `remix`, `noise_db`, `gain_db` of `tasks.stft_windows.Augment`; for runs.
         seed: of the silent frames.
         optimizer, scheduler: config nodes; needed for training only.
@@ -66,7 +67,7 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
 
     def __init__(
         self, net: Config, sample_rate: int, n_fft: int = 1024, hop: int = 512, loss: str | Config = "mse",
-        target: str = "magnitude", sampling: str = "windows", run: int = 64, passes: int = 1, padding: str = "silent",
+        target: str = "magnitude", sampling: str = "windows", run: int = 64, passes: int | None = 1, padding: str = "silent",
         normalize: str | bool = False, augment: dict[str, float] | None = None, seed: int = 0, optimizer: Config | None = None,
         scheduler: Config | None = None,
     ) -> None:  # fmt: skip
@@ -96,13 +97,14 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
         )  # silent frames before a recording
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the training targets
-        self.follows_level = normalize == "recording"
+        self.follows_level = normalize in ("recording", "runs")
         self.noisy_rms: Tensor
         if self.follows_level:
             self.register_buffer("noisy_rms", torch.ones(()))  # of the noisy training waveforms
         self.framing = Framing(  # with a transform of its own, which goes where the recordings are
             STFT(n_fft, hop), self.net.frames, sampling, 1 if sampling == "windows" else run, passes,
             self.silence if self.opening == self.context else None, self.target_of, variation,
+            SPEECH_RMS if normalize == "runs" else None,
         )  # fmt: skip
         self.make_items = partial(cut_frames, framing=self.framing, sample_rate=sample_rate)
 

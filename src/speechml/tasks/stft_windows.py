@@ -11,6 +11,7 @@ from torch import Tensor
 
 from speechml.contracts import IndexBatch, PairSource
 from speechml.errors import UserError
+from speechml.signal.level import rms
 from speechml.signal.random import key, permutation, uniform
 from speechml.signal.stft import STFT, num_frames
 from speechml.storage.pack import Pack
@@ -26,6 +27,7 @@ def phase_sensitive(noisy: Tensor, clean: Tensor) -> Tensor:
 
 # Frames whose spectrograms are held at a time: 0.5 GB for 513 bins, 70 minutes at hop 512, 16 kHz.
 BLOCK_FRAMES = 1 << 17
+EPOCH_RUNS = 500  # of few recordings: an epoch is then long enough to be worth a validation
 Target = Callable[[Tensor, Tensor], Tensor]
 # The magnitudes that a network is to give, from noisy and clean spectra.
 TARGETS: dict[str, Target] = {"magnitude": lambda _, clean: clean.abs(), "phase_sensitive": phase_sensitive}
@@ -48,18 +50,20 @@ class Framing(NamedTuple):
     """What a network wants of a recording.
 
     stft: the transform. frames: of a window. sampling: `windows` or `runs`. run: consecutive windows of an item. passes:
-    how often an epoch goes over the recordings, runs only. silence: (frames - 1, bins) magnitudes in front of each
-    recording, or None where only whole windows count. target: one of TARGETS.
+    how often an epoch goes over the recordings, runs only; None: so often that it has EPOCH_RUNS. silence: (frames - 1,
+    bins) magnitudes in front of each recording, or None where only whole windows count. target: one of TARGETS. rms: that
+    each run is brought to, None for the level that it has.
     """
 
     stft: STFT
     frames: int
     sampling: str
     run: int
-    passes: int
+    passes: int | None
     silence: Tensor | None
     target: Target
     augment: Augment
+    rms: float | None = None
 
     @property
     def context(self) -> int:
@@ -197,13 +201,13 @@ class Runs:
     def __init__(self, lengths: dict[int, int], framing: Framing, seed: int) -> None:
         self.framing, self.seed, self.context = framing, seed, framing.context
         hop, lead = framing.stft.hop, framing.lead
+        windows = {recording: num_frames(samples, hop) - lead for recording, samples in lengths.items()}
+        once = {recording: max(1, round(count / framing.run)) for recording, count in windows.items() if count > 0}
+        passes = framing.passes or -(-EPOCH_RUNS // max(1, sum(once.values())))
         recordings, begins, rooms = [], [], []
-        for recording, samples in lengths.items():
-            windows = num_frames(samples, hop) - lead
-            if windows < 1:
-                continue
+        for recording, runs in once.items():
+            samples, slots = lengths[recording], runs * passes
             free = max(0, samples - (framing.run - 1 + lead) * hop)  # begins that keep the run inside the recording
-            slots = max(1, round(windows / framing.run)) * framing.passes
             recordings += [recording] * slots
             begins += [lead * hop + free * i // slots for i in range(slots)]
             rooms += [free // slots] * slots
@@ -232,6 +236,8 @@ class Runs:
             mixed = clean + gain[:, None] * (others_noisy - others_clean)
             noisy = torch.where((draws[:, 4] < augment.remix)[:, None], mixed, noisy)
         gain = decibels(augment.gain_db * (2 * draws[:, 5] - 1))[:, None]
+        if self.framing.rms is not None:
+            gain = gain * self.framing.rms / rms(noisy[:, self.context * self.framing.stft.hop :])
         stft = self.framing.stft.to(device)
         spectrum, clean_spectrum = stft.transform(noisy * gain), stft.transform(clean * gain)[:, self.context :]
         target = self.framing.target(spectrum[:, self.context :], clean_spectrum)

@@ -8,8 +8,10 @@ voices differ.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +33,13 @@ from speechml.data.synthetic.exact import (
 from speechml.data.synthetic.recording import crackling, decay, loudness
 
 SAMPLE_RATE = 16000  # Hz
-RMS = 3000  # of every recording; full scale is 32768, and peaks beyond it are cut
+RMS = 1500  # of every recording, 27 dB below full scale; the few peaks beyond it are cut
+# Whispers, robots and others of whose loud frames of 46 ms most have no pitch (autocorrelation below 0.5).
+PITCHLESS = re.compile("whisper|croak|caleb|announcer|klatt|Demonic|Storm|Robot|robosoft|Tweaky")
+COLOUR = (
+    500  # in 0.01 dB: each octave of a recording is louder or softer by up to this, as rooms and microphones differ
+)
+BALANCE = 400  # in 0.01 dB: so is each of its layers
 _TAPS = 801  # transitions of 100 Hz
 _PULSE = 1 << 15
 _LEVEL = 1 << 14  # RMS of a layer of 0 dB, before they are added
@@ -100,7 +108,8 @@ def pulses(
     """A train of pulses, so all multiples of a frequency in a band, another each turn; `rest` of 256 turns are silent."""
     total = samples + _TAPS - 1
     sound = np.zeros(total, np.int64)
-    place, shortest, longest = 0, SAMPLE_RATE / hz[1], SAMPLE_RATE / hz[0]
+    shortest, longest = SAMPLE_RATE / hz[1], SAMPLE_RATE / hz[0]
+    place = draws.integer(0, round(longest))
     while place < total:
         period = draws.integer(round(256 * shortest), round(256 * longest) + 1)
         end = place + round(turn_s * SAMPLE_RATE)
@@ -128,10 +137,10 @@ def talk(draws: Draws, samples: int, part: int, people: int) -> Whole:
 
 
 def everyone() -> tuple[list[str], list[str]]:
-    """The voices that speak, and those that only talk in the background."""
+    """The voices that speak, and those that only talk in the background; whispers and robots are left out."""
     from speechml.data.splits import voice_speaker
 
-    voices = espeak.one_voice_a_speaker()
+    voices = [voice for voice in espeak.one_voice_a_speaker() if not PITCHLESS.search(voice)]
     people = sorted({voice_speaker(voice) for voice in voices})
     aside = set(people[::8])
     return (
@@ -217,11 +226,20 @@ KINDS: dict[str, dict[str, Sequence[Layer]]] = {
 
 def noise(split: str, kind: str, seconds: float, number: int) -> Whole:
     """A recording of a kind of noise at SAMPLE_RATE, of 16 bits; others with other numbers. Shape: (time,)."""
-    samples = round(seconds * SAMPLE_RATE)
-    total = np.zeros(samples)
+    samples = round(seconds * SAMPLE_RATE) + _TAPS - 1
+    total: NDArray[np.float64] = np.zeros(samples)
+    draws = Draws(3, number)
     for place, layer in enumerate(KINDS[split][kind]):
         sound = to_20_bits(layer.make(Draws(3, number, place), samples))
-        total += _LEVEL * math.sqrt(power(layer.level) * samples / max(float(energy(sound)), 1.0)) * sound
-    whole = to_20_bits(np.rint(total).astype(np.int64))
-    gain = RMS * math.sqrt(samples / float(energy(whole)))
+        level = layer.level + draws.integer(-BALANCE, BALANCE + 1)
+        total += _LEVEL * math.sqrt(power(level) * samples / max(float(energy(sound)), 1.0)) * sound
+    whole = to_20_bits(convolve(to_20_bits(np.rint(total).astype(np.int64)) >> 4, _colour(draws)))
+    gain = RMS * math.sqrt(len(whole) / float(energy(whole)))
     return np.clip(np.rint(gain * whole), -32768, 32767).astype(np.int64)
+
+
+def _colour(draws: Draws) -> Whole:
+    """An equaliser with a random gain in each octave. Shape: (_TAPS,)."""
+    edges = (0, 125, 250, 500, 1000, 2000, 4000, 7900)
+    bands = [amplitude(draws.integer(-COLOUR, COLOUR + 1)) * _band(low, high) for low, high in pairwise(edges)]
+    return np.rint(np.sum(bands, 0)).astype(np.int64)
