@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
         ("speechml runs ve", ["verify "]),
         ("speechml runs remove --", ["--yes "]),
         ("speechml data prepare experiment=genre", ["experiment=genre_mlp ", "experiment=genre_mlp_tuned "]),
-        ("speechml explain optimizer.mo", ["optimizer.momentum="]),
+        ("speechml explain optimizer.we", ["optimizer.weight_decay="]),
         (
             "speechml-train optimizer=",
             [f"optimizer={name} " for name in ("adam", "adamw", "lbfgs", "none", "null", "sgd")],

@@ -145,7 +145,7 @@ def test_every_experiment_takes_other_data_of_its_kind_with_one_override(experim
 )
 def test_an_added_key_that_nothing_reads_is_refused_with_the_nearest(override: str, words: str) -> None:
     with pytest.raises(UserError) if words else nullcontext() as refused:
-        check_config(resolve_config(composed("train", override)))
+        check_config(resolve_config(composed("train", "experiment=lab2b_mimo_cnn", override)))
     assert not words or words in str(refused.value)
 
 
@@ -161,7 +161,7 @@ def test_an_added_key_that_nothing_reads_is_refused_with_the_nearest(override: s
         (["experiment=lab2b_mimo"], 1, "did you mean lab2b_mimo_cnn?"),
         (["data=wav_pairs"], 2, "data.root must be given"),
         (["data=wav_pairs", "data.root=nowhere"], 2, "nowhere is no folder"),
-        (["model.net.taps=[40]"], 2, "features needs 2 numbers"),
+        (["experiment=lab2b_mimo_cnn", "model.net.taps=[40]"], 2, "features needs 2 numbers"),
         (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "optimizer=lbfgs"], 2, "LBFGS searches along"),
         (["checkpoint.test_weights=bset"], 2, "checkpoint.test_weights is bset; it can be best or last"),
         (["-m", "hparams_search=mimo"], 1, "did you mean mimo_cnn?"),

@@ -14,6 +14,7 @@ from speechml.config.hydra_compat import Composition, compose_with_sources, pick
 CONF = Path(conf_dir())
 GROUPS = sorted({str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} - {".", "hydra"})
 WAYS = [(f"{group}={path.stem}",) for group in WHOLE for path in (CONF / group).glob("*.yaml")]
+LAB = "experiment=lab2b_mimo_cnn"
 
 
 @cache
@@ -58,18 +59,18 @@ def test_every_key_of_a_config_can_be_asked_for(way: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("key", "overrides", "says"),
     [
-        ("optimizer.lr", [], ["optimizer.lr = 0.5", "default    0.1 (conf/optimizer/sgd.yaml)", "why        size of a step",
+        ("optimizer.lr", [LAB], ["optimizer.lr = 0.5", "default    0.1 (conf/optimizer/sgd.yaml)", "why        size of a step",
                               "from       conf/experiment/lab2b_mimo_cnn.yaml (before: 0.1 by conf/optimizer/sgd.yaml"]),
         ("optimizer.lr", ["experiment=words_mel", "data.root=x", "optimizer.lr=0.2"],
          ["= 0.2", "from       the command line (before: 0.01 by conf/experiment/words_spectrogram.yaml, 0.001 by conf/opt"]),
         ("optimizer.lr", ["hparams_search=words"], ["searched   tag(log, interval(0.001, 0.01)), with -m"]),
-        ("model.sample_rate", [], ["= 32000", "taken from data.sample_rate = 32000"]),
+        ("model.sample_rate", [LAB], ["= 32000", "taken from data.sample_rate = 32000"]),
         ("paths.runs", [], ["taken from $SPEECHML_RUNS"]),
         ("data.root", ["experiment=words_tuned"], ["data.root must be given"]),
-        ("model.loss", ["model.loss=l3"], ["allowed    l1, mse, mse_sum, snr, si_sdr, mr_stft or a section that"]),
+        ("model.loss", [LAB, "model.loss=l3"], ["allowed    l1, mse, mse_sum, snr, si_sdr, mr_stft or a section that"]),
         ("trainer.max_epochs", ["experiment=words_tuned", "debug=limit"], ["= 3", "conf/debug/limit.yaml (before: 1000 by"]),
-        ("optimizer.max_iter", [], ["optimizer=sgd has no such key", "has it     optimizer=lbfgs"]),
-        ("data.count", [], ["+data.count=VALUE sets it", "default    1500", "why        how many pairs"]),
+        ("optimizer.max_iter", [LAB], ["optimizer=sgd has no such key", "has it     optimizer=lbfgs"]),
+        ("data.count", [LAB], ["+data.count=VALUE sets it", "default    1500", "why        how many pairs"]),
         ("+trainer.limit_train_batches", [], [" trainer.limit_train_batches=VALUE sets it"]),
         ("model.augment.speed", ["experiment=words_mel"], ["'model.augment={speed: VALUE}' sets it"]),
         ("callbacks.listening.recordings", ["callbacks=words"], ["has it     callbacks=default"]),
@@ -78,7 +79,7 @@ def test_every_key_of_a_config_can_be_asked_for(way: tuple[str, ...]) -> None:
         ("run", [], ["run must be given", "conf/evaluate.yaml"]),
         ("hydra.sweeper.params.optimizer.lr", ["hparams_search=words"], ["params.optimizer.lr = tag(log, interval(0.001"]),
         ("model.net.width", [], ["default    128", "has it     model=m5", "model=spectrogram_resnet"]),
-        ("optimizer", [], ["optimizer = sgd", "optimizer=sgd (chosen)", "optimizer.lr = 0.5"]),
+        ("optimizer", [LAB], ["optimizer = sgd", "optimizer=sgd (chosen)", "optimizer.lr = 0.5"]),
         ("hydra.launcher", [], ["hydra/launcher = basic", "hydra/launcher=slurm"]),
     ],
 )  # fmt: skip
@@ -133,7 +134,7 @@ def test_a_users_own_folder_is_named(workplace: Path, monkeypatch: pytest.Monkey
 
 
 def test_help_has_a_line_for_each_key_and_names_the_choices() -> None:
-    text = app_help("train", ["optimizer=adam"])
+    text = app_help("train", [LAB, "optimizer=adam"])
     assert "optimizer.lr = 0.5" in text
     assert "size of a step: too small learns slowly" in text
     assert "adam, adamw, lbfgs, none, sgd" in text

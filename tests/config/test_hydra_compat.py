@@ -63,7 +63,9 @@ def test_sweeps_are_seen() -> None:
 
 def test_the_files_of_a_config_are_known_in_their_order() -> None:
     """compute_defaults_list and repository.load_config; else: drop `from` in explain.py."""
-    made = compose_with_sources(conf_dir(), "train", ["model=spectrogram_resnet", "optimizer.lr=3", "~model.loss"])
+    made = compose_with_sources(
+        conf_dir(), "train", ["experiment=lab2b_mimo_cnn", "model=spectrogram_resnet", "optimizer.lr=3", "~model.loss"]
+    )
     names = [source.name for source in made.sources]
     order = [
         names.index(name)

@@ -187,6 +187,7 @@ def test_a_signal_while_a_module_of_the_users_own_is_loaded_stops_the_run(
 
 def test_a_run_tells_that_the_users_own_code_has_changed_since(own: Path, train: Callable[..., Path], capsys) -> None:
     words = (
+        "experiment=lab2b_mimo_cnn",
         "~model.net",
         "+model.net={_target_: mine_of_test.Mine}",
         "trainer.max_epochs=1",

@@ -232,10 +232,10 @@ def test_an_editor_marks_a_wrong_key_and_a_wrong_value() -> None:
 )  # fmt: skip
 def test_a_value_of_the_wrong_kind_is_refused_in_one_sentence(word: str, says: str) -> None:
     if not says:  # what holds without the key is known
-        checked(word)
+        checked("experiment=lab2b_mimo_cnn", word)
         return
     with pytest.raises(UserError) as refused:
-        checked(word)
+        checked(*([] if word.startswith("experiment") else ["experiment=lab2b_mimo_cnn"]), word)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
 

@@ -77,7 +77,7 @@ def test_a_run_leaves_what_the_readme_says_in_its_folder_and_for_tensorboard(tra
 def test_the_id_counts_what_changes_numbers_and_nothing_else(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     same = run_id(composed("train"))
     for override in ("paths.runs=elsewhere", "paths.cache=elsewhere", "logger.csv=false", "redo=true", "name=other",
-                     "callbacks.listening.recordings=1", "experiment=lab2b_mimo_cnn"):  # fmt: skip
+                     "callbacks.listening.recordings=1", "experiment=speech_denoiser"):  # fmt: skip
         assert run_id(composed("train", override)) == same, override
     monkeypatch.setenv("SPEECHML_CACHE", "/elsewhere")
     assert run_id(composed("train")) == same

@@ -28,12 +28,12 @@ WIDTH = "document.scrollingElement.scrollWidth"
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa: ARG001
-    """The page of a short run of the default experiment, as the run has written it."""
+    """The page of a short run of a denoiser, as the run has written it."""
     from conftest import composed
     from speechml.engine import train as engine
 
     runs = tmp_path_factory.mktemp("report") / "runs"
-    engine.train(composed("train", *TINY, "trainer.max_epochs=2", f"paths.runs={runs}"))
+    engine.train(composed("train", "experiment=lab2b_mimo_cnn", *TINY, "trainer.max_epochs=2", f"paths.runs={runs}"))
     return next(runs.glob("*/*/report.html"))
 
 

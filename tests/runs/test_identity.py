@@ -6,7 +6,10 @@ from conftest import composed
 from speechml.runs.identity import digest, run_id
 
 AS_BEFORE = {  # what experiments were, in words, before they were brought to the letter of the labs or to one level
-    "words": ["model.normalize=false", "+model.augment.gain_db=10"],
+    "words": [
+        "model.normalize=false", "+model.augment.gain_db=10", "~model.augment.ramp_epochs", "~model.front_end.floor",
+        "trainer.precision=bf16-mixed",
+    ],
     "genre": [
         "scheduler=one_cycle", "model.columns=null", "model.log=[low_high_ratio]", "optimizer.lr=0.01",
         "data.batch_size=32", "trainer.max_epochs=30", "callbacks.early_stopping.after=0.9",

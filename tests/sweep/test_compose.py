@@ -65,7 +65,7 @@ def test_ids_are_those_of_configs_that_hydra_composes(quick: Composer, chosen: d
     ("first", "second"),
     [
         (["optimizer.lr=1", "optimizer={lr:2}"], ["optimizer.lr=3", "optimizer={lr:2}"]),
-        (["model.net={taps:[1,2]}"], ["model.net={taps:[1,3]}"]),
+        (["model.net={channels:2}"], ["model.net={channels:3}"]),
         (["data.sample_rate=${seed}", "seed=8000"], ["data.sample_rate=${seed}", "seed=9000"]),
         (["~callbacks.figures", "seed=1"], ["~callbacks.figures", "seed=2"]),
         (["seed=1"], ["seed=1", "optimizer.lr=7"]),

@@ -89,7 +89,7 @@ def test_what_cannot_be_planned_is_one_sentence(
     [
         (["optimizer.lr=0.1,0.2,fast"], "optimizer.lr is fast; it must be a number"),
         (["seed=1,2", "trainer.max_epochs=3,0.5"], "trainer.max_epochs is 0.5; it must be a whole number"),
-        (["model.net.taps=[8,8],[8,x]"], "model.net.taps is"),
+        (["experiment=lab2b_mimo_cnn", "model.net.taps=[8,8],[8,x]"], "model.net.taps is"),
         (["optimizer=sgd,adam", "++optimizer.betas=[0.9]"], "optimizer.betas"),
         (
             ["++trainer.gradient_clip_algorithm=norm,max"],

@@ -57,8 +57,8 @@ class Files(Schema):
 class Speakers(Schema):
     """Recordings whose names say who speaks."""
 
-    speaker: str | int | None = key("where the speaker stands in the names of files: scores, audits and splits then go by it; "
-        "null: as published corpora have it, or names that are all like george_0", None, later=True,
+    speaker: str | int | None = key("where the speaker stands in file names, for scores, audits and splits; null: as published "
+        "corpora, or names all like george_0, say it", None, later=True,
         allowed="a regular expression with one group, or the level of a folder, as 0 or -1")  # fmt: skip
 
 

@@ -30,10 +30,9 @@ PLACES = {
     "MLP": "speechml.models.mlp",
     "STFTCNN1d": "speechml.models.stft_cnn",
     "STFTCNN2d": "speechml.models.stft_cnn",
-    "STFTNetwork": "speechml.models.stft_network",
     "STFTTCN": "speechml.models.stft_tcn",
     "SpectrogramCNN": "speechml.models.spectrogram_cnn",
     "SpectrogramResNet": "speechml.models.spectrogram_cnn",
 }
-__all__ = list(PLACES)
-__getattr__ = import_on_use(__name__, PLACES)
+__all__ = [*PLACES, "STFTNetwork"]  # the last to inherit from, and built by no config
+__getattr__ = import_on_use(__name__, PLACES | {"STFTNetwork": "speechml.models.stft_network"})

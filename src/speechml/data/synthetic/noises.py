@@ -120,11 +120,11 @@ def pulses(
 
 
 def talk(draws: Draws, samples: int, part: int, people: int) -> Whole:
-    """People who talk all at once, all the time, with the voices of one part of `bystanders`."""
+    """People who talk all at once, all the time, with the voices of one of the two parts of `Cast.aside`."""
     from speechml.data.synthetic.pairs import sentence
 
     sound = np.zeros(samples, np.int64)
-    voices = bystanders()[part::2]
+    voices = cast_voices().aside[part]
     for _ in range(people):
         voice, place = draws.choice(voices), -draws.integer(0, SAMPLE_RATE)
         while place < samples:
@@ -136,22 +136,21 @@ def talk(draws: Draws, samples: int, part: int, people: int) -> Whole:
     return sound
 
 
-def everyone() -> tuple[list[str], list[str]]:
-    """The voices that speak, and those that only talk in the background; whispers and robots are left out."""
+class Cast(NamedTuple):
+    """Voices: those that speak, and those that only talk in the background, of training and of validation and test."""
+
+    speakers: list[str]
+    aside: tuple[list[str], list[str]]
+
+
+def cast_voices() -> Cast:
+    """Give each voice its part; whispers and robots have none, and versions of one speaker have the same."""
     from speechml.data.splits import voice_speaker
 
     voices = [voice for voice in espeak.one_voice_a_speaker() if not PITCHLESS.search(voice)]
     people = sorted({voice_speaker(voice) for voice in voices})
-    aside = set(people[::8])
-    return (
-        [voice for voice in voices if voice_speaker(voice) not in aside],
-        [voice for voice in voices if voice_speaker(voice) in aside],
-    )
-
-
-def bystanders() -> list[str]:
-    """The voices that talk in the background only."""
-    return everyone()[1]
+    aside = [[voice for voice in voices if voice_speaker(voice) in people[first::16]] for first in (0, 8)]
+    return Cast([voice for voice in voices if voice not in aside[0] + aside[1]], (aside[0], aside[1]))
 
 
 def _crackle(draws: Draws, samples: int) -> Whole:

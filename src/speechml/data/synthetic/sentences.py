@@ -8,7 +8,7 @@ import numpy as np
 
 from speechml.data.synthetic import espeak
 from speechml.data.synthetic.exact import UNIT, Draws, Whole, amplitude, energy, resample
-from speechml.data.synthetic.noises import SAMPLE_RATE, everyone
+from speechml.data.synthetic.noises import SAMPLE_RATE, cast_voices
 from speechml.data.synthetic.pairs import sentence
 from speechml.storage.pack import Recording
 
@@ -19,8 +19,8 @@ KEPT_HZ = 0.45 * SAMPLE_RATE
 
 
 def sentences(count: int) -> Iterator[Recording]:
-    """Say sentences with the voices of `everyone` in turn; one depends on its own number alone. Shape: (time,), int16."""
-    voices = everyone()[0]
+    """Say sentences with the speakers of `cast_voices` in turn; one depends on its own number alone. Shape: (time,), int16."""
+    voices = cast_voices().speakers
     for number in range(count):
         draws = Draws(4, number)
         voice = voices[number % len(voices)]
