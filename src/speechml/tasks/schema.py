@@ -70,16 +70,16 @@ class MagnitudeDenoiser(Task):
                      "bins", 1024, unit="samples", above=0, most=2**16, allowed="even")  # fmt: skip
     hop: int = key("distance of two frames; a smaller one gives more frames and costs time", 512, unit="samples", above=0,
                    most=2**15, allowed="half of model.n_fft or less")  # fmt: skip
-    loss: Literal["mse", "l1", "compressed"] | Config = key("what training lowers, of magnitudes in units of the clean RMS; l1 "
-        "minds rare large errors less, compressed (of their roots) soft sounds more", "mse")  # fmt: skip
+    loss: Literal["mse", "l1", "compressed"] | Config = key("what training lowers, of magnitudes over the clean RMS; l1 "
+        "minds rare large errors less, compressed (of roots) soft sounds more", "mse")  # fmt: skip
     target: Literal["magnitude", "phase_sensitive"] = key("what the network is to give: the clean magnitude, or the one that "
                                                           "goes best with the noisy phase", "magnitude")  # fmt: skip
     sampling: Literal["windows", "runs"] = key("windows: single frames, shuffled; runs: consecutive ones computed together, "
                                                "faster, and they can be augmented", "windows")  # fmt: skip
     run: int = key("length of a run (sampling=runs); longer ones are cheaper a frame, but frames of one run are alike", 64,
                    unit="frames", least=1)  # fmt: skip
-    passes: int | None = key("how often an epoch goes over the recordings, with other runs each time; set 1 for hours of "
-        "recordings; null: few recordings so often that an epoch is long enough", 1, unit="times an epoch", least=1)  # fmt: skip
+    passes: int | None = key("how often an epoch goes over the recordings, with other runs each time; 1 for hours of them; null: "
+        "few of them more often", 1, unit="times an epoch", least=1)  # fmt: skip
     padding: Literal["silent", "none"] = key("silent: silence stands before a recording, so every frame is cleaned; none: its "
                                              "first frames stay noisy", "silent")  # fmt: skip
     normalize: Literal[False, "recording", "runs"] = key("recording: each is brought to the RMS of the noisy training "
