@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from speechml.config.compose import adapt_overrides, resolve_config
-from speechml.contracts import Config
+from speechml.contracts import Config, is_higher_better
 from speechml.errors import UserError
 from speechml.report.finished_run import Result
 from speechml.runs.choosing import Score, validation_score
@@ -73,21 +73,30 @@ def choose_reference(settings: list[Setting], baseline: Path | None) -> tuple[li
         first = next(one for one in settings if any(run.folder == baseline for run in one.runs))
         reason = "the baseline as asked"
     elif defaults:
+        if not name:
+            ranked = sorted(settings, key=_began)
         first = next(one for one in ranked if one in defaults)
-        reason = f"the default of {first.experiment}" + f", the best default by {name}" * (len(defaults) > 1)
+        how = f"the best default by {name}" if name else "the default that began first"
+        reason = f"the default of {first.experiment}" + f", {how}" * (len(defaults) > 1)
     elif name:
         first, reason = ranked[0], f"the best by validation ({name})"
     else:
-        first = min(settings, key=lambda one: min(run.card.started for run in one.runs))
+        first = min(settings, key=_began)
         reason = "which began first, as not all runs have the same validation score"
     return [first, *(one for one in ranked if one is not first)], reason
+
+
+def _began(setting: Setting) -> str:
+    """When its first run began."""
+    return min(run.card.started for run in setting.runs)
 
 
 def common_validation(settings: Sequence[Setting]) -> str:
     """The validation score that all runs have, by which their settings are chosen; nothing where there is none."""
     cards = [run.card for one in settings for run in one.runs]
     names = dict.fromkeys(score.name for score in map(validation_score, cards) if score)
-    return next((name for name in names if all(card.scores.get(name) is not None for card in cards)), "")
+    known = [name for name in names if is_higher_better(name) is not None]
+    return next((name for name in known if all(card.scores.get(name) is not None for card in cards)), "")
 
 
 def validations(name: str, setting: Setting) -> np.ndarray:

@@ -49,7 +49,10 @@ class Line:
         certain = all(d.low > 0 for d in known) or all(d.high < 0 for d in known)
         if certain and not any(d.p >= 1 - LEVEL for d in known):  # an exact test may be stricter than an interval
             better = "better" + f", but neither is {self.worthless}" * bool(self.worthless)
-            return better if (known[0].mean > 0) == is_higher_better(self.score) else "worse"
+            more = is_higher_better(self.score)
+            if more is None:  # of a score of the user's own nobody has said which is better
+                return "higher" if known[0].mean > 0 else "lower"
+            return better if (known[0].mean > 0) == more else "worse"
         return "no difference shown"
 
 

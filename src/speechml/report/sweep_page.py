@@ -102,7 +102,9 @@ def name_columns(
 ) -> tuple[list[str], list[str]]:
     """The columns of the table, and those of them that are scores: the objective first, the test behind the keys."""
     scores = list_scores(entries)
-    tested = [name for name in scores if name.startswith(("test/", "heldout/"))]
+    tested = [
+        name for name in scores if not name.startswith(("val/", "train/"))
+    ]  # further test sets have names of their own
     others = [name for name in scores if name not in tested]
     first = [objective.name] if objective and any(objective.name in entry.scores for entry in entries) else []
     others = [name for name in others if name not in first]

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from speechml.runs.folder import LOCK, OWNER, lock
 from speechml.runs.tables import check_choice, csv_text, table
 from speechml.storage.plain_files import read_plain
 
+WORD_BEGIN = re.compile(r" (?=[~+]?[\w./@]+=|~)")  # an override may have spaces within, as [20, 20]
 STATES = ("done", "stopped", "failed", "running", "cut off", "damaged")
 FORMATS = ("table", "csv", "json")
 
@@ -107,6 +109,12 @@ def count_epochs(folder: Path) -> int | None:
         return None
 
 
+def _place(line: Entry) -> tuple[str, bool, float, str]:
+    """Of each experiment the best by validation first, then those without a score; else as they began."""
+    score = _score(line.validation_name, line.validation)
+    return line.experiment, score is None, score.rank if score else 0.0, line.started or ""
+
+
 def format_list(folder: Path, state: str | None, form: str, tags: Iterable[str] = (), note: str = "") -> str:
     """All runs in a folder as a table, CSV or JSON.
 
@@ -124,7 +132,7 @@ def format_list(folder: Path, state: str | None, form: str, tags: Iterable[str] 
     check_choice("--state", state or STATES[0], STATES)
     entries = [line for line in map(make_entry, runs_below(folder)) if state in (None, line.state)
                and {*tags} <= {*line.tags.split(",")} and note.casefold() in line.note.casefold()]  # fmt: skip
-    entries.sort(key=lambda line: (line.experiment, line.started or ""))
+    entries.sort(key=_place)
     if form == "json":
         return json.dumps([line._asdict() for line in entries], indent=1) + "\n"
     if form == "csv":
@@ -141,7 +149,7 @@ def _as_table(entries: list[Entry]) -> str:
     validation, validations = score_column([_score(e.validation_name, e.validation) for e in entries], "validation")
     test, tests = score_column([_score(e.score_name, e.score) for e in entries], "test")
     words, shared = short_words(
-        [(e.experiment, None if e.state == "damaged" else e.overrides.split()) for e in entries]
+        [(e.experiment, None if e.state == "damaged" else WORD_BEGIN.split(e.overrides)) for e in entries]
     )
     rows = [
         [e.experiment, e.id, e.state + " !" * bool(e.warnings), (e.started or "-")[:16].replace("T", " "),

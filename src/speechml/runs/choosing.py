@@ -12,7 +12,7 @@ from speechml.runs.tables import format_score
 
 # Callbacks that the trials of a search do without, unless figures are asked for.
 OF_SEARCH = ("++callbacks.progress=null", "++callbacks.listening=null", "++callbacks.figures=null")
-NUMBER = re.compile(r"-?\d+\.\d{5,}(e-?\d+)?")  # that a search has drawn
+NUMBER = re.compile(r"(?<==)-?\d+\.\d{5,}(e-?\d+)?$")  # that a search has drawn: all of a value
 DIVERGED = re.compile(r"(train|val)/loss (rose|is (nan|-?inf))")  # as the engine begins such a warning
 
 
@@ -27,8 +27,9 @@ class Score(NamedTuple):
 
     @property
     def rank(self) -> float:
-        """What sorts the best first."""
-        return -self.value if is_higher_better(self.name) else self.value
+        """What sorts the best first; one for all where nobody knows whether more of the score is better."""
+        more = is_higher_better(self.name)
+        return 0.0 if more is None else -self.value if more else self.value
 
 
 def validation_score(card: RunCard, objective: str = "") -> Score | None:
