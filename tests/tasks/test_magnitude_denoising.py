@@ -100,6 +100,7 @@ def test_the_oracles_are_those_known_of_the_homeworks_recording() -> None:
         ({"n_fft": 512, "hop": 256}, "the network has 513 bins and n_fft 512 gives 257"),
         ({"hop": 1024}, "do not fit"),
         ({"augment": {"remix": 0.5}}, "augment varies runs"),
+        ({"normalize": "runs"}, "normalize=runs needs runs"),
         *(({name: "foo"}, f"{name} is 'foo'; it can be ") for name in ("loss", "target", "padding", "sampling")),
     ],
 )

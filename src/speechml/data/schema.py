@@ -186,4 +186,6 @@ def as_plain(value: object) -> object:
 
 
 # Few runs need these.
-__getattr__ = import_on_use(__name__, dict.fromkeys(("SpeechCommands", "SpokenWords"), "speechml.data.word_schema"))
+__getattr__ = import_on_use(
+    __name__, dict.fromkeys(("SpeechCommands", "SpokenWords", "WORDS", "Words"), "speechml.data.word_schema")
+)

@@ -60,6 +60,7 @@ class SpokenMixtures(schema.SpokenMixtures, PairDataModule):
         return self.pack(name, self.row, self._make_noise(), NOISES)
 
     def _make_noise(self) -> Iterator[Recording]:
+        from speechml.data.synthetic import espeak
         from speechml.data.synthetic.noises import KINDS, noise
 
         number = 0
@@ -69,6 +70,7 @@ class SpokenMixtures(schema.SpokenMixtures, PairDataModule):
                     samples = noise(split, kind, NOISE_S, number).astype("int16")
                     yield Recording(f"{split}/{kind}_{number}", {"samples": samples}, facts=find_moves(samples))
                     number += 1
+        espeak.release()
 
 
 def _only(heard: Audible, names: Sequence[str], split: str) -> Audible:

@@ -75,6 +75,8 @@ class MagnitudeDenoiser(DenoisingTask[FrameBatch]):
         variation = Augment(**{name: float(value) for name, value in (augment or {}).items()})
         if sampling == "windows" and any(variation):
             raise ValueError("augment varies runs; give sampling=runs, or leave it out")
+        if sampling == "windows" and normalize == "runs":
+            raise ValueError("normalize=runs needs runs; give sampling=runs, or normalize=recording")
         self.stft = STFT(n_fft, hop)
         self.net = build(net, where="model.net", kind=nn.Module)
         if not isinstance(self.net, STFTNetwork):

@@ -1,8 +1,8 @@
 """Noise of many kinds, made from nothing: what speech is mixed with in `data=spoken_mixtures`.
 
 A kind is a sum of layers: hiss in a band, ticks and bursts, a train of pulses as of an engine, people who talk. All figures
-are chosen here, to resemble what the kind is called by; the kinds of the three splits have no layer in common but talk, whose
-voices differ.
+are chosen here, to resemble what the kind is called by. No kind is in two splits; those who talk in training do not talk in
+validation and test.
 """
 
 from __future__ import annotations
