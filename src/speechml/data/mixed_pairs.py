@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +28,8 @@ from speechml.storage.audio_folders import find_audio, resampling_notes
 from speechml.storage.pack import Pack, PackedCorpus, Recording, file_fingerprint, move, quantise
 
 # Every noise recording is cut in time, so that no noise heard in training comes back in a score.
-NOISE_SPANS = {"train": (0, 6), "val": (6, 8), "test": (8, 10)}  # tenths of each recording
+Spans = Mapping[str, tuple[int, int]]
+NOISE_SPANS: Spans = {"train": (0, 6), "val": (6, 8), "test": (8, 10)}  # tenths of each recording
 MIXING = 2  # raise it when mixtures of equal recordings become others: scores of runs no longer compare then
 MOVING = 1  # raise it when `find_moves` finds others: packs of noise are then made anew
 
@@ -102,14 +103,14 @@ class Audible(NamedTuple):
     pause: int
 
 
-def find_moves(samples: Samples) -> list[int]:
+def find_moves(samples: Samples, spans: Spans | None = None) -> list[int]:
     """Of each split's span, where it moves most (-1 of silence) and its longest stretch without a change, both in samples.
 
     Shape: samples (time,) int16 -> (2 * splits,).
     """
     facts = []
     for split in SPLITS:
-        first, length = map(int, span(split, torch.tensor(len(samples))))
+        first, length = map(int, span((spans or NOISE_SPANS)[split], torch.tensor(len(samples))))
         moves = np.abs(np.diff(samples[first : first + length].astype(np.int32)))
         changes = np.flatnonzero(moves)
         pause = np.diff(np.r_[-1, changes, len(moves)]).max()
@@ -127,9 +128,9 @@ def audible_noise(facts: list[list[int]]) -> dict[str, Audible]:
     return found
 
 
-def span(split: str, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def span(tenths: tuple[int, int], lengths: Tensor) -> tuple[Tensor, Tensor]:
     """What a split uses of recordings of noise: the first sample and how many, at least 1. Shape: as `lengths`, twice."""
-    begin, end = NOISE_SPANS[split]
+    begin, end = tenths
     first = lengths * begin // 10
     return first, (lengths * end // 10 - first).clamp(min=1)
 
@@ -144,6 +145,7 @@ class Mixer:
     snr_db: tuple[float, float]
     seed: int
     split_seed: int
+    spans: Spans = field(default_factory=lambda: NOISE_SPANS)  # of each recording of noise, what a split hears
     changes = True
 
     @property
@@ -189,7 +191,7 @@ class Mixer:
         files, peaks, pause = self.audible[split]
         chosen = (which * len(files)).long()
         file = files[chosen]
-        first, length = span(split, self.noise.lengths[file])
+        first, length = span(self.spans[split], self.noise.lengths[file])
         offset = (where * (length - time).clamp(min=1)).long()
         step = torch.arange(time, device=which.device)
 
@@ -208,7 +210,7 @@ class Mixer:
         stretches = {}
         for split, heard in self.audible.items():
             files = heard.files.cpu()
-            first, length = span(split, self.noise.lengths.cpu()[files])
+            first, length = span(self.spans[split], self.noise.lengths.cpu()[files])
             stretches[split] = torch.stack([files, first, first + length], 1).numpy()
         return Noise(len(self.noise.lengths), stretches)
 
@@ -230,7 +232,7 @@ def check_noise(mixer: Mixer, where: str) -> list[str]:
     if silent := total - min(len(heard.files) for heard in mixer.audible.values()):
         notes.append(f"noise: {silent} of {total} recordings are silent in the part of a split, which leaves them out")
     longest = int(mixer.clean.lengths.max())
-    shortest = torch.minimum(*(span(split, mixer.noise.lengths)[1] for split in ("val", "test")))
+    shortest = torch.minimum(*(span(mixer.spans[split], mixer.noise.lengths)[1] for split in ("val", "test")))
     if short := int((shortest < longest).sum()):
         notes.append(
             f"noise: of {short} of {total} recordings a split hears less than the longest speech lasts: it is repeated"

@@ -7,15 +7,18 @@ from importlib.metadata import version
 
 import torch
 
+from speechml.contracts import SPLITS
 from speechml.data import schema
-from speechml.data.mixed_pairs import MIXING, MOVING, Audible, Mixer, audible_noise, find_moves
+from speechml.data.mixed_pairs import MIXING, MOVING, Audible, Mixer, Spans, audible_noise, find_moves
 from speechml.data.pairs import PairCorpus, PairDataModule
 from speechml.data.splits import split_by_voice, voice_speaker
 from speechml.storage.pack import PackedCorpus, Recording, fingerprint
 
 RECIPE = schema.SPOKEN_RECIPE
 SHARES = {"train": 0.75, "val": 0.07, "test": 0.18}  # of the recordings, by speaker; chosen here
-NOISE_S = 30.0  # of each recording of noise
+NOISE_RECIPE = 2  # raise it when `noises` makes others: a cache of before is then not used
+NOISE_S = 20.0  # of each recording of noise
+WHOLE: Spans = dict.fromkeys(SPLITS, (0, 10))  # each recording of noise is of one split only
 RECORDINGS = {"train": 4, "val": 2, "test": 3}  # of each kind of noise
 NOISES = 91  # recordings of noise in all, a test counts them
 NOTE = "synthetic speech and noise: says how well a method works on these, not on recordings of people"
@@ -38,7 +41,7 @@ class SpokenMixtures(schema.SpokenMixtures, PairDataModule):
         low, high = float(self.snr_db[0]), float(self.snr_db[1])
         audible = {split: _only(heard, noise.names, split) for split, heard in audible_noise(noise.facts).items()}
         source = Mixer(
-            clean.roles["samples"], noise.roles["samples"], audible, (low, high), self.seed, self.split_seed
+            clean.roles["samples"], noise.roles["samples"], audible, (low, high), self.seed, self.split_seed, WHOLE
         )  # fmt: skip
         return PairCorpus(
             source=source, names=clean.names, lengths=source.clean.lengths.tolist(), sums=clean.sums, splits=splits,
@@ -56,7 +59,7 @@ class SpokenMixtures(schema.SpokenMixtures, PairDataModule):
         yield from sentences(self.count)
 
     def _pack_noise(self) -> PackedCorpus:
-        name = f"made-noise-{fingerprint(RECIPE, MOVING, version('espeakng-loader'))}"
+        name = f"made-noise-{fingerprint(RECIPE, NOISE_RECIPE, MOVING, version('espeakng-loader'))}"
         return self.pack(name, self.row, self._make_noise(), NOISES)
 
     def _make_noise(self) -> Iterator[Recording]:
@@ -68,7 +71,7 @@ class SpokenMixtures(schema.SpokenMixtures, PairDataModule):
             for kind in kinds:
                 for _ in range(RECORDINGS[split]):
                     samples = noise(split, kind, NOISE_S, number).astype("int16")
-                    yield Recording(f"{split}/{kind}_{number}", {"samples": samples}, facts=find_moves(samples))
+                    yield Recording(f"{split}/{kind}_{number}", {"samples": samples}, facts=find_moves(samples, WHOLE))
                     number += 1
         espeak.release()
 
