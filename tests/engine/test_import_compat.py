@@ -87,3 +87,20 @@ assert torchmetrics.functional.audio.signal_noise_ratio and torch._dynamo.optimi
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_setting_of_the_compiler_is_read_and_kept() -> None:
+    program = """
+from speechml.engine.import_compat import defer_imports
+defer_imports()
+import torch._inductor.config as settings
+before = settings.debug
+settings.max_autotune = not settings.max_autotune
+import torch._inductor
+print(before, settings.max_autotune, torch._inductor.config.max_autotune)
+"""
+    plain = program.replace("from speechml.engine.import_compat import defer_imports\ndefer_imports()\n", "")
+    deferred, usual = (
+        subprocess.run([sys.executable, "-c", text], capture_output=True, text=True) for text in (program, plain)
+    )
+    assert (deferred.returncode, deferred.stdout) == (0, usual.stdout), deferred.stderr

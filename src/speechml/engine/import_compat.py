@@ -51,7 +51,15 @@ class DeferredModule(ModuleType):
         if name == "__path__":  # asked by each import; a package has it
             raise AttributeError(name)
         run_module(self)
-        return ModuleType.__getattribute__(self, name)
+        return getattr(self, name)  # torch's settings are then of a class of their own
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set what its own code would else set back, when it runs."""
+        if not (
+            name.startswith("__") or name == "deterministic" or isinstance(value, ModuleType)
+        ):  # see _keep_deterministic
+            run_module(self)
+        super().__setattr__(name, value)
 
 
 class _KeepUnrun(Loader):
