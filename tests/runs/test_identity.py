@@ -56,3 +56,10 @@ def test_the_config_that_is_counted_is_left_as_it_is() -> None:
     assert digest(config) == digest({"data": {"_target_": "speechml.data.SpokenWords"}, "trainer": {}})
     assert config["data"]["split"] == "official"
     assert config["trainer"] == {"profiler": 1}
+
+
+def test_a_later_key_of_a_section_without_a_class_counts_where_it_changes_something() -> None:
+    words = ("experiment=words_tuned", "data=spoken_words")
+    without = run_id(composed("train", *words, "~model.front_end.floor", "~model.augment.ramp_epochs"))
+    assert run_id(composed("train", *words, "model.front_end.floor=1e-10", "model.augment.ramp_epochs=0")) == without
+    assert run_id(composed("train", *words)) != without

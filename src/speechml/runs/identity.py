@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig, open_dict
 
 from speechml.config.compose import mask_secrets, plain
-from speechml.config.schema import data_keys, keys_of, schema_of, walk
+from speechml.config.schema import Schema, data_keys, keys_of, schema_of, walk
 from speechml.config.third_party import Trainer, interval_of
 from speechml.config.train_config import TrainConfig, fill_groups, with_modes
 from speechml.contracts import Config
@@ -104,24 +104,21 @@ def _data_class(config: Config) -> str:
 
 def without_later_keys(config: Config) -> Config:
     """A copy of a config without the keys that came later, where they have the value that held before: old runs keep ids."""
-    later = _later_keys(None)
+    later = {name: one.default for name, one in keys_of(TrainConfig).items() if one.later}
     return {k: _without_later_keys(v) for k, v in config.items() if k not in later or v != later[k]}
 
 
-def _without_later_keys(node: object) -> object:
+def _without_later_keys(node: object, section: type[Schema] | None = None) -> object:
+    """The same of a part of a config; `section` is the schema of one that names no class."""
     if isinstance(node, list):
         return [_without_later_keys(value) for value in node]
     if not isinstance(node, dict):
         return node
-    later = _later_keys(str(node.get("_target_")))
-    return {k: _without_later_keys(v) for k, v in node.items() if k not in later or v != later[k]}
-
-
-@cache
-def _later_keys(target: str | None) -> dict[str, object]:
-    """The later keys of a class, or of the whole config, with their defaults."""
-    schema = TrainConfig if target is None else schema_of(target)
-    return {name: known.default for name, known in keys_of(schema).items() if known.later} if schema else {}
+    schema = schema_of(str(node["_target_"])) if "_target_" in node else section
+    known = keys_of(schema) if schema else {}
+    later = {name: one.default for name, one in known.items() if one.later}
+    return {k: _without_later_keys(v, known[k].section if k in known else None) for k, v in node.items()
+            if k not in later or v != later[k]}  # fmt: skip
 
 
 def run_settings(config: Config, overrides: Sequence[str]) -> Config:
