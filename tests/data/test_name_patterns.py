@@ -182,3 +182,8 @@ def test_spoken_digits_need_no_key(tmp_path: Path) -> None:
     assert_nobody_twice(data, 5, "names read as word_speaker_number: 10 words, 5 speakers")
     assert {split: len(items) for split, items in data.splits.items()} == {"train": 750, "val": 250, "test": 250}
     assert data.classes == [str(digit) for digit in range(10)]
+
+
+@pytest.mark.parametrize("names", [("cafe", "street"), ("noises", "bus"), ("chapter", "intro"), ("clips", "songs")])
+def test_scenes_and_parts_of_a_recording_are_nobody(names: tuple[str, str]) -> None:
+    assert read_speakers([f"{name}_{number}.wav" for name in names for number in range(4)]) is None

@@ -15,13 +15,16 @@ from speechml.data.provenance import speaker_in
 
 WORD_SPEAKER_NUMBER = re.compile(r"([^\W_]+)_([^\W\d_][^\W_]*)_\d+")  # 7_george_12
 NAME_NUMBER = re.compile(r"([^\W\d_][^\W_]*)_\d+")  # george_0
-# What files are called that say nothing of who speaks; lower case.
+# What files are called that say nothing of who speaks, scenes of noise among them; lower case, in the singular.
 NOBODY = frozenset((
     "audio", "background", "babble", "clean", "clip", "dev", "dirty", "enhanced", "eval", "example", "file", "item", "mix",
     "mixture", "music", "noise", "noisy", "output", "part", "rec", "record", "recording", "sample", "segment", "signal",
     "sound", "speech", "take", "test", "track", "train", "utt", "utterance", "val", "valid", "validation", "voice", "wav",
+    "bus", "cafe", "cafeteria", "car", "chapter", "field", "gain", "home", "intro", "kitchen", "level", "living", "metro",
+    "office", "park", "restaurant", "river", "room", "scene", "session", "snr", "square", "station", "street", "traffic", "washing",
 ))  # fmt: skip
 OTHERWISE = "to read them otherwise"
+SHOWN = 5  # names, in a note
 
 
 class NameParts(NamedTuple):
@@ -65,7 +68,9 @@ def read_speakers(names: Sequence[str], words: Sequence[str] = ()) -> NameParts 
     several = sum(count > 1 for count in Counter(speakers).values())
     if several < 2 or not _are_people(speakers) or (words and not _says_several(speakers, words)):
         return None
-    note = f"names read as speaker_number: {len(set(speakers))} speakers; set data.speaker {OTHERWISE}"
+    people = sorted(set(speakers))
+    shown = ", ".join(people[:SHOWN]) + ", ..." * (len(people) > SHOWN)
+    note = f"names read as speaker_number: {len(people)} speakers ({shown}); set data.speaker {OTHERWISE}"
     return NameParts(list(words), speakers, note)
 
 
@@ -83,7 +88,7 @@ def _match_all(pattern: re.Pattern[str], names: Sequence[str]) -> list[re.Match[
 def _are_people(speakers: Sequence[str]) -> bool:
     """Whether names may be of several people."""
     known = {name.casefold() for name in speakers}
-    return len(known) > 1 and not known & NOBODY
+    return len(known) > 1 and not (known | {name.removesuffix("s") for name in known}) & NOBODY
 
 
 def _says_several(speakers: Sequence[str], words: Sequence[str]) -> bool:
