@@ -21,7 +21,8 @@ NOBODY = frozenset((
     "mixture", "music", "noise", "noisy", "output", "part", "rec", "record", "recording", "sample", "segment", "signal",
     "sound", "speech", "take", "test", "track", "train", "utt", "utterance", "val", "valid", "validation", "voice", "wav",
     "bus", "cafe", "cafeteria", "car", "chapter", "field", "gain", "home", "intro", "kitchen", "level", "living", "metro",
-    "office", "park", "restaurant", "river", "room", "scene", "session", "snr", "square", "station", "street", "traffic", "washing",
+    "office", "park", "restaurant", "river", "room", "scene", "session", "snr", "square", "station", "street",
+    "traffic", "washing",
 ))  # fmt: skip
 OTHERWISE = "to read them otherwise"
 SHOWN = 5  # names, in a note
