@@ -72,10 +72,10 @@ def small(words: list[str]) -> list[str]:
 def expanded(words: list[str]) -> list[str]:
     """As a shell would: folders for `*`, in the order of their names; and for ID the newest run of the experiment."""
     found = [one for word in words for one in (sorted(map(str, Path().glob(word))) if word.endswith("/*") else [word])]
-    return [named(word) for word in found]
+    return [name_placeholders(word) for word in found]
 
 
-def named(word: str) -> str:
+def name_placeholders(word: str) -> str:
     """A word with the folder of the newest run for runs/EXPERIMENT/ID."""
     before, is_of_run, _ = word.partition("/ID")
     folder = Path(before.rpartition("=")[2])

@@ -18,6 +18,7 @@ from speechml.report.pages import write_report
 from speechml.report.recordings import list_recordings
 from speechml.report.sweep_page import log_columns, sweep_context
 from speechml.runs.card import load_card
+from speechml.runs.choosing import validation_score
 
 PAPER = {0: "#fdfdfc", 1: "#15181c"}
 # Viénot, Brettel and Mollon (1999): what the two common kinds of colour blindness see of linear RGB.
@@ -169,6 +170,28 @@ def test_a_sweep_is_sorted_by_validation_and_shows_every_seed(workplace: Path, b
         assert seen.page.locator(".count").inner_text() == "2 of 6 rows"
         assert seen.page.locator("table.sortable tbody tr").count() == 2
         assert (seen.errors, seen.elsewhere) == ([], [])
+
+
+def test_a_page_of_several_experiments_takes_for_one_setting_what_differs_by_seed_only(workplace: Path) -> None:
+    runs = workplace / "runs"
+    for experiment, lr, seed in itertools.product(("one", "two"), (1.0, 2.0), (0, 1)):
+        run = make_run(runs, seed=seed, experiment=experiment, snr=np.arange(3) + 9 * lr)
+        (run / "config.yaml").write_text(yaml.safe_dump({"seed": seed, "optimizer": {"lr": lr}, **NOT_DB}))
+        edit_card(run, scores={"test/snr_db": 9 * lr, "val/snr_db": 8 * lr + seed, "val/loss": lr})
+    spread = sweep_context(runs, workplace / "report.html")["spread"]
+    assert [row[1] for row in spread.rows] == ["2"] * 4
+    assert [row[2] for row in spread.rows] == ["16.5 ± 0.71"] * 2 + ["8.5 ± 0.71"] * 2
+    assert len({row[0] for row in spread.rows}) == 4
+
+
+def test_the_page_goes_by_the_score_that_tables_go_by(workplace: Path) -> None:
+    sweep(workplace / "runs", {(1.0, 0): 0.1, (2.0, 0): 0.2}, {(1.0, 0): 5.0, (2.0, 0): 6.0})
+    for run, snr in zip(sorted((workplace / "runs" / "made_up").iterdir()), (3.0, 4.0), strict=True):
+        edit_card(run, scores={"test/snr_db": 5.0, "val/loss": 0.1, "val/snr_db": snr, "car/snr_db": 9.0})
+    context = sweep_context(workplace / "runs", workplace / "report.html")
+    chosen = [validation_score(load_card(run)) for run in (workplace / "runs" / "made_up").iterdir()]
+    assert {score.name for score in chosen if score} == {context["objective"].name}
+    assert {*context["tested"]} == {"car/snr_db", "test/snr_db"}  # a further test set is a test
 
 
 def search(runs: Path) -> Path:

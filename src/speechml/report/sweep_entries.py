@@ -13,6 +13,7 @@ from speechml.errors import UserError
 from speechml.report.charts import loss_of
 from speechml.runs.card import RunCard, load_card
 from speechml.runs.catalogue import state_of
+from speechml.runs.choosing import validation_score
 from speechml.runs.labels import load_config, result_settings, settings_name
 
 FACTS = ("training_s", "epochs", "parameters")  # of a card, that stand beside keys and scores
@@ -66,23 +67,29 @@ def load_entry(folder: Path) -> Entry | None:
     settings = {**result_settings(config), "seed": config.get("seed"), "experiment": card.experiment}
     facts = {"training_s": card.training_s, "epochs": card.epochs, "parameters": card.parameters}
     plain = {key: _plain(value) for key, value in settings.items()}
-    objective = objective_of(config)
+    objective = objective_of(config, card)
     scores: dict[str, Value] = {**card.scores, **facts}
-    if objective and card.monitored is not None:
+    if objective and card.monitored is not None and objective.name == monitor_of(config):
         scores.setdefault(objective.name, card.monitored)
     state = state_of(folder, card)
     return Entry(folder, state, card.data.test_fingerprint, plain, scores, card, objective, loss_of(config))
 
 
-def objective_of(config: Mapping[str, object]) -> Objective | None:
-    """The score that a run was chosen by; None where its config names none whose sense is known."""
-    checkpoint = config.get("checkpoint")
-    monitor = checkpoint if isinstance(checkpoint, dict) else {}
-    name = standard_name(str(config.get("objective") or monitor.get("monitor") or ""))
-    more = is_higher_better(name)
-    if more is None and monitor.get("mode") in ("min", "max"):
-        more = monitor["mode"] == "max"
+def objective_of(config: Mapping[str, object], card: RunCard) -> Objective | None:
+    """The score that a run is chosen by, in tables as well; None where that is none whose sense is known."""
+    score = validation_score(card, standard_name(str(config.get("objective") or "")))
+    name = score.name if score else monitor_of(config)
+    checkpoint, more = config.get("checkpoint"), is_higher_better(name)
+    mode = checkpoint.get("mode") if isinstance(checkpoint, dict) and name == monitor_of(config) else None
+    if more is None and mode in ("min", "max"):
+        more = mode == "max"
     return Objective(name, more) if name and more is not None else None
+
+
+def monitor_of(config: Mapping[str, object]) -> str:
+    """The score of `checkpoint.monitor`; empty where there is none."""
+    checkpoint = config.get("checkpoint")
+    return standard_name(str(checkpoint.get("monitor") or "")) if isinstance(checkpoint, dict) else ""
 
 
 def _plain(value: object) -> Value:
@@ -120,9 +127,19 @@ def sort_entries(entries: Sequence[Entry], objective: Objective | None) -> list[
     return sorted(entries, key=place)
 
 
-def group_settings(done: Sequence[Entry], keys: Sequence[str]) -> dict[str, list[Entry]]:
-    """Runs that differ by their seed only are of one setting; the settings in the order of their best run."""
-    settings: dict[str, list[Entry]] = {}
+def group_settings(done: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Runs that differ by their seed only are of one setting, which is named by what differs among those of its experiment."""
+    alike: dict[str, list[Entry]] = {}
     for entry in done:
-        settings.setdefault(entry.setting(keys), []).append(entry)
+        alike.setdefault(repr(sorted((k, v) for k, v in entry.config.items() if k != "seed")), []).append(entry)
+    by_experiment: dict[Value, list[Entry]] = {}
+    for entry in done:
+        by_experiment.setdefault(entry.config["experiment"], []).append(entry)
+    keys = {
+        name: ["experiment"] * (len(by_experiment) > 1) + differing_keys(own) for name, own in by_experiment.items()
+    }
+    settings: dict[str, list[Entry]] = {}
+    for runs in alike.values():
+        name = runs[0].setting(keys[runs[0].config["experiment"]])
+        settings[f"{name} ({runs[0].folder.name})" if name in settings else name] = runs
     return settings

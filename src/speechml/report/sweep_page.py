@@ -67,13 +67,16 @@ def sweep_context(folder: Path, page: Path) -> dict[str, object]:
     search = read_search(folder) if is_sweep(folder) else None
     common = Counter(entry.objective for entry in entries if entry.objective).most_common(1)
     objective = Objective(search.objective, search.more) if search else common[0][0] if common else None
+    if objective and objective.name.endswith("loss") and len({entry.loss for entry in entries}) > 1:
+        objective = None  # losses of several kinds have no order
     entries = sort_entries(entries, objective)
     keys, done = differing_keys(entries), [entry for entry in entries if entry.state == "done"]
     columns, scores = name_columns(entries, keys, objective)
-    settings = group_settings(done, keys)
+    settings = group_settings(done)
+    setting_of = {run.folder: name for name, runs in settings.items() for run in runs}
     own = dict(zip(settings, range(MAX_COLOURS), strict=False) if len(settings) <= MAX_COLOURS else
                ((name, 0 if number == 0 else GREY) for number, name in enumerate(settings)))  # fmt: skip
-    rows = [(_link(entry.folder, page.parent), own[entry.setting(keys)] if entry.state == "done" else "",
+    rows = [(_link(entry.folder, page.parent), own[setting_of[entry.folder]] if entry.state == "done" else "",
              [_cell(entry.value(column)) for column in columns]) for entry in entries]  # fmt: skip
     title, command, path = f"runs in {folder.resolve().name}", "", folder.resolve()
     if is_sweep(folder):
@@ -84,7 +87,7 @@ def sweep_context(folder: Path, page: Path) -> dict[str, object]:
     dates = sorted(date for entry in entries for date in (entry.card.started, entry.card.ended) if date)
     return {
         "title": title, "command": command, "columns": columns, "scores": scores, "rows": rows, "drawn": MAX_DRAWN,
-        "tested": [column for column in columns if column.startswith(("test/", "heldout/"))],
+        "tested": [name for name in scores if not name.startswith(("val/", "train/"))],
         "done": len(done), "states": ", ".join(f"{count} {state}" for state, count in states.most_common()),
         "when": written_span(dates[0], dates[-1]) if dates else "",
         "test_sets": len({entry.test_set for entry in done}), "objective": objective, "search": search and search.scaled(logs),
@@ -93,7 +96,7 @@ def sweep_context(folder: Path, page: Path) -> dict[str, object]:
         "best_warnings": (done[0].card.warnings or []) if done and objective else [],
         "logs": logs,
         "settings": list(own.items()) if 1 < len(own) <= MAX_COLOURS else [],  # where each has its own colour
-        "comparison": compare_entries(done), "charts": draw_metrics(done, [own[e.setting(keys)] for e in done]),
+        "comparison": compare_entries(done), "charts": draw_metrics(done, [own[setting_of[e.folder]] for e in done]),
     }  # fmt: skip
 
 
@@ -102,9 +105,7 @@ def name_columns(
 ) -> tuple[list[str], list[str]]:
     """The columns of the table, and those of them that are scores: the objective first, the test behind the keys."""
     scores = list_scores(entries)
-    tested = [
-        name for name in scores if not name.startswith(("val/", "train/"))
-    ]  # further test sets have names of their own
+    tested = [name for name in scores if not name.startswith(("val/", "train/"))]  # further test sets have other names
     others = [name for name in scores if name not in tested]
     first = [objective.name] if objective and any(objective.name in entry.scores for entry in entries) else []
     others = [name for name in others if name not in first]
