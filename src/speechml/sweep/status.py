@@ -123,9 +123,9 @@ def rank_rows(rows: Sequence[Row]) -> list[Row]:
     scored = [row for row in rows if row.card and row.choice]
     sets = {(row.card.data.test_fingerprint, row.choice and row.choice.name) for row in scored if row.card}
 
-    def place(row: Row) -> tuple[str, bool, float]:
-        choice = row.choice
-        return row.folder.parent.name if len(sets) > 1 else "", choice is None, choice.rank if choice else 0.0
+    def place(row: Row) -> tuple[str, bool, str, float]:
+        group = row.folder.parent.name if len(sets) > 1 else ""
+        return (group, False, row.choice.name, row.choice.rank) if row.choice else (group, True, "", 0.0)
 
     return sorted(rows, key=place)
 
@@ -145,10 +145,11 @@ def _scores_remarks(rows: Sequence[Row], flaws: Mapping[Path, list[str]]) -> lis
     done = [(row.folder, row.card) for row in rows if row.card and row.state == "done"]
     lines = reference_lines(done)
     if len(rows) > 1 and any(row.choice for row in rows):
-        name = common_name(row.choice for row in rows) or "the validation score"
-        lines.append(
-            f"The best by {name} first: choose by it; test scores are for the end, of the run that was chosen."
+        name = common_name(row.choice for row in rows)
+        first = (
+            f"The best by {name} first: choose by it" if name else "Choose by the validation score, where runs share it"
         )
+        lines.append(f"{first}; test scores are for the end, of the run that was chosen.")
     counts = Counter(text for texts in flaws.values() for text in texts)
     shown = [
         f"! {count} of {len(done)} run{'s' * (len(done) != 1)}: {text}" for text, count in counts.most_common(SHOWN)

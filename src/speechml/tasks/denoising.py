@@ -193,7 +193,9 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
                 how = how if math.isfinite(gain) else "no number beside"
                 lines.append(f"{split}: the output is {how} the noisy input in SNR; {why}")
             elif self.scores.get(f"{split}/snr_db", math.inf) < NEAR_SILENCE_DB:
-                lines.append(f"{split}: the output is hardly better than silence, which has 0 dB SNR; {why}")
+                lines.append(
+                    f"{split}: the output is hardly better than silence, which has 0 dB SNR, though better than its input"
+                )
             if all(self.scores.get(f"{split}/{name}_gain", 0.0) < 0 < gain for name in PERCEPTUAL):
                 lines.append(f"{split}: PESQ and STOI are below those of the noisy input: it does not sound better")
         return lines
