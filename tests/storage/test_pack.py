@@ -2,12 +2,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechml.storage.files import build_once
-from speechml.storage.pack import Pack, Recording, is_whole, open_pack, quantise, write_pack
+from speechml.storage.pack import Pack, Recording, cut, is_whole, open_pack, quantise, write_pack
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,6 +62,30 @@ def test_remarks_are_counted_among_those_that_they_are_on(tmp_path: Path) -> Non
 def test_training_rows_are_those_of_the_recordings_asked_for() -> None:
     pack = Pack.of(torch.arange(60.0), [20, 20, 20], [1.0] * 3, 10)
     assert pack.training_rows([2, 0]).tolist() == [0, 1, 4, 5]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    begins=st.lists(st.tuples(st.integers(0, 3), st.integers(-40, 40)), min_size=1, max_size=5),
+    length=st.integers(1, 30),
+)
+def test_stretches_are_the_samples_of_one_recording_with_zeros_around(lengths, begins, length) -> None:
+    pack = Pack.of(torch.arange(1.0, 1 + 30 * len(lengths)), lengths, [2.0] * len(lengths), 30)
+    files = torch.tensor([number % len(lengths) for number, _ in begins])
+    first = torch.tensor([begin for _, begin in begins])
+    wanted = [
+        [2.0 * (1 + 30 * file + at) if 0 <= at < lengths[file] else 0.0 for at in range(begin, begin + length)]
+        for file, begin in zip(files.tolist(), first.tolist(), strict=True)
+    ]
+    assert pack.stretches(files, first, length)[:, 0].tolist() == wanted
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gathers_what_a_processor_slices() -> None:
+    samples, starts, sizes = torch.arange(1, 91, dtype=torch.int16), torch.tensor([0, 30]), torch.tensor([30, 7])
+    first = torch.tensor([-4, 3])
+    on_gpu = cut(*(tensor.cuda() for tensor in (samples, starts, sizes, first)), 20)
+    assert torch.equal(on_gpu.cpu(), cut(samples, starts, sizes, first, 20))
 
 
 def test_a_torn_or_older_pack_is_built_anew(tmp_path: Path) -> None:

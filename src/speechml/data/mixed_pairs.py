@@ -25,7 +25,7 @@ from speechml.signal.random import key, uniform
 from speechml.storage import audio
 from speechml.storage.audio import Samples
 from speechml.storage.audio_folders import find_audio, resampling_notes
-from speechml.storage.pack import Pack, PackedCorpus, Recording, file_fingerprint, move, quantise
+from speechml.storage.pack import Pack, PackedCorpus, Recording, cut, file_fingerprint, move, quantise
 
 # Every noise recording is cut in time, so that no noise heard in training comes back in a score.
 Spans = Mapping[str, tuple[int, int]]
@@ -195,14 +195,16 @@ class Mixer:
         offset = (where * (length - time).clamp(min=1)).long()
         step = torch.arange(time, device=which.device)
 
-        def cut(offset: Tensor) -> Tensor:
-            index = self.noise.starts[file][:, None] + first[:, None] + (offset[:, None] + step) % length[:, None]
-            return self.noise.samples[index]
+        def cut_noise(offset: Tensor) -> Tensor:
+            starts = self.noise.starts[file] + first
+            if offset.device.type == "cpu" and max((offset + time - length).tolist()) <= 0:  # none is repeated
+                return cut(self.noise.samples, starts, length, offset, time)
+            return self.noise.samples[starts[:, None] + (offset[:, None] + step) % length[:, None]]
 
-        samples = cut(offset)
+        samples = cut_noise(offset)
         if pause >= time:
             is_silent = (samples == samples[:, :1]).all(1)
-            samples = cut(torch.where(is_silent, (peaks[chosen] - time // 2) % length, offset))
+            samples = cut_noise(torch.where(is_silent, (peaks[chosen] - time // 2) % length, offset))
         return (samples.float() * self.noise.gains[file][:, None])[:, None]
 
     def noise_stretches(self) -> Noise:

@@ -149,11 +149,8 @@ class Pack:
         Shape: files, first (batch,) int64 -> (batch, 1, length) float32.
         """
         files, first = files.to(self.samples.device), first.to(self.samples.device)
-        lengths = self.lengths[files][:, None]
-        place = first[:, None] + torch.arange(length, device=first.device)
-        inside = (place >= 0) & (place < lengths)
-        index = self.starts[files][:, None] + torch.minimum(place.clamp(min=0), lengths - 1)
-        return (self.samples[index] * (self.gains[files][:, None] * inside))[:, None]
+        starts, lengths = self.starts[files], self.lengths[files]
+        return (cut(self.samples, starts, lengths, first, length) * self.gains[files][:, None])[:, None]
 
     def training_rows(self, files: list[int]) -> Tensor:
         """The rows of some recordings that are at least half full, and the first of each. Shape: (rows,) int64."""
@@ -162,6 +159,26 @@ class Pack:
         first = torch.arange(len(self.row_file)) * self.row
         keep = ((starts + lengths - first) * 2 >= self.row) | (first == starts)
         return torch.nonzero(wanted & keep)[:, 0]
+
+
+def cut(samples: Tensor, starts: Tensor, lengths: Tensor, first: Tensor, length: int) -> Tensor:
+    """Samples of parts of a long row from any sample of each on, zeros outside of the part.
+
+    A processor copies slices, twenty times as fast as it gathers by index; a GPU gathers, so that nothing waits for it.
+
+    Shape: samples (all,), starts, lengths, first (batch,) -> (batch, length) float32.
+    """
+    if samples.device.type == "cpu":
+        rows = torch.zeros(len(first), length)
+        for row, start, size, begin in zip(rows, starts.tolist(), lengths.tolist(), first.tolist(), strict=True):
+            low, high = max(begin, 0), min(begin + length, size)
+            if low < high:
+                row[low - begin : high - begin] = samples[start + low : start + high]
+        return rows
+    place = first[:, None] + torch.arange(length, device=first.device)
+    inside = (place >= 0) & (place < lengths[:, None])
+    index = starts[:, None] + torch.minimum(place.clamp(min=0), lengths[:, None] - 1)
+    return samples[index] * inside
 
 
 def move(device: torch.device, *packs: Pack) -> list[Pack]:

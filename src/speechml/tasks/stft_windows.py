@@ -239,7 +239,8 @@ class Runs:
         if self.framing.rms is not None:
             gain = gain * self.framing.rms / rms(noisy[:, self.context * self.framing.stft.hop :])
         stft = self.framing.stft.to(device)
-        spectrum, clean_spectrum = stft.transform(noisy * gain), stft.transform(clean * gain)[:, self.context :]
+        spectrum = stft.transform(noisy * gain)
+        clean_spectrum = stft.transform(clean[:, self.context * stft.hop :] * gain)
         target = self.framing.target(spectrum[:, self.context :], clean_spectrum)
         return FrameBatch(self._silenced(spectrum.abs(), begin), target, numbers)
 
