@@ -99,6 +99,24 @@ def test_pairs_are_divided_by_speaker_where_names_say_who(
         assert_by_speaker(unsaid, {"s0", "s1", "s2", "s3"})
 
 
+def test_files_named_as_a_corpus_are_divided_by_chance_and_that_is_said(tmp_path: Path, common: dict[str, Any]) -> None:
+    make_pairs(tmp_path / "pairs")
+    for side in ("noisy", "clean"):
+        for number, path in enumerate(sorted((tmp_path / "pairs" / side).glob("*.wav"))):
+            path.rename(path.with_name(f"p{232 + number % 3}_{number:03}.wav"))
+    unsaid = WavPairs(root=str(tmp_path / "pairs"), **common)
+    assert unsaid.card().protocol == "random"
+    assert any("names tell 3 speakers" in note and "data.speaker" in note for note in unsaid.card().notes)
+    by_speaker = WavPairs(root=str(tmp_path / "pairs"), speaker=r"^(p\d+)_", **common)
+    assert not any("names tell" in note for note in by_speaker.card().notes)
+
+
+def test_one_half_of_the_pairs_is_named_as_such(tmp_path: Path, common: dict[str, Any]) -> None:
+    make_pairs(tmp_path / "pairs")
+    with pytest.raises(UserError, match=r"one half of the pairs.*give the folder that holds noisy/ and clean/"):
+        WavPairs(root=str(tmp_path / "pairs" / "noisy"), **common).card()
+
+
 def test_folders_train_and_test_stay_the_splits_and_speakers_are_known(tmp_path: Path, common: dict[str, Any]) -> None:
     for part in ("train", "test"):
         speakers_pairs(tmp_path / part)

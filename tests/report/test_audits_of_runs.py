@@ -78,3 +78,14 @@ def test_the_command_says_what_it_finds_by_its_exit_code(
     assert (code, said.splitlines()[-1]) == (0, "Verdict: unknown")
     assert audit("data=wav_pairs", "data.root=nowhere")[0] == 2
     assert sorted(path.name for path in workplace.iterdir()) == ["pairs", "words", "x.npz"]
+
+
+def test_the_items_of_each_split_are_listed_on_request(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_pairs(workplace / "pairs")
+    names = sorted(path.stem for path in (workplace / "pairs" / "noisy").glob("*.wav"))
+    assert speechml(monkeypatch, "audit", "data=wav_pairs", "data.root=pairs", "--items") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert sorted(row[-1] for row in rows) == names
+    assert [row[0] for row in rows] == sorted((row[0] for row in rows), key=["train", "val", "test"].index)

@@ -97,16 +97,25 @@ def prepare(overrides: OfData = None) -> None:
 
 
 @commands.command()
-def audit(overrides: OfData = None) -> None:
+def audit(
+    overrides: OfData = None,
+    items: Annotated[
+        bool, typer.Option("--items", help="Print split, speaker and name of every item instead.")
+    ] = False,
+) -> None:
     """Check that the test set is new: no speaker, song, noise or audio is shared with other sets, no statistics are of it.
 
     The exit code is 1 where something is flagged. Every run does so by itself.
     """
     from speechml.cli.prepare import open_data
     from speechml.config.compose_app import compose_app
-    from speechml.report.evaluation import audit_report
+    from speechml.report.evaluation import audit_report, list_items
 
-    text, is_flagged = audit_report(open_data(compose_app("train", overrides or [])))
+    opened = open_data(compose_app("train", overrides or []))
+    if items:
+        echo(list_items(opened))
+        return
+    text, is_flagged = audit_report(opened)
     echo(text)
     if is_flagged:
         raise typer.Exit(1)

@@ -39,5 +39,5 @@ def speaker_notes(speakers: Sequence[str]) -> list[str]:
         return []
     return [
         "two speakers: one trains and validates on different recordings, the other tests" if count == 2
-        else "one speaker only, as far as folders tell: the same voice is in all splits"
+        else "one speaker only, as far as folders and names tell: the same voice is in all splits"
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from speechml.data.name_patterns import read_speakers
 from speechml.data.name_rules import find_in_names
 from speechml.data.pair_fit import ALIGNED_S, MEASURING, Fit, fit_notes, measure
 from speechml.data.pairs import PairCorpus, PairDataModule, packed_pairs
+from speechml.data.provenance import speaker_in
 from speechml.data.speaker_splits import speaker_notes
 from speechml.data.splits import random_split, split_by_speaker
 from speechml.errors import UserError
@@ -23,6 +24,7 @@ from speechml.storage.pack import PackedCorpus, Recording, file_fingerprint
 
 READING = 2  # raise it when files are read or cut otherwise: packs made before are then made anew
 SLACK = 3  # samples by which a pair may differ in length, at the lower of its rates
+SIDES = ("noisy", "clean")  # folders of a pair
 NAMED = 20  # pairs that a message names
 
 
@@ -82,6 +84,11 @@ class WavPairs(schema.WavPairs, FilePairs):
         splits, protocol = self._split(pack.names, speakers)
         if protocol == "speaker" or (speakers and protocol == "random"):
             notes += speaker_notes(speakers) if self.split != "all" else []
+        known = {speaker_in(name) for name in pack.names}
+        if protocol == "random" and not speakers and None not in known and len(known) > 1:
+            notes.append(
+                f"names tell {len(known)} speakers, and files are divided by chance: set data.speaker to divide by them"
+            )
         corpus = packed_pairs(pack, splits, protocol, [*name_notes, *notes], speakers)
         return replace(corpus, is_test_set=not splits["train"] and bool(splits["test"]))
 
@@ -123,12 +130,13 @@ def match_pairs(root: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     Raises:
         UserError: a folder is missing or empty, or a file has no partner, or two.
     """
-    if not root.is_dir():
-        raise UserError(f"{root} is no folder", fix="give one that holds noisy/ and clean/ with data.root=FOLDER")
+    if not root.is_dir() or (root.name in SIDES and (root.parent / "noisy").is_dir() and not (root / "noisy").exists()):
+        what = f"{root} is {'one half of the pairs' if root.is_dir() else 'no folder'}"
+        raise UserError(what, fix="give the folder that holds noisy/ and clean/ with data.root=FOLDER")
     pairs: dict[str, tuple[Path, Path]] = {}
     parts, notes = [split for split in SPLITS if (root / split).is_dir()] or [""], list[str]()
     for split in parts:
-        noisy, clean = (_by_name(root / split / side, f"{split}/" * bool(split), notes) for side in ("noisy", "clean"))
+        noisy, clean = (_by_name(root / split / side, f"{split}/" * bool(split), notes) for side in SIDES)
         if unmatched := sorted(noisy.keys() ^ clean.keys()):
             side, other = ("noisy", "clean") if unmatched[0] in noisy else ("clean", "noisy")
             more = f" (and {len(unmatched) - 1} more)" if len(unmatched) > 1 else ""

@@ -75,6 +75,10 @@ class AuditedData(Protocol):
     def provenance(self) -> Provenance:
         """Where the items come from."""
 
+    @property
+    def item_names(self) -> list[str]:
+        """The name of each item."""
+
     def card(self) -> DataCard:
         """What a card says of them."""
 
