@@ -229,3 +229,26 @@ def test_a_reproduction_knows_chance_and_goes_by_the_mean_over_seeds(right, labe
     mean = float(np.mean(right)) if len(right) != 2 else 0.9
     published = PublishedCard("Lab", of={"data": "MadeUp"}, scores={"test/acc": mean}, tolerance={"test/acc": 0.01})
     assert figure_rows("made_up", published, cards)[0].row[5] == told
+
+
+@pytest.mark.parametrize(
+    ("speakers", "told"),
+    [
+        (["", "", ""], "The SNR rises in 2 of 3 clips (-1.0 to +4.0 dB)."),
+        (["a", "a", "b"], "The SNR rises in 2 of 3 clips (-1.0 to +4.0 dB), and in the mean of 1 of 2 speakers."),
+        (["a", "a", "a"], "The SNR rises in 2 of 3 clips (-1.0 to +4.0 dB)."),
+    ],
+)
+def test_it_is_said_how_many_items_and_speakers_gain(speakers: list[str], told: str) -> None:
+    columns = {
+        "snr_db": np.array([14.0, 12.0, 9.0]), "snr_input_db": np.array([10.0, 10.0, 10.0]),
+        "name": np.array(["x", "y", "z"]), "speaker": np.array(speakers),
+    }  # fmt: skip
+    assert told in certainty_remarks({}, columns, "test", "clips")
+
+
+def test_an_item_without_a_gain_is_not_counted() -> None:
+    columns = {
+        "snr_db": np.array([14.0, math.nan]), "snr_input_db": np.array([10.0, 10.0]), "name": np.array(["x", "y"]),
+    }  # fmt: skip
+    assert "The SNR rises in 1 of 1 clips (+4.0 to +4.0 dB)." in certainty_remarks({}, columns, "test", "clips")

@@ -78,7 +78,7 @@ def certainty_remarks(
         remarks, worst = accuracy_remarks(columns, clusters, split), most_errors(columns, clusters, items)
         count = columns["logits"].shape[1]
     elif "snr_db" in columns:
-        remarks, worst, count = _of_snr(columns, clusters, split), _lowest(columns, clusters, items), 0
+        remarks, worst, count = _of_snr(columns, clusters, split, items), _lowest(columns, clusters, items), 0
     else:
         return []
     about = f"({clusters.describe(items)}; variation between seeds is not included)"
@@ -86,19 +86,37 @@ def certainty_remarks(
     return [*worthless, *(remark.replace("(*)", about) for remark in remarks), *worst]
 
 
-def _of_snr(columns: Columns, clusters: Clusters, split: str) -> list[str]:
+def _of_snr(columns: Columns, clusters: Clusters, split: str, items: str) -> list[str]:
+    """The interval of the SNR and of its gain over the noisy input, and how many items and speakers gain."""
     interval = score_intervals(columns, split)[f"{split}/snr_db"]
+    lines, doubt = [], False
     if math.isnan(interval.low):
-        return [explain_no_interval("the SNR", clusters, clusters.numbers[np.isfinite(columns["snr_db"])])]
-    text, doubt = f"95 % interval of the SNR: {interval.low:.2f} to {interval.high:.2f} dB", False
+        lines.append(explain_no_interval("the SNR", clusters, clusters.numbers[np.isfinite(columns["snr_db"])]))
+    else:
+        lines.append(f"95 % interval of the SNR: {interval.low:.2f} to {interval.high:.2f} dB")
     if "snr_input_db" in columns:
         gains = columns["snr_db"].astype(float) - columns["snr_input_db"]
         defined = np.isfinite(gains)
-        gain = mean_difference(gains[defined], clusters.numbers[defined])
-        if math.isfinite(gain.low):
-            text += f", of its gain {gain.low:.2f} to {gain.high:.2f} dB"
+        gains, groups = gains[defined], clusters.numbers[defined]
+        gain = mean_difference(gains, groups)
+        if math.isfinite(gain.low) and math.isfinite(interval.low):
+            lines[0] += f", of its gain {gain.low:.2f} to {gain.high:.2f} dB"
         doubt = gain.mean > 0 >= gain.low
-    return [f"{text} (*).", *["The output is not shown to be better than the noisy input."] * doubt]
+        lines += describe_gains(gains, groups, clusters, items)
+    lines[0] += " (*)." if math.isfinite(interval.low) else ""
+    return [*lines, *["The output is not shown to be better than the noisy input."] * doubt]
+
+
+def describe_gains(gains: np.ndarray, groups: np.ndarray, clusters: Clusters, items: str) -> list[str]:
+    """A sentence on how many items gain over the input, and the mean of how many speakers. Shape: (items,) twice, dB."""
+    if not len(gains):
+        return []
+    text = f"The SNR rises in {(gains > 0).sum():,} of {len(gains):,} {items} ({gains.min():+.1f} to {gains.max():+.1f} dB)"
+    counts = np.bincount(groups)
+    if clusters.kind and np.count_nonzero(counts) > 1:
+        means = np.bincount(groups, gains)[counts > 0] / counts[counts > 0]
+        text += f", and in the mean of {(means > 0).sum()} of {len(means)} {clusters.kind}s"
+    return [f"{text}."]
 
 
 def explain_no_interval(what: str, clusters: Clusters, scored: np.ndarray) -> str:
