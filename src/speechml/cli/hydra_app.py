@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from omegaconf import DictConfig
@@ -14,7 +14,7 @@ from speechml.cli import explain_refusals
 from speechml.config.compose import adapt_overrides
 from speechml.engine.import_compat import defer_imports
 from speechml.engine.signals import RESUMABLE, early_signals, interruptible
-from speechml.errors import echo, explain_missing_extras
+from speechml.errors import UserError, echo, explain_missing_extras
 from speechml.process import adapt_to_environment
 
 Result = TypeVar("Result")
@@ -73,6 +73,17 @@ def run_job(function: Callable[[DictConfig], Result], cfg: DictConfig) -> Result
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    is_single = HydraConfig.get().mode == RunMode.RUN
+    hydra = HydraConfig.get()
+    is_single = hydra.mode == RunMode.RUN
     with explain_refusals() if is_single else explain_missing_extras():
+        if is_single:
+            _check_single(hydra.overrides.hydra)
         return function(cfg)
+
+
+def _check_single(words: Sequence[str]) -> None:
+    """Raise UserError where a launcher or sweeper was chosen, and Hydra would pass over it without a word."""
+    groups = ("hydra/launcher=", "hydra/sweeper=")
+    for word in words:
+        if word.startswith(groups) and not word.endswith(("=local", "=basic")):
+            raise UserError(f"{word} is of sweeps, and this is one run, which would be computed here", fix="add -m")

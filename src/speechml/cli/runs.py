@@ -117,6 +117,7 @@ def description(folder: Path) -> str:
 def what_next(folder: Path, card: RunCard, state: str) -> str:
     """What a person can do with a run: use it, or the command that goes on with it."""
     from speechml.runs.catalogue import lock_owner
+    from speechml.runs.sweep_record import words_again
 
     if state == "running":
         return f"wait: it is being trained by {lock_owner(folder)}"
@@ -126,6 +127,5 @@ def what_next(folder: Path, card: RunCard, state: str) -> str:
         if "test/acc" in card.scores:
             return f"speechml classify {folder} RECORDINGS"
         return f"speechml denoise {folder} RECORDINGS -o FOLDER"
-    # Launched with redo=true, the same words would begin again.
-    words = [word for word in card.overrides if word.lstrip("+").partition("=")[0] != "redo"]
-    return f"{printable(shlex.join(['speechml-train', *words]))}    goes on with it"
+    goes_on = "tries it again" if state == "failed" else "goes on with it"
+    return f"{printable(shlex.join(['speechml-train', *words_again(folder, card.overrides)]))}    {goes_on}"

@@ -7,7 +7,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +38,20 @@ class SweepRecord(NamedTuple):
     command: str
     process: int | None
     runs: list[SweepRun]
+
+
+def words_again(folder: Path, overrides: Sequence[str]) -> list[str]:
+    """The words that go on with a run, here: without redo=true, and with the folder of runs where that is another now."""
+    words = [word for word in overrides if word.lstrip("+").partition("=")[0] != "redo"]
+    runs = folder.resolve().parent.parent
+    if not any(word.startswith("paths.runs=") for word in words) and runs != runs_folder():
+        words.append(f"paths.runs={runs}")
+    return words
+
+
+def runs_folder() -> Path:
+    """Where runs are made unless a command says otherwise."""
+    return Path(os.environ.get("SPEECHML_RUNS", "runs")).resolve()
 
 
 def is_sweep(folder: Path) -> bool:
@@ -79,7 +93,7 @@ def _check_places(folder: Path, runs: list[SweepRun]) -> None:
     """Raises ValueError where a sweep names runs that lie neither beside it nor in the user's own folder of runs."""
     path = folder.resolve()
     beside = path.parents[2] if path.parts[-3:-2] == (".sweeps",) else path.parent
-    places = (beside, Path(os.environ.get("SPEECHML_RUNS", "runs")).resolve())
+    places = (beside, runs_folder())
     for run in runs:
         if not any(run.folder.resolve().is_relative_to(place) for place in places):
             raise ValueError(f"it names {run.folder}, which lies elsewhere; SPEECHML_RUNS may name its place")

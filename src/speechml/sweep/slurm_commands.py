@@ -35,7 +35,8 @@ def ask(*words: str) -> str:
         raise UserError(f"Slurm has not answered {words[0]} for {ASK_S:.0f} s; try again later") from error
     if done.returncode:
         text = " ".join(line.partition("error: ")[2] or line for line in done.stderr.strip().splitlines())
-        raise UserError(f"Slurm refused ({words[0]}): {text or f'exit code {done.returncode}'}")
+        fix = "set SLURM_CONF, or launch from a login node of the cluster" if "configuration source" in text else ""
+        raise UserError(f"Slurm refused ({words[0]}): {text or f'exit code {done.returncode}'}", fix=fix)
     return done.stdout
 
 

@@ -19,7 +19,7 @@ from speechml.errors import UserError, echo, printable
 from speechml.runs.card import RunCard, load_card
 from speechml.runs.catalogue import is_run, lock_owner, state_of
 from speechml.runs.choosing import Score, common_name, headline_score, score_column, short_words, validation_score
-from speechml.runs.sweep_record import RECORD, SweepRun, is_sweep, list_runs, load_sweep, sweeps_below
+from speechml.runs.sweep_record import RECORD, SweepRun, is_sweep, list_runs, load_sweep, sweeps_below, words_again
 from speechml.runs.tables import format_duration, table
 from speechml.sweep.jobs import Job
 from speechml.sweep.slurm import Queued, still_queued
@@ -175,7 +175,7 @@ def _unended(rows: list[Row]) -> list[str]:
     unended = sorted((row for row in rows if row.state in UNENDED), key=lambda row: UNENDED.index(row.state))
     lines = []
     for row in unended[:SHOWN]:
-        words = [word for word in row.overrides if word.lstrip("+").partition("=")[0] != "redo"]
+        words = words_again(row.folder, row.overrides)
         what = f"{row.folder} {row.state}" if is_run(row.folder) else f"{row.label}: refused before it began"
         why = f": {row.error[:300]}" if row.error else ""
         lines += ["", printable(f"{what}{why}"), f"  {printable(shlex.join(['speechml-train', *words]))}"]
