@@ -239,7 +239,7 @@ def status_report(folder: Path) -> str:
             if command := load_sweep(sweep).command:
                 commands.append(f"\n{sweep}\n  {printable(command)}")
     if commands:
-        lines += ["\nSweeps, the newest first, and the commands that go on with them:", *commands]
+        lines += ["\nSweeps, the newest first, and their commands, which go on with what has no end:", *commands]
     if len(sweeps) > SHOWN:
         lines.append(f"\n... and {len(sweeps) - SHOWN} more in {folder / '.sweeps'}")
     return "\n".join(lines)
