@@ -71,7 +71,7 @@ def test_the_runs_of_a_search_are_sorted_by_what_it_searched_for(workplace: Path
 
 def test_runs_that_are_worth_nothing_are_marked_and_it_is_said_why(workplace: Path) -> None:
     folders = make_denoisers(workplace / "runs")
-    edit_card(folders[2], warnings=["val/loss rose from 1 in the first epoch to 9 in the last; lower optimizer.lr"])
+    edit_card(folders[2], warnings=["train/loss rose from 1 in the first epoch to 9 in the last; lower optimizer.lr"])
     text = status_table([SweepRun(folder) for folder in folders])
     assert [row[2] for row in cells(text)[2:]] == ["done", "done !", "done !"]
     assert "! 1 of 3 runs: no better than the noisy input (1.00 dB SNR)" in text
