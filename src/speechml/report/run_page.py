@@ -15,7 +15,7 @@ from speechml.report.certainty import Columns, chance_of, score_intervals
 from speechml.report.charts import level_chart, training_charts
 from speechml.report.finished_run import Result, require_done
 from speechml.report.media import HEIGHT, WIDTH, data_address, embed_media
-from speechml.report.recordings import WORST, list_recordings
+from speechml.report.recordings import list_recordings
 from speechml.report.statistics import UNKNOWN
 from speechml.report.summary import SPLITS, describe_machine, run_facts, run_tables
 from speechml.runs.card import RunCard, explain_damage
@@ -69,12 +69,15 @@ def run_context(folder: Path) -> dict[str, object]:
         recordings, charts = list_recordings(columns), training_charts(folder, card, columns)
         headline = run_headline(card, columns)
     labels = recordings.labels if recordings else {}
-    worst = [name for name in list(labels)[:WORST] if name in {one.name for one in media.recordings}]
+    worst = [
+        name for name in (recordings.worst if recordings else ()) if name in {one.name for one in media.recordings}
+    ]
     players = sorted(media.recordings, key=lambda one: worst.index(one.name) if one.name in worst else -1)
+    is_all = bool(labels) and not media.omitted and labels.keys() == {one.name for one in players}
     return {
         "title": f"{card.experiment} {card.id}", "card": card, "tables": tables, "facts": facts, "media": media,
         "headline": headline, "when": written_date(card.ended or card.started), "players": players, "worst": worst,
-        "recordings": recordings, "labels": labels, "warnings": card.warnings or [], "level": level_chart(card),
+        "is_all": is_all, "recordings": recordings, "labels": labels, "warnings": card.warnings or [], "level": level_chart(card),
         "confusions": list_confusions(run, media.clips) if run else None, "charts": charts,
         "figures": embed_figures(folder, bool(media.recordings)),
         "folder": folder, "machine": describe_machine(card), "wave_size": f"0 0 {WIDTH} {HEIGHT}",
