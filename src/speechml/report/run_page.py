@@ -108,12 +108,15 @@ def run_headline(card: RunCard, columns: Columns | None) -> Headline | None:
         if given is not None and own is not None:
             text = f"SNR over the noisy input ({given:.1f} to {own:.1f} dB), {SPLITS[split]}"
             return Headline(f"{own - given:+.1f} dB", text, own <= given)
-    if (accuracy := card.scores.get("test/acc")) is not None:
+    accuracy = card.scores.get("test/acc")
+    is_ours = card.scored is not None or columns is not None  # another module's may be 0 to 100, or anything
+    if is_ours and accuracy is not None and 0 <= accuracy <= 1:
         interval = score_intervals(columns, "test")["test/acc"] if columns and "logits" in columns else UNKNOWN
         chance = chance_of(columns) if columns else 0.0
         text = f" (95 % interval {interval.low:.1%} to {interval.high:.1%})" if math.isfinite(interval.low) else ""
         return Headline(f"{accuracy:.1%}", f"accuracy{text}, test set", accuracy <= chance)
-    name = next((name for name in card.headlines or () if card.scores.get(name) is not None), None)
+    names = (name for name in (card.headline, *(card.headlines or ())) if name and card.scores.get(name) is not None)
+    name = next(names, None)
     return Headline(format_score(card.scores[name], name.endswith("_db")), name) if name else None
 
 
