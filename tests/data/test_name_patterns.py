@@ -13,6 +13,7 @@ from conftest import SHARED, make_pairs, mixed_folders, needs_shared, tone
 from speechml.data import MixedPairs, SpeechCommands, WavPairs
 from speechml.data.base import BaseDataModule
 from speechml.data.name_patterns import NOBODY, read_speakers, read_words_and_speakers
+from speechml.errors import UserError
 from speechml.report.audit import audit_data
 
 PEOPLE = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True).filter(
@@ -168,6 +169,57 @@ def test_pairs_and_mixtures_named_by_speaker_are_divided_by_speaker(tmp_path: Pa
         if path.is_dir():
             path.rmdir()
     assert_nobody_twice(MixedPairs(**folders, **common), 4, "names read as speaker_number: 4 speakers")
+
+
+def test_speaker_none_divides_pairs_as_if_names_were_only_numbered(tmp_path: Path, common: dict[str, Any]) -> None:
+    names = [f"{who}_{take}" for who in ("ann", "bo", "cy", "di") for take in range(3)]
+    data = WavPairs(root=name_pairs(tmp_path, names), speaker="none", **common)
+    numbered = WavPairs(root=name_pairs(tmp_path / "numbered", [f"clip_{i:02}" for i in range(12)]), **common)
+    assert data.splits == numbered.splits
+    assert data.card().protocol == "random"
+    assert set(data.corpus.speakers) == {None}
+    assert not any("speaker" in note for note in data.card().notes)
+
+
+def test_speaker_none_leaves_the_folders_of_clean_speech_and_the_names_of_corpora(
+    tmp_path: Path, common: dict[str, Any]
+) -> None:
+    folders = mixed_folders(tmp_path / "mixed", speakers=4)
+    plain, asked = MixedPairs(**folders, **common), MixedPairs(**folders, speaker="none", **common)
+    assert asked.card() == plain.card()
+    flat = tmp_path / "mixed" / "clean"
+    for path in sorted(flat.rglob("*.wav")):
+        path.rename(flat / f"{path.parent.name}_{path.name}")
+    for path in flat.iterdir():
+        if path.is_dir():
+            path.rmdir()
+    assert MixedPairs(**folders, speaker="none", **common).card().protocol == "random"  # one folder, so one speaker
+    root = name_pairs(tmp_path / "pairs", [f"p{who}_{take:03}" for who in (225, 226) for take in range(3)])
+    assert set(WavPairs(root=root, speaker="none", **common).corpus.speakers) == {"p225", "p226"}
+
+
+@pytest.mark.parametrize("layout", ["{word}_{who}_{take}.wav", "{word}/{who}_{take}.wav"])
+def test_speaker_none_divides_words_by_file_and_still_reads_the_words(layout: str, tmp_path: Path) -> None:
+    root = spoken(tmp_path / "words", layout, 5)
+    for take in range(4, 30):  # so that the hash of names leaves no split empty
+        for word in ("high", "low"):
+            soundfile.write(root / layout.format(word=word, who="aaa", take=take), tone(0.4, hz=300.0 + take), 16000)
+    keys = {"root": str(root), "cache": str(tmp_path / "cache"), "batch_size": 8, "speaker": "none"}
+    data = SpeechCommands(**keys)
+    assert data.classes == ["high", "low"]
+    assert data.card().protocol == "file"
+    assert set(data.corpus.speakers) == {None}
+    assert not any("read as" in note for note in data.card().notes)
+    with pytest.raises(UserError, match=r"names carry no speaker.*data\.speaker=PATTERN"):
+        SpeechCommands(**keys, split="speaker").corpus  # noqa: B018 (read on first use)
+
+
+def test_the_note_says_how_to_keep_names_out_of_it() -> None:
+    pairs = [f"{who}_{take}.wav" for who, take in product(("ann", "bo"), (0, 1))]
+    words = [f"{word}_{name}" for word, name in product(("yes", "no"), pairs)]
+    for parts in (read_speakers(pairs), read_words_and_speakers(words)):
+        assert parts is not None
+        assert parts.note.endswith("data.speaker=none to read no speakers")
 
 
 def test_pairs_that_are_only_numbered_are_divided_by_file_as_ever(tmp_path: Path, common: dict[str, Any]) -> None:

@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 
-from conftest import composed, make_pairs, read_card
+from conftest import TINY, composed, edit_card, make_pairs, read_card
+from made_up import make_run
 from resuming import GENRE, run_in
 from speechml import load
 from speechml.callbacks.epochs import EpochTable
 from speechml.config.compose import resolve_config
 from speechml.config.train_config import check_config
+from speechml.engine import fit
 from speechml.engine.fit import loss_warnings
 from speechml.errors import UserError
+from speechml.report.references import describe_flaws
+from speechml.runs.card import RunCard, load_card
+from speechml.runs.choosing import describe_divergence
 from speechml.tasks import FeatureClassifier, WaveformDenoiser
 
 
@@ -127,6 +132,82 @@ def test_a_loss_that_rose_or_is_no_number_is_said(name: str, losses: list[float]
     lines = loss_warnings(SimpleNamespace(trainer=SimpleNamespace(callbacks=[table])))  # type: ignore[arg-type]
     assert len(lines) == bool(says)
     assert all(line.startswith(name) and says in line for line in lines)
+
+
+def lines_of(train: list[float], val: list[float], chosen_by: str = "") -> list[str]:
+    table = EpochTable("metrics.csv")
+    table.rows = [
+        {"epoch": i, "train/loss": one, "val/loss": two} for i, (one, two) in enumerate(zip(train, val, strict=True))
+    ]
+    return loss_warnings(SimpleNamespace(trainer=SimpleNamespace(callbacks=[table])), chosen_by)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("val", [[1.0, 0.25, 1.3], [1.0, 0.25, 2.5], [-1.0, -10.0, 0.5]])
+def test_a_validation_loss_that_rose_while_that_of_training_fell_is_called_overfitting(val: list[float]) -> None:
+    (line,) = lines_of([1.0, 0.5, 0.125], val, "val/acc")
+    assert line.startswith(f"val/loss rose from {val[1]:g} in epoch 2, its lowest, to {val[2]:g} at the end")
+    assert "train/loss fell from 1 to 0.125: it overfits" in line
+    assert "the tested weights are the best by val/acc" in line
+    assert "trainer.max_epochs=2 or callbacks.early_stopping" in line
+    assert "lower optimizer.lr" not in line
+    (line,) = lines_of([1.0, 0.5, 0.125], val)
+    assert "the last weights are tested, and checkpoint.test_weights=best takes the best ones" in line
+
+
+def card_of(warnings: list[str], tmp_path: Path) -> RunCard:
+    run = make_run(tmp_path)
+    edit_card(run, warnings=warnings)
+    card = load_card(run)
+    assert card is not None
+    return card
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "diverged"),
+    [
+        ([1.0, 0.5, 0.1], [1.0, 0.2, 3.0], False), ([1.0, 1.0, 1.0], [1.0, 0.2, 3.0], False),
+        ([1.0, 0.5, 2.5], [1.0, 0.2, 3.0], True), ([1.0, 0.5, 0.1], [1.0, NAN, NAN], False),
+        ([1.0, 0.1, 1.2], [1.0, 1.0, 1.0], True), ([1.0, 0.5, NAN], [1.0, 0.2, 0.1], True),
+        ([1.0, 0.5, INF], [1.0, 0.2, INF], True), ([INF, INF], [1.0, 0.2], True), ([NAN, 1.0], [1.0, 0.2], False),
+        ([1.0, 0.5], [1.0, 1.5], False), ([1.0, 0.5, 0.1], [1.0, 0.2, 0.9], False),
+    ],
+)  # fmt: skip
+def test_only_a_training_loss_that_rose_or_is_no_number_is_a_divergence(
+    train: list[float], val: list[float], diverged: bool, tmp_path: Path
+) -> None:
+    card = card_of(lines_of(train, val, "val/loss"), tmp_path)
+    assert bool(describe_divergence(card)) == diverged
+    assert any("diverged" in flaw for flaw in describe_flaws(card)) == diverged
+
+
+def test_a_run_that_overfits_says_so_with_the_weights_that_it_tests(
+    train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rows of its epochs are changed, and with them what is read of its losses: a true one takes many epochs."""
+    true_rows = fit.epoch_rows
+    monkeypatch.setattr(fit, "epoch_rows", lambda parts: [row | {"train/loss": -row["epoch"], "val/loss": 9.0 * row["epoch"] + 1}
+                                                          for row in true_rows(parts)])  # fmt: skip
+    words = (
+        "experiment=lab2a_fir",
+        *TINY,
+        "model.net.taps=8",
+        "callbacks.figures=null",
+        "report=false",
+        "trainer.max_epochs=2",
+    )
+    for word, says in (("best", "the best by val/loss"), ("last", "the last weights are tested")):
+        (line,) = [
+            line
+            for line in read_card(train(*words, f"checkpoint.test_weights={word}"))["warnings"]
+            if "overfits" in line
+        ]
+        assert says in line
+        printed = capsys.readouterr().out
+        assert "it overfits" in printed
+        assert "diverged" not in printed
 
 
 @pytest.mark.parametrize(("accuracy", "weak"), [(0.2, True), (0.6, True), (0.61, False), (float("nan"), True)])

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from speechml.config.instantiate import import_class, parameters, plugin_package
 from speechml.engine.checkpoint import read_checkpoint
 from speechml.engine.signals import Stopped
 from speechml.errors import UserError
+from speechml.report.summary import ScoreTable
+from speechml.report.sweep_page import sweep_context
 
 HERE = Path(__file__).parents[1]
 OWN = ("experiment=own", "name=mine", "threads=1", "callbacks.progress=null", "report=false")
@@ -153,6 +156,33 @@ def test_the_trained_module_is_loaded_and_scored_again(workplace: Path) -> None:
     scored = succeed("speechml-evaluate", f"run={run}")
     assert f"{read_card(run)['scores']['test/acc']:.3g}" in scored.stdout
     assert command("speechml", "denoise", str(run), ".", "-o", "out").returncode == 2
+    assert f"Next: speechml-evaluate run={run}" in succeed("speechml", "runs", "show", str(run)).stdout
+
+
+def test_an_accuracy_in_percent_is_shown_as_it_was_logged(own_folder: Path, workplace: Path) -> None:
+    module = "\n".join([
+        "from plain_modules import Net as Plain", "class Net(Plain):", "    def test_step(self, batch):",
+        "        self.log('test/acc', 75.0)", "        self.log('test/loss', 0.5)",
+    ])  # fmt: skip
+    (own_folder / "in_percent.py").write_text(module)
+    run = run_in(workplace / "runs", *PLAIN, "model._target_=in_percent.Net", "report=true")
+    assert read_card(run)["scores"]["test/acc"] == 75.0
+    headline = re.search(r'class="headline[^"]*">(.*?)</p>', (run / "report.html").read_text(), re.DOTALL)
+    assert headline
+    text = re.sub(r"<[^>]*>", " ", headline[1]).split()
+    assert text == ["75", "test/acc"]
+    assert re.search(r"test/acc +75$", (run / "scores.txt").read_text(), re.MULTILINE)
+
+
+def test_the_page_of_a_sweep_of_plain_runs_compares_them(workplace: Path) -> None:
+    succeed("speechml-train", "-m", *PLAIN, "data._target_=plain_modules.Fixed", "seed=range(2)", "+model.lr=0.1,0.01")
+    comparison = sweep_context(workplace / "runs/mine", workplace / "page.html")["comparison"]
+    assert isinstance(comparison, ScoreTable)
+    assert {row[0] for row in comparison.rows} == {"val/acc", "", "test accuracy", "test loss"}
+    assert (
+        [row[1] for row in comparison.rows].count("lr=0.1") == [row[1] for row in comparison.rows].count("lr=0.01") > 1
+    )
+    assert any("only seeds tell" in remark for remark in comparison.remarks)
 
 
 def test_a_sweep_of_plain_runs_ends_with_a_table() -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import TINY, composed, read_card, succeed, write_card
+from conftest import TINY, composed, make_pairs, read_card, succeed, write_card
 from speechml.errors import FolderBusy, UserError
 from speechml.runs.folder import lock
 from speechml.runs.identity import run_id
@@ -138,6 +139,27 @@ def test_other_data_are_noticed_before_a_resume(train: Callable[..., Path]) -> N
         write_card(folder, {**card, "state": state, "data": {**card["data"], "fingerprint": "of other data"}})
         with pytest.raises(UserError, match="was made from other recordings"):
             train(*FAST)
+
+
+def test_a_run_of_before_names_told_speakers_is_no_run_on_other_recordings(train: Callable[..., Path]) -> None:
+    make_pairs(Path("pairs"), 12)
+    for side, number in product(("noisy", "clean"), range(12)):
+        Path("pairs", side, f"item{number}.wav").rename(Path("pairs", side, f"{'abcd'[number % 4] * 3}_{number}.wav"))
+    words = ("experiment=lab2a_fir", "data=wav_pairs", "data.root=pairs", "trainer.max_epochs=1", "report=false")
+    folder, other = train(*words), train(*words, "data.speaker=none")
+    assert folder != other  # splits differ, so the runs do
+    card, old = read_card(folder), read_card(other)["data"]
+    assert old["protocol"] == "random"
+    for state in ("stopped", "done"):
+        write_card(folder, {**card, "state": state, "data": old})
+        with pytest.raises(UserError, match=r"before names told .* was random, now it is speaker") as told:
+            train(*words)
+        assert "data.speaker=none" in str(told.value)
+        assert "redo=true" in str(told.value)
+    for known in (card["data"], {**old, "protocol": "speaker"}):  # of another split, or of the same
+        write_card(folder, {**card, "data": {**known, "fingerprint": "of other data"}})
+        with pytest.raises(UserError, match="was made from other recordings"):
+            train(*words)
 
 
 def test_a_checkpoint_of_another_model_is_refused_at_a_resume(train: Callable[..., Path]) -> None:

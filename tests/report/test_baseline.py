@@ -79,6 +79,41 @@ def test_a_run_that_sets_what_is_the_default_anyway_is_that(workplace: Path) -> 
     assert compare_runs([folders[2], folders[0]]).settings[0].runs[0].folder == folders[0]
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "~trainer.gradient_clip_val", "~trainer.gradient_clip_val=1.0", "~optimizer.betas", "++optimizer.weight_decay=0.1",
+        "+optimizer.weight_decay=0.1", "scheduler=one_cycle", "model/net@model.net=mlp", "+model/net@model.teacher=mlp",
+    ],
+)  # fmt: skip
+def test_a_run_that_deleted_added_or_moved_a_key_is_no_default(word: str, workplace: Path) -> None:
+    """Of which the default is among the runs, or is not."""
+    words = ["experiment=lab2a_fir", "trainer.gradient_clip_val=1.0", "trainer.max_epochs=2"]
+    config = resolve_config(package.compose([*words, "++optimizer.betas=[0.9,0.99]"]))
+    changed = yaml.safe_load(yaml.safe_dump(config))
+    section, _, key = word.strip("~+").partition("=")[0].rpartition("@")[2].partition(".")
+    if word.startswith("~"):
+        del changed[section][key]
+    else:
+        changed[section] = {**(changed[section] or {}), key or "_target_": 0.1}
+    typed = [*words, "++optimizer.betas=[0.9,0.99]"]
+
+    def make(config, *more: str, **options) -> Path:
+        folder = make_run(workplace / "runs", experiment="lab2a_fir", snr=SNR + 5 * len(more), **options)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        edit_card(
+            folder, overrides=[*typed, *more], scores={**read_card(folder)["scores"], "val/snr_db": 5.0 * len(more)}
+        )
+        return folder
+
+    odd = make(changed, word)
+    other = make({**config, "optimizer": {**config["optimizer"], "lr": 9.0}}, "optimizer.lr=9.0", "seed=0")
+    assert compare_runs([odd, other]).reason == "the best by validation (val/snr_db)"
+    default = make(config)
+    found = compare_runs([odd, other, default])
+    assert (found.settings[0].runs[0].folder, found.reason) == (default, "the default of lab2a_fir")
+
+
 def test_without_validation_the_run_that_began_first_is_the_reference(workplace: Path) -> None:
     runs = [make_run(workplace / "runs", snr=SNR, lr=lr) for lr in (0.1, 0.2)]
     edit_card(runs[0], started="2026-01-02T00:00:00")

@@ -137,8 +137,20 @@ def test_items_of_unknown_speakers_hide_no_named_one(score: str) -> None:
         columns |= {"logits": np.eye(2)[1 - right], "label": np.zeros(8, int)}
     else:
         columns |= {"snr_db": snr}
-    told = "Worst speakers, clips wrong: s0 1 of 2." if score == "acc" else "clips): s0 3.00 dB (2), s1 9.00 dB (2)."
+    told = (
+        "Worst speakers, clips wrong: s0 1 of 2."
+        if score == "acc"
+        else "Speakers, mean SNR (clips): s0 3.00 dB (2), s1 9.00 dB (2)."
+    )
     assert certainty_remarks({}, columns, "test", "clips")[-1].endswith(told)
+
+
+@pytest.mark.parametrize(("people", "told"), [(3, "Speakers"), (4, "Worst speakers")])
+def test_speakers_that_are_all_there_are_are_no_worst(people: int, told: str) -> None:
+    names = {"name": np.arange(2 * people).astype(str), "speaker": np.repeat([f"s{i}" for i in range(people)], 2)}
+    label = np.tile([0, 1], people)
+    for columns in ({"logits": np.zeros((2 * people, 2)), "label": label}, {"snr_db": label * 1.0}):
+        assert certainty_remarks({}, names | columns, "test", "clips")[-1].startswith(f"{told}, ")
 
 
 def test_a_gain_that_is_the_same_for_few_items_has_no_interval() -> None:

@@ -2,16 +2,19 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from browser import opened
-from conftest import edit_card
+from conftest import edit_card, tone
 from made_up import make_run
+from speechml.callbacks.listening import write_index
 from speechml.report.charts import load_metrics, loss_of, score_levels, thin_curve, training_charts
 from speechml.report.drawing import COLOURS, draw_curves, is_logarithmic
 from speechml.report.pages import write_report
@@ -134,6 +137,31 @@ def test_the_recordings_that_gained_least_come_first_and_say_so(workplace: Path,
         assert seen.page.locator("[data-chart] circle.bad, [data-chart] .bad circle").count() == 3
         assert seen.page.locator(".headline").inner_text().endswith("test set")
         assert (seen.errors, seen.elsewhere) == ([], [])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_all_recordings_of_a_test_are_no_selection_of_it(count: int, workplace: Path) -> None:
+    snr = np.arange(count) + 5.0
+    run = make_run(workplace / "runs", snr=snr, names=[f"r{i}" for i in range(count)])
+    (run / "audio").mkdir()
+    versions = [
+        (f"r{i}_{version}.wav", f"r{i}", version) for i in range(count) for version in ("noisy", "clean", "denoised")
+    ]
+    for file, _, _ in versions:
+        soundfile.write(run / "audio" / file, tone(0.2), 16000)
+    write_index(run / "audio", versions)
+    page = re.sub(r"<(script|style).*?</\1>", "", write_report(run).read_text(), flags=re.DOTALL)
+    listed = list_recordings(
+        {"name": np.array([f"r{i}" for i in range(count)]), "snr_db": snr, "snr_input_db": np.ones(count)}
+    )
+    assert listed
+    assert sum("worst of the test" in label for label in listed.labels.values()) == (3 if count > 3 else 0)
+    assert ("worst" in page) == (count > 3)
+    assert ("The 3 recordings that gained least in SNR come last" in page) == (count > 3)
+    said = {1: "This is the recording of the test.", 4: ""}.get(count, "These are the recordings of the test.")
+    assert said in page
+    assert ("of the test." in page) == (count <= 3)
+    assert sum(len(one.points) for one in listed.chart.series) == count
 
 
 def sweep(runs: Path, losses: dict[tuple[float, int], float], tests: dict[tuple[float, int], float]) -> None:

@@ -9,6 +9,7 @@ from speechml.errors import UserError
 from speechml.report.audit import Audit, Finding
 from speechml.report.evaluation import evaluation_text
 from speechml.report.published import figure_rows
+from speechml.report.run_page import run_headline
 from speechml.report.summary import is_published_data, run_facts, score_tables
 from speechml.runs.card import DataCard, PublishedCard, RunCard
 from speechml.runs.predictions import load_predictions
@@ -118,3 +119,29 @@ def test_all_of_other_data_are_advised_where_they_can_be_scored(data: str, proto
     card = RunCard("1", "x", "done", data_card(fingerprint="other", test_fingerprint="other"))
     text = evaluation_text(card, data_card(data=data, protocol=protocol), WAVEFORM, Audit(()), 0, tmp_path / "x")
     assert ("data.split=all scores all of them" in text) == told
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "scored", "number"),
+    [
+        (0.75, 40, "75.0%"),
+        (1.0, 40, "100.0%"),
+        (0.75, None, "0.75"),
+        (75.0, None, "75"),
+        (75.0, 40, "75"),
+        (-0.5, 40, "-0.5"),
+    ],
+)
+def test_only_a_share_of_our_own_tasks_is_headed_by_percent(accuracy: float, scored: int | None, number: str) -> None:
+    card = RunCard("1", "x", "done", data_card(), scored=scored, scores={"val/loss": 0.1, "test/acc": accuracy})
+    card.headlines = ["val/loss", "test/acc"]
+    headline = run_headline(card, None)
+    assert headline
+    assert headline.number == number
+    assert ("accuracy" if number.endswith("%") else "test/acc") in headline.text
+
+
+def test_an_accuracy_of_another_module_on_our_data_is_in_a_plain_table(tmp_path: Path) -> None:
+    scores = {"test/acc": 75.0, "test/loss": 0.5}
+    (table,) = score_tables(scores, data_card(classes=["no", "yes"]), tmp_path / "predictions.npz")
+    assert table.rows == [["test/acc", "75"], ["test/loss", "0.5"]]

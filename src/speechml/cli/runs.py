@@ -116,6 +116,7 @@ def description(folder: Path) -> str:
 
 def what_next(folder: Path, card: RunCard, state: str) -> str:
     """What a person can do with a run: use it, or the command that goes on with it."""
+    from speechml.runs.card import NOT_SAID
     from speechml.runs.catalogue import lock_owner
     from speechml.runs.sweep_record import words_again
 
@@ -124,6 +125,8 @@ def what_next(folder: Path, card: RunCard, state: str) -> str:
     if state == "done":
         if not any((folder / "checkpoints").glob("*.ckpt")):
             return "nothing: it kept no checkpoint"
+        if card.data.protocol == NOT_SAID:  # of a module of the user's, which may be anything
+            return f"speechml-evaluate run={folder}"
         if "test/acc" in card.scores:
             return f"speechml classify {folder} RECORDINGS"
         return f"speechml denoise {folder} RECORDINGS -o FOLDER"

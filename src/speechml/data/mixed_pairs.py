@@ -14,7 +14,7 @@ from torch import Tensor
 from speechml.contracts import SPLITS, IndexBatch
 from speechml.data import schema
 from speechml.data.name_patterns import read_speakers
-from speechml.data.name_rules import find_in_names
+from speechml.data.name_rules import find_in_names, speaker_rule
 from speechml.data.pairs import PairCorpus, PairDataModule
 from speechml.data.provenance import Noise, speaker_in
 from speechml.data.speaker_splits import speaker_notes
@@ -55,7 +55,7 @@ class MixedPairs(schema.MixedPairs, PairDataModule):
         )  # fmt: skip
         notes += check_noise(source, str(self.noise))
         speakers: Sequence[str | None] = clean.speakers
-        if self.speaker is None:  # as file names carry them, else by their folders
+        if speaker_rule(self.speaker) is None:  # as file names carry them, else by their folders
             known = zip(clean.names, clean.speakers, strict=True)
             speakers = [speaker_in(name) or folder or None for name, folder in known]
         return PairCorpus(
@@ -76,9 +76,9 @@ class MixedPairs(schema.MixedPairs, PairDataModule):
     def _speakers(self, paths: list[Path], notes: list[str]) -> list[str] | None:
         """Who speaks in each clean file, where a key or names that are all alike say it; how these were read is noted."""
         names = [path.as_posix() for path in paths]
-        if self.speaker is not None:
-            return find_in_names(self.speaker, names)
-        if len(set(speakers_of(paths))) > 1 or (parts := read_speakers(names)) is None:
+        if (rule := speaker_rule(self.speaker)) is not None:
+            return find_in_names(rule, names)
+        if self.speaker is not None or len(set(speakers_of(paths))) > 1 or (parts := read_speakers(names)) is None:
             return None  # as folders say
         notes.append(parts.note)
         return parts.speakers

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from speechml.data.name_rules import NONE
 from speechml.data.provenance import speaker_in
 
 WORD_SPEAKER_NUMBER = re.compile(r"([^\W_]+)_([^\W\d_][^\W_]*)_\d+")  # 7_george_12
@@ -24,7 +25,9 @@ NOBODY = frozenset((
     "office", "park", "restaurant", "river", "room", "scene", "session", "snr", "square", "station", "street",
     "traffic", "washing",
 ))  # fmt: skip
+READ = "names read as"
 OTHERWISE = "to read them otherwise"
+UNREAD = f"data.speaker={NONE} to read no speakers"
 SHOWN = 5  # names, in a note
 
 
@@ -49,7 +52,7 @@ def read_words_and_speakers(names: Sequence[str]) -> NameParts | None:
     if len(set(words)) < 2 or not _are_people(speakers) or not _says_several(speakers, words):
         return None
     count = f"{len(set(words))} words, {len(set(speakers))} speakers"
-    note = f"names read as word_speaker_number: {count}; set data.word / data.speaker {OTHERWISE}"
+    note = f"{READ} word_speaker_number: {count}; set data.word / data.speaker {OTHERWISE}, {UNREAD}"
     return NameParts(words, speakers, note)
 
 
@@ -71,7 +74,7 @@ def read_speakers(names: Sequence[str], words: Sequence[str] = ()) -> NameParts 
         return None
     people = sorted(set(speakers))
     shown = ", ".join(people[:SHOWN]) + ", ..." * (len(people) > SHOWN)
-    note = f"names read as speaker_number: {len(people)} speakers ({shown}); set data.speaker {OTHERWISE}"
+    note = f"{READ} speaker_number: {len(people)} speakers ({shown}); set data.speaker {OTHERWISE}, {UNREAD}"
     return NameParts(list(words), speakers, note)
 
 

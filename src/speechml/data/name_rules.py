@@ -9,6 +9,12 @@ from pathlib import PurePosixPath
 from speechml.errors import UserError
 
 Rule = str | int
+NONE = "none"  # of data.speaker: names that are all alike say nothing of who speaks; those of published corpora do
+
+
+def speaker_rule(speaker: Rule | None) -> Rule | None:
+    """The rule in a value of data.speaker, of which `null` and `none` are none."""
+    return None if speaker == NONE else speaker
 
 
 def compile_rule(pattern: str, where: str) -> re.Pattern[str]:

@@ -58,8 +58,8 @@ class Speakers(Schema):
     """Recordings whose names say who speaks."""
 
     speaker: str | int | None = key("where the speaker stands in file names, for scores, audits and splits; null: as published "
-        "corpora, or names all like george_0, say it", None, later=True,
-        allowed="a regular expression with one group, or the level of a folder, as 0 or -1")  # fmt: skip
+        "corpora, or names all like george_0, say it; none: as published corpora say it", None, later=True,
+        allowed="none, a regular expression with one group, or the level of a folder, as 0 or -1")  # fmt: skip
 
 
 class PairFiles(Files):

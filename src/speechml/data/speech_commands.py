@@ -15,8 +15,8 @@ from speechml.contracts import SPLITS
 from speechml.data import word_schema
 from speechml.data.background import Background, coloured_noise
 from speechml.data.clips import MIXED, Clip, ClipCorpus, WordDataModule, make_corpus, split_at_random
-from speechml.data.name_patterns import read_speakers, read_words_and_speakers
-from speechml.data.name_rules import find_in_names
+from speechml.data.name_patterns import OTHERWISE, read_speakers, read_words_and_speakers
+from speechml.data.name_rules import find_in_names, speaker_rule
 from speechml.data.provenance import Noise, speaker_in
 from speechml.data.speaker_splits import split_evenly
 from speechml.data.word_folders import (
@@ -93,17 +93,17 @@ class SpeechCommands(word_schema.SpeechCommands, WordDataModule):
         Words stand in `word`'s place, in the names of a flat folder, or are the folders; speakers in `speaker`'s place, in
         names of published corpora, or in names that are all alike.
         """
-        by_rule = find_in_names(self.speaker, names) if self.speaker is not None else None
+        rule = speaker_rule(self.speaker)
+        speakers = [speaker_in(name) for name in names] if rule is None else find_in_names(rule, names)
         if self.word is not None:
-            words = find_in_names(self.word, names, "data.word")
-            return words, by_rule or [speaker_in(name) for name in names], []
+            return find_in_names(self.word, names, "data.word"), speakers, []
         words = [word_of(name) for name in names]
         parts = read_words_and_speakers(names)
-        if parts is None and by_rule is None:
-            parts = read_speakers(names, words)
-        if parts is None:
-            return words, by_rule or [speaker_in(name) for name in names], []
-        return parts.words, by_rule or parts.speakers, [parts.note]
+        if self.speaker is None and (parts := parts or read_speakers(names, words)):
+            return parts.words, parts.speakers, [parts.note]
+        if parts:
+            return parts.words, speakers, [f"words stand first in the names; set data.word {OTHERWISE}"]
+        return words, speakers, []
 
     def _pack_clips(self, root: Path, files: Listing, noises: Listing) -> PackedCorpus:
         """Clips, and behind them recordings of noise."""
@@ -122,17 +122,17 @@ class SpeechCommands(word_schema.SpeechCommands, WordDataModule):
             return split_at_random(len(names), numbers, self.split_seed), self.split, [MIXED]
         if self.split == "speaker":
             return self._split_speakers(names, words, speakers, numbers), self.split, []
-        lists = self.word is None and bool(find_lists(root))
+        lists, rule = self.word is None and bool(find_lists(root)), speaker_rule(self.speaker)
         people = {speakers[i] for i in numbers}
         divisible = None not in people and len(people) >= len(SPLITS)
-        if self.speaker is not None and not lists:
+        if rule is not None and not lists:
             by_hash = [split_by_hash(str(speaker)) for speaker in speakers]
             if len({by_hash[i] for i in numbers}) == len(SPLITS) or not divisible:
                 return by_hash, self.split, []
         splits, notes = official_splits(root, names, used) if self.word is None else ([*map(split_by_hash, names)], [])
         if lists or any("_nohash_" in name for name in names):
             return splits, self.split, notes
-        if divisible and (self.speaker is not None or not any(map(speaker_in, names))):
+        if divisible and (rule is not None or not any(map(speaker_in, names))):
             # By a rule or names that are all alike. Of few speakers, a hash leaves splits empty.
             return self._split_speakers(names, words, speakers, numbers), "speaker", []
         why = (

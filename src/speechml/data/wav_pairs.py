@@ -11,7 +11,7 @@ from pathlib import Path
 from speechml.contracts import SPLITS
 from speechml.data import schema
 from speechml.data.name_patterns import read_speakers
-from speechml.data.name_rules import find_in_names
+from speechml.data.name_rules import find_in_names, speaker_rule
 from speechml.data.pair_fit import ALIGNED_S, MEASURING, Fit, fit_notes, measure
 from speechml.data.pairs import PairCorpus, PairDataModule, packed_pairs
 from speechml.data.provenance import speaker_in
@@ -99,9 +99,9 @@ class WavPairs(schema.WavPairs, FilePairs):
         """
         paths = [clean.relative_to(self.root) for _, clean in pairs.values()]  # clean/... or train/clean/...
         files = [path.relative_to(Path(*path.parts[: 1 + (path.parts[0] != "clean")])).as_posix() for path in paths]
-        if self.speaker is not None:
-            return find_in_names(self.speaker, files), []
-        parts = read_speakers(files)
+        if (rule := speaker_rule(self.speaker)) is not None:
+            return find_in_names(rule, files), []
+        parts = read_speakers(files) if self.speaker is None else None
         return (parts.speakers, [parts.note]) if parts else ([], [])
 
     def _split(self, names: list[str], speakers: list[str]) -> tuple[dict[str, list[int]], str]:

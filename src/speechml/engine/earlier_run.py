@@ -24,12 +24,24 @@ if TYPE_CHECKING:
 
 def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
     """Raises UserError where the recordings of a run, which is to go on or is done, have changed since."""
-    if card.data.fingerprint != data_card.fingerprint:
+    before = card.data
+    if before.fingerprint == data_card.fingerprint:
+        return
+    from speechml.data.name_patterns import NONE, READ
+
+    read = next((note for note in data_card.notes if note.startswith(READ)), "")
+    if read and before.protocol != data_card.protocol and not any(note.startswith(READ) for note in before.notes):
         raise UserError(
-            f"{folder} was made from other recordings",
-            why=f"{card.data.fingerprint}, now {data_card.fingerprint}",
-            fix="bring the old ones back, or add redo=true to train again (the old run is kept)",
+            f"{folder} was made before names told speakers: its split protocol was {before.protocol}, now it is "
+            f"{data_card.protocol}",
+            why=read.partition(";")[0],
+            fix=f"data.speaker={NONE} splits them as before, in a run of its own; redo=true trains again (the old run is kept)",
         )
+    raise UserError(
+        f"{folder} was made from other recordings",
+        why=f"{before.fingerprint}, now {data_card.fingerprint}",
+        fix="bring the old ones back, or add redo=true to train again (the old run is kept)",
+    )
 
 
 def archive(folder: Path) -> Path:

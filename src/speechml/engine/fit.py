@@ -142,7 +142,7 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
     weights = best if config["checkpoint"]["test_weights"] == "best" and best else None
     validated, monitor = _validate(parts, weights), standard_name(config["checkpoint"]["monitor"])
     chosen = parts.best.best_model_score if parts.best and best else None
-    card.warnings = loss_warnings(parts)
+    card.warnings = loss_warnings(parts, monitor if weights else "")
     if weights and chosen is not None:
         card.warnings += _doubts(parts, float(chosen), validated.get(monitor))
     if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
@@ -237,22 +237,15 @@ def epoch_rows(parts: Parts) -> list[dict[str, float]]:
     return next(one.rows for one in parts.trainer.callbacks if isinstance(one, EpochTable))  # type: ignore[attr-defined]
 
 
-def loss_warnings(parts: Parts) -> list[str]:
-    """Sentences on losses that rose, or that are not finite, from the first epoch to the last."""
-    rows, lines = epoch_rows(parts), []
-    for name in ("train/loss", "val/loss"):
-        losses = [row[name] for row in rows if name in row]
-        if losses and not math.isfinite(losses[-1]):
-            lines.append(f"{name} is {losses[-1]} in the last epoch")
-        elif losses and losses[-1] - losses[0] > abs(losses[0]):
-            lines.append(
-                f"{name} rose from {losses[0]:.3g} in the first epoch to {losses[-1]:.3g} in the last; lower optimizer.lr"
-            )
-        elif name == "train/loss" and losses and losses[-1] - min(losses) > max(abs(min(losses)), abs(losses[0])):
-            lines.append(
-                f"{name} rose from {min(losses):.3g}, its lowest, to {losses[-1]:.3g} at the end; lower optimizer.lr"
-            )
-    return lines
+def loss_warnings(parts: Parts, chosen_by: str = "") -> list[str]:
+    """Sentences on losses that did not end at their lowest, see `describe_rises`."""
+    rows = epoch_rows(parts)
+    losses = [[row[name] for row in rows if name in row] for name in ("train/loss", "val/loss")]
+    if all(math.isfinite(known[-1]) and known[-1] == min(known) for known in losses if known):
+        return []
+    from speechml.engine.rising_losses import describe_rises
+
+    return describe_rises(rows, chosen_by)
 
 
 def _validate(parts: Parts, weights: str | None) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,20 +111,27 @@ def find_defaults(settings: Sequence[Setting]) -> list[Setting]:
     found = []
     for experiment in dict.fromkeys(one.experiment for one in settings):
         own = [
-            (one, words - common) for one, words in zip(settings, typed, strict=True) if one.experiment == experiment
-        ]
-        plain = [one for one, words in own if not words]
+            (one, {key for word, key in words.items() if word not in common})
+            for one, words in zip(settings, typed, strict=True) if one.experiment == experiment
+        ]  # fmt: skip
+        plain = [one for one, keys in own if not keys]
         if not plain and (default := _default_config(experiment, sorted(common))):
-            plain = [one for one, _ in own if _is_default(one.runs[0].config, default)]
+            plain = [one for one, keys in own if _is_default(one.runs[0].config, default, keys)]
         found += plain if len(plain) == 1 else []  # of several, something differs that no command has set
     return found
 
 
-def _typed(run: Result) -> set[str]:
-    """The words of a run's command that can change a result."""
-    words = adapt_overrides(run.card.overrides)
-    keys = overridden_keys(load_config(run.folder), words).keys() - SEEDS
-    return {word for word in words if word.lstrip("+").partition("=")[0] in keys}
+def _typed(run: Result) -> dict[str, str]:
+    """The words of a run's command that can change a result, with the dotted key that each sets, adds or deletes."""
+    keys = {word: _key_of(word) for word in adapt_overrides(run.card.overrides)}
+    effective = overridden_keys(load_config(run.folder), [f"{key}=" for key in keys.values()]).keys() - SEEDS
+    return {word: key for word, key in keys.items() if key in effective}
+
+
+def _key_of(word: str) -> str:
+    """The key of an override, as `~trainer.max_time`, `++optimizer.lr=1` or `model/net@model.teacher=fir`."""
+    group, _, package = word.partition("=")[0].lstrip("+~").partition("@")
+    return (package.rpartition(":")[2] or group).replace("/", ".")
 
 
 def _default_config(experiment: str, words: list[str]) -> Config:
@@ -142,6 +149,12 @@ def _default_config(experiment: str, words: list[str]) -> Config:
         HydraConfig.instance().cfg = before
 
 
-def _is_default(config: Config, default: Config) -> bool:
-    """Whether a run has the values of the default in all keys that both have; others came with another version."""
-    return all(str(config[key]) == str(default[key]) for key in config.keys() & default.keys())
+def _is_default(config: Config, default: Config, keys: Collection[str]) -> bool:
+    """Whether a run has the values of the default in all keys that both have, and in those that its command names.
+
+    Others that one of them lacks came with another version.
+    """
+    named = tuple(f"{key}." for key in keys)
+    compared = {key for key in config.keys() | default.keys() if f"{key}.".startswith(named)}
+    compared |= config.keys() & default.keys()
+    return all(str(config.get(key, named)) == str(default.get(key, named)) for key in compared)

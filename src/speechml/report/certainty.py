@@ -142,7 +142,12 @@ def _lowest(columns: Columns, clusters: Clusters, items: str) -> list[str]:
     if not order or len(clusters.names) < 2:
         return []
     named = ", ".join(f"{speaker_name(clusters.names[i])} {means[i]:.2f} dB ({counts[i]})" for i in order)
-    return [f"Worst {clusters.kind}s, mean SNR ({items}): {named}."]
+    return [f"{title_of(clusters, len(order))}, mean SNR ({items}): {named}."]
+
+
+def title_of(clusters: Clusters, listed: int) -> str:
+    """What a list of speakers is: of the worst, or of all that there are."""
+    return f"Worst {clusters.kind}s" if listed < sum(map(bool, clusters.names)) else f"{clusters.kind.capitalize()}s"
 
 
 def speaker_name(name: str) -> str:

@@ -10,7 +10,15 @@ import numpy as np
 
 from speechml.data.provenance import Clusters
 from speechml.report.certainty import NAMED as NAMED_SPEAKERS
-from speechml.report.certainty import NEAR, Columns, chance_of, explain_no_interval, score_intervals, speaker_name
+from speechml.report.certainty import (
+    NEAR,
+    Columns,
+    chance_of,
+    explain_no_interval,
+    score_intervals,
+    speaker_name,
+    title_of,
+)
 from speechml.report.summary import SPLITS, TITLES, Scores, ScoreTable, other_scores
 from speechml.runs.tables import format_score
 
@@ -83,4 +91,4 @@ def most_errors(columns: Columns, clusters: Clusters, items: str) -> list[str]:
         return []
     named = ", ".join(f"{speaker_name(clusters.names[i])} {errors[i]:.0f} of {counts[i]}" for i in order)
     share = f"; together {errors[order].sum():.0f} of {wrong.sum()} errors" if len(order) > 1 else ""
-    return [f"Worst {clusters.kind}s, {items} wrong: {named}{share}."]
+    return [f"{title_of(clusters, len(order))}, {items} wrong: {named}{share}."]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -164,20 +165,31 @@ def group_settings(results: Sequence[Result]) -> list[Setting]:
     for runs in alike.values():
         distinct = len({run.card.seed for run in runs}) == len(runs)
         groups += [runs] if distinct else [[run] for run in runs]  # the same run twice, of two versions of the code
-    return [Setting(_label(group, groups), tuple(sorted(group, key=lambda run: run.card.seed))) for group in groups]
-
-
-def _label(group: list[Result], groups: list[list[Result]]) -> str:
-    """Experiment, where they are several, and the keys in which a setting differs from others of its experiment."""
-    own = group[0]
-    others = [g[0].config for g in groups if g[0].card.experiment == own.card.experiment and g is not group]
-    several = not others or len({g[0].card.experiment for g in groups}) > 1
-    words = [
-        own.card.experiment * several,
-        name_differences(own.config, others),
-        own.folder.name * (own.config in others),
+    labels = _labels([runs[0] for runs in groups])
+    return [
+        Setting(label, tuple(sorted(runs, key=lambda run: run.card.seed)))
+        for label, runs in zip(labels, groups, strict=True)
     ]
-    return " ".join(filter(None, words)) or own.folder.name
+
+
+def _labels(runs: Sequence[Result]) -> list[str]:
+    """Of settings: experiment, where they are several, and the keys in which each differs from others of its experiment.
+
+    Those that this does not tell apart have the names of the folders besides.
+    """
+    places: dict[str, list[int]] = {}
+    for place, run in enumerate(runs):
+        places.setdefault(run.card.experiment, []).append(place)
+    labels = [""] * len(runs)
+    for experiment, own in places.items():
+        first = experiment if len(places) > 1 or len(own) < 2 else ""
+        for place, name in zip(own, name_differences([runs[i].config for i in own]), strict=True):
+            labels[place] = f"{first} {name}".strip()
+    often = Counter(labels)
+    return [
+        label if label and often[label] == 1 else f"{label} {run.folder.name}".strip()
+        for label, run in zip(labels, runs, strict=True)
+    ]
 
 
 def _compare_score(score: str, settings: Sequence[Setting], paired: bool) -> list[Line]:

@@ -128,10 +128,10 @@ class ScoresOnly(Result):
 def read_result(folder: Path) -> Result:
     """A run that is done. Raises UserError where there is none, or one without scores of a test."""
     card = require_done(folder)
-    if (
-        card.scored is None
-        and not (folder / "predictions.npz").exists()
-        and any(n.startswith("test/") for n in card.scores)
-    ):
-        return ScoresOnly(folder, card)
-    return Result(folder)
+    return ScoresOnly(folder, card) if has_scores_only(folder, card) else Result(folder)
+
+
+def has_scores_only(folder: Path, card: RunCard) -> bool:
+    """Whether a run was tested by a module that says nothing of its items."""
+    is_plain = card.scored is None and not (folder / "predictions.npz").exists()
+    return is_plain and any(name.startswith("test/") for name in card.scores)

@@ -11,7 +11,7 @@ from speechml.report.charts import Chart, Series
 from speechml.report.summary import WAVEFORM_TITLES, score_name
 from speechml.runs.tables import format_score
 
-WORST = 3  # recordings that are marked
+WORST = 3  # recordings that are marked, where there are more
 LISTED = 2000  # recordings
 OWNERS = ("speaker", "song", "recording")  # columns of predictions.npz
 
@@ -23,6 +23,7 @@ class Recordings(NamedTuple):
     rows: list[list[str]]
     chart: Chart
     labels: dict[str, str]  # by the name of each, those that gained least first: what is said where it can be heard
+    worst: list[str]  # names of those that gained least; none where these would be all
     omitted: int  # of many
 
 
@@ -46,18 +47,19 @@ def list_recordings(columns: Mapping[str, np.ndarray] | None) -> Recordings | No
         rows.append([*cells, *[str(columns[name][item]) for name in owners]])
     titles = [f"{names[item]}: {gain[item]:+.1f} dB" for item in order[:LISTED]]
     points = [(float(given[item]), float(gain[item])) for item in order[:LISTED]]
-    series = [Series("the three worst", "bad", points[:WORST], "dots", titles[:WORST]),
-              Series("test recordings", "test", points[WORST:], "dots", titles[WORST:])]  # fmt: skip
-    chart = Chart("gain against the SNR of the input", "SNR of the noisy input (dB)", "gain in SNR (dB)", series[::-1])
-    labels = {names[item]: _label(names[item], place, given[item], snr[item], _perceived(columns, item))
+    few = WORST if len(order) > WORST else 0
+    series = [Series("test recordings", "test", points[few:], "dots", titles[few:])]
+    series += [Series("the three worst", "bad", points[:few], "dots", titles[:few])] if few else []
+    chart = Chart("gain against the SNR of the input", "SNR of the noisy input (dB)", "gain in SNR (dB)", series)
+    labels = {names[item]: _label(names[item], place, given[item], snr[item], _perceived(columns, item), few)
               for place, item in enumerate(order)}  # fmt: skip
     header += [*[WAVEFORM_TITLES[score] for score in scores], *owners]
-    return Recordings(header, rows, chart, labels, len(order) - len(rows))
+    return Recordings(header, rows, chart, labels, list(labels)[:few], len(order) - len(rows))
 
 
-def _label(name: str, place: int, given: float, snr: float, perceived: str) -> str:
+def _label(name: str, place: int, given: float, snr: float, perceived: str, few: int) -> str:
     """The recording's name, its SNR before and behind the network, and whether few gained less."""
-    worst = f"; {('the worst', 'the second worst', 'the third worst')[place]} of the test" if place < WORST else ""
+    worst = f"; {('the worst', 'the second worst', 'the third worst')[place]} of the test" if place < few else ""
     return f"{name}: SNR {given:.1f} to {snr:.1f} dB ({snr - given:+.1f} dB){perceived}{worst}"
 
 

@@ -15,7 +15,7 @@ from speechml.report.certainty import Columns, chance_of, score_intervals
 from speechml.report.charts import level_chart, training_charts
 from speechml.report.finished_run import Result, require_done
 from speechml.report.media import HEIGHT, WIDTH, data_address, embed_media
-from speechml.report.recordings import WORST, list_recordings
+from speechml.report.recordings import list_recordings
 from speechml.report.statistics import UNKNOWN
 from speechml.report.summary import SPLITS, describe_machine, run_facts, run_tables
 from speechml.runs.card import RunCard, explain_damage
@@ -69,12 +69,15 @@ def run_context(folder: Path) -> dict[str, object]:
         recordings, charts = list_recordings(columns), training_charts(folder, card, columns)
         headline = run_headline(card, columns)
     labels = recordings.labels if recordings else {}
-    worst = [name for name in list(labels)[:WORST] if name in {one.name for one in media.recordings}]
+    worst = [
+        name for name in (recordings.worst if recordings else ()) if name in {one.name for one in media.recordings}
+    ]
     players = sorted(media.recordings, key=lambda one: worst.index(one.name) if one.name in worst else -1)
+    is_all = bool(labels) and not media.omitted and labels.keys() == {one.name for one in players}
     return {
         "title": f"{card.experiment} {card.id}", "card": card, "tables": tables, "facts": facts, "media": media,
         "headline": headline, "when": written_date(card.ended or card.started), "players": players, "worst": worst,
-        "recordings": recordings, "labels": labels, "warnings": card.warnings or [], "level": level_chart(card),
+        "is_all": is_all, "recordings": recordings, "labels": labels, "warnings": card.warnings or [], "level": level_chart(card),
         "confusions": list_confusions(run, media.clips) if run else None, "charts": charts,
         "figures": embed_figures(folder, bool(media.recordings)),
         "folder": folder, "machine": describe_machine(card), "wave_size": f"0 0 {WIDTH} {HEIGHT}",
@@ -105,12 +108,15 @@ def run_headline(card: RunCard, columns: Columns | None) -> Headline | None:
         if given is not None and own is not None:
             text = f"SNR over the noisy input ({given:.1f} to {own:.1f} dB), {SPLITS[split]}"
             return Headline(f"{own - given:+.1f} dB", text, own <= given)
-    if (accuracy := card.scores.get("test/acc")) is not None:
+    accuracy = card.scores.get("test/acc")
+    is_ours = card.scored is not None or columns is not None  # another module's may be 0 to 100, or anything
+    if is_ours and accuracy is not None and 0 <= accuracy <= 1:
         interval = score_intervals(columns, "test")["test/acc"] if columns and "logits" in columns else UNKNOWN
         chance = chance_of(columns) if columns else 0.0
         text = f" (95 % interval {interval.low:.1%} to {interval.high:.1%})" if math.isfinite(interval.low) else ""
         return Headline(f"{accuracy:.1%}", f"accuracy{text}, test set", accuracy <= chance)
-    name = next((name for name in card.headlines or () if card.scores.get(name) is not None), None)
+    names = (name for name in (card.headline, *(card.headlines or ())) if name and card.scores.get(name) is not None)
+    name = next(names, None)
     return Headline(format_score(card.scores[name], name.endswith("_db")), name) if name else None
 
 

@@ -56,7 +56,10 @@ def score_tables(scores: Scores, data: DataCard, predictions: Path, warnings: Se
     splits = [split for split in ("train", "test", "heldout") if f"{split}/snr_input_db" in scores]
     columns = read_predictions(predictions)
     tables = [_waveform_table(scores, split) for split in splits]
-    if "test/acc" in scores and data.protocol != NOT_SAID:
+    is_ours = any(
+        name.startswith(("test/macro_f1", "test/recall_")) for name in scores
+    )  # not another module's accuracy
+    if "test/acc" in scores and is_ours and data.protocol != NOT_SAID:
         from speechml.report.class_table import class_table
 
         tables.append(class_table(scores, columns))

@@ -17,7 +17,7 @@ from speechml.report.charts import Chart, Level, Series, load_metrics, score_lev
 from speechml.report.compare import compare_runs
 from speechml.report.comparison_table import comparison_rows, comparison_sentences
 from speechml.report.drawing import is_logarithmic
-from speechml.report.finished_run import LOSSES
+from speechml.report.finished_run import LOSSES, has_scores_only
 from speechml.report.run_page import Headline, written_span
 from speechml.report.search_page import log_keys, read_search
 from speechml.report.summary import ScoreTable
@@ -223,7 +223,8 @@ def _link(run: Path, beside: Path) -> str:
 
 def compare_entries(entries: Sequence[Entry]) -> ScoreTable | None:
     """Each setting against the first, or why there is no comparison; None where there is one run only."""
-    tested = [entry for entry in entries if (entry.folder / "predictions.npz").is_file()]
+    tested = [entry for entry in entries
+              if has_scores_only(entry.folder, entry.card) or (entry.folder / "predictions.npz").is_file()]  # fmt: skip
     tested = [entry for entry in tested if entry.test_set == tested[0].test_set]
     if len(tested) < 2:
         return None

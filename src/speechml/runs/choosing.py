@@ -13,7 +13,8 @@ from speechml.runs.tables import format_score
 # Callbacks that the trials of a search do without, unless figures are asked for.
 OF_SEARCH = ("++callbacks.progress=null", "++callbacks.listening=null", "++callbacks.figures=null")
 NUMBER = re.compile(r"(?<==)-?\d+\.\d{5,}(e-?\d+)?$")  # that a search has drawn: all of a value
-DIVERGED = re.compile(r"(train|val)/loss (rose|is (nan|-?inf))")  # as the engine begins such a warning
+# As the engine begins such a warning; a validation loss that rose from its lowest only means overfitting.
+DIVERGED = re.compile(r"(train|val)/loss (is (nan|-?inf)|rose from \S+ in the first epoch)|train/loss rose")
 
 
 class Score(NamedTuple):
@@ -67,7 +68,7 @@ def score_column(scores: Sequence[Score | None], title: str) -> tuple[str, list[
 
 
 def describe_divergence(card: RunCard) -> str:
-    """The warning of a loss that rose, or is no number; nothing where there is none."""
+    """The warning of a loss that ended far above its first, or is no number; nothing where there is none."""
     return next((line for line in card.warnings or () if DIVERGED.match(line)), "")
 
 

@@ -122,41 +122,57 @@ def _differing_keys(runs: list[_Run]) -> list[str]:
 
 
 def settings_name(values: Config) -> str:
-    """Settings as a name, which can be that of a folder: `lr=0.2 taps=[20,20] seed=1`."""
+    """Settings as a name, which can be that of a folder: `lr=0.2 taps=[20,20] seed=1`. One too long ends in `...`."""
     short = shorten_keys(list(values))
     words = [f"{short[key]}={f'{v:g}' if isinstance(v, float) else v}" for key, v in values.items()]
-    return printable(" ".join(words)).replace("/", "_")[:LONGEST]
+    name = printable(" ".join(words)).replace("/", "_")
+    if len(name) <= LONGEST:
+        return name
+    cut = name[: LONGEST - len(" ...") + 1]
+    return (cut.rpartition(" ")[0] or cut[:-1]) + " ..."  # a value that is cut in two would be another
 
 
-def name_differences(config: Config, others: Sequence[Config]) -> str:
-    """The keys of a flat config that others have with another value, as a name: `lr=0.2 net=MIMOCNN`.
+def name_differences(configs: Sequence[Config]) -> list[str]:
+    """For each of several flat configs the keys of which they have several values, as a name: `lr=0.2 net=MIMOCNN`.
 
     Where another class is built, keys that one of the classes does not have say nothing more, and neither do keys whose values
-    are those of another key in every config.
+    are those of another key in every config. Equal configs have equal names, and so may others that are cut.
     """
     absent = object()
-    keys = sorted({key for one in (config, *others) for key in one})
-    differing = [key for key in keys if any(one.get(key, absent) != config.get(key, absent) for one in others)]
-    sections = tuple(key.removesuffix("_target_") for key in differing if key.endswith("_target_"))
-    values, repeated = {}, set()
-    for key in differing:
-        value, row = config.get(key, "(none)"), repr([one.get(key, absent) for one in (config, *others)])
-        if row in repeated:
+    columns = {
+        key: [one.get(key, absent) for one in configs] for key in sorted({key for one in configs for key in one})
+    }
+    columns = {key: column for key, column in columns.items() if any(value != column[0] for value in column)}
+    sections = tuple(key.removesuffix("_target_") for key in columns if key.endswith("_target_"))
+    names: list[Config] = [{} for _ in configs]
+    repeated = set()
+    for key, column in columns.items():
+        is_class = key.endswith("_target_")
+        is_missing = [value is absent for value in column]
+        if (key.startswith(sections) and not is_class and any(is_missing)) or (row := repr(column)) in repeated:
             continue
         repeated.add(row)
-        if key.endswith("_target_"):
-            values[key.removesuffix("._target_")] = str(config.get(key)).rpartition(".")[2]
-        elif not key.startswith(sections) or all(key in one for one in (config, *others)):
-            values[key] = str(value).lower() if isinstance(value, bool) else "null" if value is None else value
-    return settings_name(values)
+        if is_class:
+            column, key = _class_names(column), key.removesuffix("._target_")
+        for name, value, without in zip(names, column, is_missing, strict=True):
+            if without:
+                name.setdefault(key, "(none)")  # such a section may be null elsewhere, which says it already
+            else:
+                name[key] = str(value).lower() if isinstance(value, bool) else "null" if value is None else value
+    return [settings_name(name) for name in names]
+
+
+def _class_names(targets: Sequence[object]) -> list[object]:
+    """The last words of dotted names, or all of them where two classes have one name."""
+    whole = [str(target) for target in targets]
+    short = [name.rpartition(".")[2] for name in whole]
+    return [*(short if len(set(short)) == len(set(whole)) else whole)]
 
 
 def shorten_keys(keys: list[str]) -> dict[str, str]:
     """Each key's last word, or as much of its end as tells it from the others."""
-    short = {}
-    for key in keys:
-        words = key.split(".")
-        tails = [".".join(words[-n:]) for n in range(1, len(words) + 1)]
-        alone = (tail for tail in tails if sum(f".{other}".endswith(f".{tail}") for other in keys) == 1)
-        short[key] = next(alone, key)
-    return short
+    tails = {
+        key: [".".join(words[-n:]) for n in range(1, len(words) + 1)] for key in keys for words in [key.split(".")]
+    }
+    often = Counter(chain.from_iterable(tails.values()))
+    return {key: next((tail for tail in own if often[tail] == 1), key) for key, own in tails.items()}
