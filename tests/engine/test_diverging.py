@@ -168,14 +168,14 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("train", "val", "diverged"),
     [
-        ([1.0, 0.5, 0.1], [1.0, 0.2, 3.0], False), ([1.0, 1.0, 1.0], [1.0, 0.2, 3.0], False),
-        ([1.0, 0.5, 2.5], [1.0, 0.2, 3.0], True), ([1.0, 0.5, 0.1], [1.0, NAN, NAN], False),
+        ([1.0, 0.5, 0.1], [1.0, 0.2, 3.0], False), ([1.0, 1.0, 1.0], [1.0, 0.2, 3.0], True),
+        ([1.0, 0.5, 2.5], [1.0, 0.2, 3.0], True), ([1.0, 0.5, 0.1], [1.0, NAN, NAN], True),
         ([1.0, 0.1, 1.2], [1.0, 1.0, 1.0], True), ([1.0, 0.5, NAN], [1.0, 0.2, 0.1], True),
         ([1.0, 0.5, INF], [1.0, 0.2, INF], True), ([INF, INF], [1.0, 0.2], True), ([NAN, 1.0], [1.0, 0.2], False),
         ([1.0, 0.5], [1.0, 1.5], False), ([1.0, 0.5, 0.1], [1.0, 0.2, 0.9], False),
     ],
 )  # fmt: skip
-def test_only_a_training_loss_that_rose_or_is_no_number_is_a_divergence(
+def test_overfitting_is_no_divergence_and_a_loss_far_above_its_first_or_no_number_is(
     train: list[float], val: list[float], diverged: bool, tmp_path: Path
 ) -> None:
     card = card_of(lines_of(train, val, "val/loss"), tmp_path)
