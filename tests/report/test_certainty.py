@@ -249,6 +249,8 @@ def test_a_reproduction_knows_chance_and_goes_by_the_mean_over_seeds(right, labe
         (["", "", ""], "The SNR rises in 2 of 3 clips (-1.0 to +4.0 dB)."),
         (["a", "a", "b"], "The SNR rises in 2 of 3 clips (-1.0 to +4.0 dB), and in the mean of 1 of 2 speakers."),
         (["a", "a", "a"], "The SNR rises in 2 of 3 clips (-1.0 to +4.0 dB)."),
+        (["a", "", "b"], "The SNR rises in 2 of 3 clips (-1.0 to +4.0 dB), and in the mean of 1 of 2 speakers."),
+        (["a", "", ""], "The SNR rises in 2 of 3 clips (-1.0 to +4.0 dB)."),
     ],
 )
 def test_it_is_said_how_many_items_and_speakers_gain(speakers: list[str], told: str) -> None:

@@ -141,7 +141,10 @@ def test_only_a_share_of_our_own_tasks_is_headed_by_percent(accuracy: float, sco
     assert ("accuracy" if number.endswith("%") else "test/acc") in headline.text
 
 
-def test_an_accuracy_of_another_module_on_our_data_is_in_a_plain_table(tmp_path: Path) -> None:
-    scores = {"test/acc": 75.0, "test/loss": 0.5}
+@pytest.mark.parametrize(("accuracy", "shown"), [(75.0, "75"), (0.75, "0.75"), (-1.0, "-1")])
+def test_an_accuracy_of_another_module_on_our_data_is_in_a_plain_table(
+    accuracy: float, shown: str, tmp_path: Path
+) -> None:
+    scores = {"test/acc": accuracy, "test/loss": 0.5}
     (table,) = score_tables(scores, data_card(classes=["no", "yes"]), tmp_path / "predictions.npz")
-    assert table.rows == [["test/acc", "75"], ["test/loss", "0.5"]]
+    assert table.rows == [["test/acc", shown], ["test/loss", "0.5"]]

@@ -77,13 +77,13 @@ def run_job(function: Callable[[DictConfig], Result], cfg: DictConfig) -> Result
     is_single = hydra.mode == RunMode.RUN
     with explain_refusals() if is_single else explain_missing_extras():
         if is_single:
-            _check_single(hydra.overrides.hydra)
+            _check_single(hydra.overrides.hydra, "add -m" if hydra.job.config_name == "train" else "leave it out")
         return function(cfg)
 
 
-def _check_single(words: Sequence[str]) -> None:
+def _check_single(words: Sequence[str], fix: str) -> None:
     """Raise UserError where a launcher or sweeper was chosen, and Hydra would pass over it without a word."""
     groups = ("hydra/launcher=", "hydra/sweeper=")
     for word in words:
-        if word.startswith(groups) and not word.endswith(("=local", "=basic")):
-            raise UserError(f"{word} is of sweeps, and this is one run, which would be computed here", fix="add -m")
+        if word.startswith(groups) and not word.endswith(("=local", "=basic", "=grid")):
+            raise UserError(f"{word} is of sweeps, and this is one run, which would be computed here", fix=fix)

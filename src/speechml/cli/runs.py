@@ -131,4 +131,4 @@ def what_next(folder: Path, card: RunCard, state: str) -> str:
             return f"speechml classify {folder} RECORDINGS"
         return f"speechml denoise {folder} RECORDINGS -o FOLDER"
     goes_on = "tries it again" if state == "failed" else "goes on with it"
-    return f"{printable(shlex.join(['speechml-train', *words_again(folder, card.overrides)]))}    {goes_on}"
+    return f"{printable(shlex.join(['speechml-train', *words_again(folder, card.overrides, card)]))}    {goes_on}"

@@ -197,7 +197,9 @@ class Mixer:
 
         def cut_noise(offset: Tensor) -> Tensor:
             starts = self.noise.starts[file] + first
-            if offset.device.type == "cpu" and max((offset + time - length).tolist()) <= 0:  # none is repeated
+            if (
+                offset.device.type == "cpu" and max((offset + time - length).tolist(), default=0) <= 0
+            ):  # none is repeated
                 return cut(self.noise.samples, starts, length, offset, time)
             return self.noise.samples[starts[:, None] + (offset[:, None] + step) % length[:, None]]
 

@@ -85,7 +85,7 @@ class WavPairs(schema.WavPairs, FilePairs):
         if protocol == "speaker" or (speakers and protocol == "random"):
             notes += speaker_notes(speakers) if self.split != "all" else []
         known = {speaker_in(name) for name in pack.names}
-        if protocol == "random" and not speakers and None not in known and len(known) > 1:
+        if protocol == "random" and self.speaker is None and not speakers and None not in known and len(known) > 1:
             notes.append(
                 f"names tell {len(known)} speakers, and files are divided by chance: set data.speaker to divide by them"
             )
@@ -130,8 +130,10 @@ def match_pairs(root: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     Raises:
         UserError: a folder is missing or empty, or a file has no partner, or two.
     """
-    if not root.is_dir() or (root.name in SIDES and (root.parent / "noisy").is_dir() and not (root / "noisy").exists()):
-        what = f"{root} is {'one half of the pairs' if root.is_dir() else 'no folder'}"
+    is_half = root.name in SIDES and (root.parent / "noisy").is_dir()
+    is_half &= not any((root / name).is_dir() for name in (*SIDES, *SPLITS))
+    if not root.is_dir() or is_half:
+        what = f"{root} is {'one half of the pairs' if is_half else 'no folder'}"
         raise UserError(what, fix="give the folder that holds noisy/ and clean/ with data.root=FOLDER")
     pairs: dict[str, tuple[Path, Path]] = {}
     parts, notes = [split for split in SPLITS if (root / split).is_dir()] or [""], list[str]()

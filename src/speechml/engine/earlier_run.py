@@ -30,7 +30,13 @@ def check_same_data(folder: Path, card: RunCard, data_card: DataCard) -> None:
     from speechml.data.name_patterns import NONE, READ
 
     read = next((note for note in data_card.notes if note.startswith(READ)), "")
-    if read and before.protocol != data_card.protocol and not any(note.startswith(READ) for note in before.notes):
+    is_as_many = sum(before.recordings.values()) == sum(data_card.recordings.values())
+    if (
+        read
+        and is_as_many
+        and before.protocol != data_card.protocol
+        and not any(note.startswith(READ) for note in before.notes)
+    ):
         raise UserError(
             f"{folder} was made before names told speakers: its split protocol was {before.protocol}, now it is "
             f"{data_card.protocol}",

@@ -6,12 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 
 SLOWER = "; lower optimizer.lr"
+LEAST_FALL = 0.1  # share of its first that a training loss falls by in overfitting, chosen here
+MOST = (
+    10  # times its first that a validation loss rises by in overfitting, chosen here: what rises further has diverged
+)
 
 
 def describe_rises(rows: Sequence[Mapping[str, float]], chosen_by: str) -> list[str]:
     """Sentences on losses that rose, or that are not finite, from the first epoch to the last.
 
-    One that rose only from its lowest while training went on is overfitting, no divergence, see `choosing.DIVERGED`.
+    A validation loss that rose while that of training fell is overfitting, no divergence, see `choosing.DIVERGED`.
 
     Args:
         rows: what was logged of each epoch.
@@ -29,7 +33,7 @@ def describe_rises(rows: Sequence[Mapping[str, float]], chosen_by: str) -> list[
             continue
         best = min(finite, key=finite.__getitem__)
         from_lowest = last - finite[best] > max(abs(finite[best]), abs(first))
-        if name == "val/loss" and from_lowest and (fall := _fall(rows)):
+        if name == "val/loss" and from_lowest and last <= first + MOST * abs(first) and (fall := _fall(rows)):
             lines.append(_overfitting(best, finite[best], last, fall, chosen_by))
         elif last - first > abs(first):
             lines.append(f"{name} rose from {first:.3g} in the first epoch to {last:.3g} in the last{SLOWER}")
@@ -39,9 +43,10 @@ def describe_rises(rows: Sequence[Mapping[str, float]], chosen_by: str) -> list[
 
 
 def _fall(rows: Sequence[Mapping[str, float]]) -> str:
-    """Where the training loss came from and went to; nothing where it did not fall, or is not known."""
+    """Where the training loss came from and went to; nothing where it hardly fell, or is not known."""
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
-    return f"from {losses[0]:.3g} to {losses[-1]:.3g}" if losses and losses[-1] < losses[0] else ""
+    fell = bool(losses) and losses[0] - losses[-1] >= LEAST_FALL * abs(losses[0])
+    return f"from {losses[0]:.3g} to {losses[-1]:.3g}" if fell else ""
 
 
 def _overfitting(epoch: int, lowest: float, last: float, fall: str, chosen_by: str) -> str:

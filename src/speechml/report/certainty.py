@@ -112,9 +112,10 @@ def describe_gains(gains: np.ndarray, groups: np.ndarray, clusters: Clusters, it
     if not len(gains):
         return []
     text = f"The SNR rises in {(gains > 0).sum():,} of {len(gains):,} {items} ({gains.min():+.1f} to {gains.max():+.1f} dB)"
-    counts = np.bincount(groups)
-    if clusters.kind and np.count_nonzero(counts) > 1:
-        means = np.bincount(groups, gains)[counts > 0] / counts[counts > 0]
+    counts = np.bincount(groups, minlength=len(clusters.names))
+    known = np.array([bool(name) and not name.startswith(NOBODY) for name in clusters.names]) & (counts > 0)
+    if known.sum() > 1:
+        means = np.bincount(groups, gains, minlength=len(counts))[known] / counts[known]
         text += f", and in the mean of {(means > 0).sum()} of {len(means)} {clusters.kind}s"
     return [f"{text}."]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from speechml.config.schema import keys_of, schema_of
 from speechml.contracts import SPLITS
 from speechml.data.provenance import sources_of
+from speechml.errors import UserError
 from speechml.report.audit import FLAGGED, PASSES, SPLIT_NAMES, UNKNOWN, Audit, Finding, audit_data, audit_lines
 from speechml.report.summary import Scores, score_name, score_tables
 from speechml.runs.card import DataCard, RunCard
@@ -36,6 +37,8 @@ def audit_report(data: AuditedData) -> tuple[str, bool]:
 def list_items(data: AuditedData) -> str:
     """A table of the items of each split: the split, who speaks or what it is a piece of, and its name."""
     names = data.item_names
+    if not names:
+        raise UserError("what the items are is not known: the data module does not say it (provenance() would)")
     kind, of_items = sources_of(data.provenance(), names)
     rows = [[split, of_items[i] or "-", names[i]] for split in SPLITS for i in data.splits[split]]
     return table(["split", kind or "source", "name"], rows, left=(0, 1, 2))

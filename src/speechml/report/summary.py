@@ -56,18 +56,19 @@ def score_tables(scores: Scores, data: DataCard, predictions: Path, warnings: Se
     splits = [split for split in ("train", "test", "heldout") if f"{split}/snr_input_db" in scores]
     columns = read_predictions(predictions)
     tables = [_waveform_table(scores, split) for split in splits]
+    shown = ("test/", "val/") if data.protocol == NOT_SAID else "test/"
+    other = [[name, format_score(value, False)] for name, value in scores.items() if name.startswith(shown)]
     accuracy = scores.get("test/acc")  # of another module it may be 0 to 100, or anything
     if accuracy is not None and 0 <= accuracy <= 1 and data.protocol != NOT_SAID:
         from speechml.report.class_table import class_table
 
-        tables.append(class_table(scores, columns))
+        is_ours = any(name.startswith(("test/macro_f1", "test/recall_")) for name in scores)
+        tables.append(class_table(scores, columns) if is_ours else ScoreTable(["score", ""], other, []))
     for split, one in zip(splits or ["test"], tables, strict=False):
         if columns is not None and (split != "train" or len(splits) == 1):
             one.remarks[:0] = certainty_remarks(scores, columns, split, data.called, warnings)
         else:
             one.remarks[:0] = shortfall_remarks(scores, split, len(data.classes or ()), warnings=warnings)
-    shown = ("test/", "val/") if data.protocol == NOT_SAID else "test/"
-    other = [[name, format_score(value, False)] for name, value in scores.items() if name.startswith(shown)]
     return tables or ([ScoreTable(["score", ""], other, [])] if other else [])
 
 

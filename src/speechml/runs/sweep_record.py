@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from speechml.config.compose import simplify_overrides, without_secrets
 from speechml.errors import UserError, reason
 from speechml.process import user_name
-from speechml.runs.card import DAMAGE
+from speechml.runs.card import DAMAGE, RunCard
 from speechml.runs.catalogue import runs_below
 from speechml.storage.files import write_json
 from speechml.storage.plain_files import read_json
@@ -40,11 +40,16 @@ class SweepRecord(NamedTuple):
     runs: list[SweepRun]
 
 
-def words_again(folder: Path, overrides: Sequence[str]) -> list[str]:
-    """The words that go on with a run, here: without redo=true, and with the folder of runs where that is another now."""
+def words_again(folder: Path, overrides: Sequence[str], card: RunCard | None) -> list[str]:
+    """The words that go on with a run, here: without redo=true, and with the folder of runs where that is another now.
+
+    A run that was moved, or put aside, is gone on with nowhere: its words alone train it anew.
+    """
     words = [word for word in overrides if word.lstrip("+").partition("=")[0] != "redo"]
-    runs = folder.resolve().parent.parent
-    if not any(word.startswith("paths.runs=") for word in words) and runs != runs_folder():
+    place, runs = folder.resolve(), folder.resolve().parent.parent
+    is_moved = card is not None and (place.parent.name, place.name) != (card.experiment, card.id)
+    is_elsewhere = runs != runs_folder() and not any(word.lstrip("+").startswith("paths.runs=") for word in words)
+    if words and is_elsewhere and not is_moved:
         words.append(f"paths.runs={runs}")
     return words
 

@@ -178,7 +178,7 @@ def cut(samples: Tensor, starts: Tensor, lengths: Tensor, first: Tensor, length:
     place = first[:, None] + torch.arange(length, device=first.device)
     inside = (place >= 0) & (place < lengths[:, None])
     index = starts[:, None] + torch.minimum(place.clamp(min=0), lengths[:, None] - 1)
-    return samples[index] * inside
+    return samples[index].float() * inside
 
 
 def move(device: torch.device, *packs: Pack) -> list[Pack]:

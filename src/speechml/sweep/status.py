@@ -175,7 +175,7 @@ def _unended(rows: list[Row]) -> list[str]:
     unended = sorted((row for row in rows if row.state in UNENDED), key=lambda row: UNENDED.index(row.state))
     lines = []
     for row in unended[:SHOWN]:
-        words = words_again(row.folder, row.overrides)
+        words = words_again(row.folder, row.overrides, row.card)
         what = f"{row.folder} {row.state}" if is_run(row.folder) else f"{row.label}: refused before it began"
         why = f": {row.error[:300]}" if row.error else ""
         lines += ["", printable(f"{what}{why}"), f"  {printable(shlex.join(['speechml-train', *words]))}"]
