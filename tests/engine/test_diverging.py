@@ -82,6 +82,7 @@ def test_an_output_worse_than_its_input_is_called_that(gain: float, weak: bool) 
     ("scores", "says"),
     [
         ({"snr_db": 0.9, "snr_gain_db": 9.0}, ["hardly better than silence, which has 0 dB SNR"]),
+        ({"snr_db": -5.23, "snr_gain_db": 13.0}, ["5.2 dB worse than silence, which has 0 dB SNR"]),
         ({"snr_db": 9.0, "snr_gain_db": 1.0, "pesq_gain": -0.4, "stoi_gain": -0.01}, ["PESQ and STOI are below"]),
         ({"snr_db": 9.0, "snr_gain_db": 1.0, "pesq_gain": -0.4, "stoi_gain": 0.01}, []),
         ({"snr_db": 9.0, "snr_gain_db": 1.0}, []), ({"snr_db": -9.0, "snr_gain_db": -9.0}, ["9.0 dB worse than the noisy input"]),

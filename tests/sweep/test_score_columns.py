@@ -8,6 +8,7 @@ import pytest
 
 from conftest import edit_card, read_card
 from made_up import make_run
+from speechml.report.comparison_groups import compare_groups
 from speechml.runs.card import load_card
 from speechml.runs.catalogue import format_list
 from speechml.runs.choosing import OF_SEARCH, validation_score
@@ -144,3 +145,24 @@ def test_a_run_is_chosen_by_its_objective_or_by_the_twin_of_its_headline(
 def test_a_line_of_a_run_that_ends_has_validation_first(workplace: Path) -> None:
     folder = make_denoisers(workplace / "runs")[1]
     assert row_of(SweepRun(folder)).scores == "val/snr_db 8.00 (test/snr_db 12.50)"
+
+
+def test_limits_that_differ_among_runs_stand_below_a_sweep_with_both_ends(workplace: Path) -> None:
+    folders = make_denoisers(workplace / "runs")
+    for folder, limit in zip(folders, (15.29, 31.12, 29.64), strict=False):
+        edit_card(folder, scores={**read_card(folder)["scores"], "test/snr_wiener_db": limit})
+    text = status_table([SweepRun(folder) for folder in folders])
+    assert "Wiener filter 15.29 to 31.12 dB" in text
+
+
+def test_the_folder_of_a_sweep_stands_for_its_runs_in_a_comparison(workplace: Path) -> None:
+    folders = make_denoisers(workplace / "runs")
+    sweep = workplace / "runs" / ".sweeps" / "lab2a_fir" / "0"
+    sweep.mkdir(parents=True)
+    runs = [
+        {"folder": str(folder), "overrides": [], "swept": {}}
+        for folder in [*folders, workplace / "runs" / "not" / "begun"]
+    ]
+    (sweep / "sweep.json").write_text(json.dumps({"runs": runs}))
+    groups = compare_groups([sweep, folders[0]]).groups
+    assert {run.folder for one in groups for setting in one.settings for run in setting.runs} == set(folders)

@@ -137,7 +137,8 @@ def export(
 @commands.command()
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of finished runs; each test set is compared apart.", metavar="RUN...")
+        list[Path],
+        typer.Argument(help="Finished runs, or sweeps; each test set is compared apart.", metavar="RUN..."),
     ],
     form: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
     force: Annotated[

@@ -13,6 +13,7 @@ from speechml.report.compare import Comparison, check_several, compare_results, 
 from speechml.report.comparison_table import FORMATS, comparisons_csv, describe_comparison, format_comparison
 from speechml.report.finished_run import Result, read_result
 from speechml.runs.catalogue import is_run, no_run
+from speechml.runs.sweep_record import is_sweep, list_runs
 from speechml.runs.tables import check_choice
 
 LISTED = 10  # runs that are left out
@@ -27,11 +28,12 @@ class Comparisons:
 
 
 def compare_groups(folders: Sequence[Path], force: bool = False, baseline: str | Path | None = None) -> Comparisons:
-    """Compare what compares: the runs of each test set, that of the baseline first.
+    """Compare what compares: the runs of each test set, that of the baseline first; the folder of a sweep stands for its runs.
 
     Raises:
         UserError: nothing compares, a folder is no run, or the baseline is none of them or compares with none.
     """
+    folders = list(dict.fromkeys(run for folder in folders for run in _runs_of(folder)))
     check_several(folders)
     named = None if baseline is None else find_run(baseline, folders)
     if force:
@@ -64,6 +66,13 @@ def compare_groups(folders: Sequence[Path], force: bool = False, baseline: str |
         *_sentence("as no other run has their test set", omitted),
         *_sentence("without scores of a test", [f"{folder} ({_why(error, folder)})" for folder, error in refused.items()]),
     ])  # fmt: skip
+
+
+def _runs_of(folder: Path) -> list[Path]:
+    """The runs of a sweep that have begun; else the folder itself."""
+    if not is_sweep(folder):
+        return [folder]
+    return [run.folder for run in list_runs(folder) if is_run(run.folder)]
 
 
 def _test_of(run: Result) -> tuple[str, ...]:

@@ -32,7 +32,8 @@ def reference_lines(runs: Iterable[tuple[Path, RunCard]]) -> list[str]:
     """A sentence for each test set: what its noisy input and limits score, or what chance does.
 
     Args:
-        runs: folders and cards; the limits and predictions are those of the first run of each test set.
+        runs: folders and cards; predictions are those of the first run of each test set, and of limits that differ among its
+            runs, as those of filters of several lengths do, the least and the greatest stand there.
     """
     sets: dict[tuple[str, str], list[tuple[Path, RunCard]]] = defaultdict(list)
     for folder, card in runs:
@@ -54,8 +55,12 @@ def reference_lines(runs: Iterable[tuple[Path, RunCard]]) -> list[str]:
                 )
             continue
         title = TITLES.get(score, score).removesuffix(" (dB)")
-        known = {what: card.scores.get(f"{split}/{score_name(score, part)}") for part, what in COLUMNS.items() if part}
-        texts = [f"{what} {format_score(value, True)} dB" for what, value in known.items() if value is not None]
+        texts = []
+        for part, what in COLUMNS.items():
+            own = [one.scores.get(f"{split}/{score_name(score, part)}") for _, one in members]
+            if part and (known := [value for value in own if value is not None]):
+                ends = dict.fromkeys(format_score(value, True) for value in (min(known), max(known)))
+                texts.append(f"{what} {' to '.join(ends)} dB")
         if texts:
             lines.append(f"{where}{title} of references ({split} set): {', '.join(texts)}.")
     return lines

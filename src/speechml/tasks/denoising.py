@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,7 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
     headline_scores = ("snr_db", "snr_gain_db", "si_sdr_db", "mse", "l1")
     own_scores = (*WAVEFORM_SCORES, *PERCEPTUAL, "loss")
     test_only = "_input"
-    remedy: ClassVar[str] = "train longer, or with a lower optimizer.lr"
+    remedy = "train longer, or with another optimizer.lr"
     make_items: MakeItems | None = None  # what a training item is, where it is not a clip
     level_score = "snr_db"
     follows_level = False  # whether each recording is brought to the level of training first, and back
@@ -192,9 +192,10 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
                 how = f"{-gain:.1f} dB worse than" if gain < -0.05 else "no better than"
                 how = how if math.isfinite(gain) else "no number beside"
                 lines.append(f"{split}: the output is {how} the noisy input in SNR; {why}")
-            elif self.scores.get(f"{split}/snr_db", math.inf) < NEAR_SILENCE_DB:
+            elif (snr := self.scores.get(f"{split}/snr_db", math.inf)) < NEAR_SILENCE_DB:
+                how = f"{-snr:.1f} dB worse" if snr < -0.05 else "hardly better"
                 lines.append(
-                    f"{split}: the output is hardly better than silence, which has 0 dB SNR, though better than its input"
+                    f"{split}: the output is {how} than silence, which has 0 dB SNR, though better than its input"
                 )
             if all(self.scores.get(f"{split}/{name}_gain", 0.0) < 0 < gain for name in PERCEPTUAL):
                 lines.append(f"{split}: PESQ and STOI are below those of the noisy input: it does not sound better")

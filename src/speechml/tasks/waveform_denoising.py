@@ -57,7 +57,6 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
     """
 
     training_scores = ("loss", "mse")
-    remedy = "lower optimizer.lr, set model.normalize=true, or train longer"
 
     def __init__(
         self, net: Config, sample_rate: int, loss: str | Config = "l1", normalize: bool | str = False,
@@ -75,6 +74,8 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
         self.criterion = choose_loss(loss, LOSSES)
         self.loss_name, self.normalize = loss if isinstance(loss, str) else type(self.criterion).__name__, normalize
         self.follows_level = normalize == "recording"
+        if not normalize:
+            self.remedy = "set model.normalize=true, train longer, or with another optimizer.lr"
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the noisy training waveforms
         self.wiener: Tensor | None = None  # (taps,), fitted to the training items of the run
