@@ -16,6 +16,7 @@ from yaml import YAMLError
 from speechml.config.compose import WHOLE, conf_dir, flatten, plain
 from speechml.config.hydra_compat import find_sweep
 from speechml.config.quoting import quote_for_shell
+from speechml.config.schema import keys_of, schema_of
 from speechml.errors import UserError, closest, did_you_mean
 
 COMPOSERS = ("hydra", "omegaconf", "yaml", "antlr4")  # packages that make configs of files and words
@@ -95,6 +96,8 @@ def _unknown_key(name: str, section: object) -> str:
         return (
             f"there is no key {name} in the config of {target}; write +{name}=VALUE if it is an argument of the class"
         )
+    if (schema := schema_of(target)) and rest in keys_of(schema):
+        return f"no file sets {name}; write +{name}=VALUE"
     if rest:
         above = name.rpartition(".")[0]
         return f"there is no key {name}{did_you_mean(name, [f'{above}.{key}' for key in names])}"
