@@ -145,3 +145,10 @@ def test_an_accuracy_of_another_module_on_our_data_is_in_a_plain_table(tmp_path:
     scores = {"test/acc": 75.0, "test/loss": 0.5}
     (table,) = score_tables(scores, data_card(classes=["no", "yes"]), tmp_path / "predictions.npz")
     assert table.rows == [["test/acc", "75"], ["test/loss", "0.5"]]
+
+
+def test_an_accuracy_of_another_module_that_is_a_share_stands_in_the_table_of_classifiers(tmp_path: Path) -> None:
+    scores = {"test/acc": 0.75, "test/loss": 0.5, "train/loss": 0.4}
+    (table,) = score_tables(scores, data_card(classes=["no", "yes"]), tmp_path / "predictions.npz")
+    assert table.header == ["", "test set"]
+    assert table.rows == [["accuracy", "0.75"], ["loss (cross entropy)", "0.5"]]

@@ -56,10 +56,8 @@ def score_tables(scores: Scores, data: DataCard, predictions: Path, warnings: Se
     splits = [split for split in ("train", "test", "heldout") if f"{split}/snr_input_db" in scores]
     columns = read_predictions(predictions)
     tables = [_waveform_table(scores, split) for split in splits]
-    is_ours = any(
-        name.startswith(("test/macro_f1", "test/recall_")) for name in scores
-    )  # not another module's accuracy
-    if "test/acc" in scores and is_ours and data.protocol != NOT_SAID:
+    accuracy = scores.get("test/acc")  # of another module it may be 0 to 100, or anything
+    if accuracy is not None and 0 <= accuracy <= 1 and data.protocol != NOT_SAID:
         from speechml.report.class_table import class_table
 
         tables.append(class_table(scores, columns))
