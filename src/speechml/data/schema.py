@@ -57,8 +57,8 @@ class Files(Schema):
 class Speakers(Schema):
     """Recordings whose names say who speaks."""
 
-    speaker: str | int | None = key("where the speaker stands in file names, for scores, audits and splits; null: as published "
-        "corpora, or names all like george_0, say it; none: as published corpora say it", None, later=True,
+    speaker: str | int | None = key("where the speaker stands in file names; null: as in published corpora, or names all like "
+        "george_0; none: as in these corpora alone", None, later=True,
         allowed="none, a regular expression with one group, or the level of a folder, as 0 or -1")  # fmt: skip
 
 

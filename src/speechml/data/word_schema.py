@@ -42,8 +42,8 @@ class SpeechCommands(Speakers, Words, Files):
     )
     split: Literal["official", "speaker", "random", "all"] = key("official keeps every speaker in one split; speaker: "
         "60/20/20 by speaker; random (60/20/20 by clip) mixes speakers; all: test alone", "official")  # fmt: skip
-    speaker: str | None = key("where the speaker stands in the names of files, as word/file.wav; null: as published corpora or "
-        "names all like george_0 have it; none: as published corpora have it", None, later=True,
+    speaker: str | None = key("where the speaker stands in word/file.wav; null: as in published corpora, or names all like "
+        "george_0; none: as in these corpora alone", None, later=True,
         allowed="none, or a regular expression with one group")  # fmt: skip
     word: str | int | None = key("where the class stands in file names, which may then lie in any folders; null: a folder "
         "for each, or names all like 7_george_12", None, later=True,
