@@ -102,15 +102,13 @@ def _of_snr(columns: Columns, clusters: Clusters, split: str, items: str) -> lis
         if math.isfinite(gain.low) and math.isfinite(interval.low):
             lines[0] += f", of its gain {gain.low:.2f} to {gain.high:.2f} dB"
         doubt = gain.mean > 0 >= gain.low
-        lines += describe_gains(gains, groups, clusters, items)
+        lines += describe_gains(gains, groups, clusters, items) if len(gains) else []
     lines[0] += " (*)." if math.isfinite(interval.low) else ""
     return [*lines, *["The output is not shown to be better than the noisy input."] * doubt]
 
 
 def describe_gains(gains: np.ndarray, groups: np.ndarray, clusters: Clusters, items: str) -> list[str]:
     """A sentence on how many items gain over the input, and the mean of how many speakers. Shape: (items,) twice, dB."""
-    if not len(gains):
-        return []
     text = f"The SNR rises in {(gains > 0).sum():,} of {len(gains):,} {items} ({gains.min():+.1f} to {gains.max():+.1f} dB)"
     counts = np.bincount(groups, minlength=len(clusters.names))
     known = np.array([bool(name) and not name.startswith(NOBODY) for name in clusters.names]) & (counts > 0)

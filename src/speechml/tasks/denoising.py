@@ -194,9 +194,8 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
                 lines.append(f"{split}: the output is {how} the noisy input in SNR; {why}")
             elif (snr := self.scores.get(f"{split}/snr_db", math.inf)) < NEAR_SILENCE_DB:
                 how = f"{-snr:.1f} dB worse" if snr < -0.05 else "hardly better"
-                lines.append(
-                    f"{split}: the output is {how} than silence, which has 0 dB SNR, though better than its input"
-                )
+                how += " than silence, which has 0 dB SNR"
+                lines.append(f"{split}: the output is {how}, though better than its input")
             if all(self.scores.get(f"{split}/{name}_gain", 0.0) < 0 < gain for name in PERCEPTUAL):
                 lines.append(f"{split}: PESQ and STOI are below those of the noisy input: it does not sound better")
         return lines
