@@ -83,7 +83,7 @@ def check_rank_counts(info: RankInfo | None, processes: int, nodes: int) -> None
     if info is None and nodes > 1:
         raise UserError(
             f"trainer.num_nodes is {nodes}, and this process was started alone",
-            fix=f"launch it with -m hydra/launcher=slurm, or by srun --nodes={nodes} --ntasks-per-node=DEVICES",
+            fix=f"launch it with hydra/launcher=slurm, or by srun --nodes={nodes} --ntasks-per-node=DEVICES",
         )
     if info is None:
         return
