@@ -197,9 +197,8 @@ class Mixer:
 
         def cut_noise(offset: Tensor) -> Tensor:
             starts = self.noise.starts[file] + first
-            if (
-                offset.device.type == "cpu" and max((offset + time - length).tolist(), default=0) <= 0
-            ):  # none is repeated
+            # Where none is repeated; asked of a processor alone, since a GPU would have to be waited for.
+            if offset.device.type == "cpu" and max((offset + time - length).tolist(), default=0) <= 0:
                 return cut(self.noise.samples, starts, length, offset, time)
             return self.noise.samples[starts[:, None] + (offset[:, None] + step) % length[:, None]]
 

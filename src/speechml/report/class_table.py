@@ -28,16 +28,13 @@ NAMED = 5  # classes, and pairs of classes, that are named
 def class_table(scores: Scores, predictions: Mapping[str, np.ndarray] | None) -> ScoreTable:
     """The scores of each split; see `summary.score_tables`."""
     # The training loss and accuracy of every run are known; the macro F1 only where all of the training set was scored.
-    # Another module's accuracy, on data of ours, stands alone.
-    name = "macro_f1" if "test/macro_f1" in scores else "acc"
-    splits = [split for split in ("train", "val", "test") if f"{split}/{name}" in scores]
+    splits = [split for split in ("train", "val", "test") if f"{split}/macro_f1" in scores]
     titles = {"acc": TITLES["acc"], "macro_f1": TITLES["macro_f1"], "loss": "loss (cross entropy)"}
     titles |= other_scores(scores, "test", titles)
     rows = []
     for score, title in titles.items():
         values = [scores.get(f"{split}/{score}") for split in splits]
-        if any(value is not None for value in values):
-            rows.append([title, *(format_score(value, score.endswith("_db")) for value in values)])
+        rows.append([title, *(format_score(value, score.endswith("_db")) for value in values)])
     remarks = _lowest_recalls(scores)
     if predictions:
         remarks = [f"References: {chance_levels(predictions)}.", *remarks, *_confused_pairs(predictions)]

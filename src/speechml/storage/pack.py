@@ -162,11 +162,11 @@ class Pack:
 
 
 def cut(samples: Tensor, starts: Tensor, lengths: Tensor, first: Tensor, length: int) -> Tensor:
-    """Samples of parts of a long row from any sample of each on, zeros outside of the part.
+    """`length` samples of each of several parts of `samples`, from any place of a part on, zeros outside of it.
 
     A processor copies slices, twenty times as fast as it gathers by index; a GPU gathers, so that nothing waits for it.
 
-    Shape: samples (all,), starts, lengths, first (batch,) -> (batch, length) float32.
+    Shape: samples (all,), starts and lengths of parts, first, from their starts on, (batch,) int64 -> (batch, length) float32.
     """
     if samples.device.type == "cpu":
         rows = torch.zeros(len(first), length)
