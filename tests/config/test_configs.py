@@ -171,6 +171,12 @@ def test_an_added_key_that_nothing_reads_is_refused_with_the_nearest(override: s
         (["epochs=3"], 1, "there is no key epochs; did you mean trainer.max_epochs?"),
         (["data.count=120"], 1, "no file sets data.count; write +data.count=VALUE"),
         (["batch_size=8"], 1, "there is no key batch_size; did you mean data.batch_size?"),
+        (["learning_rate=0.1"], 1, "there is no key learning_rate; did you mean optimizer.lr?"),
+        (
+            ["optimizer={_target_: torch.optim.SGD, etas: 1}"],
+            1,
+            "in its place goes '~optimizer' '+optimizer={_target_: torch.optim.SGD, etas: 1}'",
+        ),
         (["-m", "optimizer.lr=interval(0.1,1)"], 2, "add hydra/sweeper=optuna to search it"),
         (["optimizer.lr=0.1,0.2"], 1, "optimizer.lr=0.1,0.2 describes several runs; add -m"),
         (["runs/a/b"], 1, "'runs/a/b' is not understood; overrides are written key=value"),

@@ -62,6 +62,8 @@ def test_a_training_is_as_long_as_asked_and_ends_validated(
     card, last = read_card(folder), read_checkpoint(folder / "checkpoints" / "last.ckpt")
     assert (card["state"], last["global_step"]) == ("done", steps[-1])
     assert card["monitored"] == min(float(row["val/loss"]) for row in rows if row["val/loss"])
+    cut = f"trainer.max_time ended the training after {steps[-1]} of 36 steps"
+    assert (cut in card["warnings"]) == any("max_time" in word for word in words)
 
 
 def build(workplace: Path, *words: str) -> None:

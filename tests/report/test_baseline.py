@@ -205,3 +205,9 @@ def test_a_loss_that_rose_is_said_of_its_setting(three: list[Path]) -> None:
 def test_a_key_that_a_run_does_not_have_is_none(workplace: Path) -> None:
     runs = [make_run(workplace / "runs", snr=SNR), make_run(workplace / "runs", snr=SNR, momentum=0.9, nesterov=0.9)]
     assert [setting.label for setting in compare_runs(runs).settings] == ["momentum=(none)", "momentum=0.9"]
+
+
+def test_settings_with_fewer_seeds_are_named(three: list[Path], workplace: Path) -> None:
+    assert "one seed each" in " ".join(compare_runs(three).notes)
+    more = make_scored(workplace / "runs", 0.3, "optimizer.lr=0.3", seed=1, val={"snr_db": 2.0, "loss": 0.1})
+    assert "settings have 1 to 2 seeds; with one seed: lr=0.2, lr=0.1" in compare_runs([*three, more]).notes

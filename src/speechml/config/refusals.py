@@ -17,8 +17,13 @@ from speechml.config.compose import WHOLE, conf_dir, flatten, plain
 from speechml.config.hydra_compat import find_sweep
 from speechml.config.quoting import quote_for_shell
 from speechml.config.schema import keys_of, schema_of
+from speechml.config.words import explain_merge
 from speechml.errors import UserError, closest, did_you_mean
 
+ELSEWHERE = {  # what other tools call a key
+    "learning_rate": "optimizer.lr", "epochs": "trainer.max_epochs", "num_epochs": "trainer.max_epochs",
+    "steps": "trainer.max_steps", "num_steps": "trainer.max_steps", "num_workers": "threads",
+}  # fmt: skip
 COMPOSERS = ("hydra", "omegaconf", "yaml", "antlr4")  # packages that make configs of files and words
 
 
@@ -68,7 +73,7 @@ def hydra_sentence(error: Exception, words: Sequence[str]) -> str:
         near = did_you_mean(name.rpartition("/")[2], options)
         return f"there is no {name}{near} (there are: {', '.join(options)})"
     if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)) and error.__cause__.full_key:
-        return _unknown_key(str(error.__cause__.full_key), error.__cause__.parent_node)
+        return _unknown_key(str(error.__cause__.full_key), error.__cause__.parent_node, words)
     if isinstance(error, HydraException) and not {"-m", "--multirun"} & set(words) and (several := find_sweep(words)):
         key, _, value = several.partition("=")
         return f"{several} describes several runs; add -m, or write a list as key=[a,b], or text as {quote_for_shell(key, value)}"
@@ -80,8 +85,10 @@ def hydra_sentence(error: Exception, words: Sequence[str]) -> str:
     return f"the config cannot be read ({kind}: {text})"
 
 
-def _unknown_key(name: str, section: object) -> str:
+def _unknown_key(name: str, section: object, words: Sequence[str]) -> str:
     """What to say of a key that a section does not have; other choices of its group may."""
+    if remedy := explain_merge(name.rpartition(".")[0], words):
+        return f"there is no key {name}; {remedy}"
     group, _, rest = name.partition(".")
     files = sorted((Path(conf_dir()) / group).glob("*.yaml"))
     # A set, since `in` of a DictConfig passes over ???.
@@ -104,7 +111,7 @@ def _unknown_key(name: str, section: object) -> str:
     parts = {part: node for part, node in names.items() if isinstance(node, dict) and part != "hydra"}
     inner = {key: f"{part}.{key}" for part, node in parts.items() for key in node}
     places = inner | {key: key for key in (*names, *WHOLE)}
-    near = inner.get(name) or places.get(closest(name, places))
+    near = inner.get(name) or ELSEWHERE.get(name.rpartition(".")[2]) or places.get(closest(name, places))
     return f"there is no key {name}" + (f"; did you mean {near}?" if near else "")
 
 

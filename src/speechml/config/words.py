@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import NoneType
 from typing import Literal, get_args, get_origin
@@ -68,3 +69,20 @@ def format_value(value: object) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{name}: {format_value(item)}' for name, item in value.items())}}}"
     return str(value)
+
+
+def explain_merge(place: str, words: Iterable[str] | None = None) -> str:
+    """How the command line puts a mapping in place of another; nothing where it gives no mapping for `place`.
+
+    Args:
+        place: key of a mapping.
+        words: the overrides; None: those of the Hydra app that runs.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    if words is None:
+        words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    given = next((word.removeprefix(f"{place}=") for word in words if word.startswith(f"{place}={{")), "")
+    if not given:
+        return ""
+    return f"yours is merged into the mapping that was there; in its place goes '~{place}' '+{place}={given}'"

@@ -145,10 +145,10 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
     card.warnings = loss_warnings(parts, monitor if weights else "")
     if weights and chosen is not None:
         card.warnings += _doubts(parts, float(chosen), validated.get(monitor))
-    if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
-        card.warnings.append(
-            "trainer.fast_dev_run tries out a few batches: no weights are kept, and no score means anything"
-        )
+    if trainer.fast_dev_run or config["trainer"].get("max_time"):  # type: ignore[attr-defined] # of a trainer's flags
+        from speechml.engine.training_warnings import describe_limits
+
+        card.warnings += describe_limits(parts)
     if card.lineage:
         from speechml.engine.warm_start import start_warnings
 
@@ -243,7 +243,7 @@ def loss_warnings(parts: Parts, chosen_by: str = "") -> list[str]:
     losses = [[row[name] for row in rows if name in row] for name in ("train/loss", "val/loss")]
     if all(math.isfinite(known[-1]) and known[-1] == min(known) for known in losses if known):
         return []
-    from speechml.engine.rising_losses import describe_rises
+    from speechml.engine.training_warnings import describe_rises
 
     return describe_rises(rows, chosen_by)
 
@@ -268,19 +268,13 @@ def _validate(parts: Parts, weights: str | None) -> dict[str, float]:
 
 
 def _doubts(parts: Parts, then: float, now: float | None) -> list[str]:
-    """Sentences where the weights that are kept do not score what they scored when they were chosen, or others were meant.
+    """Sentences where the kept weights score `now` and not `then`, when they were chosen, or others were meant."""
+    is_same = now is not None and (then == now or math.isclose(then, now, rel_tol=1e-3, abs_tol=1e-15))  # on a GPU
+    if is_same and not (parts.best and parts.best.ends_unvalidated):
+        return []
+    from speechml.engine.training_warnings import describe_doubts
 
-    Args:
-        then, now: of checkpoint.monitor; on a GPU the last digits may differ.
-    """
-    lines, monitor = [], standard_name(parts.config["checkpoint"]["monitor"])
-    if parts.best and parts.best.ends_unvalidated:
-        lines.append("a callback put other weights into the network when training ended, and the best validated ones are tested; "
-                     "checkpoint.test_weights=last tests the others")  # fmt: skip
-    if now is None or not (then == now or math.isclose(then, now, rel_tol=1e-3, abs_tol=1e-15)):
-        lines.append(f"{monitor} of the kept weights is {now}, and was {then} when they were chosen: they are not what was "
-                     "validated, or validation is not the same twice")  # fmt: skip
-    return lines
+    return describe_doubts(parts, then, now, is_same)
 
 
 def _headline_scores(parts: Parts) -> list[str]:

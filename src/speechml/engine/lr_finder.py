@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -146,6 +147,7 @@ def report_rates(parts: Parts, folder: Path) -> None:
         raise UserError(
             "find_lr=true needs a task and data that keep speechml's contract", fix="sweep rates with -m instead"
         )
+    echo(f"trying {STEPS} rising learning rates, a batch each; nothing is trained", file=sys.stderr, flush=True)
     curve = find_rate(parts)
     make_folder(folder)
     rows = zip(curve.rates, curve.losses, curve.smoothed, strict=True)

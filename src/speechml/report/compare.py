@@ -104,6 +104,11 @@ def check_several(folders: Sequence[Path]) -> None:
     """Raises UserError where there are fewer than two runs, or one is given twice."""
     if len(folders) < 2:
         raise UserError("one run compares with nothing; give two or more, as in speechml compare runs/A/ID runs/B/ID")
+    check_distinct(folders)
+
+
+def check_distinct(folders: Sequence[Path]) -> None:
+    """Raises UserError where a run is given twice."""
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UserError("a run is given twice; each compares with the others once")
 
@@ -279,8 +284,14 @@ def _notes(settings: Sequence[Setting], lines: Sequence[Line], forced: str) -> l
             notes.append(f"{TITLES[score]}: {where} are left out")
     if sets := sorted({name for run in results for name in run.card.test_sets or ()}):
         notes.append(f"scores of the further test sets ({', '.join(sets)}) are not compared")
-    if max(len(setting.runs) for setting in settings) < 2:
+    seeds = [len(setting.runs) for setting in settings]
+    if max(seeds) < 2:
         notes.append("one seed each: what another seed would give is in no interval")
+    elif min(seeds) < max(seeds):
+        few = [setting.label for setting in settings if len(setting.runs) == min(seeds)]
+        named = ", ".join(few[:NAMED]) + f" and {len(few) - NAMED} more" * (len(few) > NAMED)
+        what = "one seed" if min(seeds) == 1 else f"{min(seeds)} seeds"
+        notes.append(f"settings have {min(seeds)} to {max(seeds)} seeds; with {what}: {named}")
     if (others := len(settings) - 1) > 1:
         notes.append(f"each p is of its comparison alone; by chance one of {others} falls below {0.05 / others:.3g} in 5 % "
                      "of cases (Bonferroni)")  # fmt: skip

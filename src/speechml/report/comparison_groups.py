@@ -9,7 +9,14 @@ from pathlib import Path
 
 from speechml.errors import UserError, printable
 from speechml.report.baseline import find_run
-from speechml.report.compare import Comparison, check_several, compare_results, compare_runs, incomparable
+from speechml.report.compare import (
+    Comparison,
+    check_distinct,
+    check_several,
+    compare_results,
+    compare_runs,
+    incomparable,
+)
 from speechml.report.comparison_table import FORMATS, comparisons_csv, describe_comparison, format_comparison
 from speechml.report.finished_run import Result, read_result
 from speechml.runs.catalogue import is_run, no_run
@@ -33,6 +40,7 @@ def compare_groups(folders: Sequence[Path], force: bool = False, baseline: str |
     Raises:
         UserError: nothing compares, a folder is no run, or the baseline is none of them or compares with none.
     """
+    check_distinct([folder for folder in folders if is_run(folder)])
     folders = list(dict.fromkeys(run for folder in folders for run in _runs_of(folder)))
     check_several(folders)
     named = None if baseline is None else find_run(baseline, folders)

@@ -11,7 +11,7 @@ import numpy as np
 from speechml.config.compose import mask_secrets
 from speechml.errors import UserError
 from speechml.report.audit import Audit, audit_lines
-from speechml.report.certainty import certainty_remarks, shortfall_remarks
+from speechml.report.certainty import certainty_remarks, shortfall, shortfall_remarks
 from speechml.runs.card import NOT_SAID, DataCard, PublishedCard, RunCard, explain_damage
 from speechml.runs.predictions import load_predictions
 from speechml.runs.tables import format_score, table
@@ -141,7 +141,9 @@ def run_facts(card: RunCard) -> list[str]:
     if card.scored is not None and card.scored < data.recordings["test"]:
         lines.append(f"Only {card.scored} of the {data.recordings['test']} test {data.called} were scored.")
     lines += [f"  note: {note}" for note in data.notes]
-    if card.level_curve:
+    if card.level_curve and not any(
+        shortfall(card.scores, split, len(data.classes or ())) for split in ("test", "heldout")
+    ):
         from speechml.report.level import level_text  # which takes its titles from here
 
         lines.append(level_text(card.level_curve))

@@ -1,9 +1,17 @@
-"""What is said of losses that did not end at their lowest: a training that diverged, or that learned its recordings by heart."""
+"""What a training is warned of: losses that did not end at their lowest, an end before the planned one, weights in doubt."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lightning.pytorch.callbacks import Timer
+
+from speechml.contracts import standard_name
+
+if TYPE_CHECKING:
+    from speechml.engine.parts import Parts
 
 SLOWER = "; lower optimizer.lr"
 LEAST_FALL = 0.1  # share of its first that a training loss falls by in overfitting, chosen here
@@ -59,3 +67,34 @@ def _overfitting(epoch: int, lowest: float, last: float, fall: str, chosen_by: s
         f"val/loss rose from {lowest:.3g} in epoch {epoch}, its lowest, to {last:.3g} at the end while train/loss fell {fall}: "
         f"it overfits; {tested}; trainer.max_epochs={epoch} or callbacks.early_stopping would end it there"
     )
+
+
+def describe_limits(parts: Parts) -> list[str]:
+    """Sentences on a training that only tried out a few batches, or that trainer.max_time ended before its planned end."""
+    trainer = parts.trainer
+    if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
+        return ["trainer.fast_dev_run tries out a few batches: no weights are kept, and no score means anything"]
+    planned = trainer.estimated_stepping_batches
+    timers = [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined] # Lightning sets it
+    is_over = any(left is not None and left <= 0 for left in (timer.time_remaining() for timer in timers))
+    if not is_over or trainer.global_step >= planned:
+        return []
+    of = f" of {planned:,.0f}" if math.isfinite(planned) else ""
+    return [f"trainer.max_time ended the training after {trainer.global_step:,}{of} steps"]
+
+
+def describe_doubts(parts: Parts, then: float, now: float | None, is_same: bool) -> list[str]:
+    """Sentences where the kept weights do not score what they did when they were chosen, or others were meant.
+
+    Args:
+        then, now: of checkpoint.monitor.
+        is_same: whether `now` is as near to `then` as it must be.
+    """
+    lines, monitor = [], standard_name(parts.config["checkpoint"]["monitor"])
+    if parts.best and parts.best.ends_unvalidated:
+        lines.append("a callback put other weights into the network when training ended, and the best validated ones are tested; "
+                     "checkpoint.test_weights=last tests the others")  # fmt: skip
+    if not is_same:
+        lines.append(f"{monitor} of the kept weights is {now}, and was {then} when they were chosen: they are not what was "
+                     "validated, or validation is not the same twice")  # fmt: skip
+    return lines
