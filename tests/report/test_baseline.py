@@ -211,3 +211,19 @@ def test_settings_with_fewer_seeds_are_named(three: list[Path], workplace: Path)
     assert "one seed each" in " ".join(compare_runs(three).notes)
     more = make_scored(workplace / "runs", 0.3, "optimizer.lr=0.3", seed=1, val={"snr_db": 2.0, "loss": 0.1})
     assert "settings have 1 to 2 seeds; with one seed: lr=0.2, lr=0.1" in compare_runs([*three, more]).notes
+
+
+def test_a_metric_of_the_users_own_is_compared_over_seeds(workplace: Path) -> None:
+    seeds = [(lr, seed, lr * (1 + seed / 100)) for lr in (0.1, 0.7) for seed in (0, 1, 2)]
+    runs = []
+    for lr, seed, value in seeds:
+        runs.append(make_scored(workplace / "runs", lr, seed=seed))
+        edit_card(runs[-1], scores={**read_card(runs[-1])["scores"], "test/seg_snr": value})
+    one, other = (line for line in compare_runs(runs).lines if line.score == "seg_snr")
+    assert (one.mean.mean, other.mean.mean) == pytest.approx((0.101, 0.707))
+    # Differences of 0.6, 0.606 and 0.612: their deviation is 0.006, and t of 2 degrees of freedom 4.3027.
+    assert other.over_seeds[:3] == pytest.approx((0.606, 0.606 - 0.014905, 0.606 + 0.014905), abs=1e-6)
+    assert (other.over_items.units, other.verdict) == (0, "higher")
+    for rows in (range(20), range(40)):  # of some of the items it is not known
+        runs[0] = make_run(workplace / "runs", snr=SNR[rows], lr=0.1, names=[f"item{i:04d}" for i in rows])
+        assert "seg_snr" not in {line.score for line in compare_runs(runs[:4]).lines}

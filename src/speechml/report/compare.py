@@ -277,7 +277,7 @@ def _notes(settings: Sequence[Setting], lines: Sequence[Line], forced: str) -> l
     ]
     notes += [f"{label} diverged: {text}" for label, text in losses if text][:NAMED]
     for score in dict.fromkeys(
-        line.score for line in lines if first.classes is None and first.card.scored and not forced
+        line.score for line in lines if line.score in first.columns and first.card.scored and not forced
     ):
         if undefined := int((~np.isfinite([run.values(score) for run in results]).all(0)).sum()):
             where = f"{undefined} {item_name} on which it is not defined for every run"

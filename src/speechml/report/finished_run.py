@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property, reduce
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from speechml.contracts import HIGHER_IS_BETTER, Config
 from speechml.data.provenance import Clusters, cluster_rows
 from speechml.errors import UserError
 from speechml.metrics.classification import cross_entropy, macro_f1
-from speechml.report.summary import COLUMNS, score_name
+from speechml.report.summary import COLUMNS, WAVEFORM_SCORES, other_scores, score_name
 from speechml.runs.card import RunCard
 from speechml.runs.catalogue import require_card, state_of
 from speechml.runs.labels import load_config, result_settings
 from speechml.runs.predictions import load_predictions
 
 WAVEFORM = ("snr_db", "si_sdr_db", "mse", "l1")  # defined on the same recordings: those whose input has all of them
+CLASS_SCORES = ("acc", "macro_f1", "loss")
 LOSSES = ("train/loss", "val/loss")
 
 
@@ -65,9 +66,14 @@ class Result:
 
     @property
     def scores(self) -> Sequence[str]:
-        """Scores that the predictions give."""
-        known = ("acc", "macro_f1", "loss") if self.classes else self.columns.keys() - {"loss"}
-        return [score for score in HIGHER_IS_BETTER if score in known]
+        """Scores that the predictions give, and the run's own metrics, which are of all test items or none."""
+        known = CLASS_SCORES if self.classes else self.columns.keys() - {"loss"}
+        return [*(score for score in HIGHER_IS_BETTER if score in known), *(self._own if self.is_whole else ())]
+
+    @cached_property
+    def _own(self) -> Collection[str]:
+        """Names of the run's own metrics, which are known of the whole test only."""
+        return other_scores(self.card.scores, self.split, CLASS_SCORES if self.classes else WAVEFORM_SCORES)
 
     def align(self, names: np.ndarray, classes: Sequence[str] | None) -> None:
         """Keep these items only, of equal names the first, and put the classes into this order."""
@@ -85,6 +91,8 @@ class Result:
     def values(self, score: str) -> np.ndarray:
         """One of `scores` of each test item, NaN where it is not defined; macro F1 is a score of no single item."""
         columns = self.columns
+        if score in self._own:
+            return np.full(len(self.names), np.nan)
         if score == "acc":
             return np.asarray(columns["logits"].argmax(1) == columns["label"], dtype=float)
         if score == "loss":
@@ -98,6 +106,9 @@ class Result:
         """One of `scores` on all test items, NaN where it is not defined on any."""
         if score == "macro_f1":
             return float(macro_f1(self.columns["logits"], self.columns["label"], np.ones((1, len(self.names))))[0])
+        if score in self._own:
+            value = self.card.scores[f"{self.split}/{score}"]
+            return np.nan if value is None else value
         values = self.values(score)
         return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else np.nan
 

@@ -48,6 +48,9 @@ def score_name(score: str, what: str) -> str:
     return f"{score.removesuffix('_db')}{what}_db" if score.endswith("_db") else f"{score}{what}"
 
 
+WAVEFORM_SCORES = {score_name(score, what) for score in WAVEFORM_TITLES for what in (*COLUMNS, "_gain")} | {"loss"}
+
+
 def score_tables(scores: Scores, data: DataCard, predictions: Path, warnings: Sequence[str] = ()) -> list[ScoreTable]:
     """The scores of a run in tables, one for each split or kind, with how certain they are as far as predictions tell.
 
@@ -94,9 +97,8 @@ def read_predictions(path: Path) -> dict[str, np.ndarray] | None:
 def _waveform_table(scores: Scores, split: str) -> ScoreTable:
     """Input, output and references side by side."""
     columns = {what: title for what, title in COLUMNS.items() if f"{split}/{score_name('snr_db', what)}" in scores}
-    known = {score_name(score, what) for score in WAVEFORM_TITLES for what in (*COLUMNS, "_gain")} | {"loss"}
     rows = []
-    for score, title in (WAVEFORM_TITLES | other_scores(scores, split, known)).items():
+    for score, title in (WAVEFORM_TITLES | other_scores(scores, split, WAVEFORM_SCORES)).items():
         values = [scores.get(f"{split}/{score_name(score, what)}") for what in columns]
         if any(value is not None for value in values):
             rows.append([title, *(format_score(value, score.endswith("_db")) for value in values)])
