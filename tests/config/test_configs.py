@@ -175,7 +175,7 @@ def test_an_added_key_that_nothing_reads_is_refused_with_the_nearest(override: s
         (
             ["optimizer={_target_: torch.optim.SGD, etas: 1}"],
             1,
-            "in its place goes '~optimizer' '+optimizer={_target_: torch.optim.SGD, etas: 1}'",
+            "'~optimizer' '+optimizer={_target_: torch.optim.SGD, etas: 1}' puts it in its place",
         ),
         (["-m", "optimizer.lr=interval(0.1,1)"], 2, "add hydra/sweeper=optuna to search it"),
         (["optimizer.lr=0.1,0.2"], 1, "optimizer.lr=0.1,0.2 describes several runs; add -m"),

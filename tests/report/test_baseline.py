@@ -227,3 +227,17 @@ def test_a_metric_of_the_users_own_is_compared_over_seeds(workplace: Path) -> No
     for rows in (range(20), range(40)):  # of some of the items it is not known
         runs[0] = make_run(workplace / "runs", snr=SNR[rows], lr=0.1, names=[f"item{i:04d}" for i in rows])
         assert "seg_snr" not in {line.score for line in compare_runs(runs[:4]).lines}
+
+
+def test_validation_scores_have_differences_over_seeds(workplace: Path) -> None:
+    of = {0.1: (1.0, 2.0, 3.0), 0.2: (3.0, 4.5, 6.0)}
+    runs = [make_scored(workplace / "runs", lr, f"optimizer.lr={lr}", seed=seed, val={"snr_db": value})
+            for lr, values in of.items() for seed, value in enumerate(values)]  # fmt: skip
+    best, other = compare_runs(runs).choices
+    assert (best.setting.label, best.verdict, other.setting.label) == ("lr=0.2", "", "lr=0.1")
+    # Differences of -2, -2.5 and -3: their deviation is 0.5, and t of 2 degrees of freedom 4.3027.
+    half = 4.3027 * 0.5 / 3**0.5
+    assert other.over_seeds[:3] == pytest.approx((-2.5, -2.5 - half, -2.5 + half), abs=1e-3)
+    assert other.verdict == "worse"
+    one_each = compare_runs([runs[0], runs[3]]).choices[1]
+    assert (one_each.over_seeds.mean, one_each.verdict) == (-2.0, "")

@@ -187,7 +187,7 @@ def test_a_sweep_is_sorted_by_validation_and_shows_every_seed(workplace: Path, b
     assert [row[:2] for row in context["spread"].rows] == [["lr=2", "2"], ["lr=1", "2"], ["lr=3", "2"]]
     assert context["spread"].rows[0][2] == f"0.3 ± {np.std([0.2, 0.4], ddof=1):.2g}"
     assert context["spread"].header[-1] == "test/snr_db (test)"
-    assert context["headline"].text == "val/loss, the best by validation: lr=2, mean of 2 runs"
+    assert context["headline"].text == "val/loss, the best by validation: lr=2, mean and standard deviation of 2 runs"
     assert context["comparison"].rows[0][1] == "lr=2"  # what others differ from is what validation chose
     with opened(browser, write_report(workplace / "runs" / "made_up"), 390) as seen:
         assert seen.page.locator("[data-spread] circle").count() == 6

@@ -73,6 +73,8 @@ def find_key(config: object, key: str, schema: type[Schema] | None = None) -> Ke
     inner = known.section if known else None
     if isinstance(node, dict) and "_target_" in node:
         inner = schema_of(node["_target_"])
+    if inner is None and known and isinstance(node, dict) and "_target_" in node and rest in node:
+        return TARGET if rest == "_target_" else OF_CLASS  # of a class of the user's own
     if inner is None and known and known.is_section:
         return find_key(node, rest, Schema) or known if isinstance(node, dict) else None  # an entry of a mapping
     if inner is None and known and isinstance(node, dict) and rest in node:

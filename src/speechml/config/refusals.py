@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,7 +72,8 @@ def hydra_sentence(error: Exception, words: Sequence[str]) -> str:
         # Of a name in a list Hydra does not say what there is.
         options = error.options or sorted(path.stem for path in (Path(conf_dir()) / name).parent.glob("*.yaml"))
         near = did_you_mean(name.rpartition("/")[2], options)
-        return f"there is no {name}{near} (there are: {', '.join(options)})"
+        own = "" if os.environ.get("SPEECHML_CONF") else "; files of yours are looked for where $SPEECHML_CONF says"
+        return f"there is no {name}{near} (there are: {', '.join(options)}){own}"
     if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)) and error.__cause__.full_key:
         return _unknown_key(str(error.__cause__.full_key), error.__cause__.parent_node, words)
     if isinstance(error, HydraException) and not {"-m", "--multirun"} & set(words) and (several := find_sweep(words)):
@@ -90,6 +92,8 @@ def _unknown_key(name: str, section: object, words: Sequence[str]) -> str:
     if remedy := explain_merge(name.rpartition(".")[0], words):
         return f"there is no key {name}; {remedy}"
     group, _, rest = name.partition(".")
+    if name.startswith("hydra.launcher."):
+        return f"there is no key {name} in the chosen launcher; name the launcher as well, as hydra/launcher=slurm"
     files = sorted((Path(conf_dir()) / group).glob("*.yaml"))
     # A set, since `in` of a DictConfig passes over ???.
     owners = [f"{group}={file.stem}" for file in files if rest in set(OmegaConf.load(file))]

@@ -280,12 +280,12 @@ def without_class(where: str) -> UserError:
 
 def refuse_unknown(where: str, name: str, known: set[str]) -> UserError:
     """The refusal of a key that nothing reads, with the nearest of those that there are."""
-    from speechml.config.words import explain_merge
+    from speechml.config.words import explain_source
 
     names = sorted(f"{where}{other}" for other in known)
     near = closest(f"{where}{name}", names)
     fix = f"did you mean {near}?" if near else f"there are {', '.join(names)}" if names else "leave it out"
-    return UserError(f"there is no key {where}{name}", fix=explain_merge(where.rstrip(".")) or fix)
+    return UserError(f"there is no key {where}{name}", fix=explain_source(where.rstrip("."), name) or fix)
 
 
 def check_node(node: object, where: str) -> None:

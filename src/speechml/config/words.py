@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from types import NoneType
@@ -71,18 +72,25 @@ def format_value(value: object) -> str:
     return str(value)
 
 
-def explain_merge(place: str, words: Iterable[str] | None = None) -> str:
-    """How the command line puts a mapping in place of another; nothing where it gives no mapping for `place`.
-
-    Args:
-        place: key of a mapping.
-        words: the overrides; None: those of the Hydra app that runs.
-    """
+def explain_source(place: str, name: str) -> str:
+    """The remedy where a key of `place` that nothing reads comes from a file, not the command line; else nothing."""
     from hydra.core.hydra_config import HydraConfig
 
-    if words is None:
-        words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    if not HydraConfig.initialized():
+        return ""
+    words = list(HydraConfig.get().overrides.task)
+    keys = [word.lstrip("+").partition("=")[0] for word in words]
+    if f"{place}.{name}" in keys:
+        return ""
+    is_chosen = place in keys and place in HydraConfig.get().runtime.choices  # another file of the group
+    left = f"a file sets it for another {place}; '~{place}.{name}' leaves it out"
+    is_typed = any(word.startswith(f"{place}={{") and re.search(rf"\b{name}\s*:", word) for word in words)
+    return "" if is_typed else explain_merge(place, words) or left * is_chosen
+
+
+def explain_merge(place: str, words: Iterable[str]) -> str:
+    """How these overrides put a mapping in place of another; nothing where they give no mapping for `place`."""
     given = next((word.removeprefix(f"{place}=") for word in words if word.startswith(f"{place}={{")), "")
     if not given:
         return ""
-    return f"yours is merged into the mapping that was there; in its place goes '~{place}' '+{place}={given}'"
+    return f"{place} of the command line is merged into that of the config; '~{place}' '+{place}={given}' puts it in its place"

@@ -114,10 +114,13 @@ def find_rate(parts: Parts, steps: int = STEPS) -> RateCurve:
     """
     config = parts.config
     if issubclass(import_class(config["optimizer"]["_target_"], "optimizer."), torch.optim.LBFGS):
-        raise UserError("LBFGS searches its own steps, so a finder of learning rates says nothing of it")
+        raise UserError(
+            "LBFGS searches its own steps, so a finder of learning rates says nothing of it", fix="leave its lr at 1"
+        )
     options = {
         key: config["trainer"][key] for key in ("accelerator", "precision", "gradient_clip_val", "deterministic")
     }
+    echo(f"trying {steps} rising learning rates, a batch each; nothing is trained", file=sys.stderr, flush=True)
     curve = RateCurve(steps)
     trainer = one_process_trainer(
         **options, max_steps=steps, max_epochs=-1, min_epochs=0, limit_val_batches=0, callbacks=[curve]
@@ -147,7 +150,6 @@ def report_rates(parts: Parts, folder: Path) -> None:
         raise UserError(
             "find_lr=true needs a task and data that keep speechml's contract", fix="sweep rates with -m instead"
         )
-    echo(f"trying {STEPS} rising learning rates, a batch each; nothing is trained", file=sys.stderr, flush=True)
     curve = find_rate(parts)
     make_folder(folder)
     rows = zip(curve.rates, curve.losses, curve.smoothed, strict=True)

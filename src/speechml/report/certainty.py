@@ -9,6 +9,7 @@ import numpy as np
 
 from speechml.data.provenance import NOBODY, Clusters, cluster_rows
 from speechml.report.statistics import Difference, mean_difference
+from speechml.runs.tables import format_score
 
 NAMED = 3  # speakers who are named
 NEAR = 0.1  # of the way from chance to 1: below, an accuracy says little; chosen here
@@ -47,6 +48,16 @@ def shortfall_remarks(
     return [f"The {what} is {reason}."] if reason else []
 
 
+def worse_by_ear(scores: Scores, split: str) -> list[str]:
+    """A sentence where the SNR rises and one of PESQ and STOI falls; where both do, the run's warnings have said so."""
+    fallen = [name for name in ("pesq", "stoi") if (scores.get(f"{split}/{name}_gain") or 0.0) < 0]
+    if (scores.get(f"{split}/snr_gain_db") or 0.0) <= 0 or len(fallen) != 1:
+        return []
+    name = fallen[0]
+    own, given = (format_score(scores.get(f"{split}/{name}{what}"), False) for what in ("", "_input"))
+    return [f"{name.upper()} falls from {given} to {own} while the SNR rises: listen."]
+
+
 def chance_of(columns: Columns) -> float:
     """The accuracy of always naming the most frequent class."""
     return float(np.bincount(columns["label"]).max() / len(columns["label"])) if "logits" in columns else 0.0
@@ -81,9 +92,10 @@ def certainty_remarks(
         remarks, worst, count = _of_snr(columns, clusters, split, items), _lowest(columns, clusters, items), 0
     else:
         return []
+    lines = worse_by_ear(scores, split) if count == 0 else []
     about = f"({clusters.describe(items)}; variation between seeds is not included)"
     worthless = shortfall_remarks(scores, split, count, chance_of(columns), warnings)
-    return [*worthless, *(remark.replace("(*)", about) for remark in remarks), *worst]
+    return [*worthless, *(remark.replace("(*)", about) for remark in remarks), *lines, *worst]
 
 
 def _of_snr(columns: Columns, clusters: Clusters, split: str, items: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
@@ -14,16 +14,13 @@ import numpy as np
 from speechml.contracts import is_higher_better
 from speechml.errors import UserError
 from speechml.report.baseline import Setting, choose_reference, common_validation, find_run, validations
-from speechml.report.certainty import chance_of, shortfall
+from speechml.report.comparison_notes import comparison_notes, neither_beats
 from speechml.report.difference_statistics import seed_interval, unpaired_difference
-from speechml.report.finished_run import Result, ScoresOnly, read_result
+from speechml.report.finished_run import Result, read_result
 from speechml.report.item_scores import item_difference, item_scores
 from speechml.report.statistics import LEVEL, UNKNOWN, Difference
-from speechml.report.summary import COLUMNS, TITLES, score_name
-from speechml.runs.choosing import describe_divergence
+from speechml.report.summary import COLUMNS, score_name
 from speechml.runs.labels import name_differences
-
-NAMED = 10  # settings that are worth nothing
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,11 @@ class Line:
     @property
     def verdict(self) -> str:
         """What the intervals allow to say: both, where there are seeds, have to leave out 0 on the same side."""
-        if self.is_reference or self.kind == "validation":
+        if self.is_reference:
             return ""
         known = [d for d in (self.over_items, self.over_seeds) if not math.isnan(d.low)]
         if not known:
-            return "not known"
+            return "" if self.kind == "validation" else "not known"
         certain = all(d.low > 0 for d in known) or all(d.high < 0 for d in known)
         if certain and not any(d.p >= 1 - LEVEL for d in known):  # an exact test may be stricter than an interval
             better = "better" + f", but neither is {self.worthless}" * bool(self.worthless)
@@ -103,7 +100,8 @@ def compare_runs(folders: Sequence[Path], force: bool = False, baseline: str | P
 def check_several(folders: Sequence[Path]) -> None:
     """Raises UserError where there are fewer than two runs, or one is given twice."""
     if len(folders) < 2:
-        raise UserError("one run compares with nothing; give two or more, as in speechml compare runs/A/ID runs/B/ID")
+        raise UserError("one run compares with nothing; give two or more, as in speechml compare runs/A/ID runs/B/ID",
+                        fix="speechml runs show RUN has those of one, beside its noisy input or chance")  # fmt: skip
     check_distinct(folders)
 
 
@@ -131,9 +129,11 @@ def compare_results(results: Sequence[Result], force: bool = False, baseline: Pa
     scores = [score for score in results[0].scores if all(score in run.scores for run in results)]
     lines = [line for score in scores for line in _compare_score(score, settings, not forced)]
     name = common_validation(settings)
-    choices = [Line(name, s, seed_interval(validations(name, s)), kind="validation") for s in settings if name]
-    limits = [line for score in scores for line in _limits(score, settings[0])]
-    return Comparison(settings, lines, _notes(settings, lines, forced), forced, reason, choices, limits)
+    choices = _compare_seeds(name, "validation", settings, [validations(name, s) for s in settings]) if name else []
+    limits = [line for score in scores for line in _limits(score, settings)]
+    return Comparison(
+        settings, lines, comparison_notes(settings, lines, limits, forced), forced, reason, choices, limits
+    )
 
 
 def incomparable(results: Sequence[Result]) -> str:
@@ -201,26 +201,41 @@ def _compare_score(score: str, settings: Sequence[Setting], paired: bool) -> lis
     """A line for each setting."""
     seeds = [np.array([run.score(score) for run in setting.runs]) for setting in settings]
     items = [item_scores(score, setting.runs) for setting in settings]
-    lines = [Line(score, settings[0], seed_interval(seeds[0]), is_reference=True)]
-    for setting, own_seeds, own_items in zip(settings[1:], seeds[1:], items[1:], strict=True):
-        groups = settings[0].runs[0].clusters.numbers, setting.runs[0].clusters.numbers
-        over_items, over_seeds = item_difference(score, (items[0], own_items), groups, paired), UNKNOWN
-        if min(len(own_seeds), len(seeds[0])) > 1:
-            same = setting.seeds == settings[0].seeds
-            over_seeds = seed_interval(own_seeds - seeds[0]) if same else unpaired_difference(seeds[0], own_seeds)
-        worthless = neither_beats(score, settings[0], setting)
-        lines.append(Line(score, setting, seed_interval(own_seeds), over_items, over_seeds, worthless=worthless))
+    reference, *others = _compare_seeds(score, "setting", settings, seeds)
+    lines = [reference]
+    for line, own_items in zip(others, items[1:], strict=True):
+        groups = settings[0].runs[0].clusters.numbers, line.setting.runs[0].clusters.numbers
+        over_items = item_difference(score, (items[0], own_items), groups, paired)
+        lines.append(replace(line, over_items=over_items, worthless=neither_beats(score, settings[0], line.setting)))
     return lines
 
 
-def _limits(score: str, reference: Setting) -> list[Line]:
+def _compare_seeds(score: str, kind: str, settings: Sequence[Setting], seeds: Sequence[np.ndarray]) -> list[Line]:
+    """A line for each setting, of the scores of its seeds: the differences are paired where all have the same."""
+    lines = [Line(score, settings[0], seed_interval(seeds[0]), is_reference=True, kind=kind)]
+    for setting, own in zip(settings[1:], seeds[1:], strict=True):
+        if min(len(own), len(seeds[0])) < 2:
+            over_seeds = Difference(float(own.mean() - seeds[0].mean()), units=1) if kind == "validation" else UNKNOWN
+        elif setting.seeds == settings[0].seeds:
+            over_seeds = seed_interval(own - seeds[0])
+        else:
+            over_seeds = unpaired_difference(seeds[0], own)
+        lines.append(Line(score, setting, seed_interval(own), over_seeds=over_seeds, kind=kind))
+    return lines
+
+
+def _limits(score: str, settings: Sequence[Setting]) -> list[Line]:
     """What a score is of the noisy input and of limits, as the runs of the reference have them, or of guessing a class."""
+    reference = settings[0]
     run, limits = reference.runs[0], dict[str, np.ndarray]()
     if run.classes is None:
         for part, title in COLUMNS.items():
             name = score_name(score, part)
             if part and all(name in one.columns for one in reference.runs):
-                limits[title] = np.mean([one.values(name) for one in reference.runs], axis=0)
+                values = np.mean([one.values(name) for one in reference.runs], axis=0)
+                others = [one.runs[0].values(name) for one in settings[1:] if name in one.runs[0].columns]
+                is_own = any(len(one) == len(values) and not np.allclose(one, values, equal_nan=True) for one in others)
+                limits[f"{title} of {reference.label}" if is_own else title] = values
     elif score == "acc":
         label = run.columns["label"]
         most = np.bincount(label).argmax()
@@ -234,69 +249,3 @@ def _limits(score: str, reference: Setting) -> list[Line]:
         chance = seed_interval(np.array([1 / len(run.classes)]))
         lines.append(Line(score, Setting(f"chance (1 of {len(run.classes)})", ()), chance, kind="reference"))
     return lines
-
-
-def neither_beats(score: str, *settings: Setting) -> str:
-    """What none of the settings is in a score: better than its noisy input, or than chance; nothing where one is."""
-    if settings[0].runs[0].classes is not None:
-        return "much better than chance" if all(map(_shortfall, settings)) else ""
-    given = score_name(score, "_input")
-    for setting in settings:
-        if any(given not in run.columns for run in setting.runs):
-            return ""
-        gain = np.mean([run.score(score) - run.score(given) for run in setting.runs])
-        if (gain > 0) == is_higher_better(score) and gain != 0:
-            return ""
-    return "better than its noisy input"
-
-
-def _shortfall(setting: Setting) -> str:
-    """Why the scores of a setting are worth nothing, see `certainty.shortfall`."""
-    runs, names = setting.runs, ("snr_db", "snr_input_db") if setting.runs[0].classes is None else ("acc",)
-    known = [name for name in names if name == "acc" or all(name in run.columns for run in runs)]
-    scores = {f"test/{name}": float(np.mean([run.score(name) for run in runs])) for name in known}
-    return shortfall(scores, "test", len(runs[0].classes or ()), chance_of(runs[0].columns))
-
-
-def _notes(settings: Sequence[Setting], lines: Sequence[Line], forced: str) -> list[str]:
-    """What a reader of the comparison should know."""
-    results = [run for setting in settings for run in setting.runs]
-    first, notes = results[0], []
-    if isinstance(first, ScoresOnly):
-        notes.append("the runs say nothing of single items: only seeds tell whether a difference is chance")
-    count, item_name = len(first.names), first.data.called
-    if not all(run.is_whole for run in results):
-        notes.append(f"only the {count} test {item_name} that all runs have scored are compared")
-    if (pieces := first.clusters).kind and len(pieces.names) < 2 and not forced:
-        notes.append(f"all test {item_name} are of one {pieces.kind} ({first.split} set): only seeds tell whether a difference "
-                     "is chance")  # fmt: skip
-    reasons = [(setting.label, _shortfall(setting)) for setting in settings]
-    notes += [f"{label} is {reason}" for label, reason in reasons if reason][:NAMED]
-    losses = [
-        (one.label, next(filter(None, (describe_divergence(run.card) for run in one.runs)), "")) for one in settings
-    ]
-    notes += [f"{label} diverged: {text}" for label, text in losses if text][:NAMED]
-    for score in dict.fromkeys(
-        line.score for line in lines if line.score in first.columns and first.card.scored and not forced
-    ):
-        if undefined := int((~np.isfinite([run.values(score) for run in results]).all(0)).sum()):
-            where = f"{undefined} {item_name} on which it is not defined for every run"
-            notes.append(f"{TITLES[score]}: {where} are left out")
-    if sets := sorted({name for run in results for name in run.card.test_sets or ()}):
-        notes.append(f"scores of the further test sets ({', '.join(sets)}) are not compared")
-    seeds = [len(setting.runs) for setting in settings]
-    if max(seeds) < 2:
-        notes.append("one seed each: what another seed would give is in no interval")
-    elif min(seeds) < max(seeds):
-        few = [setting.label for setting in settings if len(setting.runs) == min(seeds)]
-        named = ", ".join(few[:NAMED]) + f" and {len(few) - NAMED} more" * (len(few) > NAMED)
-        what = "one seed" if min(seeds) == 1 else f"{min(seeds)} seeds"
-        notes.append(f"settings have {min(seeds)} to {max(seeds)} seeds; with {what}: {named}")
-    if (others := len(settings) - 1) > 1:
-        notes.append(f"each p is of its comparison alone; by chance one of {others} falls below {0.05 / others:.3g} in 5 % "
-                     "of cases (Bonferroni)")  # fmt: skip
-    if first.split == "train":
-        notes.append("these are scores of the training set, no test")
-    if len({run.card.code.commit for run in results}) > 1:
-        notes.append("the runs are of different versions of the code")
-    return notes

@@ -84,12 +84,12 @@ def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]
         items, seeds = line.over_items, line.over_seeds
         means = [d.mean for d in (items, seeds) if not math.isnan(d.mean)]
         difference = "+" * (means[0] > 0) + format_score(means[0], db) if means else "-"
-        if line.is_reference or line.kind == "validation":
+        if line.is_reference:
             difference = ""
         rows.append([
             _title(line, comparison) if line.score != previous else "", line.setting.label,
             format_score(line.mean.mean, db), _interval(line.mean, db),
-            difference, line.verdict if line.kind == "setting" else "",
+            difference, line.verdict if line.kind != "reference" else "",
             _interval(items, db), _p(items), _interval(seeds, db), _p(seeds),
         ])  # fmt: skip
         previous = line.score
@@ -139,9 +139,13 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
                   for one in comparison.choices[:1]]  # fmt: skip
         why = f", {comparison.reason}" * bool(comparison.reason)
         lines.append(f"Differences are to {comparison.settings[0].label}{why}.")
+        lines.append("Better or worse is what every interval of the difference that there is leaves 0 out for.")
         lines += [f"Intervals over {run.unit}: {_methods(comparison)}."] * bool(run.card.scored)
     if any(line.over_seeds.units for line in comparison.lines):
-        lines.append("Intervals over seeds (Student's t) say what further seeds would give on these same test items.")
+        paired = "; differences are paired by seed" * (len({tuple(one.seeds) for one in comparison.settings}) == 1)
+        lines.append(
+            f"Intervals over seeds (Student's t{paired}) say what further seeds would give on these same test items."
+        )
     return [printable(line) for line in [*lines, *(f"note: {note}" for note in comparison.notes)]]
 
 

@@ -177,7 +177,7 @@ def sweep_headline(settings: Mapping[str, Sequence[Entry]], objective: Objective
     if not means:
         return None
     best = (max if objective.more else min)(means, key=lambda name: statistics.fmean(means[name]))
-    seeds = f", mean of {len(means[best])} runs" if len(means[best]) > 1 else ""
+    seeds = f", mean and standard deviation of {len(means[best])} runs" if len(means[best]) > 1 else ""
     return Headline(_mean(means[best]), f"{objective.name}, the best by validation: {best}{seeds}")
 
 

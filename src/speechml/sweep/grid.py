@@ -210,9 +210,7 @@ def _show(folder: Path, runs: list[PlannedRun], state: str, outcomes: Outcomes) 
     except UserError:  # Slurm does not answer; the cards tell enough
         queue = {}
     rows = [SweepRun(run.folder, tuple(run.overrides), run.label, _failure(run, outcomes)) for run in runs]
-    here = "\nEach command above trains one run, here; the sweep's own command goes on with all of them." if any(
-        row.error for row in rows) else ""  # fmt: skip
-    echo(f"\n{status_table(rows, queue)}{here}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
+    echo(f"\n{status_table(rows, queue)}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
 
 
 def _failure(run: PlannedRun, outcomes: Outcomes) -> str:

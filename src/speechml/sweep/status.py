@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from speechml.errors import UserError, echo, printable
 from speechml.runs.card import RunCard, load_card
-from speechml.runs.catalogue import is_run, lock_owner, state_of
+from speechml.runs.catalogue import count_epochs, is_run, lock_owner, state_of
 from speechml.runs.choosing import Score, common_name, headline_score, score_column, short_words, validation_score
 from speechml.runs.sweep_record import RECORD, SweepRun, is_sweep, list_runs, load_sweep, sweeps_below, words_again
 from speechml.runs.tables import format_duration, table
@@ -95,6 +95,8 @@ def status_table(runs: Sequence[SweepRun], queued: Mapping[Path, Queued] = Mappi
         if row.state in NOT_COMPUTED and (queue := queued.get(row.folder.absolute())):
             states[row.folder] = f"{queue.state} ({', '.join(filter(None, (queue.run.job, queue.reason)))})"
             row = replace(row, state=queue.state)
+        elif row.state in ("running", "cut off"):
+            states[row.folder] = row.state + _reached(row.folder)
         rows.append(row)
     ranked = rank_rows(rows)
     flaws = _find_flaws(ranked)
@@ -116,6 +118,12 @@ def status_table(runs: Sequence[SweepRun], queued: Mapping[Path, Queued] = Mappi
     common = [f"All with: {printable(' '.join(shared))}"] if shared and not is_labelled else []
     remarks = [*common, total, *_unequal_data(rows), *_scores_remarks(ranked, flaws)]
     return "\n".join([table(header, cells, left), "", *remarks, *_unended(rows)])
+
+
+def _reached(folder: Path) -> str:
+    """How far a run is, in brackets: its epochs, and whether there is anything that it could go on from."""
+    epochs, is_saved = count_epochs(folder) or 0, (folder / "checkpoints" / "last.ckpt").exists()
+    return f" ({epochs} epoch{'s' * (epochs != 1)}{'' if is_saved else ', nothing saved yet'})"
 
 
 def rank_rows(rows: Sequence[Row]) -> list[Row]:
@@ -180,7 +188,9 @@ def _unended(rows: list[Row]) -> list[str]:
         why = f": {row.error[:300]}" if row.error else ""
         lines += ["", printable(f"{what}{why}"), f"  {printable(shlex.join(['speechml-train', *words]))}"]
     if len(unended) > SHOWN:
-        lines += ["", f"... and {len(unended) - SHOWN} more; the sweep's command goes on with all of them"]
+        lines += ["", f"... and {len(unended) - SHOWN} more"]
+    if unended and len(rows) > 1:
+        lines += ["", "Each command above trains one run, here; the sweep's own command goes on with all of them."]
     return lines
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 PERCEPTUAL = ("pesq", "stoi")
 NEAR_SILENCE_DB = 1.0  # SNR; chosen here
+DIVERGED_DB = (
+    100.0  # below the SNR of the input; lab 2A's network, which hardly moves from its first weights, ends at 40
+)
 WHOLE = 2**40  # samples, more than any recording has
 # Recordings, about: both scores take more time than the network.
 PERCEIVED_IN_VALIDATION = 4
@@ -183,11 +186,12 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
         return waveform_scores(self(batch.noisy * gain).float().cpu(), (batch.clean * gain).cpu())["snr_db"]
 
     def weak_scores(self) -> list[str]:
-        lines, why = [], f"the network has learned nothing of use ({self.remedy})"
-        if getattr(self._data(), "is_foreign", False):
-            why = "the network does not fit these recordings"
+        lines, usual = [], f"the network has learned nothing of use ({self.remedy})"
+        is_foreign = getattr(self._data(), "is_foreign", False)
         for split in self._data().scored_items():
             gain = self.scores.get(f"{split}/snr_gain_db", math.inf)
+            why = usual if gain > -DIVERGED_DB else "the training diverged: lower optimizer.lr"
+            why = "the network does not fit these recordings" if is_foreign else why
             if not gain > 0:
                 how = f"{-gain:.1f} dB worse than" if gain < -0.05 else "no better than"
                 how = how if math.isfinite(gain) else "no number beside"
