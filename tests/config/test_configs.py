@@ -171,6 +171,13 @@ def test_an_added_key_that_nothing_reads_is_refused_with_the_nearest(override: s
         (["epochs=3"], 1, "there is no key epochs; did you mean trainer.max_epochs?"),
         (["data.count=120"], 1, "no file sets data.count; write +data.count=VALUE"),
         (["batch_size=8"], 1, "there is no key batch_size; did you mean data.batch_size?"),
+        (
+            ["experiment=mimo_cnn_tuned", "optimizer=sgd"],
+            2,
+            "for another optimizer; '~optimizer.max_iter' leaves it out",
+        ),
+        (["-m", "seed=1,2", "hydra.launcher.timeout_min=20"], 1, "name the launcher as well, as hydra/launcher=slurm"),
+        (["experiment=nothing"], 1, "files of yours are looked for where $SPEECHML_CONF says"),
         (["learning_rate=0.1"], 1, "there is no key learning_rate; did you mean optimizer.lr?"),
         (
             ["optimizer={_target_: torch.optim.SGD, etas: 1}"],

@@ -133,6 +133,13 @@ def test_a_users_own_folder_is_named(workplace: Path, monkeypatch: pytest.Monkey
     assert "experiment=loud (chosen)" in explain("experiment", ["experiment=loud"])
 
 
+def test_an_argument_of_a_users_class_is_not_explained_as_the_section_that_it_is_in() -> None:
+    words = ["experiment=lab2a_fir", "model.loss={_target_: torch.nn.SmoothL1Loss, beta: 0.1}"]
+    assert "an argument of the class that is built" in explain("model.loss.beta", words)
+    assert "what training lowers" not in explain("model.loss.beta", words)
+    assert "what training lowers" in explain("model.loss", words)
+
+
 def test_help_has_a_line_for_each_key_and_names_the_choices() -> None:
     text = app_help("train", [LAB, "optimizer=adam"])
     assert "optimizer.lr = 0.5" in text

@@ -10,7 +10,7 @@ import pytest
 
 from made_up import make_run
 from speechml.data.provenance import Provenance, cluster_rows, sources_of
-from speechml.report.certainty import certainty_remarks, shortfall
+from speechml.report.certainty import certainty_remarks, shortfall, worse_by_ear
 from speechml.report.difference_statistics import share_interval
 from speechml.report.published import add_intervals, figure_rows, readme_table
 from speechml.report.summary import summary_text
@@ -266,3 +266,20 @@ def test_an_item_without_a_gain_is_not_counted() -> None:
         "snr_db": np.array([14.0, math.nan]), "snr_input_db": np.array([10.0, 10.0]), "name": np.array(["x", "y"]),
     }  # fmt: skip
     assert "The SNR rises in 1 of 1 clips (+4.0 to +4.0 dB)." in certainty_remarks({}, columns, "test", "clips")
+
+
+@pytest.mark.parametrize(
+    ("gains", "says"),
+    [
+        ({"pesq": -0.2, "stoi": 0.1}, ["PESQ falls from 2.4 to 2.2 while the SNR rises: listen."]),
+        ({"pesq": 0.2, "stoi": -0.1}, ["STOI falls from 0.8 to 0.7 while the SNR rises: listen."]),
+        ({"pesq": -0.2, "stoi": -0.1}, []),  # of which the run's warnings are
+        ({"pesq": 0.2, "stoi": 0.1}, []), ({}, []), ({"pesq": -0.2, "stoi": 0.1, "snr_db": -1.0}, []),
+    ],
+)  # fmt: skip
+def test_a_score_of_hearing_that_falls_while_the_snr_rises_is_said(gains: dict[str, float], says: list[str]) -> None:
+    inputs, gains = {"pesq": 2.4, "stoi": 0.8}, {"snr_db": 5.0, **gains}
+    scores = {f"test/{name}_input": value for name, value in inputs.items()} | {"test/snr_gain_db": gains["snr_db"]}
+    for name in gains.keys() & inputs.keys():
+        scores |= {f"test/{name}_gain": gains[name], f"test/{name}": inputs[name] + gains[name]}
+    assert worse_by_ear(scores, "test") == says

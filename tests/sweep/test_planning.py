@@ -7,8 +7,11 @@ import pytest
 
 from conftest import SMALL_CARD, speechml, write_card
 from speechml.errors import UserError
+from speechml.runs.folder import lock
+from speechml.runs.sweep_record import SweepRun
 from speechml.sweep.grid import PlannedRun, combinations, plan_sweep, summarize
 from speechml.sweep.run_configs import last_words
+from speechml.sweep.status import status_table
 
 
 def planned_run(**keys: Any) -> PlannedRun:
@@ -51,6 +54,19 @@ def test_a_plan_shows_the_runs_and_computes_nothing(
     write_card(folder, {**SMALL_CARD, "state": "done"})
     assert speechml(monkeypatch, *words) == 0
     assert "2 runs: 1 done already, 1 to train" in capsys.readouterr().out
+
+
+def test_a_status_says_how_far_a_run_is_and_whether_it_can_go_on(workplace: Path) -> None:
+    folder = workplace / "runs" / "lab" / "0"
+    folder.mkdir(parents=True)
+    write_card(folder, {**SMALL_CARD, "state": "running"})
+    assert "cut off (0 epochs, nothing saved yet)" in status_table([SweepRun(folder)])
+    (folder / "metrics.csv").write_text("epoch,step\n0,4\n1,8\n")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    assert "cut off (2 epochs)" in status_table([SweepRun(folder)])
+    with lock(folder):
+        assert "running (2 epochs)" in status_table([SweepRun(folder)])
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,9 @@ def _limits(score: str, settings: Sequence[Setting]) -> list[Line]:
             if part and all(name in one.columns for one in reference.runs):
                 values = np.mean([one.values(name) for one in reference.runs], axis=0)
                 others = [one.runs[0].values(name) for one in settings[1:] if name in one.runs[0].columns]
-                is_own = any(len(one) == len(values) and not np.allclose(one, values, equal_nan=True) for one in others)
+                is_own = any(
+                    len(one) == len(values) and not np.allclose(one, values, atol=0, equal_nan=True) for one in others
+                )
                 limits[f"{title} of {reference.label}" if is_own else title] = values
     elif score == "acc":
         label = run.columns["label"]

@@ -76,8 +76,8 @@ def comparison_notes(
     if max(seeds) < 2:
         notes.append("one seed each: what another seed would give is in no interval")
     elif max(seeds) == 2:
-        notes.append("two seeds: intervals over them are 13 standard errors wide to each side (Student's t, one degree of "
-                     "freedom); of three it is 4")  # fmt: skip
+        notes.append("two seeds: intervals over them reach 13 standard errors to each side (Student's t, one degree of "
+                     "freedom), over three seeds 4")  # fmt: skip
     if min(seeds) < max(seeds):
         few = [setting.label for setting in settings if len(setting.runs) == min(seeds)]
         named = ", ".join(few[:NAMED]) + f" and {len(few) - NAMED} more" * (len(few) > NAMED)

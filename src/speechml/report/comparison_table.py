@@ -139,7 +139,7 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
                   for one in comparison.choices[:1]]  # fmt: skip
         why = f", {comparison.reason}" * bool(comparison.reason)
         lines.append(f"Differences are to {comparison.settings[0].label}{why}.")
-        lines.append("Better or worse is what every interval of the difference that there is leaves 0 out for.")
+        lines.append("A difference is called better or worse only where each of its intervals leaves out 0.")
         lines += [f"Intervals over {run.unit}: {_methods(comparison)}."] * bool(run.card.scored)
     if any(line.over_seeds.units for line in comparison.lines):
         paired = "; differences are paired by seed" * (len({tuple(one.seeds) for one in comparison.settings}) == 1)

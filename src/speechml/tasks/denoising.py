@@ -78,7 +78,7 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
     headline_scores = ("snr_db", "snr_gain_db", "si_sdr_db", "mse", "l1")
     own_scores = (*WAVEFORM_SCORES, *PERCEPTUAL, "loss")
     test_only = "_input"
-    remedy = "train longer, or with another optimizer.lr"
+    first_remedy = ""  # and a comma, where a level is what mostly goes wrong
     make_items: MakeItems | None = None  # what a training item is, where it is not a clip
     level_score = "snr_db"
     follows_level = False  # whether each recording is brought to the level of training first, and back
@@ -186,11 +186,14 @@ class DenoisingTask(Task[TrainBatch, PairBatch]):
         return waveform_scores(self(batch.noisy * gain).float().cpu(), (batch.clean * gain).cpu())["snr_db"]
 
     def weak_scores(self) -> list[str]:
-        lines, usual = [], f"the network has learned nothing of use ({self.remedy})"
+        usual = (
+            f"the network has learned nothing of use ({self.first_remedy}train longer, or with another optimizer.lr)"
+        )
+        diverged, lines = f"the training diverged ({self.first_remedy}lower optimizer.lr)", []
         is_foreign = getattr(self._data(), "is_foreign", False)
         for split in self._data().scored_items():
             gain = self.scores.get(f"{split}/snr_gain_db", math.inf)
-            why = usual if gain > -DIVERGED_DB else "the training diverged: lower optimizer.lr"
+            why = diverged if gain < -DIVERGED_DB else usual
             why = "the network does not fit these recordings" if is_foreign else why
             if not gain > 0:
                 how = f"{-gain:.1f} dB worse than" if gain < -0.05 else "no better than"

@@ -75,7 +75,7 @@ class WaveformDenoiser(DenoisingTask[PairBatch]):
         self.loss_name, self.normalize = loss if isinstance(loss, str) else type(self.criterion).__name__, normalize
         self.follows_level = normalize == "recording"
         if not normalize:
-            self.remedy = "set model.normalize=true, train longer, or with another optimizer.lr"
+            self.first_remedy = "set model.normalize=true, "
         self.level: Tensor
         self.register_buffer("level", torch.ones(()))  # RMS of the noisy training waveforms
         self.wiener: Tensor | None = None  # (taps,), fitted to the training items of the run
