@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +239,7 @@ def test_validation_scores_have_differences_over_seeds(workplace: Path) -> None:
     # Differences of -2, -2.5 and -3: their deviation is 0.5, and t of 2 degrees of freedom 4.3027.
     half = 4.3027 * 0.5 / 3**0.5
     assert other.over_seeds[:3] == pytest.approx((-2.5, -2.5 - half, -2.5 + half), abs=1e-3)
-    assert other.verdict == "worse"
+    assert other.verdict == ""  # the best of several is the best by chance, too
+    assert math.isnan(other.over_seeds.p)
     one_each = compare_runs([runs[0], runs[3]]).choices[1]
     assert (one_each.over_seeds.mean, one_each.verdict) == (-2.0, "")

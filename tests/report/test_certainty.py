@@ -274,12 +274,15 @@ def test_an_item_without_a_gain_is_not_counted() -> None:
         ({"pesq": -0.2, "stoi": 0.1}, ["PESQ falls from 2.4 to 2.2 while the SNR rises: listen."]),
         ({"pesq": 0.2, "stoi": -0.1}, ["STOI falls from 0.8 to 0.7 while the SNR rises: listen."]),
         ({"pesq": -0.2, "stoi": -0.1}, []),  # of which the run's warnings are
-        ({"pesq": 0.2, "stoi": 0.1}, []), ({}, []), ({"pesq": -0.2, "stoi": 0.1, "snr_db": -1.0}, []),
+        ({"pesq": 0.2, "stoi": 0.1}, []), ({}, []), ({"pesq": -0.2, "stoi": 0.1, "snr": -1.0}, []),
+        ({"pesq": -0.2, "stoi": 0.1, "snr": math.nan}, []), ({"pesq": -1e-4, "stoi": 0.1}, []),
     ],
 )  # fmt: skip
 def test_a_score_of_hearing_that_falls_while_the_snr_rises_is_said(gains: dict[str, float], says: list[str]) -> None:
-    inputs, gains = {"pesq": 2.4, "stoi": 0.8}, {"snr_db": 5.0, **gains}
-    scores = {f"test/{name}_input": value for name, value in inputs.items()} | {"test/snr_gain_db": gains["snr_db"]}
-    for name in gains.keys() & inputs.keys():
-        scores |= {f"test/{name}_gain": gains[name], f"test/{name}": inputs[name] + gains[name]}
-    assert worse_by_ear(scores, "test") == says
+    spread = np.linspace(-0.01, 0.01, 20)  # of gains, whose mean is 0
+    given = {"snr": 1.0, "pesq": 2.4, "stoi": 0.8}
+    columns = {"name": np.array([f"p{i}_001" for i in range(20)])}
+    for name, gain in {"snr": 5.0, **gains}.items():
+        unit = "_db" * (name == "snr")
+        columns |= {f"{name}_input{unit}": np.full(20, given[name]), f"{name}{unit}": given[name] + gain + spread}
+    assert worse_by_ear(columns, cluster_rows(columns)) == says

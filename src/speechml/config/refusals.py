@@ -23,7 +23,7 @@ from speechml.errors import UserError, closest, did_you_mean
 
 ELSEWHERE = {  # what other tools call a key
     "learning_rate": "optimizer.lr", "epochs": "trainer.max_epochs", "num_epochs": "trainer.max_epochs",
-    "steps": "trainer.max_steps", "num_steps": "trainer.max_steps", "num_workers": "threads",
+    "steps": "trainer.max_steps", "num_steps": "trainer.max_steps",
 }  # fmt: skip
 COMPOSERS = ("hydra", "omegaconf", "yaml", "antlr4")  # packages that make configs of files and words
 
@@ -92,7 +92,7 @@ def _unknown_key(name: str, section: object, words: Sequence[str]) -> str:
     if remedy := explain_merge(name.rpartition(".")[0], words):
         return f"there is no key {name}; {remedy}"
     group, _, rest = name.partition(".")
-    if name.startswith("hydra.launcher."):
+    if name.startswith("hydra.launcher.") and not any(word.startswith("hydra/launcher=") for word in words):
         return f"there is no key {name} in the chosen launcher; name the launcher as well, as hydra/launcher=slurm"
     files = sorted((Path(conf_dir()) / group).glob("*.yaml"))
     # A set, since `in` of a DictConfig passes over ???.
@@ -115,7 +115,8 @@ def _unknown_key(name: str, section: object, words: Sequence[str]) -> str:
     parts = {part: node for part, node in names.items() if isinstance(node, dict) and part != "hydra"}
     inner = {key: f"{part}.{key}" for part, node in parts.items() for key in node}
     places = inner | {key: key for key in (*names, *WHOLE)}
-    near = inner.get(name) or ELSEWHERE.get(name.rpartition(".")[2]) or places.get(closest(name, places))
+    known = next((key for key in inner.values() if key == ELSEWHERE.get(name)), None)
+    near = inner.get(name) or known or places.get(closest(name, places))
     return f"there is no key {name}" + (f"; did you mean {near}?" if near else "")
 
 

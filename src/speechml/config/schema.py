@@ -285,7 +285,7 @@ def refuse_unknown(where: str, name: str, known: set[str]) -> UserError:
     names = sorted(f"{where}{other}" for other in known)
     near = closest(f"{where}{name}", names)
     fix = f"did you mean {near}?" if near else f"there are {', '.join(names)}" if names else "leave it out"
-    return UserError(f"there is no key {where}{name}", fix=explain_source(where.rstrip("."), name) or fix)
+    return UserError(f"there is no key {where}{name}", fix=explain_source(where.rstrip("."), name, fix))
 
 
 def check_node(node: object, where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from types import NoneType
@@ -72,25 +72,30 @@ def format_value(value: object) -> str:
     return str(value)
 
 
-def explain_source(place: str, name: str) -> str:
-    """The remedy where a key of `place` that nothing reads comes from a file, not the command line; else nothing."""
+def explain_source(place: str, name: str, remedy: str) -> str:
+    """The remedy for a key of `place` that nothing reads, with how it is left out where a file or merged mapping has it."""
     from hydra.core.hydra_config import HydraConfig
 
-    if not HydraConfig.initialized():
-        return ""
-    words = list(HydraConfig.get().overrides.task)
-    keys = [word.lstrip("+").partition("=")[0] for word in words]
-    if f"{place}.{name}" in keys:
-        return ""
-    is_chosen = place in keys and place in HydraConfig.get().runtime.choices  # another file of the group
-    left = f"a file sets it for another {place}; '~{place}.{name}' leaves it out"
-    is_typed = any(word.startswith(f"{place}={{") and re.search(rf"\b{name}\s*:", word) for word in words)
-    return "" if is_typed else explain_merge(place, words) or left * is_chosen
+    words = [word.lstrip("+") for word in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
+    given = _given_class(place, words)
+    if given and name not in given:
+        return explain_merge(place, words)
+    keys = [word.partition("=")[0] for word in words]
+    is_of_file = place in keys and f"{place}.{name}" not in keys and not any(w.startswith(f"{place}={{") for w in words)
+    also = f"{'' if remedy.endswith('?') else ';'} '~{place}.{name}' leaves out what a file sets"
+    return remedy + also * is_of_file
 
 
 def explain_merge(place: str, words: Iterable[str]) -> str:
-    """How these overrides put a mapping in place of another; nothing where they give no mapping for `place`."""
-    given = next((word.removeprefix(f"{place}=") for word in words if word.startswith(f"{place}={{")), "")
+    """How these overrides put a class in place of another; nothing where they give no class for `place`."""
+    given = _given_class(place, words)
     if not given:
         return ""
-    return f"{place} of the command line is merged into that of the config; '~{place}' '+{place}={given}' puts it in its place"
+    instead = shlex.join([f"~{place}", f"+{place}={given}"])
+    return f"{place} of the command line is merged into that of the config; {instead} puts it in its place"
+
+
+def _given_class(place: str, words: Iterable[str]) -> str:
+    """The mapping with a `_target_` that an override gives for a key; nothing where none does."""
+    given = next((word.removeprefix(f"{place}=") for word in words if word.startswith(f"{place}={{")), "")
+    return given if "_target_" in given else ""

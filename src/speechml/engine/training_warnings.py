@@ -74,7 +74,9 @@ def describe_limits(parts: Parts) -> list[str]:
     trainer = parts.trainer
     if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
         return ["trainer.fast_dev_run tries out a few batches: no weights are kept, and no score means anything"]
-    planned = trainer.estimated_stepping_batches
+    planned = float(trainer.estimated_stepping_batches)
+    if planned < 0 or not parts.module.automatic_optimization:  # not known, or counted in batches and not in steps
+        planned = math.inf
     timers = [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined] # Lightning sets it
     is_over = any(left is not None and left <= 0 for left in (timer.time_remaining() for timer in timers))
     if not is_over or trainer.global_step >= planned:

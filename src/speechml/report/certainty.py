@@ -48,14 +48,26 @@ def shortfall_remarks(
     return [f"The {what} is {reason}."] if reason else []
 
 
-def worse_by_ear(scores: Scores, split: str) -> list[str]:
+def worse_by_ear(columns: Columns, clusters: Clusters) -> list[str]:
     """A sentence where the SNR rises and one of PESQ and STOI falls; where both do, the run's warnings have said so."""
-    fallen = [name for name in ("pesq", "stoi") if (scores.get(f"{split}/{name}_gain") or 0.0) < 0]
-    if (scores.get(f"{split}/snr_gain_db") or 0.0) <= 0 or len(fallen) != 1:
+    if not _gain(columns, clusters, "snr").mean > 0:
+        return []
+    known = [name for name in ("pesq", "stoi") if name in columns and f"{name}_input" in columns]
+    fallen = [name for name in known if _gain(columns, clusters, name).mean < 0]
+    if len(fallen) != 1 or not _gain(columns, clusters, fallen[0]).high < 0:
         return []
     name = fallen[0]
-    own, given = (format_score(scores.get(f"{split}/{name}{what}"), False) for what in ("", "_input"))
+    defined = np.isfinite(columns[name]) & np.isfinite(columns[f"{name}_input"])
+    own, given = (format_score(float(columns[f"{name}{part}"][defined].mean()), False) for part in ("", "_input"))
     return [f"{name.upper()} falls from {given} to {own} while the SNR rises: listen."]
+
+
+def _gain(columns: Columns, clusters: Clusters, name: str) -> Difference:
+    """By how much a score of the output is above that of the noisy input."""
+    unit = "_db" * (name == "snr")
+    gains = columns[f"{name}{unit}"].astype(float) - columns.get(f"{name}_input{unit}", np.nan)
+    defined = np.isfinite(gains)
+    return mean_difference(gains[defined], clusters.numbers[defined])
 
 
 def chance_of(columns: Columns) -> float:
@@ -92,7 +104,7 @@ def certainty_remarks(
         remarks, worst, count = _of_snr(columns, clusters, split, items), _lowest(columns, clusters, items), 0
     else:
         return []
-    lines = worse_by_ear(scores, split) if count == 0 else []
+    lines = worse_by_ear(columns, clusters) if count == 0 else []
     about = f"({clusters.describe(items)}; variation between seeds is not included)"
     worthless = shortfall_remarks(scores, split, count, chance_of(columns), warnings)
     return [*worthless, *(remark.replace("(*)", about) for remark in remarks), *lines, *worst]

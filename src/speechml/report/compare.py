@@ -39,11 +39,11 @@ class Line:
     @property
     def verdict(self) -> str:
         """What the intervals allow to say: both, where there are seeds, have to leave out 0 on the same side."""
-        if self.is_reference:
+        if self.is_reference or self.kind == "validation":  # by which the reference itself was mostly chosen
             return ""
         known = [d for d in (self.over_items, self.over_seeds) if not math.isnan(d.low)]
         if not known:
-            return "" if self.kind == "validation" else "not known"
+            return "not known"
         certain = all(d.low > 0 for d in known) or all(d.high < 0 for d in known)
         if certain and not any(d.p >= 1 - LEVEL for d in known):  # an exact test may be stricter than an interval
             better = "better" + f", but neither is {self.worthless}" * bool(self.worthless)
@@ -206,6 +206,8 @@ def _compare_score(score: str, settings: Sequence[Setting], paired: bool) -> lis
     for line, own_items in zip(others, items[1:], strict=True):
         groups = settings[0].runs[0].clusters.numbers, line.setting.runs[0].clusters.numbers
         over_items = item_difference(score, (items[0], own_items), groups, paired)
+        if math.isnan(over_items.mean) and not line.over_seeds.units:  # a metric of the user's own, of one seed
+            line = replace(line, over_seeds=Difference(line.mean.mean - reference.mean.mean))
         lines.append(replace(line, over_items=over_items, worthless=neither_beats(score, settings[0], line.setting)))
     return lines
 
@@ -215,11 +217,13 @@ def _compare_seeds(score: str, kind: str, settings: Sequence[Setting], seeds: Se
     lines = [Line(score, settings[0], seed_interval(seeds[0]), is_reference=True, kind=kind)]
     for setting, own in zip(settings[1:], seeds[1:], strict=True):
         if min(len(own), len(seeds[0])) < 2:
-            over_seeds = Difference(float(own.mean() - seeds[0].mean()), units=1) if kind == "validation" else UNKNOWN
+            over_seeds = Difference(float(own.mean() - seeds[0].mean())) if kind == "validation" else UNKNOWN
         elif setting.seeds == settings[0].seeds:
             over_seeds = seed_interval(own - seeds[0])
         else:
             over_seeds = unpaired_difference(seeds[0], own)
+        if kind == "validation":  # no test of what was chosen by the same score
+            over_seeds = over_seeds._replace(p=math.nan)
         lines.append(Line(score, setting, seed_interval(own), over_seeds=over_seeds, kind=kind))
     return lines
 
@@ -233,9 +237,10 @@ def _limits(score: str, settings: Sequence[Setting]) -> list[Line]:
             name = score_name(score, part)
             if part and all(name in one.columns for one in reference.runs):
                 values = np.mean([one.values(name) for one in reference.runs], axis=0)
-                others = [one.runs[0].values(name) for one in settings[1:] if name in one.runs[0].columns]
+                others = [np.mean([run.values(name) for run in one.runs], axis=0) for one in settings[1:]
+                          if all(name in run.columns for run in one.runs)]  # fmt: skip
                 is_own = any(
-                    len(one) == len(values) and not np.allclose(one, values, atol=0, equal_nan=True) for one in others
+                    len(one) != len(values) or not np.allclose(one, values, atol=0, equal_nan=True) for one in others
                 )
                 limits[f"{title} of {reference.label}" if is_own else title] = values
     elif score == "acc":

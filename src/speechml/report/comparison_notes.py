@@ -76,14 +76,15 @@ def comparison_notes(
     if max(seeds) < 2:
         notes.append("one seed each: what another seed would give is in no interval")
     elif max(seeds) == 2:
-        notes.append("two seeds: intervals over them reach 13 standard errors to each side (Student's t, one degree of "
+        notes.append("two seeds: intervals over them reach up to 13 standard errors to each side (Student's t, one degree of "
                      "freedom), over three seeds 4")  # fmt: skip
     if min(seeds) < max(seeds):
         few = [setting.label for setting in settings if len(setting.runs) == min(seeds)]
         named = ", ".join(few[:NAMED]) + f" and {len(few) - NAMED} more" * (len(few) > NAMED)
         what = "one seed" if min(seeds) == 1 else f"{min(seeds)} seeds"
         notes.append(f"settings have {min(seeds)} to {max(seeds)} seeds; with {what}: {named}")
-    if (others := len(settings) - 1) > 1:
+    is_tested = any(math.isfinite(p) for line in lines for p in (line.over_items.p, line.over_seeds.p))
+    if (others := len(settings) - 1) > 1 and is_tested:
         notes.append(f"{others} settings are compared with one: hold each p against {0.05 / others:.3g} instead of 0.05 "
                      "(Bonferroni), in the one score that you judge by")  # fmt: skip
     if first.split == "train":
@@ -97,9 +98,9 @@ def comparison_notes(
 def _input_is_better(line: Line, reference: Setting) -> str:
     """A sentence where the noisy input, which `line` is of, is shown to be better than the reference; else nothing."""
     difference, more = line.over_items, is_higher_better(line.score)
-    if line.setting.label != COLUMNS["_input"] or more is None or math.isnan(difference.low):
+    if not line.setting.label.startswith(COLUMNS["_input"]) or more is None or math.isnan(difference.low):
         return ""
     if not (difference.low > 0 if more else difference.high < 0):
         return ""
     mean = format_score(difference.mean, line.score.endswith("_db"))
-    return f"{TITLES[line.score]}: the noisy input is better than {reference.label}, by {mean.lstrip('-')}"
+    return f"{TITLES[line.score]}: the {line.setting.label} is better than {reference.label}, by {mean.lstrip('-')}"

@@ -210,7 +210,7 @@ def _show(folder: Path, runs: list[PlannedRun], state: str, outcomes: Outcomes) 
     except UserError:  # Slurm does not answer; the cards tell enough
         queue = {}
     rows = [SweepRun(run.folder, tuple(run.overrides), run.label, _failure(run, outcomes)) for run in runs]
-    echo(f"\n{status_table(rows, queue)}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
+    echo(f"\n{status_table(rows, queue, of_sweep=True)}\nSweep: {folder}\nLook: speechml report {folder}", flush=True)
 
 
 def _failure(run: PlannedRun, outcomes: Outcomes) -> str:

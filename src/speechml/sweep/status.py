@@ -88,7 +88,9 @@ def row_of(run: SweepRun) -> Row:
     )  # fmt: skip
 
 
-def status_table(runs: Sequence[SweepRun], queued: Mapping[Path, Queued] = MappingProxyType({})) -> str:
+def status_table(
+    runs: Sequence[SweepRun], queued: Mapping[Path, Queued] = MappingProxyType({}), of_sweep: bool = False
+) -> str:
     """The runs, what they scored, and for those without an end why, and the command that goes on."""
     rows, states = [], dict[Path, str]()
     for row in map(row_of, runs):
@@ -117,7 +119,7 @@ def status_table(runs: Sequence[SweepRun], queued: Mapping[Path, Queued] = Mappi
     left = (0, 1, 2, 6, *[3] * (choice == "validation"), *[4] * (final == "test"))
     common = [f"All with: {printable(' '.join(shared))}"] if shared and not is_labelled else []
     remarks = [*common, total, *_unequal_data(rows), *_scores_remarks(ranked, flaws)]
-    return "\n".join([table(header, cells, left), "", *remarks, *_unended(rows)])
+    return "\n".join([table(header, cells, left), "", *remarks, *_unended(rows, of_sweep)])
 
 
 def _reached(folder: Path) -> str:
@@ -178,8 +180,8 @@ def _unequal_data(rows: list[Row]) -> list[str]:
     ]  # fmt: skip
 
 
-def _unended(rows: list[Row]) -> list[str]:
-    """Why runs have no end, and what goes on with each."""
+def _unended(rows: list[Row], of_sweep: bool) -> list[str]:
+    """Why runs have no end, and what goes on with each, and with all of a sweep."""
     unended = sorted((row for row in rows if row.state in UNENDED), key=lambda row: UNENDED.index(row.state))
     lines = []
     for row in unended[:SHOWN]:
@@ -189,7 +191,7 @@ def _unended(rows: list[Row]) -> list[str]:
         lines += ["", printable(f"{what}{why}"), f"  {printable(shlex.join(['speechml-train', *words]))}"]
     if len(unended) > SHOWN:
         lines += ["", f"... and {len(unended) - SHOWN} more"]
-    if unended and len(rows) > 1:
+    if unended and of_sweep:
         lines += ["", "Each command above trains one run, here; the sweep's own command goes on with all of them."]
     return lines
 
@@ -239,9 +241,9 @@ def status_report(folder: Path) -> str:
     if not is_sweep(folder):
         runs.sort(key=lambda run: (run.folder.parent.name, row_of(run).label))
     try:
-        lines = [status_table(runs, queued_below(folder))]
+        lines = [status_table(runs, queued_below(folder), is_sweep(folder))]
     except UserError as error:
-        lines = [status_table(runs), f"note: {error}; what waits in the queue is not shown"]
+        lines = [status_table(runs, of_sweep=is_sweep(folder)), f"note: {error}; what waits in the queue is not shown"]
     commands = []
     sweeps = sorted(sweeps_below(folder), key=lambda sweep: -(sweep / RECORD).stat().st_mtime)
     for sweep in sweeps[:SHOWN]:
