@@ -81,7 +81,9 @@ def name_placeholders(word: str) -> str:
     folder = Path(before.rpartition("=")[2])
     if not is_of_run:
         return word
-    runs = [run for run in folder.glob("*") if (run / "card.json").exists() or ".sweeps" in str(folder)]
+    runs = [
+        run for run in folder.glob("*") if (run / "card.json").exists() or (run.is_dir() and ".sweeps" in str(folder))
+    ]
     return f"{before}/{max(runs, key=os.path.getmtime).name}" if runs else word
 
 

@@ -42,14 +42,14 @@ def compare_groups(folders: Sequence[Path], force: bool = False, baseline: str |
     """
     check_distinct([folder for folder in folders if is_run(folder)])
     folders = list(dict.fromkeys(run for folder in folders for run in _runs_of(folder)))
+    if other := next((folder for folder in folders if not is_run(folder)), None):
+        raise no_run(other)
     check_several(folders)
     named = None if baseline is None else find_run(baseline, folders)
     if force:
         return Comparisons([compare_runs(folders, force, named)], [])
     sets, refused = dict[tuple[str, ...], list[Result]](), dict[Path, UserError]()
     for folder in folders:
-        if not is_run(folder):
-            raise no_run(folder)
         try:
             run = read_result(folder)
             sets.setdefault(_test_of(run), []).append(run)
