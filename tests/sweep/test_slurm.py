@@ -90,10 +90,11 @@ def _card(run: Path) -> dict[str, Any]:
 def test_the_client_may_leave_and_the_same_command_waits_again(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = (*SLURM, *FIR, "trainer.max_epochs=5", "seed=range(4)", "hydra.launcher.runs_per_job=2")
-    client = subprocess.Popen(
-        [str(Path(sys.executable).with_name("speechml-train")), *words], stderr=subprocess.PIPE, text=True
-    )
+    go = workplace / "go"  # or the jobs could be done before the second client has begun
+    waits = f'hydra.launcher.setup=["while [ ! -e {go} ]; do sleep 0.1; done"]'
+    words = (*SLURM, *FIR, "trainer.max_epochs=5", "seed=range(4)", "hydra.launcher.runs_per_job=2", waits)
+    program = [str(Path(sys.executable).with_name("speechml-train")), *words]
+    client = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
     waited(lambda: list(workplace.glob("runs/.sweeps/*/*/slurm/[0-9]*.json")))
     client.kill()
     client.communicate()
@@ -101,10 +102,14 @@ def test_the_client_may_leave_and_the_same_command_waits_again(
     assert speechml(monkeypatch, "sweep", "status", str(folder)) == 0
     told = capsys.readouterr().out
     assert "queued (" in told or "in a job (" in told
-    again = command("speechml-train", *words)
-    assert again.returncode == 0, again.stderr
-    assert "of them have jobs already" in again.stderr
-    assert "submitted" not in again.stderr
+    again = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert again.stderr is not None
+    first = again.stderr.readline() + again.stderr.readline()
+    go.touch()
+    rest = again.stderr.read()
+    assert again.wait() == 0, first + rest
+    assert "of them have jobs already" in first, first + rest
+    assert "submitted" not in first + rest
     assert speechml(monkeypatch, "sweep", "wait", str(folder)) == 0
     assert "4 runs: 4 done" in capsys.readouterr().out
 
