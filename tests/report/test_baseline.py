@@ -201,6 +201,11 @@ def test_a_loss_that_rose_is_said_of_its_setting(three: list[Path]) -> None:
     warning = "train/loss rose from 1 in the first epoch to 9 in the last; lower optimizer.lr"
     edit_card(three[0], warnings=[warning])
     assert [note for note in compare_runs(three).notes if "diverged" in note] == [f"lr=0.1 diverged: {warning}"]
+    warning = (
+        "test: the output is 680.0 dB worse than the noisy input in SNR; the training diverged (lower optimizer.lr)"
+    )
+    edit_card(three[0], warnings=[warning])
+    assert f"lr=0.1 diverged: {warning}" in compare_runs(three).notes
 
 
 def test_a_key_that_a_run_does_not_have_is_none(workplace: Path) -> None:

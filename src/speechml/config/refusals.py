@@ -21,10 +21,7 @@ from speechml.config.schema import keys_of, schema_of
 from speechml.config.words import explain_merge
 from speechml.errors import UserError, closest, did_you_mean
 
-ELSEWHERE = {  # what other tools call a key
-    "learning_rate": "optimizer.lr", "epochs": "trainer.max_epochs", "num_epochs": "trainer.max_epochs",
-    "steps": "trainer.max_steps", "num_steps": "trainer.max_steps",
-}  # fmt: skip
+ELSEWHERE = {"learning_rate": "lr"}  # what other tools call a key, where the names are not near
 COMPOSERS = ("hydra", "omegaconf", "yaml", "antlr4")  # packages that make configs of files and words
 
 
@@ -115,8 +112,8 @@ def _unknown_key(name: str, section: object, words: Sequence[str]) -> str:
     parts = {part: node for part, node in names.items() if isinstance(node, dict) and part != "hydra"}
     inner = {key: f"{part}.{key}" for part, node in parts.items() for key in node}
     places = inner | {key: key for key in (*names, *WHOLE)}
-    known = next((key for key in inner.values() if key == ELSEWHERE.get(name)), None)
-    near = inner.get(name) or known or places.get(closest(name, places))
+    word = ELSEWHERE.get(name, name)
+    near = inner.get(word) or places.get(closest(word, places))
     return f"there is no key {name}" + (f"; did you mean {near}?" if near else "")
 
 

@@ -50,24 +50,23 @@ def shortfall_remarks(
 
 def worse_by_ear(columns: Columns, clusters: Clusters) -> list[str]:
     """A sentence where the SNR rises and one of PESQ and STOI falls; where both do, the run's warnings have said so."""
-    if not _gain(columns, clusters, "snr").mean > 0:
+    gains = {name: _gains(columns, name) for name in ("snr", "pesq", "stoi")}
+    means = {name: float(known[np.isfinite(known)].mean()) for name, known in gains.items() if np.isfinite(known).any()}
+    fallen = [name for name in ("pesq", "stoi") if means.get(name, 0.0) < 0]
+    if len(fallen) != 1 or means.get("snr", 0.0) <= 0:
         return []
-    known = [name for name in ("pesq", "stoi") if name in columns and f"{name}_input" in columns]
-    fallen = [name for name in known if _gain(columns, clusters, name).mean < 0]
-    if len(fallen) != 1 or not _gain(columns, clusters, fallen[0]).high < 0:
+    name, defined = fallen[0], np.isfinite(gains[fallen[0]])
+    if not mean_difference(gains[name][defined], clusters.numbers[defined]).high < 0:
         return []
-    name = fallen[0]
-    defined = np.isfinite(columns[name]) & np.isfinite(columns[f"{name}_input"])
     own, given = (format_score(float(columns[f"{name}{part}"][defined].mean()), False) for part in ("", "_input"))
     return [f"{name.upper()} falls from {given} to {own} while the SNR rises: listen."]
 
 
-def _gain(columns: Columns, clusters: Clusters, name: str) -> Difference:
-    """By how much a score of the output is above that of the noisy input."""
-    unit = "_db" * (name == "snr")
-    gains = columns[f"{name}{unit}"].astype(float) - columns.get(f"{name}_input{unit}", np.nan)
-    defined = np.isfinite(gains)
-    return mean_difference(gains[defined], clusters.numbers[defined])
+def _gains(columns: Columns, name: str) -> np.ndarray:
+    """By how much snr (dB), pesq or stoi of each output is above that of its input, NaN where not known. Shape: (items,)."""
+    unit, items = "_db" * (name == "snr"), len(columns["name"])
+    own, given = (columns.get(f"{name}{part}{unit}", np.full(items, np.nan)) for part in ("", "_input"))
+    return own.astype(float) - given
 
 
 def chance_of(columns: Columns) -> float:
@@ -119,7 +118,7 @@ def _of_snr(columns: Columns, clusters: Clusters, split: str, items: str) -> lis
     else:
         lines.append(f"95 % interval of the SNR: {interval.low:.2f} to {interval.high:.2f} dB")
     if "snr_input_db" in columns:
-        gains = columns["snr_db"].astype(float) - columns["snr_input_db"]
+        gains = _gains(columns, "snr")
         defined = np.isfinite(gains)
         gains, groups = gains[defined], clusters.numbers[defined]
         gain = mean_difference(gains, groups)

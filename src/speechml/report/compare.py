@@ -34,6 +34,7 @@ class Line:
     over_seeds: Difference = UNKNOWN
     is_reference: bool = False  # of the first setting, to which the others are compared
     worthless: str = ""  # what neither setting is: better than its noisy input, or much better than chance
+    is_input: bool = False  # of the noisy input
     kind: str = "setting"  # or `validation` of what settings are chosen by, `reference` of the noisy input and limits
 
     @property
@@ -251,7 +252,8 @@ def _limits(score: str, settings: Sequence[Setting]) -> list[Line]:
     for title, items in limits.items():
         difference = item_difference(score, (own, items), (groups, groups), True)
         mean = seed_interval(np.array([items[np.isfinite(items)].mean() if np.isfinite(items).any() else np.nan]))
-        lines.append(Line(score, Setting(title, ()), mean, difference, kind="reference"))
+        is_input = title.startswith(COLUMNS["_input"])
+        lines.append(Line(score, Setting(title, ()), mean, difference, is_input=is_input, kind="reference"))
     if run.classes is not None and score == "acc":
         chance = seed_interval(np.array([1 / len(run.classes)]))
         lines.append(Line(score, Setting(f"chance (1 of {len(run.classes)})", ()), chance, kind="reference"))

@@ -11,7 +11,7 @@ import numpy as np
 from speechml.contracts import is_higher_better
 from speechml.report.certainty import chance_of, shortfall
 from speechml.report.finished_run import ScoresOnly
-from speechml.report.summary import COLUMNS, TITLES, score_name
+from speechml.report.summary import TITLES, score_name
 from speechml.runs.choosing import describe_divergence
 from speechml.runs.tables import format_score
 
@@ -98,7 +98,7 @@ def comparison_notes(
 def _input_is_better(line: Line, reference: Setting) -> str:
     """A sentence where the noisy input, which `line` is of, is shown to be better than the reference; else nothing."""
     difference, more = line.over_items, is_higher_better(line.score)
-    if not line.setting.label.startswith(COLUMNS["_input"]) or more is None or math.isnan(difference.low):
+    if not line.is_input or more is None or math.isnan(difference.low):
         return ""
     if not (difference.low > 0 if more else difference.high < 0):
         return ""

@@ -89,7 +89,7 @@ def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]
         rows.append([
             _title(line, comparison) if line.score != previous else "", line.setting.label,
             format_score(line.mean.mean, db), _interval(line.mean, db),
-            difference, line.verdict if line.kind != "reference" else "",
+            difference, line.verdict if line.kind == "setting" else "",
             _interval(items, db), _p(items), _interval(seeds, db), _p(seeds),
         ])  # fmt: skip
         previous = line.score

@@ -14,7 +14,9 @@ from speechml.runs.tables import format_score
 OF_SEARCH = ("++callbacks.progress=null", "++callbacks.listening=null", "++callbacks.figures=null")
 NUMBER = re.compile(r"(?<==)-?\d+\.\d{5,}(e-?\d+)?$")  # that a search has drawn: all of a value
 # As the engine begins such a warning; a validation loss that rose from its lowest only means overfitting.
-DIVERGED = re.compile(r"(train|val)/loss (is (nan|-?inf)|rose from \S+ in the first epoch)|train/loss rose")
+DIVERGED = re.compile(
+    r"(train|val)/loss (is (nan|-?inf)|rose from \S+ in the first epoch)|train/loss rose|.*; the training diverged"
+)
 
 
 class Score(NamedTuple):
