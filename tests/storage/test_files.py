@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -118,6 +119,47 @@ def test_of_two_that_replace_a_torn_folder_neither_deletes_the_others(tmp_path: 
     assert (folder / "of the other").is_file()
     assert is_whole(folder)
     assert others(folder) == [".pack.lock"]
+
+
+def test_a_whole_folder_is_not_gone_for_an_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another builder's folder takes the torn one's place between our look and our taking it away: readers have it."""
+    folder, looks, renamed, rename = tmp_path / "pack", [], [], Path.rename
+    folder.mkdir()
+    (folder / "torn").touch()
+
+    def looked(place: Path) -> bool:
+        whole = is_whole(place)
+        looks.append(place)
+        if len(looks) == 3:
+            shutil.rmtree(folder)
+            folder.mkdir()
+            build(folder)
+        return whole
+
+    def watched(path: Path, target: Path) -> Path:
+        renamed.append(path)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    build_once(folder, looked, build)
+    assert is_whole(folder)
+    assert folder not in renamed
+    assert sorted(path.name for path in folder.iterdir()) == sorted(PARTS)
+
+
+@pytest.mark.parametrize("age_s", [0, 20, 120])
+def test_who_claims_a_torn_folder_takes_it_away_alone_until_it_must_be_dead(tmp_path: Path, age_s: int) -> None:
+    folder = tmp_path / "pack"
+    folder.mkdir()
+    (folder / files.CLAIM).touch()
+    then = time.time() - age_s
+    os.utime(folder / files.CLAIM, (then, then))
+    if age_s < 60:
+        with pytest.raises(FileExistsError):
+            files._remove_torn(folder, is_whole)
+    else:
+        files._remove_torn(folder, is_whole)
+    assert folder.exists() == (age_s < 60)
 
 
 @pytest.mark.parametrize("locks", ["work", "fail", "reach nobody"])

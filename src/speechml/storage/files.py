@@ -170,6 +170,7 @@ def lock_file(path: Path, must: bool = True) -> Iterator[None]:
 
 
 PART = re.compile(r"\..+\.(?P<machine>[^.]+)\.(?P<process>\d+)\.[0-9a-f]{8}\.part")  # a folder that is being built
+CLAIM = ".replaced"  # in a torn folder: somebody takes it away
 ABANDONED_S = 24 * 3600.0  # no build takes longer without writing
 builds: dict[Path, bool] = {}  # what `build_once` has given in this process, and whether it had to build it
 
@@ -270,12 +271,7 @@ def _last_change(folder: Path) -> float:
 
 
 def _put_in_place(part: Path, folder: Path, is_whole: Callable[[Path], bool]) -> bool:
-    """Make `part` the `folder`, unless a builder that no lock kept out was first; whether it was done.
-
-    A torn folder is taken aside by renaming, so that of two that replace it neither can delete what the other has put
-    there; what turns out to be whole goes back.
-    """
-    aside = new_part(folder)
+    """Make `part` the `folder`, unless a builder that no lock kept out was first; whether it was done."""
     while not is_whole(folder):
         try:
             part.rename(folder)
@@ -283,10 +279,31 @@ def _put_in_place(part: Path, folder: Path, is_whole: Callable[[Path], bool]) ->
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-        with suppress(FileNotFoundError):
-            folder.rename(aside)
-            if is_whole(aside):
-                with suppress(OSError):  # a third one has been put there
-                    aside.rename(folder)
-            shutil.rmtree(aside, ignore_errors=True)
+        try:
+            _remove_torn(folder, is_whole)
+        except FileExistsError:
+            time.sleep(0.01)
+        except FileNotFoundError:
+            pass  # it has been taken away
     return False
+
+
+def _remove_torn(folder: Path, is_whole: Callable[[Path], bool]) -> None:
+    """Take a torn folder away, if it still is one; who has made the file of its claim in it is the only one to do so.
+
+    So the name cannot become a whole folder's between the look and the removal. Raises FileExistsError where another one
+    has the claim; that of one killed within these lines is void after a minute.
+    """
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(FileNotFoundError):
+            if time.time() - os.stat(CLAIM, dir_fd=opened).st_mtime > 60:
+                os.unlink(CLAIM, dir_fd=opened)
+        os.close(os.open(CLAIM, os.O_CREAT | os.O_EXCL, dir_fd=opened))
+        if os.path.samestat(os.fstat(opened), folder.stat()) and not is_whole(folder):
+            folder.rename(aside := new_part(folder))
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            os.unlink(CLAIM, dir_fd=opened)
+    finally:
+        os.close(opened)
