@@ -127,7 +127,7 @@ def test_a_whole_folder_is_not_gone_for_an_instant(tmp_path: Path, monkeypatch: 
     folder.mkdir()
     (folder / "torn").touch()
 
-    def looked(place: Path) -> bool:
+    def look(place: Path) -> bool:
         whole = is_whole(place)
         looks.append(place)
         if len(looks) == 3:
@@ -136,12 +136,12 @@ def test_a_whole_folder_is_not_gone_for_an_instant(tmp_path: Path, monkeypatch: 
             build(folder)
         return whole
 
-    def watched(path: Path, target: Path) -> Path:
+    def note_renaming(path: Path, target: Path) -> Path:
         renamed.append(path)
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", watched)
-    build_once(folder, looked, build)
+    monkeypatch.setattr(Path, "rename", note_renaming)
+    build_once(folder, look, build)
     assert is_whole(folder)
     assert folder not in renamed
     assert sorted(path.name for path in folder.iterdir()) == sorted(PARTS)
@@ -156,9 +156,9 @@ def test_who_claims_a_torn_folder_takes_it_away_alone_until_it_must_be_dead(tmp_
     os.utime(folder / files.CLAIM, (then, then))
     if age_s < 60:
         with pytest.raises(FileExistsError):
-            files._remove_torn(folder, is_whole)
+            files._remove_torn(folder, is_whole, time.time())
     else:
-        files._remove_torn(folder, is_whole)
+        files._remove_torn(folder, is_whole, time.time())
     assert folder.exists() == (age_s < 60)
 
 

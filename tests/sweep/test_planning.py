@@ -67,6 +67,11 @@ def test_a_status_says_how_far_a_run_is_and_whether_it_can_go_on(workplace: Path
     assert "cut off (2 epochs)" in status_table([SweepRun(folder)])
     with lock(folder):
         assert "running (2 epochs)" in status_table([SweepRun(folder)])
+    (folder / "metrics.csv").unlink()
+    (folder / "config.yaml").write_text("logger: {csv: false}\n")  # how many epochs there were is not known
+    assert "cut off  " in status_table([SweepRun(folder)])
+    (folder / "checkpoints" / "last.ckpt").unlink()
+    assert "cut off (nothing saved yet)" in status_table([SweepRun(folder)])
 
 
 @pytest.mark.parametrize(

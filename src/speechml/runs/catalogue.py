@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from speechml.config.compose import flatten
 from speechml.errors import UserError
 from speechml.runs.card import CARD, RunCard, load_card
 from speechml.runs.choosing import OF_SEARCH, Score, score_column, short_words, validation_score
-from speechml.runs.folder import LOCK, OWNER, lock
+from speechml.runs.folder import LAST, LOCK, OWNER, lock
+from speechml.runs.labels import load_config
 from speechml.runs.tables import check_choice, csv_text, table
 from speechml.storage.plain_files import read_plain
 
@@ -107,6 +109,18 @@ def count_epochs(folder: Path) -> int | None:
         return max(0, read_plain(folder, "metrics.csv").count(b"\n") - 1)
     except OSError:
         return None
+
+
+def describe_progress(folder: Path) -> str:
+    """How far a run is, in brackets: its epochs, where it keeps a table of them, and whether it could go on from anything."""
+    epochs, lines, keeps_table = count_epochs(folder), list[str](), True
+    with contextlib.suppress(UserError):  # no config of a run
+        keeps_table = bool(flatten(load_config(folder)).get("logger.csv", True))
+    if epochs is not None or keeps_table:
+        lines.append(f"{epochs or 0} epoch{'s' * (epochs != 1)}")
+    if not (folder / "checkpoints" / LAST).exists():
+        lines.append("nothing saved yet")
+    return f" ({', '.join(lines)})" if lines else ""
 
 
 def _place(line: Entry) -> tuple[str, bool, float, str]:

@@ -170,7 +170,7 @@ def lock_file(path: Path, must: bool = True) -> Iterator[None]:
 
 
 PART = re.compile(r"\..+\.(?P<machine>[^.]+)\.(?P<process>\d+)\.[0-9a-f]{8}\.part")  # a folder that is being built
-CLAIM = ".replaced"  # in a torn folder: somebody takes it away
+CLAIM, CLAIM_S = ".replaced", 60.0  # in a torn folder: somebody takes it away, which takes no second
 ABANDONED_S = 24 * 3600.0  # no build takes longer without writing
 builds: dict[Path, bool] = {}  # what `build_once` has given in this process, and whether it had to build it
 
@@ -280,7 +280,8 @@ def _put_in_place(part: Path, folder: Path, is_whole: Callable[[Path], bool]) ->
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         try:
-            _remove_torn(folder, is_whole)
+            part.touch()  # dated by the clock that dates the claims of other machines, too
+            _remove_torn(folder, is_whole, part.stat().st_mtime)
         except FileExistsError:
             time.sleep(0.01)
         except FileNotFoundError:
@@ -288,16 +289,16 @@ def _put_in_place(part: Path, folder: Path, is_whole: Callable[[Path], bool]) ->
     return False
 
 
-def _remove_torn(folder: Path, is_whole: Callable[[Path], bool]) -> None:
+def _remove_torn(folder: Path, is_whole: Callable[[Path], bool], now: float) -> None:
     """Take a torn folder away, if it still is one; who has made the file of its claim in it is the only one to do so.
 
     So the name cannot become a whole folder's between the look and the removal. Raises FileExistsError where another one
-    has the claim; that of one killed within these lines is void after a minute.
+    has the claim; that of one killed within these lines is void when it is CLAIM_S older than `now`, in s.
     """
     opened = os.open(folder, os.O_RDONLY)
     try:
         with suppress(FileNotFoundError):
-            if time.time() - os.stat(CLAIM, dir_fd=opened).st_mtime > 60:
+            if now - os.stat(CLAIM, dir_fd=opened).st_mtime > CLAIM_S:
                 os.unlink(CLAIM, dir_fd=opened)
         os.close(os.open(CLAIM, os.O_CREAT | os.O_EXCL, dir_fd=opened))
         if os.path.samestat(os.fstat(opened), folder.stat()) and not is_whole(folder):

@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from speechml.errors import UserError, echo, printable
 from speechml.runs.card import RunCard, load_card
-from speechml.runs.catalogue import count_epochs, is_run, lock_owner, state_of
+from speechml.runs.catalogue import describe_progress, is_run, lock_owner, state_of
 from speechml.runs.choosing import Score, common_name, headline_score, score_column, short_words, validation_score
 from speechml.runs.sweep_record import RECORD, SweepRun, is_sweep, list_runs, load_sweep, sweeps_below, words_again
 from speechml.runs.tables import format_duration, table
@@ -98,7 +98,7 @@ def status_table(
             states[row.folder] = f"{queue.state} ({', '.join(filter(None, (queue.run.job, queue.reason)))})"
             row = replace(row, state=queue.state)
         elif row.state in ("running", "cut off"):
-            states[row.folder] = row.state + _reached(row.folder)
+            states[row.folder] = row.state + describe_progress(row.folder)
         rows.append(row)
     ranked = rank_rows(rows)
     flaws = _find_flaws(ranked)
@@ -120,12 +120,6 @@ def status_table(
     common = [f"All with: {printable(' '.join(shared))}"] if shared and not is_labelled else []
     remarks = [*common, total, *_unequal_data(rows), *_scores_remarks(ranked, flaws)]
     return "\n".join([table(header, cells, left), "", *remarks, *_unended(rows, of_sweep)])
-
-
-def _reached(folder: Path) -> str:
-    """How far a run is, in brackets: its epochs, and whether there is anything that it could go on from."""
-    epochs, is_saved = count_epochs(folder) or 0, (folder / "checkpoints" / "last.ckpt").exists()
-    return f" ({epochs} epoch{'s' * (epochs != 1)}{'' if is_saved else ', nothing saved yet'})"
 
 
 def rank_rows(rows: Sequence[Row]) -> list[Row]:
@@ -237,13 +231,13 @@ def _list_all(folder: Path) -> list[SweepRun]:
 
 def status_report(folder: Path) -> str:
     """The table of a sweep, and its command where that goes on with it; or that of a folder of runs, and its sweeps."""
-    runs = _list_all(folder)
-    if not is_sweep(folder):
+    runs, of_sweep = _list_all(folder), is_sweep(folder)
+    if not of_sweep:
         runs.sort(key=lambda run: (run.folder.parent.name, row_of(run).label))
     try:
-        lines = [status_table(runs, queued_below(folder), is_sweep(folder))]
+        lines = [status_table(runs, queued_below(folder), of_sweep)]
     except UserError as error:
-        lines = [status_table(runs, of_sweep=is_sweep(folder)), f"note: {error}; what waits in the queue is not shown"]
+        lines = [status_table(runs, of_sweep=of_sweep), f"note: {error}; what waits in the queue is not shown"]
     commands = []
     sweeps = sorted(sweeps_below(folder), key=lambda sweep: -(sweep / RECORD).stat().st_mtime)
     for sweep in sweeps[:SHOWN]:
