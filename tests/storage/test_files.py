@@ -147,6 +147,26 @@ def test_a_whole_folder_is_not_gone_for_an_instant(tmp_path: Path, monkeypatch: 
     assert sorted(path.name for path in folder.iterdir()) == sorted(PARTS)
 
 
+def test_a_claim_made_in_a_folder_that_is_being_removed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, removed, rmtree = tmp_path / "pack", [], shutil.rmtree
+    folder.mkdir()
+    (folder / "torn").touch()
+
+    def remove_but_a_claim(path: Path, ignore_errors: bool) -> None:
+        removed.append(path)
+        rmtree(path, ignore_errors=ignore_errors)
+        if len(removed) == 1:  # as between the last look into a folder and its removal
+            path.mkdir()
+            (path / files.CLAIM).touch()
+
+    monkeypatch.setattr(shutil, "rmtree", remove_but_a_claim)
+    build_once(folder, is_whole, build)
+    assert is_whole(folder)
+    assert others(folder) == [".pack.lock"]
+
+
 @pytest.mark.parametrize("age_s", [0, 20, 120])
 def test_who_claims_a_torn_folder_takes_it_away_alone_until_it_must_be_dead(tmp_path: Path, age_s: int) -> None:
     folder = tmp_path / "pack"

@@ -282,10 +282,8 @@ def _put_in_place(part: Path, folder: Path, is_whole: Callable[[Path], bool]) ->
         try:
             part.touch()  # dated by the clock that dates the claims of other machines, too
             _remove_torn(folder, is_whole, part.stat().st_mtime)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):  # somebody takes it away, or has done so
             time.sleep(0.01)
-        except FileNotFoundError:
-            pass  # it has been taken away
     return False
 
 
@@ -303,7 +301,8 @@ def _remove_torn(folder: Path, is_whole: Callable[[Path], bool], now: float) -> 
         os.close(os.open(CLAIM, os.O_CREAT | os.O_EXCL, dir_fd=opened))
         if os.path.samestat(os.fstat(opened), folder.stat()) and not is_whole(folder):
             folder.rename(aside := new_part(folder))
-            shutil.rmtree(aside, ignore_errors=True)
+            for _ in range(100):  # who has it still open may make a claim in it meanwhile, once
+                shutil.rmtree(aside, ignore_errors=True)
         else:
             os.unlink(CLAIM, dir_fd=opened)
     finally:
