@@ -12,7 +12,7 @@ import soundfile
 import yaml
 
 from browser import opened
-from conftest import edit_card, tone
+from conftest import edit_card, read_card, tone
 from made_up import make_run
 from speechml.callbacks.listening import write_index
 from speechml.report.charts import load_metrics, loss_of, score_levels, thin_curve, training_charts
@@ -22,6 +22,7 @@ from speechml.report.recordings import list_recordings
 from speechml.report.sweep_page import log_columns, sweep_context
 from speechml.runs.card import load_card
 from speechml.runs.choosing import validation_score
+from speechml.runs.labels import load_config
 
 PAPER = {0: "#fdfdfc", 1: "#15181c"}
 # Viénot, Brettel and Mollon (1999): what the two common kinds of colour blindness see of linear RGB.
@@ -210,6 +211,20 @@ def test_a_page_of_several_experiments_takes_for_one_setting_what_differs_by_see
     assert [row[1] for row in spread.rows] == ["2"] * 4
     assert [row[2] for row in spread.rows] == ["16.5 ± 0.71"] * 2 + ["8.5 ± 0.71"] * 2
     assert len({row[0] for row in spread.rows}) == 4
+
+
+def test_no_setting_is_called_the_best_of_several_data(workplace: Path) -> None:
+    losses = {(1.0, 0): 0.1, (1.0, 1): 0.3, (3.0, 0): 0.2}
+    sweep(workplace / "runs", losses, dict.fromkeys(losses, 5.0))
+    places = {load_config(run)["optimizer"]["lr"]: run for run in (workplace / "runs" / "made_up").iterdir()}
+    page = workplace / "report.html"
+    assert sweep_context(workplace / "runs", page)["headline"].text.startswith("val/loss, the best by validation: lr=")
+    edit_card(places[3.0], data={**read_card(places[3.0])["data"], "test_fingerprint": "another"})
+    assert sweep_context(workplace / "runs", page)["headline"] is None
+    text = write_report(workplace / "runs" / "made_up").read_text()
+    assert "none is called the best" in text
+    assert "come first" not in text
+    assert "1 of the 3 runs has warnings" in text
 
 
 def test_the_page_goes_by_the_score_that_tables_go_by(workplace: Path) -> None:

@@ -74,6 +74,7 @@ def sweep_context(folder: Path, page: Path) -> dict[str, object]:
     columns, scores = name_columns(entries, keys, objective)
     settings = group_settings(done)
     setting_of = {run.folder: name for name, runs in settings.items() for run in runs}
+    is_ranked = len({frozenset(run.test_set for run in runs) for runs in settings.values()}) < 2  # all on equal data
     own = dict(zip(settings, range(MAX_COLOURS), strict=False) if len(settings) <= MAX_COLOURS else
                ((name, 0 if number == 0 else GREY) for number, name in enumerate(settings)))  # fmt: skip
     rows = [(_link(entry.folder, page.parent), own[setting_of[entry.folder]] if entry.state == "done" else "",
@@ -91,9 +92,10 @@ def sweep_context(folder: Path, page: Path) -> dict[str, object]:
         "done": len(done), "states": ", ".join(f"{count} {state}" for state, count in states.most_common()),
         "when": written_span(dates[0], dates[-1]) if dates else "",
         "test_sets": len({entry.test_set for entry in done}), "objective": objective, "search": search and search.scaled(logs),
-        "headline": sweep_headline(settings, objective), "spread": spread_over_seeds(settings, objective, scores, own),
+        "is_ranked": is_ranked, "headline": sweep_headline(settings, objective) if is_ranked else None,
+        "spread": spread_over_seeds(settings, objective, scores, own),
         "warned": [(entry.folder.name, entry.card.warnings) for entry in done if entry.card.warnings],
-        "best_warnings": (done[0].card.warnings or []) if done and objective else [],
+        "best_warnings": (done[0].card.warnings or []) if done and objective and is_ranked else [],
         "logs": logs,
         "settings": list(own.items()) if 1 < len(own) <= MAX_COLOURS else [],  # where each has its own colour
         "comparison": compare_entries(done), "charts": draw_metrics(done, [own[setting_of[e.folder]] for e in done]),
