@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import NoneType
@@ -74,9 +75,11 @@ def format_value(value: object) -> str:
 
 def explain_source(place: str, name: str, remedy: str) -> str:
     """The remedy for a key of `place` that nothing reads, with how it is left out where a file or merged mapping has it."""
-    from hydra.core.hydra_config import HydraConfig
-
-    words = [word.lstrip("+") for word in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
+    hydra = sys.modules.get(
+        "hydra.core.hydra_config"
+    )  # not imported for a checkpoint, whose config it has not composed
+    composed = hydra.HydraConfig.get() if hydra and hydra.HydraConfig.initialized() else None
+    words = [word.lstrip("+") for word in composed.overrides.task] if composed else []
     given = _given_class(place, words)
     if given and name not in given:
         return explain_merge(place, words)
