@@ -1,5 +1,6 @@
 """Checkpoints are whole or refused, hold no code, and those of the first formats are read for good."""
 
+import hashlib
 import io
 import subprocess
 import sys
@@ -105,6 +106,25 @@ def test_a_checkpoint_that_is_whole_but_wrong_is_told_and_the_one_before_is_take
     assert latest
     assert "resume" in latest[1]
     assert "last.ckpt is whole, but not what a run can go on from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bit", range(8))
+@pytest.mark.parametrize("place", range(20))
+def test_a_resealed_file_whose_frame_is_damaged_is_refused_or_what_it_was(place: int, bit: int, tmp_path: Path) -> None:
+    """Of the record that says where the directory of a large archive is: its reader looks at it before all else."""
+    content = bytearray((FIXTURES / "format2" / "fir.ckpt").read_bytes())
+    locator = content.rindex(b"PK\x06\x07")
+    content[locator + place] ^= 1 << bit
+    content[-64:] = hashlib.sha256(content[:-64]).hexdigest().encode()
+    (tmp_path / "best.ckpt").write_bytes(content)
+    wanted, refusal = read_checkpoint(FIXTURES / "format2" / "fir.ckpt")["state_dict"], ""
+    found = wanted
+    try:
+        found = read_checkpoint(tmp_path / "best.ckpt")["state_dict"]
+    except UserError as error:
+        refusal = str(error)
+    assert not refusal or str(tmp_path / "best.ckpt") in refusal
+    assert all(torch.equal(found[name], weight) for name, weight in wanted.items())
 
 
 def test_a_seal_is_a_comment_to_readers_of_zip_archives() -> None:

@@ -121,9 +121,9 @@ def read_checkpoint(path: Path) -> State:
         raise failure or UserError(f"{path} cannot be read", str(error.strerror), ANOTHER) from error
     if is_sealed(raw) and not is_whole(raw):
         raise UserError(f"{path} is damaged: its content is not that of its checksum", fix=ANOTHER)
-    if not zipfile.is_zipfile(io.BytesIO(raw)) or raw[:2] != b"PK":  # torch would read other, older formats as well
-        raise UserError(f"{path} cannot be read as a checkpoint", why="it may be cut short", fix=ANOTHER)
     try:
+        if not zipfile.is_zipfile(io.BytesIO(raw)) or raw[:2] != b"PK":  # torch would read other, older formats as well
+            raise UserError(f"{path} cannot be read as a checkpoint", why="it may be cut short", fix=ANOTHER)
         try:
             check_stored(zipfile.ZipFile(io.BytesIO(raw)), len(raw))
         except ValueError as error:
