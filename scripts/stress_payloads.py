@@ -76,7 +76,11 @@ def pickle_with_code(originals: Originals, draws: Random, path: Path, canary: Pa
     """A plain pickle, torch's older formats, numpy's, or one of these inside another; some with a right seal."""
     buffer, form = io.BytesIO(), draws.choice(["pickle", "legacy", "numpy"])
     if form == "pickle":
-        buffer.write(pickle.dumps(payload(draws, canary), protocol=draws.randrange(6)))
+        hostile, protocol = payload(draws, canary), draws.randrange(6)
+        try:
+            buffer.write(pickle.dumps(hostile, protocol))
+        except TypeError:  # the oldest protocols have no words for a buffer
+            buffer.write(pickle.dumps(hostile, 2))
     elif form == "legacy":
         torch.save(with_code(draws, originals, canary), buffer, _use_new_zipfile_serialization=False)
     else:
