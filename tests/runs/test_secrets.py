@@ -148,7 +148,7 @@ def test_the_log_of_a_run_that_fails_holds_no_secret(train: Callable[..., Path],
     def fail(*_: object) -> None:
         raise RuntimeError("login failed with token=s3cret")
 
-    monkeypatch.setattr(engine, "fit_and_test", fail)
+    monkeypatch.setattr(engine, "begin_fit", fail)
     monkeypatch.setattr(sys, "argv", ["speechml-train", "seed=1"])
     with pytest.raises(RuntimeError):
         train("experiment=lab2a_fir", *TINY, "model.net.taps=4", "trainer.max_epochs=1", "callbacks.figures=null")

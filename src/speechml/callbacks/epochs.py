@@ -53,14 +53,16 @@ class EpochTable(pl.Callback):
         self.path, self.written = Path(path), written
         self.rows: list[Row] = []
         self.repeated = Repeated()
+        self.is_deferred = False  # whether it is written in the end only
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         metrics = dict(sorted(epoch_metrics(trainer).items()))
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
-        self.repeated.attempt(lambda: self._write(trainer))
+        if not self.is_deferred:
+            self.repeated.attempt(lambda: self._write(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        if self.repeated.failures:
+        if self.repeated.failures or self.is_deferred:
             self._write(trainer)
 
     def state_dict(self) -> dict[str, list[Row]]:

@@ -240,7 +240,7 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         return len(self.corpus.splits["train"])
 
     def train_dataloader(self) -> Batches:
-        return Batches("train", self._training_groups, self._epoch, self._first, self._load)
+        return Batches("train", self.training_groups, self._epoch, self._first, self._load)
 
     def val_dataloader(self) -> Batches:
         return Batches("val", lambda _: self._scoring_groups(self.corpus.splits["val"]), self._epoch, int, self._load)
@@ -280,7 +280,7 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
-    def _training_groups(self, epoch: int) -> list[Tensor]:
+    def training_groups(self, epoch: int) -> list[Tensor]:
         """Training batches of an epoch, the same for all ranks, then this rank's share of each.
 
         Every rank takes the same number of steps: a last batch with fewer than `min_batch_per_rank` items a rank is left out.

@@ -36,17 +36,20 @@ LEVEL_S = 30.0  # s of test items that are scored at each of them, the first
 
 
 def fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunCard) -> None:
-    """Train from the beginning or from a checkpoint, then test; the card of the run gets its scores and what it took.
+    """Train and test; see `fit` and `score`."""
+    with explain_failing_callbacks(parts.callbacks):
+        begin_fit(parts, folder, card)
+        fit(parts, checkpoint)
+        score(parts, folder, card)
 
-    Raises:
-        UserError: the checkpoint is not what this run can go on from.
-        Pruned: a search can do without the run.
-    """
+
+def begin_fit(parts: Parts, folder: Path, card: RunCard) -> None:
+    """Tell TensorBoard of the settings of a run that is to be trained; Pruned where its search has decided already."""
     if not list(folder.glob(EVENTS)):  # a run that goes on has told of its settings
         for events in filter(is_events, parts.trainer.loggers):
             events.start(run_settings(parts.config, card.overrides))
-    with explain_failing_callbacks(parts.callbacks):
-        _fit_and_test(parts, folder, checkpoint, card)
+    if parts.trial:
+        parts.trial.check_pruned()  # decided before the search was cut off
 
 
 @contextmanager
@@ -59,11 +62,14 @@ def tracking(parts: Parts, card: RunCard) -> Iterator[None]:
             parts.saving.journal.end(card.state == "done")
 
 
-def _fit_and_test(parts: Parts, folder: Path, checkpoint: Path | None, card: RunCard) -> None:
+def score(parts: Parts, folder: Path, card: RunCard) -> None:
+    """Test a run that has been trained; its card gets its scores and what it took.
+
+    Raises:
+        UserError: nothing was trained.
+        Pruned: a search can do without the run.
+    """
     config, trainer, data = parts.config, parts.trainer, parts.data
-    if parts.trial:
-        parts.trial.check_pruned()  # decided before the search was cut off
-    _fit(parts, checkpoint)
     if parts.trial:
         parts.trial.check_pruned()
     if not trainer.global_step:
@@ -111,7 +117,12 @@ def explain_failing_callbacks(callbacks: Mapping[str, pl.Callback]) -> Iterator[
         raise
 
 
-def _fit(parts: Parts, checkpoint: Path | None) -> None:
+def fit(parts: Parts, checkpoint: Path | None) -> None:
+    """Train with Lightning's loop, from the beginning or from a checkpoint.
+
+    Raises:
+        UserError: the checkpoint is not what this run can go on from.
+    """
     if checkpoint:
         check_weights(parts.module, read_checkpoint(checkpoint)["state_dict"], checkpoint)
     if parts.trainer.strategy.launcher:  # which would choose another number

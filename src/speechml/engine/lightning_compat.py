@@ -5,11 +5,15 @@ Nothing else in speechml names them, hence the pin of Lightning's version.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.loops.fit_loop import RestartStage
 from lightning.pytorch.loops.loop import _Loop
+from lightning.pytorch.trainer import call
+from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 
 # Of the connector of loggers: what callbacks read as the metrics of the last epoch and validation.
 METRICS = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics", "_first_loop_iter", "_current_fx")
@@ -44,3 +48,53 @@ def _settle(loop: _Loop) -> None:
     for child in vars(loop).values():
         if isinstance(child, _Loop):
             _settle(child)
+
+
+def begin_fit(
+    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None, batches: int
+) -> None:
+    """Bring a trainer to where its loop would train the first batch, or the next one of a checkpoint, without that loop.
+
+    Lightning's `_run` up to `_run_stage`, for one process on one device.
+
+    Args:
+        batches: of an epoch.
+    """
+    trainer.state.fn, trainer.state.status, trainer.training = TrainerFn.FITTING, TrainerStatus.RUNNING, True
+    trainer.fit_loop.max_batches = batches
+    trainer.strategy.connect(module)
+    trainer._data_connector.attach_data(module, datamodule=data)
+    trainer._callback_connector._attach_model_logging_functions()
+    trainer.strategy.setup_environment()
+    call._call_setup_hook(trainer)
+    trainer._checkpoint_connector._restore_modules_and_callbacks(checkpoint, weights_only=True)
+    trainer._logger_connector.reset_results()
+    trainer._logger_connector.reset_metrics()
+    trainer.strategy.setup(trainer)
+    call._call_callback_hooks(trainer, "on_fit_start")
+    call._call_lightning_module_hook(trainer, "on_fit_start")
+    trainer._checkpoint_connector.restore_training_state()
+    trainer._checkpoint_connector.resume_end()
+
+
+def end_fit(trainer: pl.Trainer) -> None:
+    """What Lightning's `_run` does after its loop."""
+    call._call_teardown_hook(trainer)
+    trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None
+
+
+def set_progress(trainer: pl.Trainer, epoch: int, batch: int, steps: int) -> None:
+    """Let the counters of the training say that so many epochs, batches of the next one, and steps in all are done."""
+    loop = trainer.fit_loop
+    for progress, now, total in ((loop.epoch_progress, epoch, epoch), (loop.epoch_loop.batch_progress, batch, steps)):
+        for name in ("ready", "started", "processed", "completed"):
+            setattr(progress.current, name, now)
+            setattr(progress.total, name, total)
+    loop.epoch_loop._batches_that_stepped = steps
+    count = loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
+    count.ready = count.completed = steps
+
+
+def add_metrics(trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+    """Let callbacks read these as what was logged last, beside what was logged before."""
+    trainer._logger_connector._callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})

@@ -46,6 +46,7 @@ class Saving(pl.Callback):
         self.agreement: Agreement | None = None  # of several processes
         self.to_restore: State | None = None
         self.to_write: State | None = None
+        self.further: State = {}  # what an engine adds to it
         self.at_start: State = {}  # settings, see `read_settings`
         self.validated: Weights = {}  # those of the last validation
         self.meant: list[str] = []  # weights that are not finite when the fit begins, as the minus infinity of a mask
@@ -127,7 +128,8 @@ class Saving(pl.Callback):
             return
         stops = self.stop.is_due(trainer.global_step - self.first_step)
         is_possible = batch_idx == 0 or not self.by_epoch
-        decision = STOP if stops else SAVE if is_possible and self._is_due(trainer) else NOTHING
+        is_due = trainer.is_global_zero and self.is_due(trainer.global_step)  # one clock decides for all
+        decision = STOP if stops else SAVE if is_possible and is_due else NOTHING
         if self.agreement:
             decision = self.agreement.reach(decision)
         if decision != NOTHING and is_possible:
@@ -163,13 +165,14 @@ class Saving(pl.Callback):
         # Here, since what averages weights puts its own into the network for a validation only.
         self.validated = weights_of(pl_module)
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
-        if trainer.global_step == self.last_step or not trainer.is_global_zero:  # one clock decides for all
+    def is_due(self, step: int) -> bool:
+        """Whether it is to be saved after so many steps."""
+        if step == self.last_step:
             return False
         steps, seconds = (self.config["checkpoint"][key] for key in ("every_n_steps", "every_s"))
         if self.by_epoch:
             seconds = min(EPOCHS_S, seconds or EPOCHS_S)
-        if steps and trainer.global_step - self.last_step >= steps:
+        if steps and step - self.last_step >= steps:
             return True
         return seconds is not None and time.monotonic() - self.last_s >= seconds
 
@@ -198,7 +201,7 @@ class Saving(pl.Callback):
         if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
             return
         self.check_finite(trainer, task)
-        self.to_write = {**capture(trainer, task, finished, self.at_start), "training_s": self.training_s}
+        self.to_write = {**capture(trainer, task, finished, self.at_start), "training_s": self.training_s, **self.further}
         if isinstance(checkpoints := trainer.strategy.checkpoint_io, AtomicIO):
             checkpoints.is_final = final
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,10 @@ from speechml.config.compose import in_sweep, resolve_config, simplify_overrides
 from speechml.config.train_config import check_config, fill_keys, make_paths_absolute
 from speechml.contracts import Config, Trial
 from speechml.engine.distributed import check_rank_counts, count_processes, rank_info
-from speechml.engine.fit import fit_and_test, tracking
+from speechml.engine.fit import begin_fit, explain_failing_callbacks, fit, score, tracking
 from speechml.engine.parts import Parts, build_data, build_parts
 from speechml.engine.resume import log_files
-from speechml.engine.signals import Stopped
+from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
@@ -41,6 +42,7 @@ from speechml.runs.identity import run_id
 from speechml.storage.files import make_durable, make_folder, write_text
 
 if TYPE_CHECKING:
+    from speechml.engine.parts import Data
     from speechml.engine.warm_start import Start
 
 log = logging.getLogger("speechml")
@@ -62,7 +64,11 @@ def train(cfg: DictConfig, trial: Trial | None = None) -> float | None:
     """
     config = make_paths_absolute(fill_keys(check_config(resolve_config(cfg))))
     folder = Path(config["paths"]["runs"]) / config["name"] / run_id(cfg)
-    prepare_process(config["threads"])
+    if config["engine"] == "fused":
+        from speechml.fused.training import check_fusable
+
+        check_fusable(config)
+    prepare_process(1 if config["engine"] == "fused" else config["threads"])
     rank = rank_info()
     check_rank_counts(rank, count_processes(config["trainer"]), int(config["trainer"]["num_nodes"] or 1))
     if rank is None:
@@ -77,11 +83,67 @@ def train(cfg: DictConfig, trial: Trial | None = None) -> float | None:
 
 
 def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
-    """`train` on the first rank: build, take the folder, train and test, or say what is there already."""
-    data = build_data(config)
+    """`train` on the first rank."""
+    if config["engine"] == "fused":
+        from speechml.fused.training import train_alone
+
+        return complete(lead(config, folder, trial), train_alone)
+    return complete(lead(config, folder, trial), lambda run: fit(run.parts, run.checkpoint))
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run whose folder this process holds, and whose network is to be trained.
+
+    Attributes:
+        checkpoint: to go on from; None: from the beginning.
+    """
+
+    parts: Parts
+    folder: Path
+    card: RunCard
+    checkpoint: Path | None
+
+
+Life = Generator[OpenRun, None, float | None]
+
+
+def complete(life: Life, train_network: Callable[[OpenRun], None]) -> float | None:
+    """Lead a run to its end, its network trained by `train_network`, unless there is nothing to train."""
+    try:
+        run = next(life)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return] # of a `Life`
+    try:
+        train_network(run)
+    except BaseException as error:
+        life.throw(error)
+        raise
+    return conclude(life)
+
+
+def conclude(life: Life) -> float | None:
+    """Test a run whose network has been trained, and record it; its value for sweepers."""
+    try:
+        next(life)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return] # of a `Life`
+    raise RuntimeError("a run is trained once")
+
+
+def lead(
+    config: Config, folder: Path, trial: Trial | None, data: Data | None = None, stop: Stop | None = None
+) -> Life:
+    """The life of a run: build, take the folder, yield for the training, test and record; or say what is there already.
+
+    Args:
+        data: of the config, read before; None: they are read.
+        stop: that runs which are trained together have in common.
+    """
+    data = data or build_data(config)
     if trial and trial.needs_validation and data.spec.validation_is_trained_on:
         raise UserError("a search needs a validation split that is not trained on", fix="set data.heldout above 0")
-    parts = build_parts(config, data, folder, trial)
+    parts = build_parts(config, data, folder, trial, stop)
     goes_on = (folder / CARD).exists() and not (config["redo"] or config["find_lr"])
     start = None if goes_on else _start(parts)  # refused before there is a folder
     if config["find_lr"]:
@@ -122,20 +184,29 @@ def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:
 
                 lines += precision_notes(parts.trainer)
             with _recording(folder, card, parts, lines), _other_ranks(config, folder, checkpoint):
-                fit_and_test(parts, folder, checkpoint, card)
-                if before and before.test_sets:
-                    from speechml.engine.test_sets import keep_sets
-
-                    keep_sets(card, before)
-                text = summary_text(folder, card)
-                write_text(folder / "scores.txt", text + "\n")
-                for path in (*kept_files(folder), *log_files(folder)):
-                    make_durable(path)  # before the card says so
-                card.files, card.page, card.failures = checksums(folder), bool(config["report"]), 0
+                with explain_failing_callbacks(parts.callbacks):
+                    begin_fit(parts, folder, card)
+                    yield OpenRun(parts, folder, card, checkpoint)
+                    score(parts, folder, card)
+                text, card.page = _keep(folder, card, before), bool(config["report"])
             old = before.scores if before and before.state == "done" else {}
             if any(card.scores.get(name) != old[name] for name in old):
                 echo(f"note: scored again, {folder} has other scores than before")
             return _report(parts, folder, card, text)
+
+
+def _keep(folder: Path, card: RunCard, before: RunCard | None) -> str:
+    """Write the scores of a run, and make what it leaves durable before its card says so; the text of the scores."""
+    if before and before.test_sets:
+        from speechml.engine.test_sets import keep_sets
+
+        keep_sets(card, before)
+    text = summary_text(folder, card)
+    write_text(folder / "scores.txt", text + "\n")
+    for path in (*kept_files(folder), *log_files(folder)):
+        make_durable(path)
+    card.files, card.failures = checksums(folder), 0
+    return text
 
 
 def _start(parts: Parts) -> Start | None:
@@ -192,18 +263,19 @@ def _other_ranks(config: Config, folder: Path, checkpoint: Path | None) -> Itera
 @contextmanager
 def _recording(folder: Path, card: RunCard, parts: Parts, lines: Sequence[str]) -> Iterator[None]:
     """Keep train.log, and the card true whatever happens inside; `lines` say what the run begins with."""
-    handler = LogFile(folder / "train.log")
+    handler, own = LogFile(folder / "train.log"), log.getChild(f"{card.experiment}.{card.id}")
     handler.setFormatter(LogFormat("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(lambda record: record.name in (log.name, own.name))  # not what runs beside it say of themselves
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
         with parts.stop.listening():
-            log.info("%s %s: %s", card.experiment, card.id, card.command)
+            own.info("%s %s: %s", card.experiment, card.id, card.command)
             if not in_sweep():
                 echo(f"training {folder}  {' '.join(card.overrides)}".rstrip(), file=sys.stderr)
                 echo("\n".join([parts.task.describe(), *lines]), file=sys.stderr, flush=True)
             for line in lines:
-                log.info("%s", line)
+                own.info("%s", line)
             yield
         card.state = "done"
     except (KeyboardInterrupt, SystemExit) as error:
@@ -222,11 +294,11 @@ def _recording(folder: Path, card: RunCard, parts: Parts, lines: Sequence[str]) 
     except Exception as error:
         card.state, card.failures = "failed", card.failures + 1
         card.error = f"{type(error).__name__}: {error}"
-        log.exception("the run failed")
+        own.exception("the run failed")
         raise
     finally:
         card.ended = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        log.info("%s", card.state)
+        own.info("%s", card.state)
         with suppress(OSError) if card.state != "done" else nullcontext():  # no room: the error under way counts more
             save_card(folder, card)
         log.removeHandler(handler)

@@ -79,6 +79,10 @@ class GenreFeatures(schema.GenreFeatures, BaseDataModule[FeatureCorpus]):
         """The features of `fitted`. Shape: (rows, 12)."""
         return self.corpus.features[self.fitted()]
 
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """All features, and the numbers of their genres. Shape: (rows, 12), (rows,)."""
+        return self.corpus.features, self.corpus.labels
+
     def provenance(self) -> Provenance:
         c = self.corpus
         equal = np.unique(c.features.numpy(), axis=0, return_inverse=True)[1].reshape(-1).tolist()

@@ -22,6 +22,9 @@ from speechml.tasks.classification import Classification
 class RowData(DataModule, Protocol):
     """What a classifier of features asks of a data module besides."""
 
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """All features, and their labels. Shape: (rows, column), (rows,)."""
+
     def rows_to_fit(self) -> Tensor:
         """The rows whose mean and deviation normalise the features. Shape: (rows, column)."""
 
@@ -73,6 +76,10 @@ class FeatureClassifier(Classification[FeatureBatch]):
 
     def network_input(self, batch: FeatureBatch) -> Tensor:
         return batch.features
+
+    def fixed_inputs(self, data: DataModule) -> tuple[Tensor, Tensor]:
+        features, label = cast("RowData", data).rows()
+        return self.front_end(features.to(self.device)), self.outputs[label.to(self.device)]
 
     def training_loss(self, batch: FeatureBatch) -> tuple[Tensor, dict[str, Tensor]]:
         logits, label = self(batch.features).float(), self.labels(batch)

@@ -20,10 +20,10 @@ def key(*where: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def uniform(key: int, index: Tensor, draws: int) -> Tensor:
-    """Numbers in [0, 1), of which row i depends on `key` and `index[i]` alone.
+def uniform(key: int | Tensor, index: Tensor, draws: int) -> Tensor:
+    """Numbers in [0, 1), of which row i depends on `key` and `index[i]` alone; of several keys, (keys, 1, 1), each its own.
 
-    Shape: index (items,) int64 -> (items, draws) float32.
+    Shape: index (items,) int64 -> (items, draws) float32, or (keys, items, draws).
     """
     counter = index.long()[:, None] * draws + torch.arange(draws, device=index.device)
     z = counter * _INCREMENT + key

@@ -275,8 +275,12 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
 
     def on_validation_epoch_end(self) -> None:
         # Progress and model selection read these; they are equal on all ranks because every rank has all items.
+        self.log_dict(self.end_validation(), batch_size=1)
+
+    def end_validation(self) -> dict[str, float]:
+        """The scores of the items that were validated."""
         self._gather_items()
-        self.log_dict(self._split_scores("val", sorted(self.items), self.test_only), batch_size=1)
+        return self._split_scores("val", sorted(self.items), self.test_only)
 
     def on_test_epoch_end(self) -> None:
         self._gather_items()

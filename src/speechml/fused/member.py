@@ -1,0 +1,187 @@
+"""One run among those that are trained together: where it is, what its epochs come to, when it is saved, how it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+
+from speechml.callbacks.epochs import EpochTable, Progress
+from speechml.contracts import IndexBatch
+from speechml.engine.checkpoint import check_weights, read_checkpoint
+from speechml.engine.lightning_compat import add_metrics, begin_fit, end_fit, set_progress
+from speechml.engine.restore import restore_finished
+from speechml.engine.saving import DIVERGED
+from speechml.errors import UserError
+from speechml.fused.network import StackedNetwork
+from speechml.process import set_seed
+
+if TYPE_CHECKING:
+    from speechml.data.base import BaseDataModule, Corpus
+    from speechml.engine.train import OpenRun
+    from speechml.fused.contracts import FixedInputs
+    from speechml.tasks.base import Batch, Task
+
+CHECKPOINT_FAULTS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
+
+
+class Member:
+    """A run that is ready to be trained, its task, optimiser and trainer being ordinary ones between two epochs.
+
+    Args:
+        run: whose folder this process holds.
+        shows_epochs: whether its own callbacks tell of its epochs.
+
+    Attributes:
+        epoch, batch: the next one.
+        steps: taken so far.
+        groups: the items of each batch of this epoch.
+
+    Raises:
+        UserError: its checkpoint is not what it can go on from.
+    """
+
+    def __init__(self, run: OpenRun, shows_epochs: bool = True) -> None:
+        parts = run.parts
+        self.run, self.parts, self.trainer = run, parts, parts.trainer
+        self.task = cast("Task[Batch, Batch]", parts.task)
+        self.data = cast("BaseDataModule[Corpus]", parts.data)
+        if not shows_epochs:
+            callbacks = self.trainer.callbacks  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
+            self.trainer.callbacks = [one for one in callbacks if not isinstance(one, Progress)]  # type: ignore[attr-defined]
+        self.trainer.strategy.checkpoint_io.defers_best = True  # type: ignore[attr-defined] # ours
+        next(one for one in self.trainer.callbacks if isinstance(one, EpochTable)).is_deferred = True  # type: ignore[attr-defined]
+        self._begin(run.checkpoint)
+        self.network = StackedNetwork(self.task.net)
+        self.inputs, self.labels = cast("FixedInputs", self.task).fixed_inputs(self.data)
+        self.sums: dict[str, float] = {}  # of this epoch's items so far
+        self.items = 0
+
+    def _begin(self, checkpoint: Path | None) -> None:
+        trainer, saving = self.trainer, self.parts.saving
+        groups = len(self.data.training_groups(0))
+        if checkpoint:
+            check_weights(self.task, read_checkpoint(checkpoint)["state_dict"], checkpoint)
+        try:
+            begin_fit(trainer, self.task, self.data, checkpoint, groups)
+        except CHECKPOINT_FAULTS as error:
+            if not saving.to_restore:
+                raise
+            fix = "add redo=true to begin again"
+            raise UserError(f"{checkpoint} is not what this run can go on from", str(error), fix) from error
+        self.epoch, self.steps = trainer.current_epoch, trainer.global_step
+        self.batch = trainer.fit_loop.epoch_loop.batch_progress.current.completed % max(1, groups)
+        state = saving.to_restore or {}
+        if state:
+            restore_finished(trainer, state)
+        self.sums = dict(state.get("fused", {}).get("sums", {}))
+        self.items = state.get("fused", {}).get("items", 0)
+        self._hook("on_train_start")
+        saving.to_restore = None
+        self.open_epoch()
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Torch's, with the state that the last epoch left."""
+        return self.trainer.optimizers[0]
+
+    @property
+    def has_epochs_left(self) -> bool:
+        """Whether there is something to train."""
+        is_stopped = self.trainer.should_stop and self.epoch >= (self.trainer.min_epochs or 0)
+        return self.epoch < (self.trainer.max_epochs or 0) and not is_stopped
+
+    @property
+    def kind(self) -> Hashable:
+        """What members must have in common to be stacked."""
+        group = self.optimizer.param_groups[0]
+        switches = {name: bool(group[name]) for name in ("momentum", "nesterov", "decoupled_weight_decay") if name in group}
+        counts = tuple(len(items) for items in self.groups)
+        return (
+            self.network.signature, self.network.size, self.inputs.shape[1], type(self.optimizer), tuple(switches.items()),
+            counts, self.epoch, self.batch, self.steps, bool(self.parts.config["trainer"].get("gradient_clip_val")),
+        )  # fmt: skip
+
+    def open_epoch(self) -> None:
+        """Know the batches of this epoch."""
+        self.groups: list[Tensor] = self.data.training_groups(self.epoch)
+
+    def refuse_loss(self) -> UserError:
+        """What is said where the loss of the last batch was no number."""
+        fix = DIVERGED if self.steps > 1 else "look at the data and the loss: nothing had been learned yet"
+        return UserError(f"the training diverged: the loss of batch {self.steps} is no finite number", fix=fix)
+
+    def spend(self, seconds: float) -> None:
+        """Count what this run took of the time of all."""
+        saving = self.parts.saving
+        saving.before_s, saving.started = saving.before_s + seconds, time.monotonic()
+
+    def end_epoch(self) -> None:
+        """Validate where that is due, and let what watches the run know of the epoch; the task has its weights."""
+        trainer, task = self.trainer, self.task
+        set_progress(trainer, self.epoch, len(self.groups), self.steps)
+        metrics = {f"train/{name}": total / self.items for name, total in self.sums.items()}
+        add_metrics(trainer, metrics)
+        if (self.epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
+            scores = self._validate()
+            add_metrics(trainer, scores)
+            self.parts.saving.on_validation_epoch_end(trainer, task)
+            self._hook("on_validation_end")
+            for logger in trainer.loggers:
+                logger.log_metrics({**scores, "epoch": self.epoch}, self.steps - 1)
+        self._hook("on_train_epoch_end")
+        self._move_schedule(by_epoch=True)
+        for logger in trainer.loggers:
+            logger.log_metrics({**metrics, "epoch": self.epoch}, self.steps - 1)
+        self.epoch, self.batch, self.sums, self.items = self.epoch + 1, 0, {}, 0
+        set_progress(trainer, self.epoch, 0, self.steps)
+
+    def _validate(self) -> dict[str, float]:
+        task = self.task
+        task.eval()
+        with torch.no_grad():
+            task.on_validation_epoch_start()
+            for number, items in enumerate(self.data.val_dataloader().groups(self.epoch)):
+                task.validation_step(self.data.load_batch(IndexBatch("val", self.epoch, items)), number)  # type: ignore[arg-type]
+            scores = task.end_validation()
+        task.train()
+        return scores
+
+    def move_schedule(self) -> bool:
+        """Move a schedule on that goes by steps; whether there is one."""
+        return self._move_schedule(by_epoch=False)
+
+    def _move_schedule(self, by_epoch: bool) -> bool:
+        interval, moved = "epoch" if by_epoch else "step", False
+        for config in self.trainer.lr_scheduler_configs:
+            if config.interval != interval or (by_epoch and (self.epoch + 1) % config.frequency):
+                continue
+            score = [float(self.trainer.callback_metrics[config.monitor])] if config.monitor else []
+            config.scheduler.step(*score)
+            moved = True
+        return moved
+
+    def save(self, final: bool = False) -> None:
+        """Write last.ckpt, and before it the best one; the task has its weights."""
+        self._prepare_saving()
+        self.parts.saving.save(self.trainer, self.task, final)
+
+    def _prepare_saving(self) -> None:
+        set_progress(self.trainer, self.epoch, self.batch, self.steps)
+        set_seed(self.parts.config["seed"])  # nothing draws from them: in any company they are the same
+        self.parts.saving.further = {"fused": {"sums": dict(self.sums), "items": self.items}}
+
+    def end(self) -> None:
+        """Write the last checkpoint, and leave the trainer as a training leaves it."""
+        self._prepare_saving()
+        self._hook("on_train_end")
+        end_fit(self.trainer)
+
+    def _hook(self, name: str) -> None:
+        """Call a hook of the callbacks, in Lightning's order."""
+        for one in self.trainer.callbacks:  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
+            getattr(one, name)(self.trainer, self.task)
