@@ -33,6 +33,10 @@ class LocalLauncher(OurLauncher):
     """Processes of this machine; configured in conf/hydra/launcher/local.yaml."""
 
 
+class FusedLauncher(OurLauncher):
+    """This process, small networks of one kind together; configured in conf/hydra/launcher/fused.yaml."""
+
+
 class SlurmLauncher(OurLauncher):
     """Jobs of a Slurm cluster; configured in conf/hydra/launcher/slurm.yaml."""
 

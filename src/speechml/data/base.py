@@ -148,6 +148,10 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
                 raise UserError(what, fix=self.remedy)
         return corpus
 
+    def share_corpus(self, other: BaseDataModule[CorpusT]) -> None:
+        """Use what another module has read that differs in nothing but `seed` and `batch_size`."""
+        self.__dict__ |= {"corpus": other.corpus, "_card": other.card()}
+
     def pack(self, name: str, row: int, recordings: Iterable[Recording], total: int) -> PackedCorpus:
         """The pack of a name in the cache, see `pack_once`."""
         return pack_once(self.cache_folder / "packs" / name, row, recordings, total)

@@ -80,8 +80,11 @@ def watched_score(config: Config) -> str:
     return str(config["objective"] or config["checkpoint"]["monitor"])
 
 
-def build_data(config: Config) -> Data:
+def build_data(config: Config, like: Data | None = None) -> Data:
     """The data module of a config, its recordings read; one that does not keep the contract behind `PlainData`.
+
+    Args:
+        like: of a config that differs in `seed` and `batch_size` alone, which do not decide what is read.
 
     Raises:
         UnusableData: they cannot be used.
@@ -100,9 +103,11 @@ def build_data(config: Config) -> Data:
 
             with explain_failure(module, "data"):
                 data = PlainData(module, config["seed"])
-        elif not data.splits["train"]:
+        elif like is None and not data.splits["train"]:
             what = f"these data are a test set (split protocol {data.card().protocol}): there is nothing to train on"
             raise UserError(what, fix="score a run on them: speechml-evaluate run=FOLDER data=...")
+        if isinstance(like, BaseDataModule) and isinstance(data, BaseDataModule):
+            data.share_corpus(like)
         data.card()
         remember_places(config)
     except UserError as error:

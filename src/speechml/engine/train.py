@@ -62,13 +62,7 @@ def train(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         UserError: an unknown key, unusable data, a run that another process is training.
         Pruned: the search that the run belongs to can do without it.
     """
-    config = make_paths_absolute(fill_keys(check_config(resolve_config(cfg))))
-    folder = Path(config["paths"]["runs"]) / config["name"] / run_id(cfg)
-    if config["engine"] == "fused":
-        from speechml.fused.training import check_fusable
-
-        check_fusable(config)
-    prepare_process(1 if config["engine"] == "fused" else config["threads"])
+    config, folder = _prepare(cfg)
     rank = rank_info()
     check_rank_counts(rank, count_processes(config["trainer"]), int(config["trainer"]["num_nodes"] or 1))
     if rank is None:
@@ -80,6 +74,29 @@ def train(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         return None
     with leader_session(rank, folder.name):
         return _lead(config, folder, trial)
+
+
+def _prepare(cfg: DictConfig) -> tuple[Config, Path]:
+    """The checked config of a run and its folder; the process is made ready to compute it."""
+    config = make_paths_absolute(fill_keys(check_config(resolve_config(cfg))))
+    if config["engine"] == "fused":
+        from speechml.fused.training import check_fusable
+
+        check_fusable(config)
+    prepare_process(1 if config["engine"] == "fused" else config["threads"])
+    return config, Path(config["paths"]["runs"]) / config["name"] / run_id(cfg)
+
+
+def open_life(cfg: DictConfig, trial: Trial | None, stop: Stop, like: Data | None) -> tuple[Life, Data]:
+    """The life of a run that is trained together with others, and its data; see `lead`.
+
+    Args:
+        stop: that all of them have in common.
+        like: data of the same recordings, divided alike, that were read before.
+    """
+    config, folder = _prepare(cfg)
+    data = build_data(config, like)
+    return lead(config, folder, trial, data, stop), data
 
 
 def _lead(config: Config, folder: Path, trial: Trial | None) -> float | None:

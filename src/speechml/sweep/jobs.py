@@ -152,10 +152,10 @@ def compute(job: Job) -> Outcome:
         return describe_error(error, job.folder)
     finally:
         HydraConfig.instance().cfg = before
-    return _outcome_of_value(value, job.folder)
+    return outcome_of_value(value, job.folder)
 
 
-def _outcome_of_value(value: float | None, run: str) -> Outcome:
+def outcome_of_value(value: float | None, run: str) -> Outcome:
     """The outcome of a run that came to its end."""
     if value is not None and math.isfinite(value):
         return Outcome(float(value), run)
@@ -213,7 +213,7 @@ def done_outcome(folder: str, job: Job | None = None) -> Outcome | None:
     if card is None or monitor is None:
         return Outcome(run=folder, error="its score is not known", is_scoreless=True)
     try:
-        return _outcome_of_value(card.objective_value(OmegaConf.select(config, "objective"), monitor), folder)
+        return outcome_of_value(card.objective_value(OmegaConf.select(config, "objective"), monitor), folder)
     except UnknownScore as error:
         return describe_error(error, folder)
 

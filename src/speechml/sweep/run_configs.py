@@ -40,10 +40,12 @@ class Composer:
     Args:
         compose: Hydra's composition.
         is_group: whether a key names a choice among config files.
+        fuses: whether runs that can be trained together with others are to be: `engine` is set in their configs.
     """
 
-    def __init__(self, compose: Compose, is_group: Callable[[str], bool]) -> None:
-        self.compose, self.is_group = compose, cache(is_group)
+    def __init__(self, compose: Compose, is_group: Callable[[str], bool], fuses: bool = False) -> None:
+        self.compose, self.is_group, self.fuses = compose, cache(is_group), fuses
+        self.hindrances: dict[str, int] = {}  # why runs are trained by themselves, and how many
         self.bases: dict[tuple[str, ...], _Base] = {}
         self.parsed: dict[str, Override] = {}
         self.current: _Base | None = None  # whose Hydra config is what `${hydra:...}` means
@@ -65,6 +67,13 @@ class Composer:
         if not runs:
             raise UserError("paths.runs is empty; it must be a folder")
         config = check_config(resolve_config(base.counted)) if is_checked else plain(base.counted, resolve=True)
+        if self.fuses and not any(word.startswith("engine=") for word in overrides):
+            from speechml.fused.hindrances import hindrance
+
+            why = hindrance(config)
+            if why and is_checked:
+                self.hindrances[why] = self.hindrances.get(why, 0) + 1
+            base.cfg.engine = config["engine"] = "lightning" if why else "fused"
         identity = digest(config, str(base.cfg.paths.cache))
         return ComposedRun(name, identity, Path(str(runs)) / name / identity, base.cfg.redo is True)
 
@@ -72,12 +81,14 @@ class Composer:
         """The config of a run, with `hydra` in it; valid until the next is asked for."""
         cfg = self._set(overrides).cfg
         OmegaConf.set_readonly(cfg.hydra, False)
-        cfg.hydra.overrides.task = [word for word in overrides if not word.startswith("hydra")]
+        words = [word for word in overrides if not word.startswith("hydra")]
+        cfg.hydra.overrides.task = [*words, *["engine=fused"] * (self.fuses and cfg.engine == "fused")]
         return cfg
 
     def job(self, overrides: list[str], number: int, label: str) -> Job:
         """A run as something to be computed."""
-        return dump_job(self.config(overrides), number, label, self.run(overrides).folder)
+        folder = self.run(overrides).folder
+        return dump_job(self.config(overrides), number, label, folder)
 
     def _set(self, overrides: list[str]) -> _Base:
         """A composed config in which the values of the overrides are set."""

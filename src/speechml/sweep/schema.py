@@ -54,6 +54,10 @@ class LocalLauncher(Schema):
                              "GPU, else one", None, unit="runs", least=1)  # fmt: skip
 
 
+class FusedLauncher(Schema):
+    """Runs of a sweep trained together in one process: those of small networks of one kind as one."""
+
+
 class SlurmLauncher(Schema):
     """Runs of a sweep as jobs of a Slurm cluster."""
 

@@ -80,7 +80,9 @@ def run_search(command: SweepCommand) -> float | None:
     plan = _plan(command, options, space, first)
     if options.retrain is not None:
         _compose(command, [*space.overrides, *space.first_point(), *options.retrain])
-    launcher = command.open_launcher(None, least=options.n_jobs, most=plan.total)
+    # Draws that no result decides are trained together, all of them.
+    least = plan.total if command.is_fused and options.sampler in ("random", "grid") else options.n_jobs
+    launcher = command.open_launcher(None, least=least, most=plan.total)
 
     def make_job(overrides: list[str], number: int) -> Job:
         return composer.job(overrides, number, " ".join(w for w in overrides if not w.startswith("++callbacks.")))

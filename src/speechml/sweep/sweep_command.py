@@ -45,7 +45,13 @@ class SweepCommand:
         return Composer(
             lambda words: self.loader.load_sweep_config(self.config, words),
             lambda key: bool(self.loader.get_group_options(key)),
+            self.is_fused,
         )
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether runs that fit together are trained together."""
+        return str(self.config.hydra.launcher["_target_"]) == "hydra_plugins.speechml_sweeps.FusedLauncher"
 
     def options(self, kind: type[Options]) -> Options:
         """The keys of its sweeper."""
@@ -69,6 +75,11 @@ class SweepCommand:
                 is_on_cpu = str((self.config.get("trainer") or {}).get("accelerator", "cpu")) in ("cpu", "mps")
                 gpus = [] if is_on_cpu else visible_gpus()
                 return Pool(max(1, min(max(least, count or len(gpus)), most)), gpus, logs, progress)
+            case "hydra_plugins.speechml_sweeps.FusedLauncher":
+                from speechml.sweep.fused import Fused
+
+                read_options(self.config, "launcher", schema.FusedLauncher)
+                return Fused(together, progress)
             case "hydra_plugins.speechml_sweeps.SlurmLauncher":
                 from speechml.sweep.slurm import SlurmLauncher
 
@@ -76,7 +87,7 @@ class SweepCommand:
                 options.wait |= progress is None  # a search goes by what its runs come to
                 return SlurmLauncher(options, self.folder, together, progress)
         chosen = self.config.hydra.runtime.choices["hydra/launcher"]
-        raise UserError(f"hydra/launcher={chosen} cannot compute trainings; choose basic, local or slurm")
+        raise UserError(f"hydra/launcher={chosen} cannot compute trainings; choose basic, local, fused or slurm")
 
 
 def read_options(config: DictConfig, section: str, kind: type[Options]) -> Options:

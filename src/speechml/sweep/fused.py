@@ -1,0 +1,145 @@
+"""Runs of a sweep trained together in this process: each is opened, all that fit together are trained as one, each is ended."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
+
+from speechml.contracts import Config
+from speechml.engine.signals import Stop, Stopped
+from speechml.errors import Pruned, UserError, echo, explain_missing_extras, machine_failure
+from speechml.sweep.jobs import Job, Outcome, compute_when_free, describe_error, load_job, outcome_of_value
+from speechml.sweep.local import InProcess
+from speechml.sweep.status import Progress
+
+if TYPE_CHECKING:
+    from speechml.engine.parts import Data
+    from speechml.engine.train import Life
+    from speechml.fused.member import Member
+
+AT_ONCE = 200  # runs that are open at a time: each holds a lock and a log
+
+
+class _Opened(NamedTuple):
+    """A run that waits for its training."""
+
+    job: Job
+    life: Life
+    member: Member
+
+
+class Fused(InProcess):
+    """Runs computed in this process, those of one kind together.
+
+    Args:
+        capacity: runs that a search may have under way.
+    """
+
+    def __init__(self, capacity: int, progress: Progress | None = None) -> None:
+        super().__init__(progress)
+        self.capacity = capacity
+        self.data: dict[str, Data] = {}  # read before, by the keys that decide what is read
+
+    def outcomes(self) -> Iterator[tuple[Job, Outcome]]:
+        while self.waiting:
+            opened: list[_Opened] = []
+            before = HydraConfig.instance().cfg
+            try:
+                yield from self._compute(opened)
+            except BaseException as error:
+                for run in opened:
+                    _throw(run.life, error if isinstance(error, Stopped) else KeyboardInterrupt())
+                raise
+            finally:
+                HydraConfig.instance().cfg = before
+
+    def _compute(self, opened: list[_Opened]) -> Iterator[tuple[Job, Outcome]]:
+        """Compute runs that wait; those that are open are in `opened`."""
+        from speechml.fused.training import group_members, train_together
+
+        stop, alone = Stop(), []
+        with stop.listening():
+            while self.waiting and len(opened) < AT_ONCE and not stop.asked_by:
+                job = self.next_job()
+                if job.config["config"].get("engine") != "fused":
+                    alone.append(job)
+                    continue
+                with _outcome_of_error(job) as failed:
+                    if (value := self._open(job, stop, opened)) is not None:
+                        yield job, value
+                if failed:
+                    yield job, failed[0]
+            if len(opened) > 1:
+                groups = len(group_members([run.member for run in opened]))
+                echo(f"{len(opened)} runs are trained together in {groups} group{'s' * (groups > 1)}", file=sys.stderr, flush=True)
+            for member, error in train_together([run.member for run in opened], stop):
+                run = next(run for run in opened if run.member is member)
+                opened.remove(run)
+                yield run.job, _end(run, error)
+        for job in alone:
+            yield job, compute_when_free(job)
+
+    def _open(self, job: Job, stop: Stop, opened: list[_Opened]) -> Outcome | None:
+        """Begin with a run, which is added to `opened`; what came of it where there is nothing to train."""
+        from speechml.fused.member import Member
+        from speechml.sweep.training import open_checked
+
+        config = job.config["config"]
+        shared = json.dumps({k: v for k, v in config["data"].items() if k not in ("seed", "batch_size")}, default=str)
+        life, self.data[shared] = open_checked(load_job(job), job.config["hydra"], stop, self.data.get(shared))
+        try:
+            run = next(life)
+        except StopIteration as end:
+            return outcome_of_value(end.value, job.folder)
+        try:
+            opened.append(_Opened(job, life, Member(run, shows_epochs=False)))
+        except BaseException as error:
+            _throw(life, error)
+            raise
+        return None
+
+
+@contextmanager
+def _outcome_of_error(job: Job) -> Iterator[list[Outcome]]:
+    """Inside, an error ends one run alone: its outcome is in the list."""
+    failed: list[Outcome] = []
+    try:
+        with explain_missing_extras():
+            yield failed
+    except Exception as error:  # whatever it is
+        failed.append(_outcome(error, job))
+
+
+def _outcome(error: Exception, job: Job) -> Outcome:
+    known = isinstance(error, (UserError, Pruned))
+    error = error if known else machine_failure(error) or error
+    if not isinstance(error, (UserError, Pruned)):
+        traceback.print_exception(error)
+    return describe_error(error, job.folder)
+
+
+def _end(run: _Opened, error: Exception | None) -> Outcome:
+    """Test and record a run that has been trained, or record why it cannot be."""
+    from speechml.engine.train import conclude
+
+    try:
+        if error:
+            raise _throw(run.life, error)
+        return outcome_of_value(conclude(run.life), run.job.folder)
+    except Exception as raised:  # whatever it is, it ends this run alone
+        return _outcome(raised, run.job)
+
+
+def _throw(life: Life, error: BaseException) -> BaseException:
+    """Let a run record an error; the error that it makes of it."""
+    try:
+        life.throw(error)
+    except BaseException as raised:
+        return raised
+    return error
