@@ -175,7 +175,12 @@ def test(parts: Parts, folder: Path, card: RunCard) -> float | None:
         card.data = data.card()
         card.warnings += cast("PlainTask", task).missing_scores(scores, config["test"])
     elif config["test"]:
-        trainer.test(task, datamodule=parts.data_module, verbose=False, ckpt_path=weights, weights_only=True)
+        if config["engine"] == "fused":
+            from speechml.fused.scoring import test_light
+
+            test_light(parts, weights)
+        else:
+            trainer.test(task, datamodule=parts.data_module, verbose=False, ckpt_path=weights, weights_only=True)
         scores |= task.scores
         card.warnings += task.weak_scores()
         card.scored = len(set(task.items) & set(data.splits["test"]))
@@ -267,6 +272,10 @@ def _validate(parts: Parts, weights: str | None) -> dict[str, float]:
     trainer = parts.trainer
     if parts.module is not parts.task and not parts.task.validates:
         return {}
+    if parts.config["engine"] == "fused":
+        from speechml.fused.scoring import validate_light
+
+        return validate_light(parts, weights)
     others = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
     trainer.callbacks, trainer.loggers = [parts.saving], []  # type: ignore[attr-defined]
     try:

@@ -5,15 +5,17 @@ Nothing else in speechml names them, hence the pin of Lightning's version.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities import registry
 from lightning.pytorch.loops.fit_loop import RestartStage
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.trainer import call
-from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
+from lightning.pytorch.trainer.states import RunningStage, TrainerFn, TrainerStatus
 
 # Of the connector of loggers: what callbacks read as the metrics of the last epoch and validation.
 METRICS = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics", "_first_loop_iter", "_current_fx")
@@ -50,6 +52,9 @@ def _settle(loop: _Loop) -> None:
             _settle(child)
 
 
+registry.entry_points = cache(registry.entry_points)  # type: ignore[attr-defined] # asked by every Trainer, and slow
+
+
 def begin_fit(
     trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None, batches: int
 ) -> None:
@@ -77,8 +82,15 @@ def begin_fit(
     trainer._checkpoint_connector.resume_end()
 
 
-def end_fit(trainer: pl.Trainer) -> None:
-    """What Lightning's `_run` does after its loop."""
+def begin_stage(trainer: pl.Trainer, stage: str) -> None:
+    """Let a trainer be testing, without its loop."""
+    trainer.state.fn, trainer.state.status = TrainerFn(stage), TrainerStatus.RUNNING
+    trainer.state.stage = RunningStage.TESTING
+    call._call_setup_hook(trainer)
+
+
+def end_stage(trainer: pl.Trainer) -> None:
+    """What Lightning's `_run` does after a loop."""
     call._call_teardown_hook(trainer)
     trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None
 

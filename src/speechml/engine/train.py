@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from speechml.config.compose import in_sweep, resolve_config, simplify_overrides, without_secrets
+from speechml.config.compose import as_yaml, in_sweep, resolve_config, simplify_overrides, without_secrets
 from speechml.config.train_config import check_config, fill_keys, make_paths_absolute
 from speechml.contracts import Config, Trial
 from speechml.engine.distributed import check_rank_counts, count_processes, rank_info
@@ -62,7 +62,8 @@ def train(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         UserError: an unknown key, unusable data, a run that another process is training.
         Pruned: the search that the run belongs to can do without it.
     """
-    config, folder = _prepare(cfg)
+    config = _prepare(cfg)
+    folder = Path(config["paths"]["runs"]) / config["name"] / run_id(cfg)
     rank = rank_info()
     check_rank_counts(rank, count_processes(config["trainer"]), int(config["trainer"]["num_nodes"] or 1))
     if rank is None:
@@ -76,25 +77,27 @@ def train(cfg: DictConfig, trial: Trial | None = None) -> float | None:
         return _lead(config, folder, trial)
 
 
-def _prepare(cfg: DictConfig) -> tuple[Config, Path]:
-    """The checked config of a run and its folder; the process is made ready to compute it."""
+def _prepare(cfg: DictConfig) -> Config:
+    """The checked config of a run; the process is made ready to compute it."""
     config = make_paths_absolute(fill_keys(check_config(resolve_config(cfg))))
     if config["engine"] == "fused":
         from speechml.fused.training import check_fusable
 
         check_fusable(config)
     prepare_process(1 if config["engine"] == "fused" else config["threads"])
-    return config, Path(config["paths"]["runs"]) / config["name"] / run_id(cfg)
+    return config
 
 
-def open_life(cfg: DictConfig, trial: Trial | None, stop: Stop, like: Data | None) -> tuple[Life, Data]:
+def open_life(
+    cfg: DictConfig, folder: Path, trial: Trial | None, stop: Stop, like: Data | None
+) -> tuple[Life, Data]:
     """The life of a run that is trained together with others, and its data; see `lead`.
 
     Args:
         stop: that all of them have in common.
         like: data of the same recordings, divided alike, that were read before.
     """
-    config, folder = _prepare(cfg)
+    config = _prepare(cfg)
     data = build_data(config, like)
     return lead(config, folder, trial, data, stop), data
 
@@ -255,11 +258,11 @@ def _begin(parts: Parts, folder: Path, before: RunCard | None, start: Start | No
         from speechml.engine.warm_start import record_start
 
         record_start(card, start, before)
-    text, shown = (OmegaConf.to_yaml(OmegaConf.create(content)) for content in (config, without_secrets(config)))
-    if shown != text and count_processes(config["trainer"]) > 1:
+    shown = without_secrets(config)
+    if shown != config and count_processes(config["trainer"]) > 1:
         why = "it is kept out of config.yaml, from which the other processes are started"
         raise UserError("the config holds a password or token", why, "let your class read it from the environment")
-    write_text(folder / "config.yaml", shown)
+    write_text(folder / "config.yaml", as_yaml(shown))
     save_card(folder, card)
     return card
 

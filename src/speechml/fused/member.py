@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from speechml.callbacks.epochs import EpochTable, Progress
-from speechml.contracts import IndexBatch
 from speechml.engine.checkpoint import check_weights, read_checkpoint
-from speechml.engine.lightning_compat import add_metrics, begin_fit, end_fit, set_progress
+from speechml.engine.lightning_compat import add_metrics, begin_fit, end_stage, set_progress
 from speechml.engine.restore import restore_finished
 from speechml.engine.saving import DIVERGED
 from speechml.errors import UserError
 from speechml.fused.network import StackedNetwork
+from speechml.fused.scoring import score_split
 from speechml.process import set_seed
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Member:
         metrics = {f"train/{name}": total / self.items for name, total in self.sums.items()}
         add_metrics(trainer, metrics)
         if (self.epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
-            scores = self._validate()
+            scores = score_split(task, self.data, "val", self.epoch)
             add_metrics(trainer, scores)
             self.parts.saving.on_validation_epoch_end(trainer, task)
             self._hook("on_validation_end")
@@ -139,17 +139,6 @@ class Member:
             logger.log_metrics({**metrics, "epoch": self.epoch}, self.steps - 1)
         self.epoch, self.batch, self.sums, self.items = self.epoch + 1, 0, {}, 0
         set_progress(trainer, self.epoch, 0, self.steps)
-
-    def _validate(self) -> dict[str, float]:
-        task = self.task
-        task.eval()
-        with torch.no_grad():
-            task.on_validation_epoch_start()
-            for number, items in enumerate(self.data.val_dataloader().groups(self.epoch)):
-                task.validation_step(self.data.load_batch(IndexBatch("val", self.epoch, items)), number)  # type: ignore[arg-type]
-            scores = task.end_validation()
-        task.train()
-        return scores
 
     def move_schedule(self) -> bool:
         """Move a schedule on that goes by steps; whether there is one."""
@@ -179,7 +168,7 @@ class Member:
         """Write the last checkpoint, and leave the trainer as a training leaves it."""
         self._prepare_saving()
         self._hook("on_train_end")
-        end_fit(self.trainer)
+        end_stage(self.trainer)
 
     def _hook(self, name: str) -> None:
         """Call a hook of the callbacks, in Lightning's order."""

@@ -44,7 +44,7 @@ class Stack:
         self.optimizer.steps = members[0].steps
         for row, member in enumerate(members):
             for name, parameter in member.task.net.named_parameters():
-                place, state = network.places[name], member.optimizer.state.get(parameter, {})
+                place, state = member.network.places[name], member.optimizer.state.get(parameter, {})
                 place.view(self.weights[row]).copy_(parameter.detach())
                 for what, numbers in self.optimizer.states.items():
                     if state.get(what) is not None:
@@ -53,9 +53,10 @@ class Stack:
             name: torch.tensor([member.sums.get(name, 0.0) for member in members], dtype=torch.float64)
             for name in ("loss", "acc")
         }
-        self.mask = torch.zeros(network.size)
-        for place in network.places.values():
-            place.view(self.mask).fill_(1)
+        self.mask = torch.zeros(shape)  # where its numbers are: layers of other sizes may be padded to the same
+        for row, member in enumerate(members):
+            for place in member.network.places.values():
+                place.view(self.mask[row]).fill_(1)
         tasks = [cast("FixedInputs", member.task) for member in members]
         self.smoothing = torch.tensor([task.label_smoothing for task in tasks], dtype=torch.float64)[:, None].float()
         clips = [float(member.parts.config["trainer"].get("gradient_clip_val") or 0) for member in members]
@@ -111,7 +112,7 @@ class Stack:
         with torch.no_grad():
             for row, member in enumerate(self.members):
                 for name, parameter in member.task.net.named_parameters():
-                    place = self.network.places[name]
+                    place = member.network.places[name]
                     parameter.copy_(place.view(self.weights[row]))
                     state: dict[str, Tensor] = {
                         what: place.view(numbers[row]).contiguous().clone()

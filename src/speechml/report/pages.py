@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speechml import __version__
 from speechml.errors import UserError
 from speechml.runs.catalogue import is_run
 from speechml.runs.sweep_record import is_sweep
 from speechml.storage.files import remove_leftovers, write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -62,19 +67,25 @@ def page_path(folder: Path) -> Path:
 
 def render(folder: Path, page: Path) -> str:
     """The text of a page: whatever runs say is escaped, our own style and script are not."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     from speechml.report.charts import style_of_colours
     from speechml.report.run_page import run_context
     from speechml.report.sweep_page import sweep_context
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     own = {kind: Markup((TEMPLATES / f"page.{kind}").read_text()) for kind in ("css", "js")}
     own["css"] += Markup(style_of_colours())
     name, context = ("run", run_context(folder)) if is_run(folder) else ("sweep", sweep_context(folder, page))
-    text = environment.get_template(f"{name}.html").render({**context, **own, "version": __version__})
+    text = _templates().get_template(f"{name}.html").render({**context, **own, "version": __version__})
     return text.encode(errors="replace").decode()  # names may hold what is no letter
+
+
+@cache
+def _templates() -> Environment:
+    """The templates, compiled once: that takes longer than to render one of them."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip

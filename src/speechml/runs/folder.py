@@ -228,6 +228,7 @@ def describe_session(command: Sequence[str] | None = None) -> Session:
     }
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -269,6 +270,7 @@ def hardware() -> Record:
     }  # fmt: skip
 
 
+@cache
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

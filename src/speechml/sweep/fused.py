@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from speechml.engine.train import Life
     from speechml.fused.member import Member
 
+QUIET = {"figures", "listening", "progress"}
 AT_ONCE = 200  # runs that are open at a time: each holds a lock and a log
 
 
@@ -39,11 +41,12 @@ class Fused(InProcess):
 
     Args:
         capacity: runs that a search may have under way.
+        figures: whether those that are trained together draw figures and write audio.
     """
 
-    def __init__(self, capacity: int, progress: Progress | None = None) -> None:
+    def __init__(self, capacity: int, figures: bool, progress: Progress | None = None) -> None:
         super().__init__(progress)
-        self.capacity = capacity
+        self.capacity, self.figures = capacity, figures
         self.data: dict[str, Data] = {}  # read before, by the keys that decide what is read
 
     def outcomes(self) -> Iterator[tuple[Job, Outcome]]:
@@ -91,8 +94,12 @@ class Fused(InProcess):
         from speechml.sweep.training import open_checked
 
         config = job.config["config"]
+        if not self.figures:  # which count in no id
+            config["callbacks"] = config["callbacks"] | dict.fromkeys(QUIET & config["callbacks"].keys())
         shared = json.dumps({k: v for k, v in config["data"].items() if k not in ("seed", "batch_size")}, default=str)
-        life, self.data[shared] = open_checked(load_job(job), job.config["hydra"], stop, self.data.get(shared))
+        life, self.data[shared] = open_checked(
+            load_job(job), Path(job.folder), job.config["hydra"], stop, self.data.get(shared)
+        )
         try:
             run = next(life)
         except StopIteration as end:

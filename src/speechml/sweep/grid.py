@@ -109,7 +109,7 @@ def plan_runs(composer: Composer, overrides: Iterable[Override]) -> list[Planned
         raise UserError("the sweep has no runs: a swept key has no values")
     runs = dict[Path, PlannedRun]()
     for words, swept in combos:
-        experiment, identity, folder, redo = composer.run(words, is_checked=True)
+        experiment, identity, folder, redo, _ = composer.run(words, is_checked=True)
         if folder in runs:
             raise UserError(_one_run(runs[folder].swept, swept, folder, len(combos)))
         runs[folder] = PlannedRun(words, experiment, identity, folder, *condition(folder), swept, redo)

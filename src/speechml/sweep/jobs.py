@@ -107,14 +107,20 @@ class Launcher(Protocol):
         """End the processes that compute here, which save their runs first; jobs of a cluster go on."""
 
 
-def dump_job(cfg: DictConfig, number: int, label: str, folder: Path) -> Job:
-    """A run as plain values, interpolations kept: its id depends on them. Hydra has composed it, and made it known."""
+def dump_job(cfg: DictConfig, number: int, label: str, folder: Path, config: Config | None = None) -> Job:
+    """A run as plain values. Hydra has composed it, and made it known.
+
+    Args:
+        cfg: with Hydra's own part.
+        config: the run's own part as plain values, interpolations kept: its id depends on them; None: it is taken out.
+    """
     hydra: Config = {}
     for key in KEPT:
         value = OmegaConf.select(cfg.hydra, key)
         hydra[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     hydra |= {"mode": "MULTIRUN", "job.num": number, "sweep.dir": str(Path(str(cfg.hydra.sweep.dir)).absolute())}
-    config = plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+    if config is None:
+        config = plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
     # Where the runs are is decided here, where the cache is on the machine that computes: it may be a disk of its own.
     config["paths"]["runs"] = str(Path(str(cfg.paths.runs)).absolute())
     return Job(number, {"config": config, "hydra": hydra, "command": sys.argv}, label, str(folder.absolute()))
@@ -122,19 +128,32 @@ def dump_job(cfg: DictConfig, number: int, label: str, folder: Path) -> Job:
 
 def load_job(job: Job) -> DictConfig:
     """The config of a job, with Hydra's part and the command made known to the process: a run's card has it."""
-    from hydra.conf import HydraConf
     from hydra.core.utils import setup_globals
 
     sys.argv = list(job.config["command"])
     setup_globals()  # what `${hydra:...}` means
-    whole = OmegaConf.create({"hydra": HydraConf()})
-    with open_dict(whole):
-        for key, value in job.config["hydra"].items():
-            OmegaConf.update(whole.hydra, key, value, merge=False, force_add=True)
-    HydraConfig.instance().set_config(whole)
+    HydraConfig.instance().set_config(_hydra_part(job.config["hydra"]))
     cfg = DictConfig(job.config["config"])
     OmegaConf.set_struct(cfg, True)
     return cfg
+
+
+_last: tuple[Config, DictConfig] | None = None  # what the last job knew of Hydra's config, and that as Hydra has it
+
+
+def _hydra_part(known: Config) -> DictConfig:
+    """Hydra's config of a job; of a sweep's jobs it is much the same, and making it anew takes longer than to change it."""
+    global _last
+    from hydra.conf import HydraConf
+
+    same, whole = _last if _last and _last[0].keys() == known.keys() else ({}, OmegaConf.create({"hydra": HydraConf()}))
+    OmegaConf.set_readonly(whole.hydra, False)
+    with open_dict(whole):
+        for key, value in known.items():
+            if key not in same or same[key] != value:
+                OmegaConf.update(whole.hydra, key, value, merge=False, force_add=True)
+    _last = known, whole
+    return whole
 
 
 def compute(job: Job) -> Outcome:

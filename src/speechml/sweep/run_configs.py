@@ -30,6 +30,7 @@ class ComposedRun(NamedTuple):
     id: str
     folder: Path
     redo: bool  # whether it is trained although it is done
+    engine: str
 
 
 class Composer:
@@ -45,6 +46,7 @@ class Composer:
 
     def __init__(self, compose: Compose, is_group: Callable[[str], bool], fuses: bool = False) -> None:
         self.compose, self.is_group, self.fuses = compose, cache(is_group), fuses
+        self.planned: dict[tuple[str, ...], ComposedRun] = {}
         self.hindrances: dict[str, int] = {}  # why runs are trained by themselves, and how many
         self.bases: dict[tuple[str, ...], _Base] = {}
         self.parsed: dict[str, Override] = {}
@@ -73,22 +75,31 @@ class Composer:
             why = hindrance(config)
             if why and is_checked:
                 self.hindrances[why] = self.hindrances.get(why, 0) + 1
-            base.cfg.engine = config["engine"] = "lightning" if why else "fused"
+            config["engine"] = "lightning" if why else "fused"
         identity = digest(config, str(base.cfg.paths.cache))
-        return ComposedRun(name, identity, Path(str(runs)) / name / identity, base.cfg.redo is True)
+        run = ComposedRun(name, identity, Path(str(runs)) / name / identity, base.cfg.redo is True, str(config["engine"]))
+        self.planned[tuple(overrides)] = run
+        return run
 
     def config(self, overrides: list[str]) -> DictConfig:
         """The config of a run, with `hydra` in it; valid until the next is asked for."""
         cfg = self._set(overrides).cfg
         OmegaConf.set_readonly(cfg.hydra, False)
         words = [word for word in overrides if not word.startswith("hydra")]
-        cfg.hydra.overrides.task = [*words, *["engine=fused"] * (self.fuses and cfg.engine == "fused")]
+        if self.fuses and not any(word.startswith("engine=") for word in words):
+            cfg.engine = (self.planned.get(tuple(overrides)) or self.run(overrides)).engine
+            words += ["engine=fused"] * (cfg.engine == "fused")
+        cfg.hydra.overrides.task = words
         return cfg
 
     def job(self, overrides: list[str], number: int, label: str) -> Job:
         """A run as something to be computed."""
-        folder = self.run(overrides).folder
-        return dump_job(self.config(overrides), number, label, folder)
+        run = self.planned.get(tuple(overrides)) or self.run(overrides)
+        cfg = self.config(overrides)
+        own = self._set(overrides).own
+        if self.fuses:
+            own.engine = cfg.engine
+        return dump_job(cfg, number, label, run.folder, plain(own))
 
     def _set(self, overrides: list[str]) -> _Base:
         """A composed config in which the values of the overrides are set."""
@@ -102,21 +113,22 @@ class Composer:
             cfg = self.compose(overrides)
             HydraConfig.instance().set_config(cfg)
             own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-            self.bases[place] = self.current = _Base(cfg, with_paths_as_text(own))
+            self.bases[place] = self.current = _Base(cfg, own, with_paths_as_text(own))
         base = self.bases[place]
         if base is not self.current:
             self.current = base
             HydraConfig.instance().set_config(base.cfg)
         for key, value in values.items():
-            OmegaConf.update(base.cfg, key, value, force_add=True)
-            OmegaConf.update(base.counted, key, value, force_add=True)
+            for config in base:
+                OmegaConf.update(config, key, value, force_add=True)
         return base
 
 
 class _Base(NamedTuple):
     """A composed config, in which values are set for one run after another."""
 
-    cfg: DictConfig
+    cfg: DictConfig  # with Hydra's
+    own: DictConfig  # without
     counted: DictConfig  # what the id is made of
 
 

@@ -57,6 +57,9 @@ class LocalLauncher(Schema):
 class FusedLauncher(Schema):
     """Runs of a sweep trained together in one process: those of small networks of one kind as one."""
 
+    figures: bool = key("whether runs that are trained together draw figures and write audio, which takes longer than training",
+                        False)  # fmt: skip
+
 
 class SlurmLauncher(Schema):
     """Runs of a sweep as jobs of a Slurm cluster."""

@@ -78,8 +78,7 @@ class SweepCommand:
             case "hydra_plugins.speechml_sweeps.FusedLauncher":
                 from speechml.sweep.fused import Fused
 
-                read_options(self.config, "launcher", schema.FusedLauncher)
-                return Fused(together, progress)
+                return Fused(together, read_options(self.config, "launcher", schema.FusedLauncher).figures, progress)
             case "hydra_plugins.speechml_sweeps.SlurmLauncher":
                 from speechml.sweep.slurm import SlurmLauncher
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
@@ -26,8 +27,12 @@ def train_checked(cfg: DictConfig, job: Config | None = None) -> float | None:
     Args:
         job: Hydra's part of the job, of a run of a sweep.
     """
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    if hydra and hydra.mode == RunMode.RUN and (chosen := hydra.runtime.choices.get("hparams_search")):
+        fix = "add -m to search, or leave it out for one run"
+        raise UserError(f"hparams_search={chosen} describes many runs", fix=fix)
     try:
-        _check(cfg)
+        check_config(resolve_config(cfg))
     except UserError:
         if (rank := rank_info()) and rank.rank > 0:  # rank 0 is refused alike, and says so
             return None
@@ -41,25 +46,16 @@ def train_checked(cfg: DictConfig, job: Config | None = None) -> float | None:
     return train(cfg, trial_of(job))
 
 
-def open_checked(cfg: DictConfig, job: Config, stop: Stop, like: Data | None) -> tuple[Life, Data]:
+def open_checked(cfg: DictConfig, folder: Path, job: Config, stop: Stop, like: Data | None) -> tuple[Life, Data]:
     """Begin a run of a sweep that is to be trained together with others; its life, and its data.
 
     Args:
+        folder: of the run.
         job: Hydra's part of the job.
         stop: that all of them have in common.
         like: data of the same recordings, divided alike, that were read before.
     """
-    _check(cfg)
     from speechml.engine.train import open_life
     from speechml.sweep.trial import trial_of
 
-    return open_life(cfg, trial_of(job), stop, like)
-
-
-def _check(cfg: DictConfig) -> None:
-    """Refuse a search space that nothing would search, and a config that is wrong."""
-    hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    if hydra and hydra.mode == RunMode.RUN and (chosen := hydra.runtime.choices.get("hparams_search")):
-        fix = "add -m to search, or leave it out for one run"
-        raise UserError(f"hparams_search={chosen} describes many runs", fix=fix)
-    check_config(resolve_config(cfg))
+    return open_life(cfg, folder, trial_of(job), stop, like)

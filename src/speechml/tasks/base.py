@@ -283,11 +283,15 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         return self._split_scores("val", sorted(self.items), self.test_only)
 
     def on_test_epoch_end(self) -> None:
+        self.log_dict(self.end_test(), batch_size=1)
+
+    def end_test(self) -> dict[str, float]:
+        """The scores of the items that were tested, which `scores` are from now on."""
         self._gather_items()
         self.scores = {}
         for split, numbers in self._data().scored_items().items():
             self.scores |= self._split_scores(split, [i for i in sorted(numbers) if i in self.items])
-        self.log_dict(self.scores, batch_size=1)
+        return self.scores
 
     def _gather_items(self) -> None:
         """Know the items of every rank: scores are then equal on all, and need no averaging."""
