@@ -28,7 +28,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         self.after = after
 
     def _begun(self, trainer: pl.Trainer) -> bool:
-        return trainer.global_step >= self.after * count_steps(trainer, int(trainer.num_training_batches))
+        return not self.after or trainer.global_step >= self.after * count_steps(trainer, int(trainer.num_training_batches))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._begun(trainer):

@@ -17,14 +17,13 @@ from speechml.engine.restore import restore_finished
 from speechml.engine.saving import DIVERGED
 from speechml.errors import UserError
 from speechml.fused.network import StackedNetwork
-from speechml.fused.scoring import score_split
 from speechml.process import set_seed
 
 if TYPE_CHECKING:
     from speechml.data.base import BaseDataModule, Corpus
     from speechml.engine.train import OpenRun
     from speechml.fused.contracts import FixedInputs
-    from speechml.tasks.base import Batch, Task
+    from speechml.tasks.classification import Classification, LabelledBatch
 
 CHECKPOINT_FAULTS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 
@@ -48,7 +47,7 @@ class Member:
     def __init__(self, run: OpenRun, shows_epochs: bool = True) -> None:
         parts = run.parts
         self.run, self.parts, self.trainer = run, parts, parts.trainer
-        self.task = cast("Task[Batch, Batch]", parts.task)
+        self.task = cast("Classification[LabelledBatch]", parts.task)
         self.data = cast("BaseDataModule[Corpus]", parts.data)
         if not shows_epochs:
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
@@ -58,8 +57,7 @@ class Member:
         self._begin(run.checkpoint)
         self.network = StackedNetwork(self.task.net)
         self.inputs, self.labels = cast("FixedInputs", self.task).fixed_inputs(self.data)
-        self.sums: dict[str, float] = {}  # of this epoch's items so far
-        self.items = 0
+        self.validated = torch.cat(self.data.val_dataloader().groups(0))  # the items, in their order
 
     def _begin(self, checkpoint: Path | None) -> None:
         trainer, saving = self.trainer, self.parts.saving
@@ -78,8 +76,9 @@ class Member:
         state = saving.to_restore or {}
         if state:
             restore_finished(trainer, state)
-        self.sums = dict(state.get("fused", {}).get("sums", {}))
-        self.items = state.get("fused", {}).get("items", 0)
+        before = state.get("fused", {}) if self.batch else {}
+        self.losses: Tensor = before.get("losses", torch.zeros(0))  # of the batches of this epoch so far
+        self.hits: Tensor = before.get("hits", torch.zeros(0))
         self._hook("on_train_start")
         saving.to_restore = None
         self.open_epoch()
@@ -102,32 +101,48 @@ class Member:
         switches = {name: bool(group[name]) for name in ("momentum", "nesterov", "decoupled_weight_decay") if name in group}
         counts = tuple(len(items) for items in self.groups)
         return (
-            self.network.signature, self.network.size, self.inputs.shape[1], type(self.optimizer), tuple(switches.items()),
-            counts, self.epoch, self.batch, self.steps, bool(self.parts.config["trainer"].get("gradient_clip_val")),
+            self.inputs.shape, self.network.outputs, len(self.validated), type(self.optimizer), tuple(switches.items()),
+            counts, self.epoch, self.batch, self.steps,
         )  # fmt: skip
 
     def open_epoch(self) -> None:
         """Know the batches of this epoch."""
         self.groups: list[Tensor] = self.data.training_groups(self.epoch)
 
-    def refuse_loss(self) -> UserError:
-        """What is said where the loss of the last batch was no number."""
-        fix = DIVERGED if self.steps > 1 else "look at the data and the loss: nothing had been learned yet"
-        return UserError(f"the training diverged: the loss of batch {self.steps} is no finite number", fix=fix)
+    def check_losses(self) -> None:
+        """Raises UserError where the loss of a batch was no number."""
+        wrong = (~self.losses.isfinite()).nonzero()
+        if len(wrong):
+            step = self.steps - len(self.losses) + int(wrong[0]) + 1
+            fix = DIVERGED if step > 1 else "look at the data and the loss: nothing had been learned yet"
+            loss = float(self.losses[wrong[0]])
+            raise UserError(f"the training diverged: the loss of batch {step} is {loss}", fix=fix)
 
     def spend(self, seconds: float) -> None:
         """Count what this run took of the time of all."""
         saving = self.parts.saving
         saving.before_s, saving.started = saving.before_s + seconds, time.monotonic()
 
-    def end_epoch(self) -> None:
-        """Validate where that is due, and let what watches the run know of the epoch; the task has its weights."""
+    @property
+    def is_validation_due(self) -> bool:
+        """Whether this epoch ends with a validation."""
+        return (self.epoch + 1) % (self.trainer.check_val_every_n_epoch or 1) == 0
+
+    def end_epoch(self, scores: dict[str, float]) -> None:
+        """Let what watches the run know of an epoch; the task has its weights.
+
+        Args:
+            scores: of the validation, where it was due.
+        """
         trainer, task = self.trainer, self.task
         set_progress(trainer, self.epoch, len(self.groups), self.steps)
-        metrics = {f"train/{name}": total / self.items for name, total in self.sums.items()}
+        counts = torch.tensor([len(items) for items in self.groups])
+        metrics = {
+            "train/loss": float((self.losses.double() * counts).sum() / counts.sum()),
+            "train/acc": float(self.hits.double().sum() / counts.sum()),
+        }
         add_metrics(trainer, metrics)
-        if (self.epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
-            scores = score_split(task, self.data, "val", self.epoch)
+        if self.is_validation_due:
             add_metrics(trainer, scores)
             self.parts.saving.on_validation_epoch_end(trainer, task)
             self._hook("on_validation_end")
@@ -137,7 +152,7 @@ class Member:
         self._move_schedule(by_epoch=True)
         for logger in trainer.loggers:
             logger.log_metrics({**metrics, "epoch": self.epoch}, self.steps - 1)
-        self.epoch, self.batch, self.sums, self.items = self.epoch + 1, 0, {}, 0
+        self.epoch, self.batch, self.losses, self.hits = self.epoch + 1, 0, torch.zeros(0), torch.zeros(0)
         set_progress(trainer, self.epoch, 0, self.steps)
 
     def move_schedule(self) -> bool:
@@ -162,7 +177,7 @@ class Member:
     def _prepare_saving(self) -> None:
         set_progress(self.trainer, self.epoch, self.batch, self.steps)
         set_seed(self.parts.config["seed"])  # nothing draws from them: in any company they are the same
-        self.parts.saving.further = {"fused": {"sums": dict(self.sums), "items": self.items}}
+        self.parts.saving.further = {"fused": {"losses": self.losses.clone(), "hits": self.hits.clone()}}
 
     def end(self) -> None:
         """Write the last checkpoint, and leave the trainer as a training leaves it."""

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 BLOCK = 16  # numbers: 64 bytes of float32, the widest vector and a line of the cache
+# Numbers of a network: what is left over beyond whole turns of a loop over two or four vectors is computed otherwise.
+TURN = 64
 # Of single numbers, and finite at 0 with their slopes: what is padded must not spoil the rest.
 ELEMENTWISE = (
     nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.ReLU6,
@@ -109,6 +111,7 @@ class StackedNetwork:
         self.widths: dict[str, int] = {}  # units that each step gives, where that is known
         signature = [self._read(net, node, self.widths) for node in graph.nodes]
         self.signature = tuple(signature)
+        self.size = -(-self.size // TURN) * TURN
         if len(self.places) != len(list(net.parameters())):
             raise NotStackableError(f"{type(net).__name__} has parameters outside of linear layers, or shares some")
 

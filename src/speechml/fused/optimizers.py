@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-Group = dict[str, object]  # a parameter group of torch
+Group = dict[str, Any]  # a parameter group of torch
 
 
 class StackedOptimizer(Protocol):
@@ -22,38 +22,37 @@ class StackedOptimizer(Protocol):
     states: dict[str, Tensor]
     steps: int
 
-    def set_rates(self, groups: Sequence[Group]) -> None:
-        """Take the rates of the next step from the groups of torch's optimisers, one of each network."""
+    def plan(self, groups: Sequence[Group], count: int) -> None:
+        """Take the rates of the next `count` steps from the groups of torch's optimisers, one of each network."""
 
     def step(self, weights: Tensor, gradient: Tensor) -> None:
         """Move weights along. Shape: (networks, numbers) twice."""
 
+    def count(self) -> dict[str, Tensor]:
+        """What torch keeps of the number of steps."""
 
-def _column(groups: Sequence[Group], name: str, place: int | None = None) -> Tensor:
-    """A value of each group. Shape: (networks, 1)."""
-    values = [group[name] if place is None else group[name][place] for group in groups]  # type: ignore[index] # betas
-    return torch.tensor([float(value) for value in values], dtype=torch.float64)[:, None]  # type: ignore[arg-type]
+
+def _column(groups: Sequence[Group], value: Callable[[Group], float]) -> Tensor:
+    """A value of each group, computed in Python: torch's own powers go by their place in a vector. Shape: (networks, 1)."""
+    return torch.tensor([float(value(group)) for group in groups])[:, None]
 
 
 class StackedSGD:
     """torch.optim.SGD: weight decay, momentum, dampening, Nesterov."""
 
-    def __init__(self, groups: Sequence[Group], shape: torch.Size) -> None:
-        self.has_momentum = bool(groups[0]["momentum"])
+    def __init__(self, first: Group, shape: torch.Size, steps: int) -> None:
+        self.has_momentum, self.is_nesterov = bool(first["momentum"]), bool(first["nesterov"])
         self.states = {"momentum_buffer": torch.zeros(shape)} if self.has_momentum else {}
-        self.is_nesterov, self.steps = bool(groups[0]["nesterov"]), 0
-        self.set_rates(groups)
+        self.steps = steps
 
-    def set_rates(self, groups: Sequence[Group]) -> None:
-        names = ("lr", "momentum", "weight_decay")
-        self.lr, self.momentum, self.decay = (_column(groups, name).float() for name in names)
-        self.share = (1 - _column(groups, "dampening")).float()
-        self.decays = bool(self.decay.any())
+    def plan(self, groups: Sequence[Group], count: int) -> None:  # noqa: ARG002 (all steps have the same rates)
+        self.lr, self.momentum = _column(groups, lambda g: g["lr"]), _column(groups, lambda g: g["momentum"])
+        self.decay = _column(groups, lambda g: g["weight_decay"])
+        self.share = _column(groups, lambda g: 1 - g["dampening"])
 
     def step(self, weights: Tensor, gradient: Tensor) -> None:
         self.steps += 1
-        if self.decays:
-            gradient = gradient + weights * self.decay
+        gradient = gradient + weights * self.decay
         if self.has_momentum:
             buffer = self.states["momentum_buffer"]
             if self.steps == 1:
@@ -63,6 +62,9 @@ class StackedSGD:
             gradient = gradient + buffer * self.momentum if self.is_nesterov else buffer
         weights.sub_(gradient * self.lr)
 
+    def count(self) -> dict[str, Tensor]:
+        return {}
+
 
 class StackedAdam:
     """torch.optim.Adam and AdamW, without amsgrad.
@@ -71,48 +73,49 @@ class StackedAdam:
         decoupled: whether the decay is of the weights (AdamW), or added to the gradient (Adam).
     """
 
-    def __init__(self, groups: Sequence[Group], shape: torch.Size, decoupled: bool) -> None:
+    def __init__(self, shape: torch.Size, steps: int, decoupled: bool) -> None:
         self.states = {"exp_avg": torch.zeros(shape), "exp_avg_sq": torch.zeros(shape)}
-        self.decoupled, self.steps = decoupled, 0
-        self.set_rates(groups)
+        self.decoupled, self.steps = decoupled, steps
+        self.root = torch.zeros(shape)
 
-    def set_rates(self, groups: Sequence[Group]) -> None:
-        self.lr, self.decay, self.eps = (_column(groups, name) for name in ("lr", "weight_decay", "eps"))
-        self.betas = _column(groups, "betas", 0), _column(groups, "betas", 1)
-        self.kept = self.betas[1].float()
-        self.news = [(1 - beta).float() for beta in self.betas]
-        self.floor = self.eps.float()
-        self.pull = (1 - self.lr * self.decay if self.decoupled else self.decay).float()
-        self.decays = bool(self.decay.any())
+    def plan(self, groups: Sequence[Group], count: int) -> None:
+        self.first = self.steps + 1
+        self.news = [_column(groups, lambda g, which=which: 1 - g["betas"][which]) for which in (0, 1)]  # type: ignore[misc]
+        self.kept, self.eps = _column(groups, lambda g: g["betas"][1]), _column(groups, lambda g: g["eps"])
+        decoupled = self.decoupled
+        self.pull = _column(groups, lambda g: 1 - g["lr"] * g["weight_decay"] if decoupled else g["weight_decay"])
+        self.decays = any(group["weight_decay"] for group in groups)
+        # Means that began at 0 lack beta^step.
+        after = range(self.first, self.first + count)
+        self.sizes = torch.tensor([[g["lr"] / (1 - g["betas"][0] ** step) for g in groups] for step in after])[..., None]
+        self.roots = torch.tensor([[(1 - g["betas"][1] ** step) ** 0.5 for g in groups] for step in after])[..., None]
 
     def step(self, weights: Tensor, gradient: Tensor) -> None:
         self.steps += 1
+        place = self.steps - self.first
         if self.decays and self.decoupled:
             weights.mul_(self.pull)
         elif self.decays:
             gradient = gradient + weights * self.pull
         mean, square = self.states["exp_avg"], self.states["exp_avg_sq"]
-        mean.add_((gradient - mean).mul_(self.news[0]))
-        square.mul_(self.kept).add_(gradient.square().mul_(self.news[1]))
-        first, second = (self._missing(beta) for beta in self.betas)
-        root = square.sqrt().div_(second.sqrt().float()).add_(self.floor)
-        weights.sub_((mean / root).mul_((self.lr / first).float()))
+        mean.lerp_(gradient, self.news[0])
+        square.mul_(self.kept).addcmul_(gradient, gradient * self.news[1])
+        torch.sqrt(square, out=self.root).div_(self.roots[place]).add_(self.eps)
+        weights.sub_(torch.div(mean, self.root, out=self.root).mul_(self.sizes[place]))
 
-    def _missing(self, betas: Tensor) -> Tensor:
-        """1 - beta^steps, what a mean that began at 0 lacks; by Python, since torch's powers go by their place in a vector."""
-        powers = {beta: 1 - beta**self.steps for beta in set(betas[:, 0].tolist())}
-        return torch.tensor([powers[beta] for beta in betas[:, 0].tolist()], dtype=torch.float64)[:, None]
+    def count(self) -> dict[str, Tensor]:
+        return {"step": torch.tensor(float(self.steps))}
 
 
-def build_stacked(optimizer: torch.optim.Optimizer, groups: Sequence[Group], shape: torch.Size) -> StackedOptimizer:
-    """The stacked form of an optimiser, of which `hindrance` has nothing to say.
+def build_stacked(optimizer: torch.optim.Optimizer, shape: torch.Size, steps: int) -> StackedOptimizer:
+    """The stacked form of an optimiser that `hindrance` has nothing to say of.
 
     Args:
         optimizer: of the first network.
-        groups: of all networks, one each.
         shape: (networks, numbers) of the weights.
+        steps: that were taken before.
     """
+    first = optimizer.param_groups[0]
     if isinstance(optimizer, torch.optim.SGD):
-        return StackedSGD(groups, shape)
-    decoupled = isinstance(optimizer, torch.optim.AdamW) or bool(groups[0].get("decoupled_weight_decay"))
-    return StackedAdam(groups, shape, decoupled)
+        return StackedSGD(first, shape, steps)
+    return StackedAdam(shape, steps, isinstance(optimizer, torch.optim.AdamW) or bool(first.get("decoupled_weight_decay")))

@@ -1,9 +1,10 @@
-"""The weights of many networks of one kind, and what a step of training makes of them all."""
+"""The weights of many networks as one, and what a step of training makes of them all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from itertools import groupby
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,133 +12,194 @@ from torch import Tensor
 
 from speechml.fused.contracts import FixedInputs
 from speechml.fused.member import Member
-from speechml.fused.network import padded
+from speechml.fused.network import StackedNetwork, padded
 from speechml.fused.optimizers import build_stacked
 from speechml.signal.random import key, uniform
 
+GATHERED = 2**23  # numbers of input that are gathered at a time, for the next batches
+
+
+class _Kind(NamedTuple):
+    """Members of a stack whose networks compute alike."""
+
+    network: StackedNetwork
+    rows: slice  # of the stack
+    leaves: dict[str, Tensor]  # views of their weights, by name
+
 
 class Stack:
-    """Members of one kind during an epoch; between two, their tasks and optimisers have what it gives back (`publish`).
+    """Members that are trained together; their tasks have its weights after `publish`.
 
     Args:
         members: of equal `Member.kind`.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
-        self.members = list(members)
-        first = members[0]
-        self.network, self.counts = first.network, [len(items) for items in first.groups]
-        self.batch, self.items = first.batch, first.items
-        self.rows = torch.stack([_padded_rows(member.groups) for member in members])  # (members, batches, batch)
-        self.inputs, self.source = _distinct([member.inputs for member in members])
+        self.members = sorted(members, key=lambda member: repr(member.network.signature))
+        self.inputs, self.source = _distinct([member.inputs for member in self.members])
         self.inputs = F.pad(self.inputs, (0, padded(self.inputs.shape[-1]) - self.inputs.shape[-1]))
-        self.labels, self.label_source = _distinct([member.labels for member in members])
+        self.labels, self.label_source = _distinct([member.labels for member in self.members])
         self._gather()
+        self.open_epoch()
 
     def _gather(self) -> None:
-        """Take weights and the state of optimisers from the members."""
-        members, network = self.members, self.network
-        shape = torch.Size((len(members), network.size))
-        self.weights = torch.zeros(shape)
+        """Take weights and the states of optimisers from the members."""
+        members = self.members
+        shape = torch.Size((len(members), max(member.network.size for member in members)))
+        self.weights, self.gradient = torch.zeros(shape), torch.zeros(shape)
+        self.mask = torch.zeros(shape)  # where numbers of a network are, and not what is padded
         self.groups = [member.optimizer.param_groups[0] for member in members]
-        self.optimizer = build_stacked(members[0].optimizer, self.groups, shape)
-        self.optimizer.steps = members[0].steps
+        self.optimizer = build_stacked(members[0].optimizer, shape, members[0].steps)
         for row, member in enumerate(members):
             for name, parameter in member.task.net.named_parameters():
                 place, state = member.network.places[name], member.optimizer.state.get(parameter, {})
                 place.view(self.weights[row]).copy_(parameter.detach())
+                place.view(self.mask[row]).fill_(1)
                 for what, numbers in self.optimizer.states.items():
                     if state.get(what) is not None:
                         place.view(numbers[row]).copy_(state[what])
-        self.sums = {
-            name: torch.tensor([member.sums.get(name, 0.0) for member in members], dtype=torch.float64)
-            for name in ("loss", "acc")
-        }
-        self.mask = torch.zeros(shape)  # where its numbers are: layers of other sizes may be padded to the same
-        for row, member in enumerate(members):
-            for place in member.network.places.values():
-                place.view(self.mask[row]).fill_(1)
-        tasks = [cast("FixedInputs", member.task) for member in members]
-        self.smoothing = torch.tensor([task.label_smoothing for task in tasks], dtype=torch.float64)[:, None].float()
+        self.kinds = []
+        for _, rows in groupby(range(len(members)), lambda row: members[row].network.signature):
+            part = list(rows)
+            network, where = members[part[0]].network, slice(part[0], part[-1] + 1)
+            leaves = {name: place.stacked(self.weights[where]) for name, place in network.places.items()}
+            self.kinds.append(_Kind(network, where, {name: leaf.requires_grad_() for name, leaf in leaves.items()}))
         clips = [float(member.parts.config["trainer"].get("gradient_clip_val") or 0) for member in members]
         self.clip = torch.tensor(clips)[:, None] if any(clips) else None
-        rates = {step: [_dropout(member, name) for member in members] for step, name in self.network.dropouts.items()}
-        self.dropout = {step: torch.tensor(values)[:, None, None] for step, values in rates.items() if any(values)}
-        self.keys = {
-            step: torch.tensor([key("dropout", m.data.seed, m.epoch, step) for m in members])[:, None, None]
-            for step in self.dropout
-        }
-        self.gradient = torch.zeros(shape)
-        self.leaves = {name: place.stacked(self.weights).requires_grad_() for name, place in network.places.items()}
 
-    def step(self) -> list[Member]:
-        """Take one step of all members; those whose loss is no number."""
-        rows, count = self.rows[:, self.batch], self.counts[self.batch]
-        labels = self.labels[self.label_source[:, None], rows]
-        inputs = self.inputs[self.source[:, None], rows]
-        logits = self.network.forward(self.leaves, inputs, self._kept(rows.shape[1]))
-        logs = logits.log_softmax(-1)
-        right = logs.gather(-1, labels[..., None])[..., 0]
-        each = -(right * (1 - self.smoothing) + logs.mean(-1) * self.smoothing)
-        losses = each[:, :count].sum(1) / count
-        gradients = torch.autograd.grad(losses.sum(), list(self.leaves.values()))
+    def open_epoch(self) -> None:
+        """Know the batches of the epoch that the members have come to."""
+        first = self.members[0]
+        self.counts, self.batch = [len(items) for items in first.groups], first.batch
+        self.rows = torch.stack([_padded_rows(member.groups) for member in self.members])  # (members, batches, batch)
+        batches = len(self.counts)
+        self.losses = torch.zeros(len(self.members), batches)
+        self.hits = torch.zeros(len(self.members), batches)
+        for row, member in enumerate(self.members):
+            self.losses[row, : self.batch], self.hits[row, : self.batch] = member.losses, member.hits
+        self.keys = [key("dropout", member.data.seed, member.epoch) for member in self.members]
+        self.gathered = range(0)
+        self.optimizer.plan(self.groups, batches - self.batch)
+
+    @property
+    def is_epoch_over(self) -> bool:
+        """Whether all batches have been trained."""
+        return self.batch == len(self.counts)
+
+    def _take_batches(self) -> None:
+        """Gather inputs and targets of the next batches: one gathering for many takes less than one for each."""
+        size, width = self.rows.shape[2], self.inputs.shape[-1]
+        count = max(1, GATHERED // (len(self.members) * size * width))
+        self.gathered = range(self.batch, min(self.batch + count, len(self.counts)))
+        rows = self.rows[:, self.gathered.start : self.gathered.stop]
+        self.taken = self.inputs[self.source[:, None, None], rows]
+        self.right = self.labels[self.label_source[:, None, None], rows]  # (members, batches, batch)
+        classes = self.kinds[0].network.outputs
+        smoothing = torch.tensor([cast("FixedInputs", member.task).label_smoothing for member in self.members])
+        smoothing = smoothing[:, None, None, None]
+        targets = F.one_hot(self.right, classes) * (1 - smoothing) + smoothing / classes
+        counts = torch.tensor([self.counts[batch] for batch in self.gathered])[:, None, None]
+        is_item = torch.arange(size)[:, None] < counts  # what fills a batch up has no part in its loss
+        self.targets = (-targets * is_item / counts).flatten(2)
+
+    def step(self) -> None:
+        """Take one step of all members."""
+        if self.batch not in self.gathered:
+            self._take_batches()
+        place = self.batch - self.gathered.start
+        logits = self._forward(self.taken[:, place], training=True)
+        losses = (logits.log_softmax(-1).flatten(1) * self.targets[:, place]).sum(1)
+        leaves = [leaf for kind in self.kinds for leaf in kind.leaves.values()]
+        gradients = iter(torch.autograd.grad(losses.sum(), leaves))
         with torch.no_grad():
-            torch.cat([one.reshape(len(one), -1) for one in gradients], 1, out=self.gradient)
+            for kind in self.kinds:
+                parts = [next(gradients).flatten(1) for _ in kind.leaves]
+                torch.cat(parts, 1, out=self.gradient[kind.rows, : sum(part.shape[1] for part in parts)])
             self.gradient.mul_(self.mask)
             if self.clip is not None:
-                norm = self.gradient.square().sum(1, keepdim=True).sqrt()
-                self.gradient.mul_((self.clip / (norm + 1e-6)).clamp(max=1))  # as torch's clip_grad_norm_
+                self._clip_gradient(self.clip)
             self.optimizer.step(self.weights, self.gradient)
-            hits = (logits.argmax(-1) == labels)[:, :count].sum(1)
-            self.sums["loss"] += losses.double() * count
-            self.sums["acc"] += hits
-        self.batch, self.items = self.batch + 1, self.items + count
+            self.losses[:, self.batch] = losses
+            is_right = logits.argmax(-1) == self.right[:, place]
+            self.hits[:, self.batch] = is_right[:, : self.counts[self.batch]].sum(1)
+        self.batch += 1
         if any([member.move_schedule() for member in self.members]):  # each of them
-            self.optimizer.set_rates(self.groups)
-        if bool(losses.isfinite().all()):
-            return []
-        return [member for member, finite in zip(self.members, losses.isfinite().tolist(), strict=True) if not finite]
+            self.optimizer.plan(self.groups, 1)
 
-    def _kept(self, size: int) -> dict[str, Tensor]:
-        """What dropout multiplies the units of a batch by, of `size` rows. Shape: (members, batch, units) each."""
+    def _forward(self, inputs: Tensor, training: bool = False) -> Tensor:
+        """Shape: (members, batch, padded inputs) -> (members, batch, outputs)."""
+        outputs = []
+        for kind in self.kinds:
+            kept = self._kept(kind, inputs.shape[1]) if training else {}
+            outputs.append(kind.network.forward(kind.leaves, inputs[kind.rows], kept))
+        return torch.cat(outputs)
+
+    def _kept(self, kind: _Kind, size: int) -> dict[str, Tensor]:
+        """What dropout multiplies the units of a batch of `size` rows by. Shape: (members, batch, units) each."""
         kept = {}
-        for step, rates in self.dropout.items():
-            items = self.batch * size + torch.arange(size)
-            draws = uniform(self.keys[step], items, padded(self.network.widths[step]))
+        for number, (step, name) in enumerate(kind.network.dropouts.items()):
+            modules = [member.task.net.get_submodule(name) for member in self.members[kind.rows]]
+            rates = torch.tensor([float(module.p) for module in modules])[:, None, None]  # type: ignore[arg-type]
+            items = (number * len(self.counts) + self.batch) * size + torch.arange(size)
+            keys = torch.tensor(self.keys[kind.rows])[:, None, None]
+            draws = uniform(keys, items, padded(kind.network.widths[step]))
             kept[step] = (draws >= rates) / (1 - rates)
         return kept
 
+    def _clip_gradient(self, most: Tensor) -> None:
+        """Shorten gradients that are longer, as torch's clip_grad_norm_ does; 0 leaves them."""
+        for kind in self.kinds:  # a sum depends on how much is summed: on a network's own size, not on the stack's
+            part, limit = self.gradient[kind.rows, : kind.network.size], most[kind.rows]
+            norm = part.square().sum(1, keepdim=True).sqrt()
+            part.mul_(torch.where(limit > 0, (limit / (norm + 1e-6)).clamp(max=1), 1))
+
+    def score_validation(self) -> list[dict[str, float]]:
+        """The validation scores of each member."""
+        rows = torch.stack([member.validated for member in self.members])
+        outputs = []
+        size = padded(rows.shape[1])
+        rows = F.pad(rows, (0, size - rows.shape[1]), value=int(rows[0, 0]))
+        with torch.no_grad():
+            logits = self._forward(self.inputs[self.source[:, None], rows])
+        for row, member in enumerate(self.members):
+            count = len(member.validated)
+            outputs.append(member.task.score_logits("val", logits[row, :count], member.labels[member.validated]))
+        return outputs
+
     def publish(self) -> None:
-        """Give the members their weights, and their optimisers the states."""
+        """Give the members their weights, and what their batches came to."""
         with torch.no_grad():
             for row, member in enumerate(self.members):
                 for name, parameter in member.task.net.named_parameters():
-                    place = member.network.places[name]
-                    parameter.copy_(place.view(self.weights[row]))
-                    state: dict[str, Tensor] = {
-                        what: place.view(numbers[row]).contiguous().clone()
-                        for what, numbers in self.optimizer.states.items()
-                    }
-                    if "exp_avg" in state:
-                        state["step"] = torch.tensor(float(self.optimizer.steps))
-                    member.optimizer.state[parameter] = state if self.optimizer.steps else {}
-                member.sums = {name: float(values[row]) for name, values in self.sums.items()}
-                member.batch, member.steps, member.items = self.batch, self.optimizer.steps, self.items
+                    parameter.copy_(member.network.places[name].view(self.weights[row]))
+                member.batch, member.steps = self.batch, self.optimizer.steps
+                member.losses, member.hits = self.losses[row, : self.batch], self.hits[row, : self.batch]
+
+    def publish_state(self) -> None:
+        """Give the optimisers of the members their state."""
+        if not self.optimizer.steps:
+            return
+        for row, member in enumerate(self.members):
+            for name, parameter in member.task.net.named_parameters():
+                view = member.network.places[name].view
+                states = {what: view(numbers[row]).clone() for what, numbers in self.optimizer.states.items()}
+                member.optimizer.state[parameter] = states | self.optimizer.count()
 
     def leave(self, gone: Sequence[Member]) -> None:
-        """Go on without some members, within an epoch."""
-        self.publish()
-        kept = [row for row, member in enumerate(self.members) if member not in gone]
-        self.members = [self.members[row] for row in kept]
-        self.rows, self.source, self.label_source = self.rows[kept], self.source[kept], self.label_source[kept]
-        if kept:
-            self._gather()
+        """Go on without some members, between two epochs; others have been published."""
+        if gone:
+            self.publish_state()
+            kept = [row for row, member in enumerate(self.members) if member not in gone]
+            self.members = [self.members[row] for row in kept]
+            self.source, self.label_source = self.source[kept], self.label_source[kept]
+            if kept:
+                self._gather()
 
 
 def _padded_rows(groups: Sequence[Tensor]) -> Tensor:
     """The items of batches, each filled up to one length. Shape: (batches, items)."""
     size = padded(max(map(len, groups)))
-    return torch.stack([F.pad(items, (0, size - len(items)), value=int(items[0])) for items in groups])
+    return torch.nn.utils.rnn.pad_sequence([*groups, groups[0].new_zeros(size)], batch_first=True)[:-1]
 
 
 def _distinct(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -150,7 +212,3 @@ def _distinct(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
             found.append(tensor)
         places.append(place)
     return torch.stack(found), torch.tensor(places)
-
-
-def _dropout(member: Member, name: str) -> float:
-    return float(member.task.net.get_submodule(name).p)  # type: ignore[arg-type] # of nn.Dropout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from speechml.engine.signals import Stop, Stopped
@@ -54,58 +54,56 @@ def train_together(members: Sequence[Member], stop: Stop) -> Iterator[Ended]:
         yield from _train_group(group, stop)
 
 
-def _train_group(members: list[Member], stop: Stop) -> Iterator[Ended]:
+def _train_group(members: Sequence[Member], stop: Stop) -> Iterator[Ended]:
     """Train members of one kind, epoch by epoch."""
-    while members:
-        going = []
-        for member in members:
-            if member.has_epochs_left:
-                member.open_epoch()
-                going.append(member)
-            else:
-                yield member, _attempt_end(member)
-        for ended in _train_epoch(going, stop) if going else ():
-            going.remove(ended[0])
-            yield ended
-        members = []
-        for member in going:
-            try:
-                member.end_epoch()
-                members.append(member)
-            except (UserError, Pruned, OSError) as error:
-                yield member, error
+    going = [member for member in members if member.has_epochs_left]
+    yield from ((member, _attempt(member.end)) for member in members if member not in going)
+    stack = Stack(going) if going else None
+    while stack and stack.members:
+        began = time.monotonic()
+        _train_epoch(stack, stop)
+        scores = stack.score_validation() if stack.members[0].is_validation_due else [{}] * len(stack.members)
+        stack.publish()
+        ended = []
+        for member, of_validation in zip(stack.members, scores, strict=True):
+            error = _attempt(lambda member=member, own=of_validation: _end_epoch(member, own))  # type: ignore[misc]
+            member.spend((time.monotonic() - began) / len(stack.members))
+            if error or not member.has_epochs_left:
+                ended.append((member, error))
+        stack.leave([member for member, _ in ended])
+        yield from ((member, error or _attempt(member.end)) for member, error in ended)
+        if stack.members:
+            stack.open_epoch()
 
 
-def _attempt_end(member: Member) -> Exception | None:
-    """End the training of a member; why that fails."""
+def _end_epoch(member: Member, scores: dict[str, float]) -> None:
+    member.check_losses()
+    member.end_epoch(scores)
+    if member.has_epochs_left:
+        member.open_epoch()
+
+
+def _attempt(do: Callable[[], None]) -> Exception | None:
+    """Do something of one member; why that fails."""
     try:
-        member.end()
-    except (UserError, OSError) as error:
+        do()
+    except (UserError, Pruned, OSError) as error:
         return error
     return None
 
 
-def _train_epoch(members: Sequence[Member], stop: Stop) -> Iterator[Ended]:
-    """Train what is left of an epoch; those that diverge are given, and leave the others alone."""
-    stack, began = Stack(members), time.monotonic()
-    clocks = {str(m.parts.config["checkpoint"]): m.parts.saving for m in members}.values()
-    while stack.members and stack.batch < len(stack.counts):
+def _train_epoch(stack: Stack, stop: Stop) -> None:
+    """Train what is left of an epoch. Raises Stopped, all being saved."""
+    clocks = {str(m.parts.config["checkpoint"]): m.parts.saving for m in stack.members}.values()
+    begun = max(member.parts.saving.first_step for member in stack.members)
+    while not stack.is_epoch_over:
         steps = stack.optimizer.steps
-        stops = stop.is_due(steps - members[0].parts.saving.first_step)
+        stops = stop.is_due(steps - begun)
         if stops or any(clock.is_due(steps) for clock in clocks):
-            _save(stack, final=stops)
+            stack.publish()
+            stack.publish_state()
+            for member in stack.members:
+                member.save(final=stops)
         if stops:
             raise Stopped(stop.asked_by, steps)
-        if lost := stack.step():
-            stack.leave(lost)
-            yield from ((member, member.refuse_loss()) for member in lost)
-    stack.publish()
-    for member in stack.members:
-        member.spend((time.monotonic() - began) / len(members))
-
-
-def _save(stack: Stack, final: bool) -> None:
-    """Save all members of a stack where they are."""
-    stack.publish()
-    for member in stack.members:
-        member.save(final)
+        stack.step()

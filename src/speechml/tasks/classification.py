@@ -97,8 +97,11 @@ class Classification(Task[LabelledBatch, LabelledBatch]):
         return {"logits": logits, "label": self.labels(batch)}
 
     def compute_scores(self, split: str, rows: list[Row]) -> dict[str, float]:
-        scores = class_scores(*_columns(rows), self.classes)
-        return {f"{split}/{name}": value for name, value in scores.items()}
+        return self.score_logits(split, *_columns(rows))
+
+    def score_logits(self, split: str, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """Scores `split/...` of items. Shape: (items, classes), (items,)."""
+        return {f"{split}/{name}": value for name, value in class_scores(logits, labels, self.classes).items()}
 
     def weak_scores(self) -> list[str]:
         lines = []
