@@ -291,11 +291,16 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         """
         rank, ranks = self._ranks()
         least = self.min_batch_per_rank * ranks
-        return [batch[rank::ranks] for batch in self._groups_of(epoch) if len(batch) >= least]
+        groups = self._groups_of(epoch)
+        return [batch if ranks == 1 else batch[rank::ranks] for batch in groups if len(batch) >= least]
 
     def _groups_of(self, epoch: int) -> list[Tensor]:
         """Training batches of an epoch, as numbers of their items."""
-        return self._shuffled(torch.tensor(self.corpus.splits["train"]), epoch)
+        return self._shuffled(self._train_items, epoch)
+
+    @cached_property
+    def _train_items(self) -> Tensor:
+        return torch.tensor(self.corpus.splits["train"])
 
     def _shuffled(self, items: Tensor, epoch: int) -> list[Tensor]:
         """Items in an order that is a function of (seed, epoch), in batches."""

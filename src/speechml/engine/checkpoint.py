@@ -61,20 +61,13 @@ class AtomicIO(TorchCheckpointIO):
         self.record = record
         self.is_final = False  # whether a failure cannot be made up for later
         self.unsaved: dict[Path, io.BytesIO] = {}
-        self.defers_best = False  # whether others are written with the next `last` only
-        self.deferred: dict[Path, State] = {}
         self.repeated = Repeated()
 
     def save_checkpoint(self, checkpoint: State, path: str | Path, storage_options: object = None) -> None:  # noqa: ARG002
         path = Path(path)
         left_out = ARGUMENTS if path.name == LAST else (*ARGUMENTS, *TRAINING)
         checkpoint = {key: value for key, value in checkpoint.items() if key not in left_out}
-        if self.defers_best and path.name != LAST:
-            self.deferred[path] = {**checkpoint, "state_dict": {k: v.clone() for k, v in checkpoint["state_dict"].items()}}
-            return
-        for other, content in {**self.deferred, path: checkpoint}.items():
-            self.unsaved[other] = serialize({**content, "speechml": self.record})
-        self.deferred = {}
+        self.unsaved[path] = serialize({**checkpoint, "speechml": self.record})
         self.repeated.attempt(self._write_unsaved, self.is_final)
 
     def _write_unsaved(self) -> None:

@@ -258,6 +258,12 @@ class Best(ModelCheckpoint):
             self.monitor = monitor
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.check_goals(trainer)
+        with other_weights(pl_module, self.saving.validated):
+            super().on_validation_end(trainer, pl_module)
+
+    def check_goals(self, trainer: pl.Trainer) -> None:
+        """Know the monitored score by the name that it is logged by. Raises UserError where something goes by no score."""
         logged = {standard_name(name): name for name in trainer.callback_metrics}
         names = sorted(name for name in logged if name.startswith("val/"))
         for key, score in self.goals.items():
@@ -271,8 +277,6 @@ class Best(ModelCheckpoint):
             )
         if self.monitor is not None:
             self.monitor = logged.get(standard_name(self.monitor), self.monitor)
-        with other_weights(pl_module, self.saving.validated):
-            super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         logged = {standard_name(name): name for name in trainer.callback_metrics}

@@ -7,15 +7,17 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
 from speechml.callbacks.epochs import EpochTable, Progress
-from speechml.engine.checkpoint import check_weights, read_checkpoint
+from speechml.engine.checkpoint import check_weights, read_checkpoint, weights_of
 from speechml.engine.lightning_compat import add_metrics, begin_fit, end_stage, set_progress
 from speechml.engine.restore import restore_finished
-from speechml.engine.saving import DIVERGED
+from speechml.engine.saving import DIVERGED, Best, Saving
 from speechml.errors import UserError
+from speechml.fused.best_weights import BestWeights
 from speechml.fused.network import StackedNetwork
 from speechml.process import set_seed
 
@@ -38,7 +40,8 @@ class Member:
     Attributes:
         epoch, batch: the next one.
         steps: taken so far.
-        groups: the items of each batch of this epoch.
+        order: the items of this epoch, in the order of its batches.
+        counts: items of each batch.
 
     Raises:
         UserError: its checkpoint is not what it can go on from.
@@ -52,8 +55,9 @@ class Member:
         if not shows_epochs:
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
             self.trainer.callbacks = [one for one in callbacks if not isinstance(one, Progress)]  # type: ignore[attr-defined]
-        self.trainer.strategy.checkpoint_io.defers_best = True  # type: ignore[attr-defined] # ours
-        next(one for one in self.trainer.callbacks if isinstance(one, EpochTable)).is_deferred = True  # type: ignore[attr-defined]
+        self.table = next(one for one in self.trainer.callbacks if isinstance(one, EpochTable))  # type: ignore[attr-defined]
+        self.table.is_deferred = True
+        self.best = BestWeights(cast("Best", parts.best), self.trainer)
         self._begin(run.checkpoint)
         self.network = StackedNetwork(self.task.net)
         self.inputs, self.labels = cast("FixedInputs", self.task).fixed_inputs(self.data)
@@ -99,24 +103,24 @@ class Member:
         """What members must have in common to be stacked."""
         group = self.optimizer.param_groups[0]
         switches = {name: bool(group[name]) for name in ("momentum", "nesterov", "decoupled_weight_decay") if name in group}
-        counts = tuple(len(items) for items in self.groups)
         return (
             self.inputs.shape, self.network.outputs, len(self.validated), type(self.optimizer), tuple(switches.items()),
-            counts, self.epoch, self.batch, self.steps,
+            tuple(self.counts), self.epoch, self.batch, self.steps,
         )  # fmt: skip
 
     def open_epoch(self) -> None:
         """Know the batches of this epoch."""
-        self.groups: list[Tensor] = self.data.training_groups(self.epoch)
+        groups = self.data.training_groups(self.epoch)
+        self.order, self.counts = torch.cat(groups), [len(items) for items in groups]
 
-    def check_losses(self) -> None:
-        """Raises UserError where the loss of a batch was no number."""
-        wrong = (~self.losses.isfinite()).nonzero()
+    def check_losses(self, losses: Tensor) -> None:
+        """Raises UserError where the loss of a batch of this epoch was no number, or the weights are none. Shape: (batches,)."""
+        wrong = (~losses.isfinite()).nonzero()
         if len(wrong):
-            step = self.steps - len(self.losses) + int(wrong[0]) + 1
+            step = self.steps - len(losses) + int(wrong[0]) + 1
             fix = DIVERGED if step > 1 else "look at the data and the loss: nothing had been learned yet"
-            loss = float(self.losses[wrong[0]])
-            raise UserError(f"the training diverged: the loss of batch {step} is {loss}", fix=fix)
+            raise UserError(f"the training diverged: the loss of batch {step} is {float(losses[wrong[0]])}", fix=fix)
+        self.parts.saving.check_finite(self.trainer, self.task)
 
     def spend(self, seconds: float) -> None:
         """Count what this run took of the time of all."""
@@ -128,30 +132,25 @@ class Member:
         """Whether this epoch ends with a validation."""
         return (self.epoch + 1) % (self.trainer.check_val_every_n_epoch or 1) == 0
 
-    def end_epoch(self, scores: dict[str, float]) -> None:
-        """Let what watches the run know of an epoch; the task has its weights.
+    def end_epoch(self, losses: dict[str, float], scores: dict[str, float], weights: Tensor) -> None:
+        """Let what watches the run know of an epoch.
 
         Args:
+            losses: means over the epoch, by name.
             scores: of the validation, where it was due.
+            weights: of this member in its stack.
         """
-        trainer, task = self.trainer, self.task
-        set_progress(trainer, self.epoch, len(self.groups), self.steps)
-        counts = torch.tensor([len(items) for items in self.groups])
-        metrics = {
-            "train/loss": float((self.losses.double() * counts).sum() / counts.sum()),
-            "train/acc": float(self.hits.double().sum() / counts.sum()),
-        }
-        add_metrics(trainer, metrics)
+        trainer, batches = self.trainer, len(self.counts)
+        set_progress(trainer, self.epoch, batches, self.steps)
+        add_metrics(trainer, {**losses, **scores})
         if self.is_validation_due:
-            add_metrics(trainer, scores)
-            self.parts.saving.on_validation_epoch_end(trainer, task)
-            self._hook("on_validation_end")
-            for logger in trainer.loggers:
-                logger.log_metrics({**scores, "epoch": self.epoch}, self.steps - 1)
-        self._hook("on_train_epoch_end")
+            self.best.offer(weights, self.epoch, batches, self.steps)
+            self._hook("on_validation_end", without=(Saving, Best))
+        self._hook("on_train_epoch_end", without=(Best,))
         self._move_schedule(by_epoch=True)
         for logger in trainer.loggers:
-            logger.log_metrics({**metrics, "epoch": self.epoch}, self.steps - 1)
+            for values in filter(None, (scores, losses)):
+                logger.log_metrics({**values, "epoch": self.epoch}, self.steps - 1)
         self.epoch, self.batch, self.losses, self.hits = self.epoch + 1, 0, torch.zeros(0), torch.zeros(0)
         set_progress(trainer, self.epoch, 0, self.steps)
 
@@ -175,17 +174,30 @@ class Member:
         self.parts.saving.save(self.trainer, self.task, final)
 
     def _prepare_saving(self) -> None:
+        if (weights := self.best.write()) is not None:
+            own = weights_of(self.task)
+            self.load_weights(weights)
+            self.trainer.save_checkpoint(self.best.path, weights_only=True)
+            self.task.load_state_dict(own, strict=False)
         set_progress(self.trainer, self.epoch, self.batch, self.steps)
         set_seed(self.parts.config["seed"])  # nothing draws from them: in any company they are the same
         self.parts.saving.further = {"fused": {"losses": self.losses.clone(), "hits": self.hits.clone()}}
 
+    def load_weights(self, weights: Tensor) -> None:
+        """Give the task the weights of a row of a stack. Shape: (numbers,)."""
+        with torch.no_grad():
+            for name, parameter in self.task.net.named_parameters():
+                parameter.copy_(self.network.places[name].view(weights))
+
     def end(self) -> None:
-        """Write the last checkpoint, and leave the trainer as a training leaves it."""
+        """Write the last checkpoint, and leave the trainer as a training leaves it; the task has its weights."""
         self._prepare_saving()
+        self.parts.saving.validated = weights_of(self.task)  # an epoch that is the last one ends with a validation
         self._hook("on_train_end")
         end_stage(self.trainer)
 
-    def _hook(self, name: str) -> None:
-        """Call a hook of the callbacks, in Lightning's order."""
+    def _hook(self, name: str, without: tuple[type[pl.Callback], ...] = ()) -> None:
+        """Call a hook of the callbacks, in Lightning's order, but for those whose part is done otherwise."""
         for one in self.trainer.callbacks:  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
-            getattr(one, name)(self.trainer, self.task)
+            if not isinstance(one, without):
+                getattr(one, name)(self.trainer, self.task)

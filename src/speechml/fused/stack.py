@@ -44,20 +44,27 @@ class Stack:
 
     def _gather(self) -> None:
         """Take weights and the states of optimisers from the members."""
+        self._allocate()
+        with torch.no_grad():
+            for row, member in enumerate(self.members):
+                for name, parameter in member.task.net.named_parameters():
+                    place, state = member.network.places[name], member.optimizer.state.get(parameter, {})
+                    place.view(self.weights[row]).copy_(parameter)
+                    for what, numbers in self.optimizer.states.items():
+                        if state.get(what) is not None:
+                            place.view(numbers[row]).copy_(state[what])
+
+    def _allocate(self) -> None:
+        """Have room for the numbers of the members, all of them 0."""
         members = self.members
         shape = torch.Size((len(members), max(member.network.size for member in members)))
         self.weights, self.gradient = torch.zeros(shape), torch.zeros(shape)
         self.mask = torch.zeros(shape)  # where numbers of a network are, and not what is padded
+        for row, member in enumerate(members):
+            for place in member.network.places.values():
+                place.view(self.mask[row]).fill_(1)
         self.groups = [member.optimizer.param_groups[0] for member in members]
         self.optimizer = build_stacked(members[0].optimizer, shape, members[0].steps)
-        for row, member in enumerate(members):
-            for name, parameter in member.task.net.named_parameters():
-                place, state = member.network.places[name], member.optimizer.state.get(parameter, {})
-                place.view(self.weights[row]).copy_(parameter.detach())
-                place.view(self.mask[row]).fill_(1)
-                for what, numbers in self.optimizer.states.items():
-                    if state.get(what) is not None:
-                        place.view(numbers[row]).copy_(state[what])
         self.kinds = []
         for _, rows in groupby(range(len(members)), lambda row: members[row].network.signature):
             part = list(rows)
@@ -70,9 +77,11 @@ class Stack:
     def open_epoch(self) -> None:
         """Know the batches of the epoch that the members have come to."""
         first = self.members[0]
-        self.counts, self.batch = [len(items) for items in first.groups], first.batch
-        self.rows = torch.stack([_padded_rows(member.groups) for member in self.members])  # (members, batches, batch)
-        batches = len(self.counts)
+        self.counts, self.batch = first.counts, first.batch
+        batches, size = len(self.counts), max(self.counts)
+        orders = torch.stack([member.order for member in self.members])
+        rows = F.pad(orders, (0, batches * size - orders.shape[1])).view(-1, batches, size)
+        self.rows = F.pad(rows, (0, padded(size) - size))  # (members, batches, batch)
         self.losses = torch.zeros(len(self.members), batches)
         self.hits = torch.zeros(len(self.members), batches)
         for row, member in enumerate(self.members):
@@ -166,40 +175,48 @@ class Stack:
             outputs.append(member.task.score_logits("val", logits[row, :count], member.labels[member.validated]))
         return outputs
 
-    def publish(self) -> None:
-        """Give the members their weights, and what their batches came to."""
-        with torch.no_grad():
-            for row, member in enumerate(self.members):
-                for name, parameter in member.task.net.named_parameters():
-                    parameter.copy_(member.network.places[name].view(self.weights[row]))
-                member.batch, member.steps = self.batch, self.optimizer.steps
-                member.losses, member.hits = self.losses[row, : self.batch], self.hits[row, : self.batch]
+    def end_epoch(self) -> list[dict[str, float]]:
+        """What the epoch came to for each member, means of its batches."""
+        counts = torch.tensor(self.counts, dtype=torch.float64)
+        losses = ((self.losses.double() * counts).sum(1) / counts.sum()).tolist()
+        shares = (self.hits.double().sum(1) / counts.sum()).tolist()
+        return [{"train/loss": loss, "train/acc": share} for loss, share in zip(losses, shares, strict=True)]
 
-    def publish_state(self) -> None:
-        """Give the optimisers of the members their state."""
-        if not self.optimizer.steps:
-            return
+    def find_lost(self) -> list[int]:
+        """Rows of the members that have a loss in this epoch, or a weight, that is no number."""
+        is_finite = self.losses.isfinite().all(1) & self.weights.isfinite().all(1)
+        return [] if bool(is_finite.all()) else (~is_finite).nonzero()[:, 0].tolist()
+
+    def publish(self, members: Sequence[Member]) -> None:
+        """Give members their weights, and what their batches came to; their optimisers the state."""
         for row, member in enumerate(self.members):
-            for name, parameter in member.task.net.named_parameters():
-                view = member.network.places[name].view
-                states = {what: view(numbers[row]).clone() for what, numbers in self.optimizer.states.items()}
-                member.optimizer.state[parameter] = states | self.optimizer.count()
+            if member not in members:
+                continue
+            member.load_weights(self.weights[row].detach())
+            member.losses, member.hits = self.losses[row, : self.batch], self.hits[row, : self.batch]
+            member.batch = self.batch
+            self._publish_state(row)
+
+    def _publish_state(self, row: int) -> None:
+        member = self.members[row]
+        for name, parameter in member.task.net.named_parameters() if self.optimizer.steps else ():
+            view = member.network.places[name].view
+            states = {what: view(numbers[row]).clone() for what, numbers in self.optimizer.states.items()}
+            member.optimizer.state[parameter] = states | self.optimizer.count()
 
     def leave(self, gone: Sequence[Member]) -> None:
-        """Go on without some members, between two epochs; others have been published."""
-        if gone:
-            self.publish_state()
-            kept = [row for row, member in enumerate(self.members) if member not in gone]
-            self.members = [self.members[row] for row in kept]
-            self.source, self.label_source = self.source[kept], self.label_source[kept]
-            if kept:
-                self._gather()
-
-
-def _padded_rows(groups: Sequence[Tensor]) -> Tensor:
-    """The items of batches, each filled up to one length. Shape: (batches, items)."""
-    size = padded(max(map(len, groups)))
-    return torch.nn.utils.rnn.pad_sequence([*groups, groups[0].new_zeros(size)], batch_first=True)[:-1]
+        """Go on without some members, between two epochs."""
+        kept = [row for row, member in enumerate(self.members) if member not in gone]
+        self.members = [self.members[row] for row in kept]
+        self.source, self.label_source = self.source[kept], self.label_source[kept]
+        if kept:
+            weights, states = self.weights[kept], {name: numbers[kept] for name, numbers in self.optimizer.states.items()}
+            steps = self.optimizer.steps
+            self._allocate()
+            self.weights.copy_(weights[:, : self.weights.shape[1]])
+            for name, numbers in states.items():
+                self.optimizer.states[name].copy_(numbers[:, : self.weights.shape[1]])
+            self.optimizer.steps = steps
 
 
 def _distinct(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

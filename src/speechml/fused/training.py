@@ -6,6 +6,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from speechml.engine.signals import Stop, Stopped
@@ -62,25 +63,35 @@ def _train_group(members: Sequence[Member], stop: Stop) -> Iterator[Ended]:
     while stack and stack.members:
         began = time.monotonic()
         _train_epoch(stack, stop)
-        scores = stack.score_validation() if stack.members[0].is_validation_due else [{}] * len(stack.members)
-        stack.publish()
-        ended = []
-        for member, of_validation in zip(stack.members, scores, strict=True):
-            error = _attempt(lambda member=member, own=of_validation: _end_epoch(member, own))  # type: ignore[misc]
+        ended = _end_epoch(stack)
+        for member in stack.members:
             member.spend((time.monotonic() - began) / len(stack.members))
-            if error or not member.has_epochs_left:
-                ended.append((member, error))
-        stack.leave([member for member, _ in ended])
-        yield from ((member, error or _attempt(member.end)) for member, error in ended)
+        if ended:
+            stack.publish([member for member, _ in ended])
+            for member, _ in ended:
+                member.batch = 0
+            stack.leave([member for member, _ in ended])
+            yield from ((member, error or _attempt(member.end)) for member, error in ended)
         if stack.members:
             stack.open_epoch()
 
 
-def _end_epoch(member: Member, scores: dict[str, float]) -> None:
-    member.check_losses()
-    member.end_epoch(scores)
-    if member.has_epochs_left:
-        member.open_epoch()
+def _end_epoch(stack: Stack) -> list[Ended]:
+    """Validate, and let what watches the members know of the epoch; those that end with it."""
+    losses, lost = stack.end_epoch(), stack.find_lost()
+    scores = stack.score_validation() if stack.members[0].is_validation_due else [{}] * len(stack.members)
+    ended: list[Ended] = []
+    for row, member in enumerate(stack.members):
+        member.steps, error = stack.optimizer.steps, None
+        if row in lost:
+            stack.publish([member])
+            error = _attempt(partial(member.check_losses, stack.losses[row]))
+        error = error or _attempt(partial(member.end_epoch, losses[row], scores[row], stack.weights[row].detach()))
+        if error or not member.has_epochs_left:
+            ended.append((member, error))
+        else:
+            member.open_epoch()
+    return ended
 
 
 def _attempt(do: Callable[[], None]) -> Exception | None:
@@ -100,9 +111,9 @@ def _train_epoch(stack: Stack, stop: Stop) -> None:
         steps = stack.optimizer.steps
         stops = stop.is_due(steps - begun)
         if stops or any(clock.is_due(steps) for clock in clocks):
-            stack.publish()
-            stack.publish_state()
+            stack.publish(stack.members)
             for member in stack.members:
+                member.steps = steps
                 member.save(final=stops)
         if stops:
             raise Stopped(stop.asked_by, steps)
