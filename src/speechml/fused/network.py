@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -67,14 +67,15 @@ class Place:
 
 
 @dataclass(frozen=True)
-class _Step:
-    """A node of the graph: `target` is a module or a function, `arguments` name earlier steps, or are constants."""
+class Step:
+    """A step of a network: `target` is a module or a function, or names a layer; `arguments` name earlier steps, or are constants."""
 
     name: str
     kind: str  # input, linear, dropout, function
     target: Any
     arguments: tuple[Any, ...]
     constants: Mapping[str, Any]
+    later: frozenset[str] = frozenset()  # earlier steps that later ones still need
 
 
 def padded(size: int) -> int:
@@ -106,12 +107,17 @@ class StackedNetwork:
         self.places: dict[str, Place] = {}
         self.size = self.inputs = self.outputs = 0
         self.dropouts: dict[str, str] = {}  # names of modules, by those of steps
-        self.steps: list[_Step] = []
+        self.steps: list[Step] = []
         self.result = ""
         self.widths: dict[str, int] = {}  # units that each step gives, where that is known
         signature = [self._read(net, node, self.widths) for node in graph.nodes]
         self.signature = tuple(signature)
         self.size = -(-self.size // TURN) * TURN
+        needed = {self.result}
+        for number in reversed(range(len(self.steps))):
+            step = self.steps[number]
+            self.steps[number] = replace(step, later=frozenset(needed - {step.name}))
+            needed = (needed - {step.name}) | {one for one in step.arguments if isinstance(one, str)}
         if len(self.places) != len(list(net.parameters())):
             raise NotStackableError(f"{type(net).__name__} has parameters outside of linear layers, or shares some")
 
@@ -122,7 +128,7 @@ class StackedNetwork:
         if node.op == "placeholder":
             if self.inputs:
                 raise NotStackableError(f"{type(net).__name__} takes more than one input")
-            self.steps.append(_Step(node.name, "input", None, (), {}))
+            self.steps.append(Step(node.name, "input", None, (), {}))
             self.inputs = -1
             return "input"
         if node.op == "output":
@@ -137,10 +143,10 @@ class StackedNetwork:
             widths.update({node.name: width for width in known[:1]})
             if isinstance(module, nn.Dropout):
                 self.dropouts[node.name] = str(node.target)
-                self.steps.append(_Step(node.name, "dropout", str(node.target), arguments, {}))
+                self.steps.append(Step(node.name, "dropout", str(node.target), arguments, {}))
                 return node.name, "dropout", arguments
             if type(module) in ELEMENTWISE:
-                self.steps.append(_Step(node.name, "function", module, arguments, {}))
+                self.steps.append(Step(node.name, "function", module, arguments, {}))
                 return node.name, repr(module), arguments
             raise NotStackableError(f"its layer {node.target} is a {type(module).__name__}")
         return self._add_function(node, arguments, known, widths)
@@ -155,7 +161,7 @@ class StackedNetwork:
             self._add_place(f"{name}.weight", Place(self.size, shape, (into, out), transposed=True))
             if module.bias is not None:
                 self._add_place(f"{name}.bias", Place(self.size, (1, shape[1]), (1, out), transposed=False))
-        self.steps.append(_Step(node.name, "linear", name, arguments, {}))
+        self.steps.append(Step(node.name, "linear", name, arguments, {}))
         return node.name, "linear", name, padded(into), padded(out), module.bias is None, arguments
 
     def _add_place(self, name: str, place: Place) -> None:
@@ -175,30 +181,9 @@ class StackedNetwork:
             raise NotStackableError(f"{node.name} joins layers of different widths")
         widths.update({node.name: width for width in known[:1]})
         target = getattr(torch, str(node.target)) if by_method else node.target
-        self.steps.append(_Step(node.name, "function", target, arguments, dict(node.kwargs)))
+        self.steps.append(Step(node.name, "function", target, arguments, dict(node.kwargs)))
         return node.name, getattr(target, "__name__", ""), arguments, tuple(sorted(node.kwargs.items()))
 
-    def forward(self, parameters: Mapping[str, Tensor], inputs: Tensor, kept: Mapping[str, Tensor]) -> Tensor:
-        """What the networks give.
-
-        Args:
-            parameters: by name, as `Place.stacked` shapes them.
-            inputs: shape (networks, batch, padded inputs).
-            kept: what dropout multiplies units by, by step.
-
-        Shape: -> (networks, batch, outputs).
-        """
-        values: dict[str, Tensor] = {}
-        for step in self.steps:
-            given = [values[one] if isinstance(one, str) else one for one in step.arguments]
-            if step.kind == "input":
-                values[step.name] = inputs
-            elif step.kind == "linear":
-                weight, bias = parameters[f"{step.target}.weight"], parameters.get(f"{step.target}.bias")
-                product = given[0] @ weight if bias is None else torch.baddbmm(bias, given[0], weight)
-                values[step.name] = product
-            elif step.kind == "dropout":
-                values[step.name] = given[0] * kept[step.name] if step.name in kept else given[0]
-            else:
-                values[step.name] = step.target(*given, **step.constants)
-        return values[self.result][..., : self.outputs]
+    def padded_width(self, step: str) -> int:
+        """Units that a step gives, padded; 0 where that is not known."""
+        return padded(self.widths.get(step, 0))

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import NamedTuple, cast
+from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from speechml.fused.contracts import FixedInputs
+from speechml.fused.forward import Branch, all_branches, compute, grow
 from speechml.fused.member import Member
-from speechml.fused.network import StackedNetwork, padded
+from speechml.fused.network import padded
 from speechml.fused.optimizers import build_stacked
 from speechml.signal.random import key, uniform
 
 GATHERED = 2**23  # numbers of input that are gathered at a time, for the next batches
-
-
-class _Kind(NamedTuple):
-    """Members of a stack whose networks compute alike."""
-
-    network: StackedNetwork
-    rows: slice  # of the stack
-    leaves: dict[str, Tensor]  # views of their weights, by name
 
 
 class Stack:
@@ -65,12 +58,8 @@ class Stack:
                 place.view(self.mask[row]).fill_(1)
         self.groups = [member.optimizer.param_groups[0] for member in members]
         self.optimizer = build_stacked(members[0].optimizer, shape, members[0].steps)
-        self.kinds = []
-        for _, rows in groupby(range(len(members)), lambda row: members[row].network.signature):
-            part = list(rows)
-            network, where = members[part[0]].network, slice(part[0], part[-1] + 1)
-            leaves = {name: place.stacked(self.weights[where]) for name, place in network.places.items()}
-            self.kinds.append(_Kind(network, where, {name: leaf.requires_grad_() for name, leaf in leaves.items()}))
+        self.branches = grow([member.network for member in members], self.weights, range(len(members)))
+        self.layers = all_branches(self.branches)
         clips = [float(member.parts.config["trainer"].get("gradient_clip_val") or 0) for member in members]
         self.clip = torch.tensor(clips)[:, None] if any(clips) else None
 
@@ -86,7 +75,6 @@ class Stack:
         self.hits = torch.zeros(len(self.members), batches)
         for row, member in enumerate(self.members):
             self.losses[row, : self.batch], self.hits[row, : self.batch] = member.losses, member.hits
-        self.keys = [key("dropout", member.data.seed, member.epoch) for member in self.members]
         self.gathered = range(0)
         self.optimizer.plan(self.groups, batches - self.batch)
 
@@ -103,7 +91,7 @@ class Stack:
         rows = self.rows[:, self.gathered.start : self.gathered.stop]
         self.taken = self.inputs[self.source[:, None, None], rows]
         self.right = self.labels[self.label_source[:, None, None], rows]  # (members, batches, batch)
-        classes = self.kinds[0].network.outputs
+        classes = self.members[0].network.outputs
         smoothing = torch.tensor([cast("FixedInputs", member.task).label_smoothing for member in self.members])
         smoothing = smoothing[:, None, None, None]
         targets = F.one_hot(self.right, classes) * (1 - smoothing) + smoothing / classes
@@ -118,12 +106,12 @@ class Stack:
         place = self.batch - self.gathered.start
         logits = self._forward(self.taken[:, place], training=True)
         losses = (logits.log_softmax(-1).flatten(1) * self.targets[:, place]).sum(1)
-        leaves = [leaf for kind in self.kinds for leaf in kind.leaves.values()]
-        gradients = iter(torch.autograd.grad(losses.sum(), leaves))
+        gradients = iter(torch.autograd.grad(losses.sum(), [leaf for layer in self.layers for leaf in layer.leaves]))
         with torch.no_grad():
-            for kind in self.kinds:
-                parts = [next(gradients).flatten(1) for _ in kind.leaves]
-                torch.cat(parts, 1, out=self.gradient[kind.rows, : sum(part.shape[1] for part in parts)])
+            for layer in self.layers:
+                rows, parts = slice(layer.rows.start, layer.rows.stop), [next(gradients).flatten(1) for _ in layer.leaves]
+                end = layer.offsets[-1] + parts[-1].shape[1]
+                torch.cat(parts, 1, out=self.gradient[rows, layer.offsets[0] : end])
             self.gradient.mul_(self.mask)
             if self.clip is not None:
                 self._clip_gradient(self.clip)
@@ -137,30 +125,26 @@ class Stack:
 
     def _forward(self, inputs: Tensor, training: bool = False) -> Tensor:
         """Shape: (members, batch, padded inputs) -> (members, batch, outputs)."""
-        outputs = []
-        for kind in self.kinds:
-            kept = self._kept(kind, inputs.shape[1]) if training else {}
-            outputs.append(kind.network.forward(kind.leaves, inputs[kind.rows], kept))
-        return torch.cat(outputs)
+        kept = partial(self._kept, inputs.shape[1]) if training else lambda _: None
+        return torch.cat(compute(self.branches, {}, inputs, kept))
 
-    def _kept(self, kind: _Kind, size: int) -> dict[str, Tensor]:
-        """What dropout multiplies the units of a batch of `size` rows by. Shape: (members, batch, units) each."""
-        kept = {}
-        for number, (step, name) in enumerate(kind.network.dropouts.items()):
-            modules = [member.task.net.get_submodule(name) for member in self.members[kind.rows]]
-            rates = torch.tensor([float(module.p) for module in modules])[:, None, None]  # type: ignore[arg-type]
-            items = (number * len(self.counts) + self.batch) * size + torch.arange(size)
-            keys = torch.tensor(self.keys[kind.rows])[:, None, None]
-            draws = uniform(keys, items, padded(kind.network.widths[step]))
-            kept[step] = (draws >= rates) / (1 - rates)
-        return kept
+    def _kept(self, size: int, branch: Branch) -> Tensor | None:
+        """What dropout multiplies the units of a batch of `size` rows by. Shape: (members, batch, units)."""
+        assert branch.step
+        rows, step = slice(branch.rows.start, branch.rows.stop), branch.step.name
+        modules = [member.task.net.get_submodule(member.network.dropouts[step]) for member in self.members[rows]]
+        rates = torch.tensor([float(module.p) for module in modules])[:, None, None]  # type: ignore[arg-type] # of nn.Dropout
+        keys = torch.tensor([key("dropout", m.data.seed, m.epoch, step) for m in self.members[rows]])[:, None, None]
+        draws = uniform(keys, self.batch * size + torch.arange(size), branch.width)
+        return (draws >= rates) / (1 - rates)
 
     def _clip_gradient(self, most: Tensor) -> None:
         """Shorten gradients that are longer, as torch's clip_grad_norm_ does; 0 leaves them."""
-        for kind in self.kinds:  # a sum depends on how much is summed: on a network's own size, not on the stack's
-            part, limit = self.gradient[kind.rows, : kind.network.size], most[kind.rows]
-            norm = part.square().sum(1, keepdim=True).sqrt()
-            part.mul_(torch.where(limit > 0, (limit / (norm + 1e-6)).clamp(max=1), 1))
+        squares = self.gradient.square()
+        # A sum depends on how much is summed: on a network's own size, not on the stack's.
+        sums = [squares[row : row + 1, : member.network.size].sum(1) for row, member in enumerate(self.members)]
+        norm = torch.cat(sums)[:, None].sqrt()
+        self.gradient.mul_(torch.where(most > 0, (most / (norm + 1e-6)).clamp(max=1), 1))
 
     def score_validation(self) -> list[dict[str, float]]:
         """The validation scores of each member."""
