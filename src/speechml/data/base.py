@@ -294,6 +294,16 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         groups = self._groups_of(epoch)
         return [batch if ranks == 1 else batch[rank::ranks] for batch in groups if len(batch) >= least]
 
+    def training_order(self, epoch: int) -> tuple[Tensor, list[int]]:
+        """The training items of an epoch on one process, in their order, and how many each batch has."""
+        if type(self)._groups_of is not BaseDataModule._groups_of:
+            groups = self.training_groups(epoch)
+            return torch.cat(groups), [len(items) for items in groups]
+        items, size = self._train_items, self.batch_size
+        counts = [size] * (len(items) // size) + [len(items) % size] * bool(len(items) % size)
+        counts = [count for count in counts if count >= self.min_batch_per_rank]
+        return items[permutation(key("order", self.seed, epoch), len(items))][: sum(counts)], counts
+
     def _groups_of(self, epoch: int) -> list[Tensor]:
         """Training batches of an epoch, as numbers of their items."""
         return self._shuffled(self._train_items, epoch)

@@ -110,8 +110,7 @@ class Member:
 
     def open_epoch(self) -> None:
         """Know the batches of this epoch."""
-        groups = self.data.training_groups(self.epoch)
-        self.order, self.counts = torch.cat(groups), [len(items) for items in groups]
+        self.order, self.counts = self.data.training_order(self.epoch)
 
     def check_losses(self, losses: Tensor) -> None:
         """Raises UserError where the loss of a batch of this epoch was no number, or the weights are none. Shape: (batches,)."""
@@ -147,26 +146,26 @@ class Member:
             self.best.offer(weights, self.epoch, batches, self.steps)
             self._hook("on_validation_end", without=(Saving, Best))
         self._hook("on_train_epoch_end", without=(Best,))
-        self._move_schedule(by_epoch=True)
+        self.move_schedule(by_epoch=True)
         for logger in trainer.loggers:
             for values in filter(None, (scores, losses)):
                 logger.log_metrics({**values, "epoch": self.epoch}, self.steps - 1)
         self.epoch, self.batch, self.losses, self.hits = self.epoch + 1, 0, torch.zeros(0), torch.zeros(0)
         set_progress(trainer, self.epoch, 0, self.steps)
 
-    def move_schedule(self) -> bool:
-        """Move a schedule on that goes by steps; whether there is one."""
-        return self._move_schedule(by_epoch=False)
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether its rates change from step to step."""
+        return any(config.interval == "step" for config in self.trainer.lr_scheduler_configs)
 
-    def _move_schedule(self, by_epoch: bool) -> bool:
-        interval, moved = "epoch" if by_epoch else "step", False
+    def move_schedule(self, by_epoch: bool = False) -> None:
+        """Move a schedule on that goes by steps, or by epochs."""
+        interval = "epoch" if by_epoch else "step"
         for config in self.trainer.lr_scheduler_configs:
             if config.interval != interval or (by_epoch and (self.epoch + 1) % config.frequency):
                 continue
             score = [float(self.trainer.callback_metrics[config.monitor])] if config.monitor else []
             config.scheduler.step(*score)
-            moved = True
-        return moved
 
     def save(self, final: bool = False) -> None:
         """Write last.ckpt, and before it the best one; the task has its weights."""

@@ -85,10 +85,13 @@ class StackedAdam:
         decoupled = self.decoupled
         self.pull = _column(groups, lambda g: 1 - g["lr"] * g["weight_decay"] if decoupled else g["weight_decay"])
         self.decays = any(group["weight_decay"] for group in groups)
-        # Means that began at 0 lack beta^step.
+        # Means that began at 0 lack beta^step. Equal rates are computed once.
         after = range(self.first, self.first + count)
-        self.sizes = torch.tensor([[g["lr"] / (1 - g["betas"][0] ** step) for g in groups] for step in after])[..., None]
-        self.roots = torch.tensor([[(1 - g["betas"][1] ** step) ** 0.5 for g in groups] for step in after])[..., None]
+        rates = [(g["lr"], *g["betas"]) for g in groups]
+        sizes = {rate: [rate[0] / (1 - rate[1] ** step) for step in after] for rate in set(rates)}
+        roots = {rate[2]: [(1 - rate[2] ** step) ** 0.5 for step in after] for rate in set(rates)}
+        self.sizes = torch.tensor([sizes[rate] for rate in rates]).t()[..., None].contiguous()  # (steps, networks, 1)
+        self.roots = torch.tensor([roots[rate[2]] for rate in rates]).t()[..., None].contiguous()
 
     def step(self, weights: Tensor, gradient: Tensor) -> None:
         self.steps += 1
@@ -100,7 +103,7 @@ class StackedAdam:
         mean, square = self.states["exp_avg"], self.states["exp_avg_sq"]
         mean.lerp_(gradient, self.news[0])
         square.mul_(self.kept).addcmul_(gradient, gradient * self.news[1])
-        torch.sqrt(square, out=self.root).div_(self.roots[place]).add_(self.eps)
+        torch.pow(square, 0.5, out=self.root).div_(self.roots[place]).add_(self.eps)
         weights.sub_(torch.div(mean, self.root, out=self.root).mul_(self.sizes[place]))
 
     def count(self) -> dict[str, Tensor]:

@@ -76,7 +76,8 @@ class Stack:
         for row, member in enumerate(self.members):
             self.losses[row, : self.batch], self.hits[row, : self.batch] = member.losses, member.hits
         self.gathered = range(0)
-        self.optimizer.plan(self.groups, batches - self.batch)
+        self.is_scheduled = any(member.is_scheduled for member in self.members)
+        self.optimizer.plan(self.groups, 1 if self.is_scheduled else batches - self.batch)
 
     @property
     def is_epoch_over(self) -> bool:
@@ -120,7 +121,9 @@ class Stack:
             is_right = logits.argmax(-1) == self.right[:, place]
             self.hits[:, self.batch] = is_right[:, : self.counts[self.batch]].sum(1)
         self.batch += 1
-        if any([member.move_schedule() for member in self.members]):  # each of them
+        if self.is_scheduled:
+            for member in self.members:
+                member.move_schedule()
             self.optimizer.plan(self.groups, 1)
 
     def _forward(self, inputs: Tensor, training: bool = False) -> Tensor:
