@@ -1,6 +1,7 @@
 """The one program that computes runs for another process, each from its frozen config: `python -m speechml.worker ...`
 
-serve PARENT RESULTS              jobs come as JSON lines on standard input, outcomes go as such to the descriptor RESULTS
+serve PARENT RESULTS              jobs come as JSON lines on standard input, outcomes go as such to the descriptor RESULTS;
+                                  those of a line that can be trained together are
 rank PARENT FOLDER [CHECKPOINT]   one further rank of the run in a folder
 track PARENT FOLDER TRACKER      the rows of a run's journal go to a tracker, see report.tracking
 slurm FILE                        the runs of line SLURM_ARRAY_TASK_ID of a file of jobs
@@ -58,11 +59,14 @@ def _serve(results: int) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # whatever a run reads, it is no job
     with interruptible(), os.fdopen(results, "w") as answers:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `children.start_worker`
-        from speechml.sweep.jobs import Job, compute_when_free
+        from speechml.sweep.fused import Fused
+        from speechml.sweep.jobs import Job
 
+        launcher = Fused(0)
         for line in iter(jobs.readline, ""):
-            outcome = compute_when_free(Job(**json.loads(line)))
-            print(json.dumps(asdict(outcome)), file=answers, flush=True)
+            launcher.submit([Job(**one) for one in json.loads(line)])
+            for job, outcome in launcher.outcomes():
+                print(json.dumps([job.number, asdict(outcome)]), file=answers, flush=True)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +16,7 @@ from speechml.contracts import Config
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UserError, echo, explain_missing_extras, machine_failure
 from speechml.sweep.jobs import Job, Outcome, compute_when_free, describe_error, load_job, outcome_of_value
-from speechml.sweep.local import InProcess
+from speechml.sweep.local import InProcess, Pool
 from speechml.sweep.status import Progress
 
 if TYPE_CHECKING:
@@ -44,10 +44,18 @@ class Fused(InProcess):
         figures: whether those that are trained together draw figures and write audio.
     """
 
-    def __init__(self, capacity: int, figures: bool, progress: Progress | None = None) -> None:
+    together = True
+
+    def __init__(self, capacity: int, figures: bool = True, progress: Progress | None = None) -> None:
         super().__init__(progress)
         self.capacity, self.figures = capacity, figures
         self.data: dict[str, Data] = {}  # read before, by the keys that decide what is read
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        if not self.figures:
+            for job in jobs:
+                _leave_out_figures(job)
+        super().submit(jobs)
 
     def outcomes(self) -> Iterator[tuple[Job, Outcome]]:
         while self.waiting:
@@ -70,7 +78,7 @@ class Fused(InProcess):
         with stop.listening():
             while self.waiting and len(opened) < AT_ONCE and not stop.asked_by:
                 job = self.next_job()
-                if job.config["config"].get("engine") != "fused":
+                if not is_fused(job):
                     alone.append(job)
                     continue
                 with _outcome_of_error(job) as failed:
@@ -94,8 +102,6 @@ class Fused(InProcess):
         from speechml.sweep.training import open_checked
 
         config = job.config["config"]
-        if not self.figures:  # which count in no id
-            config["callbacks"] = config["callbacks"] | dict.fromkeys(QUIET & config["callbacks"].keys())
         shared = json.dumps({k: v for k, v in config["data"].items() if k not in ("seed", "batch_size")}, default=str)
         life, self.data[shared] = open_checked(
             load_job(job), Path(job.folder), job.config["hydra"], stop, self.data.get(shared)
@@ -110,6 +116,61 @@ class Fused(InProcess):
             _throw(life, error)
             raise
         return None
+
+
+class FusedPool(Pool):
+    """Runs computed by processes of this machine, each of which trains its share together; others one by one here.
+
+    Args:
+        capacity: runs that a search may have under way.
+        processes: of this machine.
+        figures: whether those that are trained together draw figures and write audio.
+        logs: folder for what the processes print.
+    """
+
+    together = True
+
+    def __init__(self, capacity: int, processes: int, figures: bool, logs: Path, progress: Progress | None = None) -> None:
+        super().__init__(processes, [], logs, progress)
+        self.capacity, self.figures = capacity, figures
+        for worker in self.workers:
+            worker.start()  # they load while the runs are planned
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        if not self.figures:
+            for job in jobs:
+                _leave_out_figures(job)
+        super().submit(jobs)
+
+    def next_jobs(self) -> list[Job]:
+        """A share of the runs that can be trained together."""
+        jobs = [job for job in self.waiting if is_fused(job)]
+        idle = sum(not worker.jobs for worker in self.workers)
+        share = jobs[:: max(1, idle)][:AT_ONCE]
+        for job in share:
+            self.waiting.remove(job)
+            if self.progress:
+                self.progress.begin(job)
+        return share
+
+    def outcomes(self) -> Iterator[tuple[Job, Outcome]]:
+        while self.waiting:
+            yield from super().outcomes()
+            while self.waiting and not is_fused(self.waiting[0]):
+                job = self.next_job()
+                yield job, compute_when_free(job)
+
+
+def is_fused(job: Job) -> bool:
+    """Whether a run is one that can be trained together with others."""
+    return bool(job.config.get("config", {}).get("engine") == "fused")
+
+
+def _leave_out_figures(job: Job) -> None:
+    """Let a run draw nothing, which counts in no id."""
+    if is_fused(job):
+        callbacks = job.config["config"]["callbacks"]
+        job.config["config"]["callbacks"] = callbacks | dict.fromkeys(QUIET & callbacks.keys())
 
 
 @contextmanager

@@ -93,9 +93,11 @@ class Launcher(Protocol):
 
     Attributes:
         capacity: runs that are computed at a time.
+        together: whether they had better be given all at once.
     """
 
     capacity: int
+    together: bool
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Have runs computed as soon as there is room. Raises UserError where none can be."""

@@ -24,6 +24,7 @@ class InProcess:
     """Runs computed one after another in this process; `progress` is told of those that begin."""
 
     capacity = 1
+    together = False
 
     def __init__(self, progress: Progress | None = None) -> None:
         self.progress = progress
@@ -71,13 +72,17 @@ class Pool(InProcess):
     def outcomes(self) -> Iterator[tuple[Job, Outcome]]:
         while True:
             for worker in self.workers:
-                if self.waiting and not worker.job:
-                    worker.take(self.next_job())
-            busy = {worker.results: worker for worker in self.workers if worker.job}
+                if not worker.jobs and (jobs := self.next_jobs()):
+                    worker.take(jobs)
+            busy = {worker.results: worker for worker in self.workers if worker.jobs}
             if not busy:
                 return
             for results in select.select(list(busy), [], [])[0]:
-                yield busy[results].finish()
+                yield from busy[results].finish()
+
+    def next_jobs(self) -> list[Job]:
+        """Those that one process computes from now on."""
+        return [self.next_job()] if self.waiting else []
 
     def close(self) -> None:
         """End the processes: idle ones at once, busy ones when they have marked their runs stopped, or by force."""
@@ -98,21 +103,22 @@ class Pool(InProcess):
 
 
 class _Worker:
-    """A place for a process that computes jobs, given as lines, and answers each with a line; what it prints is logged."""
+    """A place for a process that computes jobs, given as a line, and answers each with a line; what it prints is logged."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         self.environment, self.log = environment, log
         self.process: subprocess.Popen[bytes] | None = None
-        self.job: Job | None = None
+        self.jobs: list[Job] = []
 
-    def take(self, job: Job) -> None:
-        """Compute a job; in a new process where there is none, or it has died since its last job."""
-        self.job = job
-        process = self.process if self.process and self.process.poll() is None else self._start()
+    def take(self, jobs: list[Job]) -> None:
+        """Compute jobs; in a new process where there is none, or it has died since its last ones."""
+        self.jobs = jobs
+        process = self.process if self.process and self.process.poll() is None else self.start()
         with suppress(BrokenPipeError):  # `finish` finds it dead
-            process.stdin.write(f"{json.dumps(asdict(job))}\n".encode())  # type: ignore[union-attr] # it is a pipe
+            process.stdin.write(f"{json.dumps([asdict(job) for job in jobs])}\n".encode())  # type: ignore[union-attr] # a pipe
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the process, which loads what it needs."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         results, theirs = os.pipe()
         with self.log.open("ab") as output:
@@ -124,20 +130,24 @@ class _Worker:
         self.results = os.fdopen(results)
         return self.process
 
-    def finish(self) -> tuple[Job, Outcome]:
-        """What became of the job, when there is something to read, or the process has ended."""
-        job, process = self.job, self.process
-        assert job
+    def finish(self) -> list[tuple[Job, Outcome]]:
+        """What became of a job, when there is something to read; or of all jobs, when the process has ended."""
+        process = self.process
         assert process
-        self.job = None
         if line := self.results.readline():
-            return job, Outcome(**json.loads(line))
-        code = process.wait()
+            number, outcome = json.loads(line)
+            job = self.jobs.pop(next(place for place, one in enumerate(self.jobs) if one.number == number))
+            return [(job, Outcome(**outcome))]
+        jobs, self.jobs, code = self.jobs, [], process.wait()
+        return [(job, self._without_answer(job, code)) for job in jobs]
+
+    def _without_answer(self, job: Job, code: int) -> Outcome:
+        """What became of a job whose process has ended with a code."""
         if code == RESUMABLE:
             stopped = Outcome(run=job.folder, error="stopped", may_retry=True, stopped_by="a signal")
-            return job, done_outcome(job.folder, job) or stopped  # it may have come when the run was done
+            return done_outcome(job.folder, job) or stopped  # it may have come when the run was done
         how = "killed by signal " * (code < 0) + f"{abs(code)}"
-        return job, lost_outcome(job.folder, f"its process died ({how}); {self.log} has what it printed", job)
+        return lost_outcome(job.folder, f"its process died ({how}); {self.log} has what it printed", job)
 
 
 def cores() -> int:

@@ -57,6 +57,8 @@ class LocalLauncher(Schema):
 class FusedLauncher(Schema):
     """Runs of a sweep trained together in one process: those of small networks of one kind as one."""
 
+    n_jobs: int | None = key("how many processes train, each its share of the runs; null: one on each core, where there are "
+                             "runs enough", None, unit="processes", least=1)  # fmt: skip
     figures: bool = key("whether runs that are trained together draw figures and write audio, which takes longer than training",
                         False)  # fmt: skip
 

@@ -165,7 +165,12 @@ class _Running:
 
     trial: Trial
     began: float = field(default_factory=time.monotonic)
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)  # by execution
+
+    @property
+    def failure(self) -> Outcome | None:
+        """The first outcome without a value."""
+        return next((self.outcomes[place] for place in sorted(self.outcomes) if self.outcomes[place].value is None), None)
 
 
 def search(plan: Plan, launcher: Launcher, make_job: MakeJob) -> SearchReport:
@@ -236,17 +241,20 @@ class _Search:
         # Those that were cut off come first, with the numbers and values that they have.
         self.todo = [ask(study, plan.space, plan.options, number) for number in unfinished_trials(study)]
         self.running: dict[int, _Running] = {}
+        self.at_once = launcher.together and not plan.options.pruner  # all executions of a trial
 
     def run(self) -> None:
         self._fill()
         for job, outcome in self.launcher.outcomes():
-            self._take(job.number // self.plan.options.executions_per_trial, outcome)
+            self._take(*divmod(job.number, self.plan.options.executions_per_trial), outcome)
             self._fill()
 
     def _fill(self) -> None:
         while len(self.running) < self.launcher.capacity and (trial := self._next()):
             self.running[trial.number] = _Running(trial)
-            self._submit(trial, 0)
+            for execution in range(self.plan.options.executions_per_trial if self.at_once else 1):
+                if trial.number in self.running:
+                    self._submit(trial, execution)
 
     def _next(self) -> Trial | None:
         """The next trial to compute; equal ones wait for each other, since they are one run."""
@@ -268,18 +276,22 @@ class _Search:
         try:
             job = self.make_job(self.plan.overrides(trial.params, execution), number)
         except (HydraException, OmegaConfBaseException) as error:  # the trial fails, not the search
-            self._take(trial.number, Outcome(error=" ".join(str(error).split())))
+            self._take(trial.number, execution, Outcome(error=" ".join(str(error).split())))
         else:
             self.launcher.submit([job])
 
-    def _take(self, number: int, outcome: Outcome) -> None:
-        """Go on with a trial of which an execution has ended: each is computed only if those before it ended well."""
+    def _take(self, number: int, execution: int, outcome: Outcome) -> None:
+        """Go on with a trial of which an execution has ended: each is computed only if those before it ended well.
+
+        Where all are computed at once, the last to end decides.
+        """
         running = self.running[number]
-        running.outcomes.append(outcome)
-        if outcome.value is not None and len(running.outcomes) < self.plan.options.executions_per_trial:
-            self._submit(running.trial, len(running.outcomes))
+        running.outcomes[execution] = outcome
+        if (self.at_once or outcome.value is not None) and len(running.outcomes) < self.plan.options.executions_per_trial:
+            if not self.at_once:
+                self._submit(running.trial, len(running.outcomes))
             return
-        trial = self.running.pop(number).trial
+        trial, outcome = self.running.pop(number).trial, running.failure or outcome
         searched = [key.lstrip("+") for key in self.plan.space.distributions]
         if outcome.affects_all and not any(key.startswith(outcome.affects_all) for key in searched):
             raise UserError(outcome.error)
@@ -289,7 +301,8 @@ class _Search:
             echo(f"trial {number} failed and is tried again: {outcome.error}", file=sys.stderr, flush=True)
             self.todo.append(trial)
             return
-        tell_outcomes(self.study, trial, running.outcomes, time.monotonic() - running.began)
+        outcomes = [running.outcomes[place] for place in sorted(running.outcomes)]
+        tell_outcomes(self.study, trial, outcomes, time.monotonic() - running.began)
         self.report.write("running")
         echo(self.report.trial_line(number), file=sys.stderr, flush=True)
 

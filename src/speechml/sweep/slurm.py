@@ -57,6 +57,8 @@ class SlurmLauncher:
         progress: that is told how many runs there are.
     """
 
+    together = False
+
     def __init__(
         self, options: schema.SlurmLauncher, folder: Path, capacity: int, progress: Progress | None = None
     ) -> None:

@@ -19,10 +19,11 @@ from speechml.runs.folder import check_own_files, lock, translate_disk_errors
 from speechml.storage.files import make_folder
 from speechml.sweep import schema
 from speechml.sweep.jobs import Launcher
-from speechml.sweep.local import InProcess, Pool, visible_gpus
+from speechml.sweep.local import InProcess, Pool, cores, visible_gpus
 from speechml.sweep.run_configs import Composer
 from speechml.sweep.status import Progress
 
+FEWEST = 8  # runs for which a further process is worth its start
 Options = TypeVar("Options", bound=Schema)
 
 
@@ -76,15 +77,19 @@ class SweepCommand:
                 gpus = [] if is_on_cpu else visible_gpus()
                 return Pool(max(1, min(max(least, count or len(gpus)), most)), gpus, logs, progress)
             case "hydra_plugins.speechml_sweeps.FusedLauncher":
-                from speechml.sweep.fused import Fused
+                from speechml.sweep.fused import Fused, FusedPool
 
-                return Fused(together, read_options(self.config, "launcher", schema.FusedLauncher).figures, progress)
+                options = read_options(self.config, "launcher", schema.FusedLauncher)
+                processes = min(options.n_jobs or cores(), most // FEWEST)
+                if processes > 1:
+                    return FusedPool(together, processes, options.figures, logs, progress)
+                return Fused(together, options.figures, progress)
             case "hydra_plugins.speechml_sweeps.SlurmLauncher":
                 from speechml.sweep.slurm import SlurmLauncher
 
-                options = read_options(self.config, "launcher", schema.SlurmLauncher)
-                options.wait |= progress is None  # a search goes by what its runs come to
-                return SlurmLauncher(options, self.folder, together, progress)
+                jobs = read_options(self.config, "launcher", schema.SlurmLauncher)
+                jobs.wait |= progress is None  # a search goes by what its runs come to
+                return SlurmLauncher(jobs, self.folder, together, progress)
         chosen = self.config.hydra.runtime.choices["hydra/launcher"]
         raise UserError(f"hydra/launcher={chosen} cannot compute trainings; choose basic, local, fused or slurm")
 
