@@ -112,6 +112,7 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
 
     def __init__(self, **keys: object) -> None:
         super().__init__()
+        self.derived: dict[str, object] = {}  # what was computed of the corpus, for who asks again
         self._passes = 0  # over the training items, of loops without a trainer
         plain = {name: schema.as_plain(value) for name, value in keys.items()}
         plain.setdefault("cache", os.environ.get("SPEECHML_CACHE") or schema.CACHE)  # as conf/paths has it
@@ -150,7 +151,7 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
 
     def share_corpus(self, other: BaseDataModule[CorpusT]) -> None:
         """Use what another module has read that differs in nothing but `seed` and `batch_size`."""
-        self.__dict__ |= {"corpus": other.corpus, "_card": other.card()}
+        self.__dict__ |= {"corpus": other.corpus, "_card": other.card(), "derived": other.derived}
 
     def pack(self, name: str, row: int, recordings: Iterable[Recording], total: int) -> PackedCorpus:
         """The pack of a name in the cache, see `pack_once`."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from omegaconf import DictConfig
 
@@ -25,7 +25,7 @@ from speechml.errors import Pruned, UserError, echo
 from speechml.process import prepare_process
 from speechml.report.audit import audit_data
 from speechml.report.summary import summary_text
-from speechml.runs.card import CARD, PublishedCard, RunCard, load_card, save_card
+from speechml.runs.card import CARD, PublishedCard, Record, RunCard, load_card, save_card
 from speechml.runs.folder import (
     LogFile,
     LogFormat,
@@ -229,6 +229,14 @@ def _keep(folder: Path, card: RunCard, before: RunCard | None) -> str:
     return text
 
 
+def _audit(data: Data) -> Record:
+    """The audit of the splits; of runs with the same recordings it is the same."""
+    known = getattr(data, "derived", {})
+    if "audit" not in known:
+        known["audit"] = audit_data(data).to_json()
+    return cast("Record", known["audit"])
+
+
 def _start(parts: Parts) -> Start | None:
     """Begin with the weights that `init.from` names, where it does."""
     if not parts.config["init"]["from"]:
@@ -249,7 +257,7 @@ def _begin(parts: Parts, folder: Path, before: RunCard | None, start: Start | No
     card = RunCard(
         id=folder.name, experiment=config["name"], state="running", **session,
         overrides=overrides, seed=config["seed"], test_weights=config["checkpoint"]["test_weights"],
-        data=parts.data.card(), audit=audit_data(parts.data).to_json(), published=PublishedCard.from_config(config["published"]),
+        data=parts.data.card(), audit=_audit(parts.data), published=PublishedCard.from_config(config["published"]),
         failures=before.failures if before else 0, extended=before.extended if before else None,
         **labels_of(config, before), test_sets=sets or None,
         scores={name: value for name, value in before.scores.items() if name.partition("/")[0] in sets} if before else {},

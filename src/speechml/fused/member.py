@@ -18,7 +18,7 @@ from speechml.engine.restore import restore_finished
 from speechml.engine.saving import DIVERGED, Best, Saving
 from speechml.errors import UserError
 from speechml.fused.best_weights import BestWeights
-from speechml.fused.network import StackedNetwork
+from speechml.fused.network import stacked_network
 from speechml.process import set_seed
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Member:
         self.table.is_deferred = True
         self.best = BestWeights(cast("Best", parts.best), self.trainer)
         self._begin(run.checkpoint)
-        self.network = StackedNetwork(self.task.net)
+        self.network = stacked_network(self.task.net)
         self.inputs, self.labels = cast("FixedInputs", self.task).fixed_inputs(self.data)
         self.validated = torch.cat(self.data.val_dataloader().groups(0))  # the items, in their order
 

@@ -187,3 +187,15 @@ class StackedNetwork:
     def padded_width(self, step: str) -> int:
         """Units that a step gives, padded; 0 where that is not known."""
         return padded(self.widths.get(step, 0))
+
+
+_known: dict[str, StackedNetwork] = {}  # by what networks of ours are made of
+
+
+def stacked_network(net: nn.Module) -> StackedNetwork:
+    """As `StackedNetwork`; networks of ours that are made of the same layers are traced once."""
+    if not type(net).__module__.startswith("speechml."):
+        return StackedNetwork(net)
+    if (made_of := repr(net)) not in _known:
+        _known[made_of] = StackedNetwork(net)
+    return _known[made_of]

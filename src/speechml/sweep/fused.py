@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from speechml.contracts import Config
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UserError, echo, explain_missing_extras, machine_failure
-from speechml.sweep.jobs import Job, Outcome, compute_when_free, describe_error, load_job, outcome_of_value
+from speechml.sweep.jobs import Job, JobConfigs, Outcome, compute_when_free, describe_error, outcome_of_value
 from speechml.sweep.local import InProcess, Pool
 from speechml.sweep.status import Progress
 
@@ -50,6 +50,7 @@ class Fused(InProcess):
         super().__init__(progress)
         self.capacity, self.figures = capacity, figures
         self.data: dict[str, Data] = {}  # read before, by the keys that decide what is read
+        self.configs = JobConfigs()
 
     def submit(self, jobs: Sequence[Job]) -> None:
         if not self.figures:
@@ -104,7 +105,7 @@ class Fused(InProcess):
         config = job.config["config"]
         shared = json.dumps({k: v for k, v in config["data"].items() if k not in ("seed", "batch_size")}, default=str)
         life, self.data[shared] = open_checked(
-            load_job(job), Path(job.folder), job.config["hydra"], stop, self.data.get(shared)
+            self.configs.load(job), Path(job.folder), job.config["hydra"], stop, self.data.get(shared)
         )
         try:
             run = next(life)

@@ -14,7 +14,7 @@ from typing import Protocol
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from speechml.config.compose import plain
+from speechml.config.compose import flatten, plain
 from speechml.contracts import Config
 from speechml.errors import (
     FolderBusy,
@@ -130,32 +130,49 @@ def dump_job(cfg: DictConfig, number: int, label: str, folder: Path, config: Con
 
 def load_job(job: Job) -> DictConfig:
     """The config of a job, with Hydra's part and the command made known to the process: a run's card has it."""
+    from hydra.conf import HydraConf
     from hydra.core.utils import setup_globals
 
     sys.argv = list(job.config["command"])
     setup_globals()  # what `${hydra:...}` means
-    HydraConfig.instance().set_config(_hydra_part(job.config["hydra"]))
+    whole = OmegaConf.create({"hydra": HydraConf()})
+    with open_dict(whole):
+        for key, value in job.config["hydra"].items():
+            OmegaConf.update(whole.hydra, key, value, merge=False, force_add=True)
+    HydraConfig.instance().set_config(whole)
     cfg = DictConfig(job.config["config"])
     OmegaConf.set_struct(cfg, True)
     return cfg
 
 
-_last: tuple[Config, DictConfig] | None = None  # what the last job knew of Hydra's config, and that as Hydra has it
+class JobConfigs:
+    """Loads jobs as `load_job` does; of a sweep they differ by a few values, and making each anew takes longer."""
+
+    def __init__(self) -> None:
+        self.last: tuple[Config, Config] | None = None  # Hydra's part and the run's own, the latter flat
+        self.hydra = self.cfg = DictConfig({})
+
+    def load(self, job: Job) -> DictConfig:
+        """The config of a job, valid until the next is asked for."""
+        known, own = job.config["hydra"], flatten(job.config["config"])
+        if self.last is None or (self.last[0].keys(), self.last[1].keys()) != (known.keys(), own.keys()):
+            self.cfg = load_job(job)
+            self.hydra = HydraConfig.instance().cfg  # type: ignore[assignment] # of the job
+        else:
+            OmegaConf.set_readonly(self.hydra.hydra, False)
+            _set_changed(self.hydra.hydra, self.last[0], known)
+            _set_changed(self.cfg, self.last[1], own)
+            HydraConfig.instance().set_config(self.hydra)
+        self.last = known, own
+        return self.cfg
 
 
-def _hydra_part(known: Config) -> DictConfig:
-    """Hydra's config of a job; of a sweep's jobs it is much the same, and making it anew takes longer than to change it."""
-    global _last
-    from hydra.conf import HydraConf
-
-    same, whole = _last if _last and _last[0].keys() == known.keys() else ({}, OmegaConf.create({"hydra": HydraConf()}))
-    OmegaConf.set_readonly(whole.hydra, False)
-    with open_dict(whole):
-        for key, value in known.items():
-            if key not in same or same[key] != value:
-                OmegaConf.update(whole.hydra, key, value, merge=False, force_add=True)
-    _last = known, whole
-    return whole
+def _set_changed(cfg: DictConfig, before: Config, values: Config) -> None:
+    """Set those of some values, by dotted keys, that are not as before."""
+    with open_dict(cfg):
+        for key, value in values.items():
+            if type(before[key]) is not type(value) or before[key] != value:
+                OmegaConf.update(cfg, key, value, merge=False, force_add=True)
 
 
 def compute(job: Job) -> Outcome:

@@ -50,6 +50,7 @@ class Composer:
         self.hindrances: dict[str, int] = {}  # why runs are trained by themselves, and how many
         self.bases: dict[tuple[str, ...], _Base] = {}
         self.parsed: dict[str, Override] = {}
+        self.words: list[str] = []  # whose values are set in `current`
         self.current: _Base | None = None  # whose Hydra config is what `${hydra:...}` means
 
     def run(self, overrides: list[str], is_checked: bool = False) -> ComposedRun:
@@ -103,6 +104,8 @@ class Composer:
 
     def _set(self, overrides: list[str]) -> _Base:
         """A composed config in which the values of the overrides are set."""
+        if self.current and self.words == overrides:
+            return self.current
         new = [word for word in overrides if word not in self.parsed]
         self.parsed |= zip(new, OverridesParser.create().parse_overrides(new), strict=True)
         parsed = [self.parsed[word] for word in overrides]
@@ -121,6 +124,7 @@ class Composer:
         for key, value in values.items():
             for config in base:
                 OmegaConf.update(config, key, value, force_add=True)
+        self.words = list(overrides)
         return base
 
 

@@ -138,4 +138,5 @@ class Classification(Task[LabelledBatch, LabelledBatch]):
 
 def _columns(rows: list[Row]) -> tuple[Tensor, Tensor]:
     """Logits and labels of items. Shape: (items, classes), (items,)."""
-    return torch.from_numpy(np.stack([row["logits"] for row in rows])), torch.tensor([row["label"] for row in rows])
+    logits = np.concatenate([row["logits"] for row in rows]).reshape(len(rows), -1)  # `np.stack` looks at each by itself
+    return torch.from_numpy(logits), torch.tensor([row["label"] for row in rows])
