@@ -107,5 +107,16 @@ def powercut(
     raise typer.Exit(min(1, powercut(relaunches, seed)))
 
 
+@app.command()
+def fused(
+    groupings: Annotated[int, typer.Option(help="How many companies of runs are trained together.")] = 200,
+    seed: Seed = 0,
+) -> None:
+    """Train runs together in random companies, kill some: each must end as it does alone, bit for bit."""
+    from stress_fused import fused
+
+    raise typer.Exit(min(1, fused(groupings, seed)))
+
+
 if __name__ == "__main__":
     app()
