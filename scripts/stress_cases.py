@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from speechml.config.schedules import CosineAnnealingLR, OneCycleLR
 from speechml.config.schema import Schema, walk
-from speechml.config.third_party import LBFGS, SGD, Adam, AdamW, CosineAnnealingLR, OneCycleLR, Trainer
+from speechml.config.third_party import LBFGS, SGD, Adam, AdamW, Trainer
 from speechml.config.train_config import TrainConfig
 from speechml.data.schema import WavPairs
 from speechml.models.schema import FIR, MLP

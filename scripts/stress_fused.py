@@ -12,9 +12,15 @@ from pathlib import Path
 
 from stress_resume import differences, make_features
 
-BASE = ["experiment=genre_mlp", "data.root=features.npz", "report=false", "checkpoint.every_n_steps=5", "logger.csv=true"]
+BASE = [
+    "experiment=genre_mlp",
+    "data.root=features.npz",
+    "report=false",
+    "checkpoint.every_n_steps=5",
+    "logger.csv=true",
+]
 # What runs may differ in; those of one line in all others.
-KINDS = (
+KINDS: tuple[list[str], ...] = (
     [], ["optimizer=adamw", "++optimizer.weight_decay=0.1"], ["optimizer=sgd", "++optimizer.momentum=0.9", "optimizer.lr=0.05"],
     ["optimizer=sgd", "optimizer.lr=0.1", "++optimizer.nesterov=true", "++optimizer.momentum=0.8"], ["scheduler=cosine"],
     ["scheduler=one_cycle", "++scheduler.max_lr=0.02"], ["scheduler=step", "++scheduler.step_size=2"],
@@ -115,6 +121,11 @@ def fused(groupings: int, seed: int = 0, runs: int = 12) -> int:
                     print(f"grouping {number}: {' '.join(everyone[path])}: {'; '.join(found)}", flush=True)
             shutil.rmtree(place / folder)
             if number % 20 == 19:
-                print(f"{number + 1} groupings, {killed} killed, {wrong} wrong, {time.monotonic() - began:.0f} s", flush=True)
-    print(f"{groupings} groupings of {runs} runs, {killed} of them killed and gone on with: {wrong} runs ended otherwise")
+                print(
+                    f"{number + 1} groupings, {killed} killed, {wrong} wrong, {time.monotonic() - began:.0f} s",
+                    flush=True,
+                )
+    print(
+        f"{groupings} groupings of {runs} runs, {killed} of them killed and gone on with: {wrong} runs ended otherwise"
+    )
     return wrong

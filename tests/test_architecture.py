@@ -23,7 +23,7 @@ SRC = ROOT / "src"
 # From the ground up; what stands in one line may import one another.
 LAYERS = (
     "errors contracts lazy process children", "storage", "config", "signal", "models metrics", "runs", "data", "tasks", "report",
-    "callbacks", "music", "engine", "inference", "sweep", "cli api train evaluate worker __init__ hydra_plugins",
+    "callbacks", "music", "engine fused", "inference", "sweep", "cli api train evaluate worker __init__ hydra_plugins",
 )  # fmt: skip
 # Where private names of each package are used; a test beside each says what to do when one is gone.
 COMPATIBILITY = {

@@ -49,7 +49,7 @@ def test_every_recording_is_in_one_split_and_comes_once_an_epoch(
     assert sorted(i for split in corpus.splits.values() for i in split) == list(range(len(corpus.names)))
     scored = [(int(i), batch.clean.shape[-1]) for batch in data.batches("test") for i in batch.indices]
     assert sorted(scored) == [(i, corpus.lengths[i]) for i in sorted(data.splits["test"])]
-    orders = [torch.cat(data.training_groups(epoch)) for epoch in (0, 1)]
+    orders = [torch.cat(data._training_groups(epoch)) for epoch in (0, 1)]
     assert sorted(orders[0].tolist()) == sorted(orders[1].tolist()) == sorted(corpus.clips.tolist())
     assert not torch.equal(*orders)
 

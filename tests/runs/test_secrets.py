@@ -143,12 +143,12 @@ def test_a_sweeps_record_and_its_runs_hold_no_secret_of_its_command(workplace: P
 
 
 def test_the_log_of_a_run_that_fails_holds_no_secret(train: Callable[..., Path], workplace: Path, monkeypatch) -> None:
-    from speechml.engine import train as engine
+    from speechml.engine import life
 
     def fail(*_: object) -> None:
         raise RuntimeError("login failed with token=s3cret")
 
-    monkeypatch.setattr(engine, "begin_fit", fail)
+    monkeypatch.setattr(life, "begin_fit", fail)
     monkeypatch.setattr(sys, "argv", ["speechml-train", "seed=1"])
     with pytest.raises(RuntimeError):
         train("experiment=lab2a_fir", *TINY, "model.net.taps=4", "trainer.max_epochs=1", "callbacks.figures=null")

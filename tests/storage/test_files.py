@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from speechml.errors import UserError
-from speechml.storage import files
-from speechml.storage.files import build_once, builds
+from speechml.storage import building, files
+from speechml.storage.building import build_once
+from speechml.storage.files import builds
 
 BUILDERS = 8
 PARTS = [f"{i}.txt" for i in range(20)]
@@ -22,7 +23,7 @@ BUILDER = textwrap.dedent(
     """
     import fcntl, os, sys, time
     from pathlib import Path
-    from speechml.storage import files
+    from speechml.storage import building
 
     folder, locks, begin = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
     if locks == "reach nobody":  # as between machines
@@ -40,7 +41,7 @@ BUILDER = textwrap.dedent(
 
     print("here", flush=True)
     time.sleep(max(0.0, begin - time.time()))
-    found = files.build_once(folder, is_whole, build)
+    found = building.build_once(folder, is_whole, build)
     by = (found / "by").read_text()
     assert all((found / f"{i}.txt").read_text() == by for i in range(20)), "of two builders"
     """
@@ -159,7 +160,7 @@ def test_a_claim_made_in_a_folder_that_is_being_removed_leaves_nothing(
         rmtree(path, ignore_errors=ignore_errors)
         if len(removed) == 1:  # as between the last look into a folder and its removal
             path.mkdir()
-            (path / files.CLAIM).touch()
+            (path / building.CLAIM).touch()
 
     monkeypatch.setattr(shutil, "rmtree", remove_but_a_claim)
     build_once(folder, is_whole, build)
@@ -171,14 +172,14 @@ def test_a_claim_made_in_a_folder_that_is_being_removed_leaves_nothing(
 def test_who_claims_a_torn_folder_takes_it_away_alone_until_it_must_be_dead(tmp_path: Path, age_s: int) -> None:
     folder = tmp_path / "pack"
     folder.mkdir()
-    (folder / files.CLAIM).touch()
+    (folder / building.CLAIM).touch()
     then = time.time() - age_s
-    os.utime(folder / files.CLAIM, (then, then))
+    os.utime(folder / building.CLAIM, (then, then))
     if age_s < 60:
         with pytest.raises(FileExistsError):
-            files._remove_torn(folder, is_whole, time.time())
+            building._remove_torn(folder, is_whole, time.time())
     else:
-        files._remove_torn(folder, is_whole, time.time())
+        building._remove_torn(folder, is_whole, time.time())
     assert folder.exists() == (age_s < 60)
 
 
@@ -195,7 +196,7 @@ def test_a_killed_builders_leftover_is_removed_by_the_next(
     program = f"""
         import os, time
         from pathlib import Path
-        from speechml.storage.files import build_once
+        from speechml.storage.building import build_once
         def build(part):
             (part / "half").touch()
             print(part.name, flush=True)

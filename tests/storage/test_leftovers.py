@@ -10,7 +10,8 @@ import pytest
 
 from speechml.data.synthetic import espeak
 from speechml.runs.folder import lock
-from speechml.storage.files import new_part, remove_leftovers, this_machine
+from speechml.storage.building import remove_leftovers
+from speechml.storage.files import new_part, this_machine
 
 DEAD = 999999999  # no process here has such a number
 

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechml.storage.files import build_once
-from speechml.storage.pack import Pack, Recording, cut, is_whole, open_pack, quantise, write_pack
+from speechml.storage.building import build_once
+from speechml.storage.pack import Pack, Recording, cut, is_whole, open_pack
+from speechml.storage.pack_writing import quantise, write_pack
 
 
 @settings(max_examples=40, deadline=None)

@@ -51,7 +51,7 @@ def cut(data: PairDataModule, wanted: Framing) -> None:
 
 
 def epoch(data: PairDataModule, number: int = 0) -> list[FrameBatch]:
-    found = [data.load_batch(IndexBatch("train", number, index)) for index in data.training_groups(number)]
+    found = [data.load_batch(IndexBatch("train", number, index)) for index in data._training_groups(number)]
     assert all(isinstance(batch, FrameBatch) for batch in found)
     return found  # type: ignore[return-value]
 
@@ -98,7 +98,7 @@ def test_blocks_give_the_same_windows_when_not_all_fit(tmp_path: Path, monkeypat
     monkeypatch.setattr(stft_windows, "BLOCK_FRAMES", 130)
     cut(data, framing())
     blocks, batches, loads = data.training_items.blocks(1), [], set()  # type: ignore[union-attr]
-    for index in data.training_groups(1):
+    for index in data._training_groups(1):
         batches.append(data.load_batch(IndexBatch("train", 1, index)))
         loads.add(data.training_items._spectra[1].data_ptr())  # type: ignore[union-attr,index]
         assert len(data.training_items._spectra[1]) <= 130 + 2 * (FRAMES - 1)  # type: ignore[union-attr,index]
@@ -203,7 +203,7 @@ def test_ranks_share_an_epoch_without_overlap(tmp_path: Path, monkeypatch: pytes
     shares = []
     for rank in (0, 1):
         monkeypatch.setattr(data, "_ranks", lambda rank=rank: (rank, 2))
-        shares.append([index.tolist() for index in data.training_groups(0)])
+        shares.append([index.tolist() for index in data._training_groups(0)])
     assert len(shares[0]) == len(shares[1])
     together = [n for share in shares for group in share for n in group]
     assert len(set(together)) == len(together)

@@ -28,7 +28,8 @@ class EarlyStopping(callbacks.EarlyStopping):
         self.after = after
 
     def _begun(self, trainer: pl.Trainer) -> bool:
-        return not self.after or trainer.global_step >= self.after * count_steps(trainer, int(trainer.num_training_batches))
+        steps = count_steps(trainer, int(trainer.num_training_batches)) if self.after else 0
+        return trainer.global_step >= self.after * steps
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._begun(trainer):

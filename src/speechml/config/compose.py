@@ -43,7 +43,6 @@ SECRET = re.compile(
 )  # fmt: skip
 TOKEN = re.compile(r"\b(?:hf_|gh[opsu]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA)[\w-]{12,}")
 ADDRESS = re.compile(r"(\w+://[^/\s:@]*:)[^@\s/]+@")  # of a user with a password
-NUMBER = re.compile(r"[-+]?[\d._]+([eE][-+]?\d+)?")  # as OmegaConf reads one
 # Words that do not name a sweep: with others of them it is the same one.
 NOT_OF_THE_SWEEP = (
     "hydra.sweeper.n_trials=", "hydra.sweeper.n_jobs=", "hydra.sweeper.max_retries=", "hydra.sweeper.figures=",
@@ -167,20 +166,6 @@ def without_secrets(content: object, key: object = "") -> Any:
         return content
     is_secret = SECRET_KEY.search(str(key)) and not PLAIN_VALUE.fullmatch(content)
     return HIDDEN if is_secret else mask_secrets(content)
-
-
-def as_yaml(content: Config) -> str:
-    """Plain values as YAML, of which OmegaConf reads the same."""
-    import yaml
-
-    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc] # the faster one, where there is one
-        """Quotes texts that OmegaConf would read as numbers, as 1e5, where YAML would not."""
-
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if NUMBER.fullmatch(value) else None)
-
-    Dumper.add_representer(str, text)
-    return str(yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=Dumper))
 
 
 def in_sweep() -> bool:

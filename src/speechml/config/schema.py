@@ -135,7 +135,7 @@ def schema_of(target: object) -> type[Schema] | None:
     package, _, name = str(target).rpartition(".")
     words = package.replace("hydra_plugins", "speechml.sweep").split(".")
     if package in THIRD_PARTY:
-        place = "speechml.config.third_party"
+        place = f"speechml.config.{'schedules' if package == 'torch.optim.lr_scheduler' else 'third_party'}"
     elif words[0] != "speechml" or len(words) < 2:
         return None
     else:

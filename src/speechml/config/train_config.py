@@ -143,8 +143,8 @@ class TrainConfig(AppConfig):
     tags: list[str] | None = key("words to find the run by (speechml runs list --tag); null: those that it has", None,
                                  effect=False)  # fmt: skip
     note: str | None = key("a remark, kept in the run's card; null: the one that it has", None, effect=False)
-    engine: Literal["lightning", "fused"] = key("the loop that trains; fused computes many small networks of a sweep at once, each "
-        "equal to itself alone (hydra/launcher=fused)", "lightning", later=True)  # fmt: skip
+    engine: Literal["lightning", "fused"] = key("the loop that trains; fused is for many small networks of a sweep at once "
+        "(hydra/launcher=fused)", "lightning", later=True)  # fmt: skip
     redo: bool = key("true trains a run anew that is done, and keeps the old one in runs/.old/", False, effect=False)
     find_lr: bool = key(
         "true plots loss against rising learning rates and suggests one; nothing is trained", False, effect=False

@@ -112,8 +112,10 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
 
     def __init__(self, **keys: object) -> None:
         super().__init__()
-        self.derived: dict[str, object] = {}  # what was computed of the corpus, for who asks again
-        self._passes = 0  # over the training items, of loops without a trainer
+        self._passes, self.derived = (
+            0,
+            dict[str, object](),
+        )  # over training items without a trainer; what the corpus gave
         plain = {name: schema.as_plain(value) for name, value in keys.items()}
         plain.setdefault("cache", os.environ.get("SPEECHML_CACHE") or schema.CACHE)  # as conf/paths has it
         check_section(plain, type(self), "data.")
@@ -148,10 +150,6 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
                 what = f"{type(self).__name__} finds {len(corpus.names)} {self.item_name}, too few for a {split} split"
                 raise UserError(what, fix=self.remedy)
         return corpus
-
-    def share_corpus(self, other: BaseDataModule[CorpusT]) -> None:
-        """Use what another module has read that differs in nothing but `seed` and `batch_size`."""
-        self.__dict__ |= {"corpus": other.corpus, "_card": other.card(), "derived": other.derived}
 
     def pack(self, name: str, row: int, recordings: Iterable[Recording], total: int) -> PackedCorpus:
         """The pack of a name in the cache, see `pack_once`."""
@@ -245,7 +243,7 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         return len(self.corpus.splits["train"])
 
     def train_dataloader(self) -> Batches:
-        return Batches("train", self.training_groups, self._epoch, self._first, self._load)
+        return Batches("train", self._training_groups, self._epoch, self._first, self._load)
 
     def val_dataloader(self) -> Batches:
         return Batches("val", lambda _: self._scoring_groups(self.corpus.splits["val"]), self._epoch, int, self._load)
@@ -285,33 +283,18 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
-    def training_groups(self, epoch: int) -> list[Tensor]:
+    def _training_groups(self, epoch: int) -> list[Tensor]:
         """Training batches of an epoch, the same for all ranks, then this rank's share of each.
 
         Every rank takes the same number of steps: a last batch with fewer than `min_batch_per_rank` items a rank is left out.
         """
         rank, ranks = self._ranks()
         least = self.min_batch_per_rank * ranks
-        groups = self._groups_of(epoch)
-        return [batch if ranks == 1 else batch[rank::ranks] for batch in groups if len(batch) >= least]
-
-    def training_order(self, epoch: int) -> tuple[Tensor, list[int]]:
-        """The training items of an epoch on one process, in their order, and how many each batch has."""
-        if type(self)._groups_of is not BaseDataModule._groups_of:
-            groups = self.training_groups(epoch)
-            return torch.cat(groups), [len(items) for items in groups]
-        items, size = self._train_items, self.batch_size
-        counts = [size] * (len(items) // size) + [len(items) % size] * bool(len(items) % size)
-        counts = [count for count in counts if count >= self.min_batch_per_rank]
-        return items[permutation(key("order", self.seed, epoch), len(items))][: sum(counts)], counts
+        return [batch[rank::ranks] for batch in self._groups_of(epoch) if len(batch) >= least]
 
     def _groups_of(self, epoch: int) -> list[Tensor]:
         """Training batches of an epoch, as numbers of their items."""
-        return self._shuffled(self._train_items, epoch)
-
-    @cached_property
-    def _train_items(self) -> Tensor:
-        return torch.tensor(self.corpus.splits["train"])
+        return self._shuffled(torch.tensor(self.corpus.splits["train"]), epoch)
 
     def _shuffled(self, items: Tensor, epoch: int) -> list[Tensor]:
         """Items in an order that is a function of (seed, epoch), in batches."""

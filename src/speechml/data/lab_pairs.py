@@ -20,7 +20,8 @@ from speechml.data.pairs import PairCorpus, PairDataModule, packed_pairs
 from speechml.data.splits import random_split
 from speechml.errors import UserError
 from speechml.storage.audio import LOUDEST
-from speechml.storage.files import build_once, write_json
+from speechml.storage.building import build_once
+from speechml.storage.files import write_json
 from speechml.storage.pack import Pack, PackedCorpus, fingerprint
 
 

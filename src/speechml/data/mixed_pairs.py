@@ -25,7 +25,8 @@ from speechml.signal.random import key, uniform
 from speechml.storage import audio
 from speechml.storage.audio import Samples
 from speechml.storage.audio_folders import find_audio, resampling_notes
-from speechml.storage.pack import Pack, PackedCorpus, Recording, cut, file_fingerprint, move, quantise
+from speechml.storage.pack import Pack, PackedCorpus, Recording, cut, file_fingerprint, move
+from speechml.storage.pack_writing import quantise
 
 # Every noise recording is cut in time, so that no noise heard in training comes back in a score.
 Spans = Mapping[str, tuple[int, int]]

@@ -190,26 +190,6 @@ def build_task(config: Config, source: str) -> Task:
     return task
 
 
-def check_weights(task: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Refuse weights whose names or shapes are not the task's, or that are NaN or infinite, naming the first."""
-    own, other = task.state_dict(), f"{path} is a checkpoint of another model"
-    for name in sorted(own.keys() ^ state.keys(), key=str):
-        side = "lacks" if name in own else "has an unknown"
-        raise UserError(f"{other}: it {side} weight {shorten(name)}")
-    for name, weight in own.items():
-        loaded = state[name]
-        if loaded.shape != weight.shape:
-            raise UserError(f"{other}: weight {name} has shape {tuple(loaded.shape)}, not {tuple(weight.shape)}")
-        if (loaded.dtype, loaded.layout) != (weight.dtype, weight.layout) or loaded.is_meta:
-            kind = f"{loaded.dtype}, {loaded.layout} on {loaded.device}"
-            raise UserError(f"{other}: weight {name} is {kind}, not {weight.dtype}")
-    buffers = dict(task.named_buffers())
-    for name in nonfinite_names(state):
-        if name in buffers and name.startswith("net.") and not bool(state[name].isnan().any()):
-            continue  # as a mask of minus infinity
-        raise UserError(f"{path} holds weights that are NaN or infinite", name, "train again with a lower optimizer.lr")
-
-
 def nonfinite_names(weights: Mapping[str, torch.Tensor]) -> list[str]:
     """Names of the weights that are NaN or infinite somewhere."""
     return [name for name, weight in weights.items() if not bool(torch.isfinite(weight).all())]

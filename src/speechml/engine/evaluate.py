@@ -29,7 +29,8 @@ from speechml.runs.folder import check_own_files, code_version, describe_session
 from speechml.runs.predictions import write_predictions
 from speechml.runs.tables import format_score, table
 from speechml.signal.level import decibels
-from speechml.storage.files import remove_leftovers, write_json
+from speechml.storage.building import remove_leftovers
+from speechml.storage.files import write_json
 from speechml.tasks.classification import Classification
 from speechml.tasks.waveform_denoising import WaveformDenoiser
 

@@ -7,18 +7,16 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from traceback import walk_tb
 from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from speechml.callbacks.epochs import EpochTable, read_scores
 from speechml.contracts import DataModule, IndexBatch, WaveformTask, missing_members, standard_name
 from speechml.data.provenance import sources_of
-from speechml.engine.checkpoint import check_weights, read_checkpoint
+from speechml.engine.checkpoint import read_checkpoint
 from speechml.engine.parts import Parts, watched_score
 from speechml.engine.resume import EVENTS
 from speechml.engine.tensorboard_logger import is_events
@@ -104,17 +102,11 @@ def explain_failing_callbacks(callbacks: Mapping[str, pl.Callback]) -> Iterator[
     except (UserError, Pruned, OSError):
         raise
     except Exception as error:
-        frames = list(walk_tb(error.__traceback__))
-        place = f"line {frames[-1][1]} of {Path(frames[-1][0].f_code.co_filename).name}"
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}, in {place}"
-        callers = [frame.f_locals.get("self") for frame, _ in frames]
-        for name, callback in callbacks.items():
-            if any(caller is callback for caller in callers):
-                what, fix = f"callbacks.{name} {type(callback).__name__} failed", f"callbacks.{name}=null leaves it out"
-                raise UserError(what, why, fix) from error
-        if isinstance(error, MisconfigurationException):
-            raise UserError("Lightning refuses the run", why) from error
-        raise
+        from speechml.engine.training_warnings import explain_callback
+
+        if (refusal := explain_callback(error, callbacks)) is None:
+            raise
+        raise refusal from error
 
 
 def fit(parts: Parts, checkpoint: Path | None) -> None:
@@ -124,6 +116,8 @@ def fit(parts: Parts, checkpoint: Path | None) -> None:
         UserError: the checkpoint is not what this run can go on from.
     """
     if checkpoint:
+        from speechml.engine.weights_check import check_weights
+
         check_weights(parts.module, read_checkpoint(checkpoint)["state_dict"], checkpoint)
     if parts.trainer.strategy.launcher:  # which would choose another number
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))

@@ -52,7 +52,7 @@ def _settle(loop: _Loop) -> None:
             _settle(child)
 
 
-registry.entry_points = cache(registry.entry_points)  # type: ignore[attr-defined] # asked by every Trainer, and slow
+setattr(registry, "entry_points", cache(registry.entry_points))  # noqa: B010 (of a module; asked by every Trainer, and slow)
 
 
 def begin_fit(

@@ -107,7 +107,9 @@ def build_data(config: Config, like: Data | None = None) -> Data:
             what = f"these data are a test set (split protocol {data.card().protocol}): there is nothing to train on"
             raise UserError(what, fix="score a run on them: speechml-evaluate run=FOLDER data=...")
         if isinstance(like, BaseDataModule) and isinstance(data, BaseDataModule):
-            data.share_corpus(like)
+            from speechml.data.sharing import share_corpus
+
+            share_corpus(data, like)
         data.card()
         remember_places(config)
     except UserError as error:

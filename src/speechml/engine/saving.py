@@ -128,8 +128,8 @@ class Saving(pl.Callback):
             return
         stops = self.stop.is_due(trainer.global_step - self.first_step)
         is_possible = batch_idx == 0 or not self.by_epoch
-        is_due = trainer.is_global_zero and self.is_due(trainer.global_step)  # one clock decides for all
-        decision = STOP if stops else SAVE if is_possible and is_due else NOTHING
+        step = trainer.global_step if trainer.is_global_zero else self.last_step  # one clock decides for all
+        decision = STOP if stops else SAVE if is_possible and self.is_due(step) else NOTHING
         if self.agreement:
             decision = self.agreement.reach(decision)
         if decision != NOTHING and is_possible:
@@ -201,7 +201,7 @@ class Saving(pl.Callback):
         if trainer.fast_dev_run:  # type: ignore[attr-defined] # of a trainer's flags
             return
         self.check_finite(trainer, task)
-        self.to_write = {**capture(trainer, task, finished, self.at_start), "training_s": self.training_s, **self.further}
+        self.to_write = capture(trainer, task, finished, self.at_start) | {"training_s": self.training_s} | self.further
         if isinstance(checkpoints := trainer.strategy.checkpoint_io, AtomicIO):
             checkpoints.is_final = final
         try:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from types import FrameType
 
 from speechml.process import SIGNALS
@@ -91,8 +91,6 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked_by = early_signals[-1] if early_signals else ""
-        self._handling: AbstractContextManager[None] | None = None
-        self._listeners = 0  # runs that are trained together, and end in any order
 
     def is_due(self, steps: int) -> bool:
         """Whether to stop now, when so many steps are done since the process began with the run.
@@ -105,17 +103,8 @@ class Stop:
     def listening(self) -> Iterator[None]:
         """Note signals inside, and those that came before; before and after they mean what they meant."""
         self.asked_by = self.asked_by or (early_signals[-1] if early_signals else "")
-        if self._handling is None:
-            self._handling = handle_signals(self._note)
-            self._handling.__enter__()
-        self._listeners += 1
-        try:
+        with handle_signals(self._note):
             yield
-        finally:
-            self._listeners -= 1
-            if not self._listeners:
-                self._handling.__exit__(None, None, None)
-                self._handling = None
 
     def listen(self) -> None:
         """Take the signals again from whoever took them; Lightning does, and would act inside a step."""

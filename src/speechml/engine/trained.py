@@ -12,8 +12,9 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from speechml.config.nodes import check_foreign_node
 from speechml.contracts import Config
-from speechml.engine.checkpoint import build_task, check_weights, read_checkpoint, shorten
+from speechml.engine.checkpoint import build_task, read_checkpoint, shorten
 from speechml.engine.resume import State
+from speechml.engine.weights_check import check_weights
 from speechml.errors import UserError
 from speechml.runs.card import load_card
 from speechml.runs.folder import LAST

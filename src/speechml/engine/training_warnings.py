@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
+import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Timer
 
 from speechml.contracts import standard_name
+from speechml.errors import UserError
 
 if TYPE_CHECKING:
     from speechml.engine.parts import Parts
@@ -100,3 +105,20 @@ def describe_doubts(parts: Parts, then: float, now: float | None, is_same: bool)
         lines.append(f"{monitor} of the kept weights is {now}, and was {then} when they were chosen: they are not what was "
                      "validated, or validation is not the same twice")  # fmt: skip
     return lines
+
+
+def explain_callback(error: Exception, callbacks: Mapping[str, pl.Callback]) -> UserError | None:
+    """What is said of an error that a callback of the config has raised, or Lightning of its settings; None of another.
+
+    Args:
+        callbacks: by their names in the config.
+    """
+    frames = list(walk_tb(error.__traceback__))
+    place = f"line {frames[-1][1]} of {Path(frames[-1][0].f_code.co_filename).name}"
+    why = f"{type(error).__name__}: {' '.join(str(error).split())}, in {place}"
+    callers = [frame.f_locals.get("self") for frame, _ in frames]
+    for name, callback in callbacks.items():
+        if any(caller is callback for caller in callers):
+            what = f"callbacks.{name} {type(callback).__name__} failed"
+            return UserError(what, why, f"callbacks.{name}=null leaves it out")
+    return UserError("Lightning refuses the run", why) if isinstance(error, MisconfigurationException) else None

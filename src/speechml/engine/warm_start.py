@@ -16,8 +16,9 @@ from torch import Tensor
 
 from speechml.config.compose import flatten
 from speechml.contracts import ItemKind
-from speechml.engine.checkpoint import AtomicIO, build_task, check_weights
+from speechml.engine.checkpoint import AtomicIO, build_task
 from speechml.engine.parent import Parent, read_parent
+from speechml.engine.weights_check import check_weights
 from speechml.errors import UserError, closest
 from speechml.report.audit import FLAGGED, PASSES, UNKNOWN, Audit, Finding
 from speechml.runs.card import Record, RunCard

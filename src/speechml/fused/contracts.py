@@ -20,3 +20,10 @@ class FixedInputs(Protocol):
 
         Shape: (items, inputs), (items,).
         """
+
+
+class OrderedData(Protocol):
+    """What it asks of a data module beyond the contract of all."""
+
+    def training_order(self, epoch: int) -> tuple[Tensor, list[int]]:
+        """The training items of an epoch, in their order, and how many each batch has. Shape: (items,)."""

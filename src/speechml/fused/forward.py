@@ -21,7 +21,8 @@ class Branch:
     Attributes:
         step: None where they have come to their end.
         rows: of the stack.
-        leaves: weight and bias of a linear layer, views of the stack's. Shape: (networks, inputs, outputs), (networks, 1, outputs).
+        leaves: weight and bias of a linear layer, views of the stack's. Shape: (networks, inputs, outputs),
+            (networks, 1, outputs).
         offsets: of the leaves among the numbers of a network.
         result: name of the step that gives their outputs, at the end.
         outputs: how many.

@@ -12,20 +12,22 @@ import torch
 from torch import Tensor
 
 from speechml.callbacks.epochs import EpochTable, Progress
-from speechml.engine.checkpoint import check_weights, read_checkpoint, weights_of
+from speechml.engine.checkpoint import read_checkpoint, weights_of
 from speechml.engine.lightning_compat import add_metrics, begin_fit, end_stage, set_progress
 from speechml.engine.restore import restore_finished
 from speechml.engine.saving import DIVERGED, Best, Saving
+from speechml.engine.weights_check import check_weights
 from speechml.errors import UserError
 from speechml.fused.best_weights import BestWeights
 from speechml.fused.network import stacked_network
 from speechml.process import set_seed
 
 if TYPE_CHECKING:
+    from speechml.contracts import FeatureBatch
     from speechml.data.base import BaseDataModule, Corpus
-    from speechml.engine.train import OpenRun
-    from speechml.fused.contracts import FixedInputs
-    from speechml.tasks.classification import Classification, LabelledBatch
+    from speechml.engine.life import OpenRun
+    from speechml.fused.contracts import FixedInputs, OrderedData
+    from speechml.tasks.classification import Classification
 
 CHECKPOINT_FAULTS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 
@@ -50,7 +52,7 @@ class Member:
     def __init__(self, run: OpenRun, shows_epochs: bool = True) -> None:
         parts = run.parts
         self.run, self.parts, self.trainer = run, parts, parts.trainer
-        self.task = cast("Classification[LabelledBatch]", parts.task)
+        self.task = cast("Classification[FeatureBatch]", parts.task)
         self.data = cast("BaseDataModule[Corpus]", parts.data)
         if not shows_epochs:
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined] # Lightning sets it, but does not declare it
@@ -65,7 +67,7 @@ class Member:
 
     def _begin(self, checkpoint: Path | None) -> None:
         trainer, saving = self.trainer, self.parts.saving
-        groups = len(self.data.training_groups(0))
+        groups = len(cast("OrderedData", self.data).training_order(0)[1])
         if checkpoint:
             check_weights(self.task, read_checkpoint(checkpoint)["state_dict"], checkpoint)
         try:
@@ -102,7 +104,9 @@ class Member:
     def kind(self) -> Hashable:
         """What members must have in common to be stacked."""
         group = self.optimizer.param_groups[0]
-        switches = {name: bool(group[name]) for name in ("momentum", "nesterov", "decoupled_weight_decay") if name in group}
+        switches = {
+            name: bool(group[name]) for name in ("momentum", "nesterov", "decoupled_weight_decay") if name in group
+        }
         return (
             self.inputs.shape, self.network.outputs, len(self.validated), type(self.optimizer), tuple(switches.items()),
             tuple(self.counts), self.epoch, self.batch, self.steps,
@@ -110,7 +114,7 @@ class Member:
 
     def open_epoch(self) -> None:
         """Know the batches of this epoch."""
-        self.order, self.counts = self.data.training_order(self.epoch)
+        self.order, self.counts = cast("OrderedData", self.data).training_order(self.epoch)
 
     def check_losses(self, losses: Tensor) -> None:
         """Raises UserError where the loss of a batch of this epoch was no number, or the weights are none. Shape: (batches,)."""
@@ -164,8 +168,10 @@ class Member:
         for config in self.trainer.lr_scheduler_configs:
             if config.interval != interval or (by_epoch and (self.epoch + 1) % config.frequency):
                 continue
-            score = [float(self.trainer.callback_metrics[config.monitor])] if config.monitor else []
-            config.scheduler.step(*score)
+            if isinstance(config.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                config.scheduler.step(float(self.trainer.callback_metrics[str(config.monitor)]))
+            else:
+                config.scheduler.step()
 
     def save(self, final: bool = False) -> None:
         """Write last.ckpt, and before it the best one; the task has its weights."""

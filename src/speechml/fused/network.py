@@ -68,10 +68,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a network: `target` is a module or a function, or names a layer; `arguments` name earlier steps, or are constants."""
+    """A step of a network.
+
+    Attributes:
+        kind: input, linear, dropout or function.
+        target: a module or a function, or the name of a layer.
+        arguments: names of earlier steps, or constants.
+    """
 
     name: str
-    kind: str  # input, linear, dropout, function
+    kind: str
     target: Any
     arguments: tuple[Any, ...]
     constants: Mapping[str, Any]
@@ -140,7 +146,8 @@ class StackedNetwork:
             if isinstance(module, nn.Linear):
                 widths[node.name] = module.out_features
                 return self._add_linear(node, module, arguments)
-            widths.update({node.name: width for width in known[:1]})
+            if known:
+                widths[node.name] = known[0]
             if isinstance(module, nn.Dropout):
                 self.dropouts[node.name] = str(node.target)
                 self.steps.append(Step(node.name, "dropout", str(node.target), arguments, {}))
@@ -179,7 +186,8 @@ class StackedNetwork:
             raise NotStackableError(f"it computes a power of {node.args[1]}")
         if len(set(known)) > 1:
             raise NotStackableError(f"{node.name} joins layers of different widths")
-        widths.update({node.name: width for width in known[:1]})
+        if known:
+            widths[node.name] = known[0]
         target = getattr(torch, str(node.target)) if by_method else node.target
         self.steps.append(Step(node.name, "function", target, arguments, dict(node.kwargs)))
         return node.name, getattr(target, "__name__", ""), arguments, tuple(sorted(node.kwargs.items()))

@@ -121,4 +121,6 @@ def build_stacked(optimizer: torch.optim.Optimizer, shape: torch.Size, steps: in
     first = optimizer.param_groups[0]
     if isinstance(optimizer, torch.optim.SGD):
         return StackedSGD(first, shape, steps)
-    return StackedAdam(shape, steps, isinstance(optimizer, torch.optim.AdamW) or bool(first.get("decoupled_weight_decay")))
+    return StackedAdam(
+        shape, steps, isinstance(optimizer, torch.optim.AdamW) or bool(first.get("decoupled_weight_decay"))
+    )

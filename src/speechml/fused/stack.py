@@ -110,7 +110,10 @@ class Stack:
         gradients = iter(torch.autograd.grad(losses.sum(), [leaf for layer in self.layers for leaf in layer.leaves]))
         with torch.no_grad():
             for layer in self.layers:
-                rows, parts = slice(layer.rows.start, layer.rows.stop), [next(gradients).flatten(1) for _ in layer.leaves]
+                rows, parts = (
+                    slice(layer.rows.start, layer.rows.stop),
+                    [next(gradients).flatten(1) for _ in layer.leaves],
+                )
                 end = layer.offsets[-1] + parts[-1].shape[1]
                 torch.cat(parts, 1, out=self.gradient[rows, layer.offsets[0] : end])
             self.gradient.mul_(self.mask)
@@ -175,14 +178,19 @@ class Stack:
         return [] if bool(is_finite.all()) else (~is_finite).nonzero()[:, 0].tolist()
 
     def publish(self, members: Sequence[Member]) -> None:
-        """Give members their weights, and what their batches came to; their optimisers the state."""
+        """Give members their weights, and their optimisers the state."""
         for row, member in enumerate(self.members):
             if member not in members:
                 continue
             member.load_weights(self.weights[row].detach())
-            member.losses, member.hits = self.losses[row, : self.batch], self.hits[row, : self.batch]
-            member.batch = self.batch
             self._publish_state(row)
+
+    def publish_progress(self) -> None:
+        """Let all members know where they are within the epoch, with their weights."""
+        self.publish(self.members)
+        for row, member in enumerate(self.members):
+            member.batch, member.steps = self.batch, self.optimizer.steps
+            member.losses, member.hits = self.losses[row, : self.batch], self.hits[row, : self.batch]
 
     def _publish_state(self, row: int) -> None:
         member = self.members[row]
@@ -197,7 +205,10 @@ class Stack:
         self.members = [self.members[row] for row in kept]
         self.source, self.label_source = self.source[kept], self.label_source[kept]
         if kept:
-            weights, states = self.weights[kept], {name: numbers[kept] for name, numbers in self.optimizer.states.items()}
+            weights, states = (
+                self.weights[kept],
+                {name: numbers[kept] for name, numbers in self.optimizer.states.items()},
+            )
             steps = self.optimizer.steps
             self._allocate()
             self.weights.copy_(weights[:, : self.weights.shape[1]])

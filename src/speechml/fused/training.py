@@ -19,8 +19,8 @@ from speechml.fused.stack import Stack
 
 if TYPE_CHECKING:
     from speechml.contracts import Config
+    from speechml.engine.life import OpenRun
     from speechml.engine.saving import Saving
-    from speechml.engine.train import OpenRun
 
 Ended = tuple[Member, Exception | None]  # a member whose training is over, or why it cannot go on
 
@@ -71,8 +71,6 @@ def _train_group(members: Sequence[Member], stop: Stop) -> Iterator[Ended]:
             member.spend((time.monotonic() - began) / len(stack.members))
         if ended:
             stack.publish([member for member, _ in ended])
-            for member, _ in ended:
-                member.batch = 0
             stack.leave([member for member, _ in ended])
             yield from ((member, error or _attempt(member.end)) for member, error in ended)
         if stack.members:
@@ -122,9 +120,8 @@ def _take_steps(stack: Stack, stop: Stop, clocks: Sequence[Saving], begun: int) 
         steps = stack.optimizer.steps
         stops = stop.is_due(steps - begun)
         if stops or any(clock.is_due(steps) for clock in clocks):
-            stack.publish(stack.members)
+            stack.publish_progress()
             for member in stack.members:
-                member.steps = steps
                 member.save(final=stops)
         if stops:
             raise Stopped(stop.asked_by, steps)

@@ -24,7 +24,8 @@ from speechml.runs.card import RunCard, load_card
 from speechml.signal.level import decibels
 from speechml.storage import audio
 from speechml.storage.audio_folders import list_recordings
-from speechml.storage.files import make_folder, new_version, remove_leftovers
+from speechml.storage.building import remove_leftovers
+from speechml.storage.files import make_folder, new_version
 
 LOUDEST = 10.0  # times full scale, or the recording where that is louder: no denoiser makes sound of 20 dB more
 BLOCK_S = 10.0  # seconds denoised at a time: long against any receptive field, small against any memory

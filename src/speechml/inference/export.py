@@ -14,7 +14,8 @@ from speechml.engine.parent import FORMAT, MODEL, WEIGHTS, read_about, read_pare
 from speechml.engine.trained import build_trained, find_checkpoint, load_task
 from speechml.errors import UserError
 from speechml.runs.catalogue import is_run
-from speechml.storage.files import make_folder, remove_leftovers, write_bytes, write_text
+from speechml.storage.building import remove_leftovers
+from speechml.storage.files import make_folder, write_bytes, write_text
 
 
 def load_model(run: Path) -> pl.LightningModule:

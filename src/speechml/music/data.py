@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from speechml.music import schema
 from speechml.music.feature_files import read_music
 from speechml.music.recordings import BLOCK_S, Music
 from speechml.music.split import Split, as_published, honest
+from speechml.signal.random import key, permutation
 
 SCORED_AT_ONCE = 8192  # rows
 PROTOCOLS = {"as_published": as_published, "honest": honest}
@@ -82,6 +84,16 @@ class GenreFeatures(schema.GenreFeatures, BaseDataModule[FeatureCorpus]):
     def rows(self) -> tuple[Tensor, Tensor]:
         """All features, and the numbers of their genres. Shape: (rows, 12), (rows,)."""
         return self.corpus.features, self.corpus.labels
+
+    def training_order(self, epoch: int) -> tuple[Tensor, list[int]]:
+        """The training rows of an epoch on one process, in their order, and how many each batch has."""
+        rows, size = self._train_rows, self.batch_size
+        counts = [size] * (len(rows) // size) + [len(rows) % size] * bool(len(rows) % size)
+        return rows[permutation(key("order", self.seed, epoch), len(rows))], counts
+
+    @cached_property
+    def _train_rows(self) -> Tensor:
+        return torch.tensor(self.corpus.splits["train"])
 
     def provenance(self) -> Provenance:
         c = self.corpus

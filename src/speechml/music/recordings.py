@@ -22,7 +22,7 @@ from speechml.music.features import COLUMNS, SILENCE, music_features
 from speechml.process import keep_memory
 from speechml.storage import audio
 from speechml.storage.audio_folders import find_audio
-from speechml.storage.files import build_once
+from speechml.storage.building import build_once
 from speechml.storage.pack import fingerprint
 
 RECIPE = 4  # raise it when `read_rows` makes other rows

@@ -11,7 +11,8 @@ from speechml import __version__
 from speechml.errors import UserError
 from speechml.runs.catalogue import is_run
 from speechml.runs.sweep_record import is_sweep
-from speechml.storage.files import remove_leftovers, write_text
+from speechml.storage.building import remove_leftovers
+from speechml.storage.files import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment

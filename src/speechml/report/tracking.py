@@ -28,7 +28,8 @@ from speechml.runs.card import RunCard
 from speechml.runs.catalogue import require_card
 from speechml.runs.folder import JOURNAL, TRACKED
 from speechml.runs.labels import load_config, result_settings
-from speechml.storage.files import lock_file, new_part, remove_leftovers
+from speechml.storage.building import remove_leftovers
+from speechml.storage.files import lock_file, new_part
 from speechml.storage.plain_files import is_plain, read_json, read_plain
 
 FINAL = "final/"  # before the names of the scores of a run that is done

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from speechml.storage.files import build_once, write_json
+from speechml.storage.files import builds
 
 if TYPE_CHECKING:
     from speechml.storage.audio import Samples
@@ -36,51 +33,6 @@ class Recording(NamedTuple):
     speaker: str = ""
     remark: str | None = None
     facts: Sequence[float | str] = ()
-
-
-def write_pack(folder: Path, row: int, recordings: Iterable[Recording]) -> None:
-    """Write per role one file of int16 samples, and an index of the recordings, which makes the pack whole.
-
-    Every recording begins at a multiple of `row` samples and is padded with zeros to the next, so that training clips
-    of `row` samples are rows of one matrix.
-    """
-    entries: list[tuple[str, str, int, str]] = []
-    gains: dict[str, list[float]] = {}
-    files: dict[str, BinaryIO] = {}
-    remarks: Counter[str | None] = Counter()
-    facts: list[Sequence[float | str]] = []
-    with ExitStack() as stack:
-        for name, waveforms, speaker, remark, own in recordings:
-            digest = hashlib.sha256()
-            length = len(next(iter(waveforms.values())))
-            for role, waveform in waveforms.items():
-                if role not in files:
-                    files[role] = stack.enter_context((folder / f"{role}.i16").open("wb"))
-                samples, gain = quantise(waveform)
-                files[role].write(np.pad(samples, (0, -length % row)).tobytes())
-                gains.setdefault(role, []).append(gain)
-                digest.update(samples.tobytes() + np.float32(gain).tobytes())
-            entries.append((name, speaker, length, digest.hexdigest()))
-            remarks[remark] += 1
-            facts.append(own)
-    index = zip(("names", "speakers", "lengths", "sums"), zip(*entries, strict=True), strict=True)
-    done = {remark: count for remark, count in remarks.items() if remark is not None}
-    notes = [f"of all {sum(done.values())} clips {done[remark]} are {remark}" for remark in sorted(done) if remark]
-    content = {"format": FORMAT, "row": row, "notes": notes, **dict(index), "gains": gains}
-    write_json(folder / "index.json", {**content, "facts": facts} if any(facts) else content)
-
-
-def quantise(waveform: Samples) -> tuple[Samples, float]:
-    """A waveform as int16 and the factor that brings it back.
-
-    16-bit input is kept as it is (factor 1/32768); anything else uses the whole range for its own peak, so that the
-    rounding lies about 98 dB below a full-scale sine whatever the level.
-    """
-    if waveform.dtype == np.int16:
-        return waveform, 1.0 / 32768
-    peak = float(np.abs(waveform).max(initial=0.0))
-    gain = float(np.float32(peak / 32767)) or 1.0
-    return np.round(np.clip(waveform / gain, -32767, 32767)).astype(np.int16), gain
 
 
 def is_whole(folder: Path) -> bool:
@@ -218,8 +170,16 @@ def pack_once(folder: Path, row: int, recordings: Iterable[Recording], total: in
     """The pack in `folder`, made of `recordings` unless it is there; they are read only then.
 
     Raises:
-        UserError: as `files.build_once`, and what reading a recording raises.
+        UserError: as `building.build_once`, and what reading a recording raises.
     """
+
+    if is_whole(folder):
+        builds.setdefault(folder, False)
+        return open_pack(folder)
+    from tqdm import tqdm
+
+    from speechml.storage.building import build_once
+    from speechml.storage.pack_writing import write_pack
 
     def build(part: Path) -> None:
         write_pack(part, row, tqdm(recordings, "packing recordings", total, leave=False, disable=None))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 
-from speechml.contracts import Config
 from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UserError, echo, explain_missing_extras, machine_failure
 from speechml.sweep.jobs import Job, JobConfigs, Outcome, compute_when_free, describe_error, outcome_of_value
@@ -20,8 +19,8 @@ from speechml.sweep.local import InProcess, Pool
 from speechml.sweep.status import Progress
 
 if TYPE_CHECKING:
+    from speechml.engine.life import Life
     from speechml.engine.parts import Data
-    from speechml.engine.train import Life
     from speechml.fused.member import Member
 
 QUIET = {"figures", "listening", "progress"}
@@ -34,6 +33,20 @@ class _Opened(NamedTuple):
     job: Job
     life: Life
     member: Member
+
+
+class _SharedStop(Stop):
+    """Of runs that are trained together, and end in any order: signals are noted from before the first to after the last."""
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def listening_for_all(self) -> Iterator[None]:
+        """Note signals inside."""
+        with super().listening():
+            yield
 
 
 class Fused(InProcess):
@@ -75,8 +88,8 @@ class Fused(InProcess):
         """Compute runs that wait; those that are open are in `opened`."""
         from speechml.fused.training import group_members, train_together
 
-        stop, alone = Stop(), []
-        with stop.listening():
+        stop, alone = _SharedStop(), []
+        with stop.listening_for_all():
             while self.waiting and len(opened) < AT_ONCE and not stop.asked_by:
                 job = self.next_job()
                 if not is_fused(job):
@@ -89,7 +102,11 @@ class Fused(InProcess):
                     yield job, failed[0]
             if len(opened) > 1:
                 groups = len(group_members([run.member for run in opened]))
-                echo(f"{len(opened)} runs are trained together in {groups} group{'s' * (groups > 1)}", file=sys.stderr, flush=True)
+                echo(
+                    f"{len(opened)} runs are trained together in {groups} group{'s' * (groups > 1)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
             for member, error in train_together([run.member for run in opened], stop):
                 run = next(run for run in opened if run.member is member)
                 opened.remove(run)
@@ -131,7 +148,9 @@ class FusedPool(Pool):
 
     together = True
 
-    def __init__(self, capacity: int, processes: int, figures: bool, logs: Path, progress: Progress | None = None) -> None:
+    def __init__(
+        self, capacity: int, processes: int, figures: bool, logs: Path, progress: Progress | None = None
+    ) -> None:
         super().__init__(processes, [], logs, progress)
         self.capacity, self.figures = capacity, figures
         for worker in self.workers:
@@ -195,7 +214,7 @@ def _outcome(error: Exception, job: Job) -> Outcome:
 
 def _end(run: _Opened, error: Exception | None) -> Outcome:
     """Test and record a run that has been trained, or record why it cannot be."""
-    from speechml.engine.train import conclude
+    from speechml.engine.life import conclude
 
     try:
         if error:

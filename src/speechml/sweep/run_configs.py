@@ -78,7 +78,9 @@ class Composer:
                 self.hindrances[why] = self.hindrances.get(why, 0) + 1
             config["engine"] = "lightning" if why else "fused"
         identity = digest(config, str(base.cfg.paths.cache))
-        run = ComposedRun(name, identity, Path(str(runs)) / name / identity, base.cfg.redo is True, str(config["engine"]))
+        run = ComposedRun(
+            name, identity, Path(str(runs)) / name / identity, base.cfg.redo is True, str(config["engine"])
+        )
         self.planned[tuple(overrides)] = run
         return run
 

@@ -24,7 +24,7 @@ from speechml.errors import UserError, echo
 from speechml.runs.choosing import OF_SEARCH
 from speechml.sweep.jobs import Job, Launcher, Outcome
 from speechml.sweep.schema import OptunaSweeper
-from speechml.sweep.search_report import SearchReport, path_from_here
+from speechml.sweep.search_report import SearchReport, tell_outcomes
 from speechml.sweep.space import Space, as_overrides, changing_words, grid, leaf_above, read_space
 from speechml.sweep.study import (
     archive,
@@ -170,7 +170,9 @@ class _Running:
     @property
     def failure(self) -> Outcome | None:
         """The first outcome without a value."""
-        return next((self.outcomes[place] for place in sorted(self.outcomes) if self.outcomes[place].value is None), None)
+        return next(
+            (self.outcomes[place] for place in sorted(self.outcomes) if self.outcomes[place].value is None), None
+        )
 
 
 def search(plan: Plan, launcher: Launcher, make_job: MakeJob) -> SearchReport:
@@ -281,13 +283,12 @@ class _Search:
             self.launcher.submit([job])
 
     def _take(self, number: int, execution: int, outcome: Outcome) -> None:
-        """Go on with a trial of which an execution has ended: each is computed only if those before it ended well.
-
-        Where all are computed at once, the last to end decides.
-        """
+        """Go on with a trial of which an execution has ended: a next one follows, unless it failed or all run already."""
         running = self.running[number]
         running.outcomes[execution] = outcome
-        if (self.at_once or outcome.value is not None) and len(running.outcomes) < self.plan.options.executions_per_trial:
+        if (self.at_once or outcome.value is not None) and len(
+            running.outcomes
+        ) < self.plan.options.executions_per_trial:
             if not self.at_once:
                 self._submit(running.trial, len(running.outcomes))
             return
@@ -305,19 +306,3 @@ class _Search:
         tell_outcomes(self.study, trial, outcomes, time.monotonic() - running.began)
         self.report.write("running")
         echo(self.report.trial_line(number), file=sys.stderr, flush=True)
-
-
-def tell_outcomes(study: optuna.Study, trial: Trial, outcomes: list[Outcome], seconds: float) -> None:
-    """Record what came of a trial: the mean over its executions, or why there is none."""
-    trial.set_user_attr("runs", [path_from_here(outcome.run) for outcome in outcomes if outcome.run])
-    trial.set_user_attr("values", [outcome.value for outcome in outcomes])
-    trial.set_user_attr("seconds", round(seconds, 2))
-    values = [outcome.value for outcome in outcomes if outcome.value is not None]
-    if len(values) == len(outcomes):
-        study.tell(trial, sum(values) / len(values))
-    elif any(outcome.is_pruned for outcome in outcomes):
-        study.tell(trial, state=TrialState.PRUNED)
-    else:
-        trial.set_user_attr("error", next(outcome.error for outcome in outcomes if outcome.value is None))
-        trial.set_user_attr("accident", outcomes[-1].may_retry)
-        study.tell(trial, state=TrialState.FAIL)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from speechml.contracts import Config
 from speechml.errors import UserError, echo
@@ -177,3 +177,19 @@ def path_from_here(run: str) -> str:
     """The folder of a run as a person types it, where it lies below this process's folder."""
     path, here = Path(run), Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else run
+
+
+def tell_outcomes(study: optuna.Study, trial: Trial, outcomes: list[Outcome], seconds: float) -> None:
+    """Record what came of a trial: the mean over its executions, or why there is none."""
+    trial.set_user_attr("runs", [path_from_here(outcome.run) for outcome in outcomes if outcome.run])
+    trial.set_user_attr("values", [outcome.value for outcome in outcomes])
+    trial.set_user_attr("seconds", round(seconds, 2))
+    values = [outcome.value for outcome in outcomes if outcome.value is not None]
+    if len(values) == len(outcomes):
+        study.tell(trial, sum(values) / len(values))
+    elif any(outcome.is_pruned for outcome in outcomes):
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        trial.set_user_attr("error", next(outcome.error for outcome in outcomes if outcome.value is None))
+        trial.set_user_attr("accident", outcomes[-1].may_retry)
+        study.tell(trial, state=TrialState.FAIL)

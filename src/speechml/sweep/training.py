@@ -16,9 +16,9 @@ from speechml.engine.distributed import rank_info
 from speechml.errors import UserError
 
 if TYPE_CHECKING:
+    from speechml.engine.life import Life
     from speechml.engine.parts import Data
     from speechml.engine.signals import Stop
-    from speechml.engine.train import Life
 
 
 def train_checked(cfg: DictConfig, job: Config | None = None) -> float | None:

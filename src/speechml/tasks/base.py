@@ -15,7 +15,7 @@ from speechml.contracts import Config, DataModule, DataSpec, ItemKind
 from speechml.data.base import Batches
 from speechml.errors import UserError
 from speechml.process import gather_from_ranks
-from speechml.signal.random import device_generator, key
+from speechml.signal.random import key
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
@@ -65,7 +65,9 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
         self.inherited: dict[str, Tensor] = {}  # buffers of the weights that a run begins with
         self._may_repeat = False  # whether the optimiser may compute a batch several times a step
         self._batch_sizes: list[int] = []  # items of each batch of this epoch, where several make a step
-        self._first: tuple[int, Tensor] | None = None  # the batch of this step, and the generator's state before it
+        self.first_draws: tuple[int, Tensor] | None = (
+            None  # the batch of this step, and the generator's state before it
+        )
 
     @classmethod
     def check_data(cls, spec: DataSpec) -> None:
@@ -199,7 +201,9 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
         if self._may_repeat:
-            self._repeat_draws()
+            from speechml.tasks.optimization import repeat_draws
+
+            self.first_draws = repeat_draws(self, self.first_draws)
         loss, others = self.training_loss(batch)
         count = len(batch.indices)
         # The last values, where an optimiser computes a batch several times; copied, as a view would keep the batch alive.
@@ -220,24 +224,6 @@ class Task(pl.LightningModule, Generic[TrainBatch, EvalBatch]):
             self._batch_sizes = loader.sizes()[:batches] if isinstance(loader, Batches) else [1] * batches
         first = batch_idx - batch_idx % count
         return count * self._batch_sizes[batch_idx] / sum(self._batch_sizes[first : first + count])
-
-    def _repeat_draws(self) -> None:
-        """Let an optimiser that computes a batch again, as a line search does, compare losses of the same dropout.
-
-        Raises:
-            UserError: it would add up gradients of several batches again and again, or passes over some weights.
-        """
-        trainer, where = self.trainer, self.trainer.fit_loop.total_batch_idx
-        if isinstance(trainer.optimizers[0], torch.optim.LBFGS) and len(trainer.optimizers[0].param_groups) > 1:
-            raise UserError("LBFGS trains the first group of weights only, and a callback has added one")
-        if self._first is None or self._first[0] != where:
-            self._first = where, device_generator(self.device).get_state()
-            return
-        if trainer.accumulate_grad_batches > 1:
-            name = type(trainer.optimizers[0]).__name__
-            what = f"{name} computes its batch several times a step, and each time would add up the gradients again"
-            raise UserError(what, fix="raise data.batch_size instead of accumulating, or choose another optimizer")
-        device_generator(self.device).set_state(self._first[1])
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:  # noqa: ARG002 (Lightning's signature)
         if not (self.trainer.is_last_batch or self.trainer.should_stop):

@@ -138,5 +138,7 @@ class Classification(Task[LabelledBatch, LabelledBatch]):
 
 def _columns(rows: list[Row]) -> tuple[Tensor, Tensor]:
     """Logits and labels of items. Shape: (items, classes), (items,)."""
-    logits = np.concatenate([row["logits"] for row in rows]).reshape(len(rows), -1)  # `np.stack` looks at each by itself
+    logits = np.concatenate([row["logits"] for row in rows]).reshape(
+        len(rows), -1
+    )  # `np.stack` looks at each by itself
     return torch.from_numpy(logits), torch.tensor([row["label"] for row in rows])

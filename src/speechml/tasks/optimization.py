@@ -6,6 +6,7 @@ import inspect
 import math
 import warnings
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from speechml.config.instantiate import build, import_class
 from speechml.config.third_party import interval_of
 from speechml.contracts import Config
 from speechml.errors import UserError
+from speechml.signal.random import device_generator
 
 
 class WarmupCosine(torch.optim.lr_scheduler.LRScheduler):
@@ -97,3 +99,28 @@ def check_step(optimizer_node: Config, scheduler_node: Config) -> None:
     except Exception as error:  # whatever a class says
         name, why = str(node["_target_"]).rpartition(".")[2], " ".join(str(error).split())
         raise UserError(f"{part} {name} takes no step with these arguments", why or type(error).__name__) from error
+
+
+def repeat_draws(task: pl.LightningModule, first: tuple[int, Tensor] | None) -> tuple[int, Tensor]:
+    """Let an optimiser that computes a batch again, as a line search does, compare losses of the same dropout.
+
+    Args:
+        first: the batch of the last step, and the generator's state before it; None at the beginning.
+
+    Returns:
+        The same of this step.
+
+    Raises:
+        UserError: it would add up gradients of several batches again and again, or passes over some weights.
+    """
+    trainer, where = task.trainer, task.trainer.fit_loop.total_batch_idx
+    if isinstance(trainer.optimizers[0], torch.optim.LBFGS) and len(trainer.optimizers[0].param_groups) > 1:
+        raise UserError("LBFGS trains the first group of weights only, and a callback has added one")
+    if first is None or first[0] != where:
+        return where, device_generator(task.device).get_state()
+    if trainer.accumulate_grad_batches > 1:
+        name = type(trainer.optimizers[0]).__name__
+        what = f"{name} computes its batch several times a step, and each time would add up the gradients again"
+        raise UserError(what, fix="raise data.batch_size instead of accumulating, or choose another optimizer")
+    device_generator(task.device).set_state(first[1])
+    return first

@@ -23,7 +23,8 @@ import espeakng_loader
 import numpy as np
 from numpy.typing import NDArray
 
-from speechml.storage.files import is_running, this_machine
+from speechml.storage.building import is_running
+from speechml.storage.files import this_machine
 
 SAMPLE_RATE = 22050
 """Samples per second (Hz) of what `say` returns: the rate espeak-ng's formant voices are made at."""

@@ -24,7 +24,7 @@ from speechml.data.synthetic.exact import (
     resample,
     to_20_bits,
 )  # fmt: skip
-from speechml.storage.files import build_once
+from speechml.storage.building import build_once
 from speechml.storage.pack import fingerprint
 
 RECIPE = SPOKEN_RECIPE
