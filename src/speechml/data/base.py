@@ -112,10 +112,7 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
 
     def __init__(self, **keys: object) -> None:
         super().__init__()
-        self._passes, self.derived = (
-            0,
-            dict[str, object](),
-        )  # over training items without a trainer; what the corpus gave
+        self._passes = 0  # over the training items, of loops without a trainer
         plain = {name: schema.as_plain(value) for name, value in keys.items()}
         plain.setdefault("cache", os.environ.get("SPEECHML_CACHE") or schema.CACHE)  # as conf/paths has it
         check_section(plain, type(self), "data.")
@@ -185,6 +182,8 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         """What a run's card says of its data: protocol, sizes, fingerprints, and what a reader should know."""
         return self._card
 
+    derived = cached_property(lambda _: dict[str, object]())  # what was computed of the corpus, for who asks again
+
     @cached_property
     def _card(self) -> DataCard:
         c = self.corpus
@@ -201,8 +200,7 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
 
     def _seconds(self, split: str) -> float:
         """How long the recordings of a split are together, in s."""
-        rate: int = getattr(self, "sample_rate", 1)
-        return sum(self.corpus.lengths[i] for i in self.corpus.splits[split]) / rate
+        return sum(self.corpus.lengths[i] for i in self.corpus.splits[split]) / float(getattr(self, "sample_rate", 1))
 
     def _identity(self, item: int) -> tuple[str, ...]:
         """What makes an item the one it is."""
@@ -249,8 +247,9 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         return Batches("val", lambda _: self._scoring_groups(self.corpus.splits["val"]), self._epoch, int, self._load)
 
     def test_dataloader(self) -> Batches:
-        groups = self._scoring_groups
-        return Batches("test", lambda _: groups(*self.scored_items().values()), self._epoch, int, self._load)
+        return Batches(
+            "test", lambda _: self._scoring_groups(*self.scored_items().values()), self._epoch, int, self._load
+        )
 
     def dataset(self, split: str, epoch: int = 0) -> torch.utils.data.Dataset[tuple[Tensor, Tensor]]:
         """The items of a split one by one, for torch's DataLoader: see `standalone.Items`."""
