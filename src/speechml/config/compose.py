@@ -46,7 +46,8 @@ ADDRESS = re.compile(r"(\w+://[^/\s:@]*:)[^@\s/]+@")  # of a user with a passwor
 # Words that do not name a sweep: with others of them it is the same one.
 NOT_OF_THE_SWEEP = (
     "hydra.sweeper.n_trials=", "hydra.sweeper.n_jobs=", "hydra.sweeper.max_retries=", "hydra.sweeper.figures=",
-    "hydra.sweeper.retrain=", "hydra/launcher=", "hydra.launcher.", "hydra.sweep.", "redo=", "tags=", "note=",
+    "hydra.sweeper.retrain=", "hydra/launcher=basic", "hydra/launcher=local", "hydra/launcher=slurm", "hydra.launcher.",
+    "hydra.sweep.", "redo=", "tags=", "note=",
 )  # fmt: skip
 
 

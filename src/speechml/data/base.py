@@ -109,6 +109,7 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
     validation_is_trained_on = False  # whether validation items are training items as well
     scores_training = False  # whether a test scores the training items as well, where it does not anyway
     is_foreign = False  # whether a run is scored on these data that was trained on others
+    derived = cached_property(lambda _: dict[str, object]())  # what was computed of the corpus, for who asks again
 
     def __init__(self, **keys: object) -> None:
         super().__init__()
@@ -182,8 +183,6 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         """What a run's card says of its data: protocol, sizes, fingerprints, and what a reader should know."""
         return self._card
 
-    derived = cached_property(lambda _: dict[str, object]())  # what was computed of the corpus, for who asks again
-
     @cached_property
     def _card(self) -> DataCard:
         c = self.corpus
@@ -247,9 +246,8 @@ class BaseDataModule(schema.Data, pl.LightningDataModule, Generic[CorpusT]):
         return Batches("val", lambda _: self._scoring_groups(self.corpus.splits["val"]), self._epoch, int, self._load)
 
     def test_dataloader(self) -> Batches:
-        return Batches(
-            "test", lambda _: self._scoring_groups(*self.scored_items().values()), self._epoch, int, self._load
-        )
+        groups = self._scoring_groups
+        return Batches("test", lambda _: groups(*self.scored_items().values()), self._epoch, int, self._load)
 
     def dataset(self, split: str, epoch: int = 0) -> torch.utils.data.Dataset[tuple[Tensor, Tensor]]:
         """The items of a split one by one, for torch's DataLoader: see `standalone.Items`."""

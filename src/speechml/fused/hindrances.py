@@ -45,7 +45,7 @@ def hindrance(config: Config) -> str:
         cls = str((node or {}).get("_target_", ""))
         if node and cls not in [f"speechml.callbacks.{ours}" for ours in CALLBACKS]:
             return f"callbacks.{name} may act within Lightning's loop"
-    if config["model"].get("loss"):
+    if isinstance(config["model"].get("loss"), dict):
         return "it has a loss of its own"
     return _hindrance_of_model(json.dumps(config["model"], sort_keys=True, default=str))
 

@@ -145,7 +145,7 @@ class Member:
         """
         trainer, batches = self.trainer, len(self.counts)
         set_progress(trainer, self.epoch, batches, self.steps)
-        add_metrics(trainer, {**losses, **scores})
+        add_metrics(trainer, {**scores, **losses})
         if self.is_validation_due:
             self.best.offer(weights, self.epoch, batches, self.steps)
             self._hook("on_validation_end", without=(Saving, Best))

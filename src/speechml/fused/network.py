@@ -136,7 +136,7 @@ class StackedNetwork:
                 raise NotStackableError(f"{type(net).__name__} takes more than one input")
             self.steps.append(Step(node.name, "input", None, (), {}))
             self.inputs = -1
-            return "input"
+            return "input", node.name
         if node.op == "output":
             self.result = str(arguments[0])
             self.outputs = widths.get(self.result, 0)

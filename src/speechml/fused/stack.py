@@ -15,6 +15,7 @@ from speechml.fused.forward import Branch, all_branches, compute, grow
 from speechml.fused.member import Member
 from speechml.fused.network import padded
 from speechml.fused.optimizers import build_stacked
+from speechml.fused.scoring import score_split
 from speechml.signal.random import key, uniform
 
 GATHERED = 2**23  # numbers of input that are gathered at a time, for the next batches
@@ -161,8 +162,14 @@ class Stack:
         with torch.no_grad():
             logits = self._forward(self.inputs[self.source[:, None], rows])
         for row, member in enumerate(self.members):
+            if member.task.metrics is not None:  # of torchmetrics, which the task computes
+                member.load_weights(self.weights[row].detach())
+                outputs.append(score_split(member.task, member.data, "val", member.epoch))
+                continue
             count = len(member.validated)
-            outputs.append(member.task.score_logits("val", logits[row, :count], member.labels[member.validated]))
+            scores = member.task.score_logits("val", logits[row, :count], member.labels[member.validated])
+            left_out = member.task.test_only
+            outputs.append({name: value for name, value in scores.items() if not left_out or left_out not in name})
         return outputs
 
     def end_epoch(self) -> list[dict[str, float]]:

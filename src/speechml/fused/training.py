@@ -15,6 +15,7 @@ from speechml.engine.signals import Stop, Stopped
 from speechml.errors import Pruned, UserError
 from speechml.fused.hindrances import hindrance
 from speechml.fused.member import Member
+from speechml.fused.memory import split_by_memory
 from speechml.fused.stack import Stack
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def train_together(members: Sequence[Member], stop: Stop) -> Iterator[Ended]:
     # The schedules are torch's, and see no optimiser step of torch's.
     warnings.filterwarnings("ignore", ".*lr_scheduler.step.*before.*optimizer.step.*")
     for group in group_members(members):
-        yield from _train_group(group, stop)
+        for part in split_by_memory(group):
+            yield from _train_group(part, stop)
 
 
 def _train_group(members: Sequence[Member], stop: Stop) -> Iterator[Ended]:

@@ -98,7 +98,9 @@ class Fused(InProcess):
                 with _outcome_of_error(job) as failed:
                     if (value := self._open(job, stop, opened)) is not None:
                         yield job, value
-                if failed:
+                if failed and failed[0].is_busy:  # another process trains it, and soon it is done
+                    alone.append(job)
+                elif failed:
                     yield job, failed[0]
             if len(opened) > 1:
                 groups = len(group_members([run.member for run in opened]))

@@ -168,6 +168,7 @@ def run_grid(command: SweepCommand) -> None:
         _record(folder, runs, "running", outcomes)
         write_text(folder / "multirun.yaml", as_yaml(command.config))
         echo(f"{summarize(runs, retries)}; {folder}", file=sys.stderr, flush=True)
+        tell_hindrances(composer, len(runs))
         try:
             with closing(launcher):
                 launcher.submit([composer.job(run.overrides, number, run.label) for number, run in enumerate(waiting)])
@@ -188,6 +189,13 @@ def run_grid(command: SweepCommand) -> None:
             raise
         _show(folder, runs, "done" if len(outcomes) == len(waiting) else "submitted", outcomes)
     _check_outcomes(runs, outcomes, retries)
+
+
+def tell_hindrances(composer: Composer, count: int) -> None:
+    """Say which of so many runs are not trained together with others, and why."""
+    for why, number in composer.hindrances.items():
+        which = "all runs are" if number == count else f"{number} of the runs {'is' if number == 1 else 'are'}"
+        echo(f"{which} trained one by one: {why}", file=sys.stderr, flush=True)
 
 
 def _record(folder: Path, runs: list[PlannedRun], state: str, outcomes: Outcomes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -47,7 +48,7 @@ class Composer:
     def __init__(self, compose: Compose, is_group: Callable[[str], bool], fuses: bool = False) -> None:
         self.compose, self.is_group, self.fuses = compose, cache(is_group), fuses
         self.planned: dict[tuple[str, ...], ComposedRun] = {}
-        self.hindrances: dict[str, int] = {}  # why runs are trained by themselves, and how many
+        self.hindrances: Counter[str] = Counter()  # why runs are trained by themselves, and how many
         self.bases: dict[tuple[str, ...], _Base] = {}
         self.parsed: dict[str, Override] = {}
         self.words: list[str] = []  # whose values are set in `current`
@@ -74,8 +75,7 @@ class Composer:
             from speechml.fused.hindrances import hindrance
 
             why = hindrance(config)
-            if why and is_checked:
-                self.hindrances[why] = self.hindrances.get(why, 0) + 1
+            self.hindrances.update([why] * bool(why) * (tuple(overrides) not in self.planned))
             config["engine"] = "lightning" if why else "fused"
         identity = digest(config, str(base.cfg.paths.cache))
         run = ComposedRun(

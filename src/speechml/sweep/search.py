@@ -24,7 +24,7 @@ from speechml.errors import UserError, echo
 from speechml.runs.choosing import OF_SEARCH
 from speechml.sweep.jobs import Job, Launcher, Outcome
 from speechml.sweep.schema import OptunaSweeper
-from speechml.sweep.search_report import SearchReport, tell_outcomes
+from speechml.sweep.search_report import SearchReport, tell_hindrances, tell_outcomes
 from speechml.sweep.space import Space, as_overrides, changing_words, grid, leaf_above, read_space
 from speechml.sweep.study import (
     archive,
@@ -85,7 +85,10 @@ def run_search(command: SweepCommand) -> float | None:
     launcher = command.open_launcher(None, least=least, most=plan.total)
 
     def make_job(overrides: list[str], number: int) -> Job:
-        return composer.job(overrides, number, " ".join(w for w in overrides if not w.startswith("++callbacks.")))
+        before = set(composer.hindrances)
+        job = composer.job(overrides, number, " ".join(w for w in overrides if not w.startswith("++callbacks.")))
+        tell_hindrances(composer.hindrances.keys() - before)
+        return job
 
     try:
         with hold(plan.folder):

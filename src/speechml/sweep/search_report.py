@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,3 +193,9 @@ def tell_outcomes(study: optuna.Study, trial: Trial, outcomes: list[Outcome], se
         trial.set_user_attr("error", next(outcome.error for outcome in outcomes if outcome.value is None))
         trial.set_user_attr("accident", outcomes[-1].may_retry)
         study.tell(trial, state=TrialState.FAIL)
+
+
+def tell_hindrances(reasons: Iterable[str]) -> None:
+    """Say why trials are not trained together with others."""
+    for why in reasons:
+        echo(f"trials are trained one by one where {why}", file=sys.stderr, flush=True)
