@@ -107,9 +107,10 @@ def test_a_run_that_no_stack_can_train_is_refused_in_a_sentence(workplace: Path,
     assert not (workplace / "runs").exists()
 
 
+@pytest.mark.usefixtures("features")
 def test_runs_that_do_not_fit_into_memory_are_trained_in_parts(
-    features: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:  # fmt: skip
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     from stress_fused import compute_together
 
     runs = [[*GENRE, f"seed={seed}"] for seed in range(3)]

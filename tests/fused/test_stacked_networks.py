@@ -54,8 +54,8 @@ nets = st.lists(
 def test_a_stack_gives_what_its_networks_give_and_their_gradients(nets: list[MLP], batch: int) -> None:
     inputs = torch.randn(len(nets), batch, 7, generator=torch.Generator().manual_seed(batch))
     outputs, gradients = stacked_outputs(list(nets), inputs)
-    for net, given, output, gradient in zip(nets, inputs, outputs, gradients, strict=True):
-        own = net(given)
+    for net, own_inputs, output, gradient in zip(nets, inputs, outputs, gradients, strict=True):
+        own = net(own_inputs)
         torch.testing.assert_close(output, own.detach(), rtol=1e-4, atol=1e-5)
         own.square().sum().backward()
         places = StackedNetwork(net).places
@@ -93,8 +93,8 @@ class Residual(nn.Module):
 def test_a_network_with_a_bypass_is_stacked_beside_others() -> None:
     own: list[nn.Module] = [Residual(), MLP(7, 3, 2, 9), Residual()]
     inputs = torch.randn(3, 11, 7)
-    for net, given, output in zip(own, inputs, stacked_outputs(own, inputs)[0], strict=True):
-        torch.testing.assert_close(output, net(given).detach(), rtol=1e-4, atol=1e-5)
+    for net, own_inputs, output in zip(own, inputs, stacked_outputs(own, inputs)[0], strict=True):
+        torch.testing.assert_close(output, net(own_inputs).detach(), rtol=1e-4, atol=1e-5)
 
 
 class Looking(nn.Module):
