@@ -45,7 +45,7 @@ docs: .venv/docs-installed  ## build the pages of docs/ as a site: site/index.ht
 	@echo "open site/index.html in a browser"
 
 bench: .venv/installed  ## time the library against what people use now
-	for name in convolution windows words features saving sweeps reports; do \
+	for name in convolution windows words features saving sweeps fused reports; do \
 		$(BIN)/python scripts/benchmark.py $$name || exit 1; \
 	done
 

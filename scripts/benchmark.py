@@ -14,6 +14,7 @@ BENCHMARKS = {
     "features": "music: hand-made features against the exercise's loop over blocks, on one core",
     "saving": "checkpoints: the share of a training that goes into writing them",
     "sweeps": "runs side by side, the time outside training, plans",
+    "fused": "small networks trained together: a search, many seeds, what a run costs; training beside busy processes",
     "reports": "`speechml compare` of two runs, `speechml report` of a run and of a sweep of 50",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
 
     from speechml.api import Run, compare, compose, runs, train
+
+# Threads of OpenMP sleep while they wait for each other. By default they spin, and on a machine with other work the threads
+# that spin keep those from computing that they wait for. It acts where torch has not been loaded before.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["Run", "compare", "compose", "load", "runs", "train"]

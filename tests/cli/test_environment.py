@@ -118,3 +118,11 @@ def test_a_reader_that_goes_is_no_traceback_and_no_success(monkeypatch: pytest.M
     with pytest.raises(SystemExit) as end:
         hydra_app.run_app(gone, "train")
     assert (end.value.code, closed) == (128 + signal.SIGPIPE, [1, 2])
+
+
+@pytest.mark.parametrize(("own", "wanted"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(own: dict[str, str], wanted: str) -> None:
+    rest = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    program = "import os, speechml.train; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run([sys.executable, "-c", program], env=rest | own, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == wanted
