@@ -12,8 +12,9 @@ import pytest
 
 from conftest import TINY, composed
 from speechml.config.compose import adapt_overrides, resolve_config
+from speechml.config.schedules import CosineAnnealingLR, OneCycleLR
 from speechml.config.schema import Schema, arms, keys_of
-from speechml.config.third_party import LBFGS, SGD, Adam, AdamW, CosineAnnealingLR, OneCycleLR, Trainer
+from speechml.config.third_party import LBFGS, SGD, Adam, AdamW, Trainer
 from speechml.config.train_config import TrainConfig, check_config
 from speechml.engine.parts import build_data, build_parts
 from speechml.errors import UserError

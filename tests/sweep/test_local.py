@@ -113,11 +113,12 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         import json, os, sys, time
         for line in iter(sys.stdin.readline, ""):
             print("printed", flush=True)
-            if json.loads(line)["label"] == "die":
+            (job,) = json.loads(line)
+            if job["label"] == "die":
                 os.kill(os.getpid(), 9)
             time.sleep(0.3)
             seen = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
-            os.write(int(sys.argv[2]), (json.dumps({"error": json.dumps(seen)}) + "\\n").encode())
+            os.write(int(sys.argv[2]), (json.dumps([job["number"], {"error": json.dumps(seen)}]) + "\\n").encode())
     """
     start: Any = subprocess.Popen
     monkeypatch.setattr(

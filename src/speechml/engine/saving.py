@@ -128,8 +128,7 @@ class Saving(pl.Callback):
             return
         stops = self.stop.is_due(trainer.global_step - self.first_step)
         is_possible = batch_idx == 0 or not self.by_epoch
-        step = trainer.global_step if trainer.is_global_zero else self.last_step  # one clock decides for all
-        decision = STOP if stops else SAVE if is_possible and self.is_due(step) else NOTHING
+        decision = STOP if stops else SAVE if is_possible and self._is_due(trainer) else NOTHING
         if self.agreement:
             decision = self.agreement.reach(decision)
         if decision != NOTHING and is_possible:
@@ -165,14 +164,13 @@ class Saving(pl.Callback):
         # Here, since what averages weights puts its own into the network for a validation only.
         self.validated = weights_of(pl_module)
 
-    def is_due(self, step: int) -> bool:
-        """Whether it is to be saved after so many steps."""
-        if step == self.last_step:
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        if trainer.global_step == self.last_step or not trainer.is_global_zero:  # one clock decides for all
             return False
         steps, seconds = (self.config["checkpoint"][key] for key in ("every_n_steps", "every_s"))
         if self.by_epoch:
             seconds = min(EPOCHS_S, seconds or EPOCHS_S)
-        if steps and step - self.last_step >= steps:
+        if steps and trainer.global_step - self.last_step >= steps:
             return True
         return seconds is not None and time.monotonic() - self.last_s >= seconds
 

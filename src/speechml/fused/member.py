@@ -157,6 +157,11 @@ class Member:
         self.epoch, self.batch, self.losses, self.hits = self.epoch + 1, 0, torch.zeros(0), torch.zeros(0)
         set_progress(trainer, self.epoch, 0, self.steps)
 
+    def is_saving_due(self, batch: int, steps: int) -> bool:
+        """Whether it is to be saved before a batch of this epoch, so many steps having been taken."""
+        set_progress(self.trainer, self.epoch, batch, steps)
+        return self.parts.saving._is_due(self.trainer)
+
     @property
     def is_scheduled(self) -> bool:
         """Whether its rates change from step to step."""

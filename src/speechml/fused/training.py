@@ -21,7 +21,6 @@ from speechml.fused.stack import Stack
 if TYPE_CHECKING:
     from speechml.contracts import Config
     from speechml.engine.life import OpenRun
-    from speechml.engine.saving import Saving
 
 Ended = tuple[Member, Exception | None]  # a member whose training is over, or why it cannot go on
 
@@ -108,7 +107,7 @@ def _attempt(do: Callable[[], None]) -> Exception | None:
 
 def _train_epoch(stack: Stack, stop: Stop) -> None:
     """Train what is left of an epoch. Raises Stopped, all being saved."""
-    clocks = {str(m.parts.config["checkpoint"]): m.parts.saving for m in stack.members}.values()
+    clocks = {str(member.parts.config["checkpoint"]): member for member in stack.members}.values()
     begun = max(member.parts.saving.first_step for member in stack.members)
     torch.set_flush_denormal(True)  # mean squares of gradients near 0, which take ten times longer
     try:
@@ -117,11 +116,11 @@ def _train_epoch(stack: Stack, stop: Stop) -> None:
         torch.set_flush_denormal(False)
 
 
-def _take_steps(stack: Stack, stop: Stop, clocks: Sequence[Saving], begun: int) -> None:
+def _take_steps(stack: Stack, stop: Stop, clocks: Sequence[Member], begun: int) -> None:
     while not stack.is_epoch_over:
         steps = stack.optimizer.steps
         stops = stop.is_due(steps - begun)
-        if stops or any(clock.is_due(steps) for clock in clocks):
+        if stops or any(clock.is_saving_due(stack.batch, steps) for clock in clocks):
             stack.publish_progress()
             for member in stack.members:
                 member.save(final=stops)

@@ -80,7 +80,6 @@ def run_search(command: SweepCommand) -> float | None:
     plan = _plan(command, options, space, first)
     if options.retrain is not None:
         _compose(command, [*space.overrides, *space.first_point(), *options.retrain])
-    # Draws that no result decides are trained together, all of them.
     least = plan.total if command.is_fused and options.sampler in ("random", "grid") else options.n_jobs
     launcher = command.open_launcher(None, least=least, most=plan.total)
 

@@ -91,7 +91,9 @@ class SweepCommand:
                 jobs.wait |= progress is None  # a search goes by what its runs come to
                 return SlurmLauncher(jobs, self.folder, together, progress)
         chosen = self.config.hydra.runtime.choices["hydra/launcher"]
-        raise UserError(f"hydra/launcher={chosen} cannot compute trainings; choose basic, local, fused or slurm")
+        raise UserError(
+            f"hydra/launcher={chosen} cannot compute trainings; choose basic, local or slurm (or fused, for small networks)"
+        )
 
 
 def read_options(config: DictConfig, section: str, kind: type[Options]) -> Options:
