@@ -2,6 +2,7 @@
 
 serve PARENT RESULTS              jobs come as JSON lines on standard input, outcomes go as such to the descriptor RESULTS;
                                   those of a line that can be trained together are
+measure PARENT RESULTS           one job comes as a line of JSON on standard input, and what a run takes goes to RESULTS
 rank PARENT FOLDER [CHECKPOINT]   one further rank of the run in a folder
 track PARENT FOLDER TRACKER      the rows of a run's journal go to a tracker, see report.tracking
 slurm FILE                        the runs of line SLURM_ARRAY_TASK_ID of a file of jobs
@@ -27,6 +28,9 @@ def main(words: list[str]) -> int:
         case ["serve", parent, results]:
             end_with(int(parent))  # before what takes seconds to load: it may be killed meanwhile
             return _serve(int(results))
+        case ["measure", parent, results]:
+            end_with(int(parent))
+            return _measure(int(results))
         case ["rank", parent, folder, *checkpoint]:
             end_with(int(parent))
             from speechml.engine.ranks import train_rank
@@ -67,6 +71,25 @@ def _serve(results: int) -> int:
             launcher.submit([Job(**one) for one in json.loads(line)])
             for job, outcome in launcher.outcomes():
                 print(json.dumps([job.number, asdict(outcome)]), file=answers, flush=True)
+    return 0
+
+
+def _measure(results: int) -> int:
+    """Measure what the run of a job takes."""
+    import json
+    import signal
+    import time
+    from dataclasses import asdict
+
+    began = time.perf_counter()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `children.start_worker`
+    from speechml.cli import explain_refusals
+    from speechml.sweep.jobs import Job
+    from speechml.sweep.measuring import measure_here
+
+    with explain_refusals(), os.fdopen(results, "w") as answers:
+        job = Job(**json.loads(sys.stdin.readline()))
+        print(json.dumps(asdict(measure_here(job, time.perf_counter() - began))), file=answers, flush=True)
     return 0
 
 

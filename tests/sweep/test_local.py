@@ -13,7 +13,7 @@ import pytest
 
 from conftest import SMALL_CARD, TINY, command, composed, read_card, succeed, write_card
 from speechml.errors import UserError
-from speechml.sweep import local
+from speechml.sweep import gpus, local
 from speechml.sweep.jobs import Job, Outcome, compute, dump_job, lost_outcome
 from speechml.sweep.local import InProcess, Pool
 from speechml.sweep.sweep_command import SweepCommand
@@ -153,7 +153,7 @@ def test_gpus_are_those_that_are_visible(
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr("torch.cuda.device_count", lambda: len(found))
-    assert local.visible_gpus() == found
+    assert gpus.visible_gpus() == found
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,17 @@
 """Plans of sweeps: their runs, what is done already, what is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import SMALL_CARD, speechml, write_card
+from conftest import SMALL_CARD, make_features, speechml, write_card
 from speechml.errors import UserError
 from speechml.runs.folder import lock
 from speechml.runs.sweep_record import SweepRun
 from speechml.sweep.grid import PlannedRun, combinations, plan_sweep, summarize
+from speechml.sweep.measuring import Measured, describe
 from speechml.sweep.run_configs import last_words
 from speechml.sweep.status import status_table
 
@@ -126,3 +128,29 @@ def test_a_sweep_with_one_wrong_value_is_refused_before_its_first_run(
         plan_sweep(words)
     assert says in str(refused.value)
     assert list(workplace.iterdir()) == []
+
+
+def test_a_plan_measures_what_a_run_takes_and_leaves_nothing(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_features(workplace / "features.npz")
+    words = ["experiment=genre_mlp", "data.root=features.npz", "seed=0,1", "trainer.max_epochs=3", "data.batch_size=16"]
+    assert speechml(monkeypatch, "sweep", "plan", "--measure", *words) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"Measured on seed=0: [\d.]+ [MG]B of memory, .* at most; 2 one after another .*", told)
+    assert not (workplace / "runs").exists()
+
+
+def test_what_is_measured_of_some_batches_stands_for_the_whole_training() -> None:
+    measured = Measured(2**30, 0, start_s=4.0, fixed_s=2.0, batch_s=0.1, validation_s=0.5, batches=300, validations=3)
+    assert measured.run_s == pytest.approx(2 + 30 + 1.5)
+    assert describe(measured, "lr=1", 2) == "Measured on lr=1: 1.1 GB of memory, 34 s at most; 2 one after another 71 s"
+
+
+def test_a_run_that_cannot_be_measured_is_said_to_in_a_sentence(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    words = ["experiment=genre_mlp", "data.root=none.npz", "seed=0,1"]
+    assert speechml(monkeypatch, "sweep", "plan", "--measure", *words) == 2
+    assert "seed=0 could not be measured" in capsys.readouterr().err
+    assert not (workplace / "runs").exists()

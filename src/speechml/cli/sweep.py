@@ -21,6 +21,9 @@ def plan(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="What would follow speechml-train -m.", metavar="[OVERRIDE]...")
     ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Train one of them for some batches: what runs take in memory and time.")
+    ] = False,
 ) -> None:
     """Show what a sweep would compute: its runs, their ids, and what is done already."""
     from speechml.config.compose import adapt_overrides
@@ -29,7 +32,7 @@ def plan(
 
     with translate_hydra_errors():
         words = [word for word in overrides or [] if word not in ("-m", "--multirun")]
-        echo(plan_report(adapt_overrides(words, is_sweep=True)))
+        echo(plan_report(adapt_overrides(words, is_sweep=True), measure))
 
 
 @sweep.command()

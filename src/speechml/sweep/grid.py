@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,12 +63,24 @@ class PlannedRun(NamedTuple):
         return ACTIONS.get(self.state, "")
 
 
-def plan_report(arguments: list[str]) -> str:
-    """The table of a sweep's runs and of what would be done with each; see `plan_sweep`."""
-    runs, retries = plan_sweep(arguments)
-    rows = [[run.experiment, run.id, run.state, run.action(retries) or "-", run.label] for run in runs]
-    header = ["experiment", "id", "state", "to do", "overrides"]
-    return f"{table(header, rows, left=range(5))}\n\n{summarize(runs, retries)}"
+def plan_report(arguments: list[str], measures: bool = False) -> str:
+    """The table of a sweep's runs and of what would be done with each; see `plan_sweep`.
+
+    Args:
+        measures: whether a short training tells what the runs will take.
+    """
+    with open_sweep(arguments) as command:
+        runs, retries = plan_grid(command)
+        rows = [[run.experiment, run.id, run.state, run.action(retries) or "-", run.label] for run in runs]
+        header = ["experiment", "id", "state", "to do", "overrides"]
+        text = f"{table(header, rows, left=range(5))}\n\n{summarize(runs, retries)}"
+        waiting = [run for run in runs if run.action(retries)]
+        if measures and waiting:
+            from speechml.sweep.measuring import describe, measure
+
+            job = command.composer.job(waiting[0].overrides, 0, waiting[0].label)
+            text += f"\n{describe(measure(job), waiting[0].label, len(waiting))}"
+        return text
 
 
 def plan_sweep(arguments: list[str]) -> tuple[list[PlannedRun], int]:
@@ -80,6 +92,13 @@ def plan_sweep(arguments: list[str]) -> tuple[list[PlannedRun], int]:
     Raises:
         UserError: what the sweep itself would be refused for, or a search, which draws its values as it goes.
     """
+    with open_sweep(arguments) as command:
+        return plan_grid(command)
+
+
+@contextmanager
+def open_sweep(arguments: list[str]) -> Iterator[SweepCommand]:
+    """A sweep as Hydra would hand it over, while Hydra is set up for it; see `plan_sweep`."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
@@ -92,7 +111,7 @@ def plan_sweep(arguments: list[str]) -> tuple[list[PlannedRun], int]:
                 "a search draws its values as it goes, so there is no plan of it",
                 fix="hydra.sweeper.n_trials says how many runs",
             )
-        return plan_grid(SweepCommand(config, loader, list(config.hydra.overrides.task)))
+        yield SweepCommand(config, loader, list(config.hydra.overrides.task))
 
 
 def plan_grid(command: SweepCommand) -> tuple[list[PlannedRun], int]:

@@ -52,6 +52,8 @@ class LocalLauncher(Schema):
 
     n_jobs: int | None = key("how many are computed at a time, with the cores divided among them; null: one on every visible "
                              "GPU, else one", None, unit="runs", least=1)  # fmt: skip
+    per_gpu: int = key("how many are computed at a time on each visible GPU, which small networks leave idle; their memory is "
+                       "looked at first", 1, unit="runs", least=1)  # fmt: skip
 
 
 class FusedLauncher(Schema):

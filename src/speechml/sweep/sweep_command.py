@@ -18,8 +18,9 @@ from speechml.errors import FolderBusy, UserError
 from speechml.runs.folder import check_own_files, lock, translate_disk_errors
 from speechml.storage.files import make_folder
 from speechml.sweep import schema
+from speechml.sweep.gpus import SharedGpus, visible_gpus
 from speechml.sweep.jobs import Launcher
-from speechml.sweep.local import InProcess, Pool, cores, visible_gpus
+from speechml.sweep.local import InProcess, Pool, cores
 from speechml.sweep.run_configs import Composer
 from speechml.sweep.status import Progress
 
@@ -72,10 +73,16 @@ class SweepCommand:
             case "hydra._internal.core_plugins.basic_launcher.BasicLauncher":
                 return Pool(together, [], logs, progress) if together > 1 else InProcess(progress)
             case "hydra_plugins.speechml_sweeps.LocalLauncher":
-                count = read_options(self.config, "launcher", schema.LocalLauncher).n_jobs
+                local = read_options(self.config, "launcher", schema.LocalLauncher)
                 is_on_cpu = str((self.config.get("trainer") or {}).get("accelerator", "cpu")) in ("cpu", "mps")
                 gpus = [] if is_on_cpu else visible_gpus()
-                return Pool(max(1, min(max(least, count or len(gpus)), most)), gpus, logs, progress)
+                count = max(1, min(max(least, local.n_jobs or len(gpus) * local.per_gpu), most))
+                if local.per_gpu == 1:
+                    return Pool(count, gpus, logs, progress)
+                if not gpus:
+                    fix = "add trainer=gpu, or set hydra.launcher.n_jobs instead"
+                    raise UserError("hydra.launcher.per_gpu is of GPUs, and the runs see none", fix=fix)
+                return SharedGpus(count, gpus, local.per_gpu, logs, progress)
             case "hydra_plugins.speechml_sweeps.FusedLauncher":
                 from speechml.sweep.fused import Fused, FusedPool
 
