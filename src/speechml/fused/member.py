@@ -201,6 +201,7 @@ class Member:
 
     def end(self) -> None:
         """Write the last checkpoint, and leave the trainer as a training leaves it; the task has its weights."""
+        self.spend(0.0)  # the time since was that of others
         self._prepare_saving()
         self.parts.saving.validated = weights_of(self.task)  # an epoch that is the last one ends with a validation
         self._hook("on_train_end")

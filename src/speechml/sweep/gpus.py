@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from speechml.errors import UserError
@@ -117,7 +118,7 @@ def start_server(gpus: Sequence[str]) -> dict[str, str]:
 
 def stop_server(environment: dict[str, str]) -> None:
     """End a server that `start_server` has started."""
-    try:
+    with suppress(OSError, subprocess.SubprocessError):
         subprocess.run(
             [SERVER],
             input=b"quit\n",
@@ -126,6 +127,4 @@ def stop_server(environment: dict[str, str]) -> None:
             check=False,
             capture_output=True,
         )
-    except (OSError, subprocess.SubprocessError):
-        pass
     shutil.rmtree(environment["CUDA_MPS_PIPE_DIRECTORY"], ignore_errors=True)
