@@ -29,12 +29,6 @@ BOOK = (
     "experiment=words_spectrogram", "data=spoken_words", "data.voices=20", "+trainer.limit_train_batches=40",
     "trainer.max_epochs=2",
 )  # fmt: skip
-    "experiment=words_spectrogram",
-    "data=spoken_words",
-    "data.voices=20",
-    "+trainer.limit_train_batches=40",
-    "trainer.max_epochs=2",
-)
 BOOK_CLIPS, BOOK_EPOCHS = 38_800, 40  # of the R torch book's split of Speech Commands, and of a training of ours
 FEWEST_S = 20  # that a check is begun with
 
