@@ -91,7 +91,7 @@ class Fused(InProcess):
         stop, alone = _SharedStop(), []
         with stop.listening_for_all():
             while self.waiting and len(opened) < AT_ONCE and not stop.asked_by:
-                job = self.next_job()
+                job = self.waiting.popleft()
                 if not is_fused(job):
                     alone.append(job)
                     continue
@@ -114,6 +114,8 @@ class Fused(InProcess):
                 opened.remove(run)
                 yield run.job, _end(run, error)
         for job in alone:
+            if self.progress:
+                self.progress.begin(job)
             yield job, compute_when_free(job)
 
     def _open(self, job: Job, stop: Stop, opened: list[_Opened]) -> Outcome | None:
@@ -171,8 +173,8 @@ class FusedPool(Pool):
         share = jobs[:: max(1, idle)][:AT_ONCE]
         for job in share:
             self.waiting.remove(job)
-            if self.progress:
-                self.progress.begin(job)
+        if share:
+            echo(f"{len(share)} runs begin in a process of their own", file=sys.stderr, flush=True)
         return share
 
     def outcomes(self) -> Iterator[tuple[Job, Outcome]]:
