@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,3 +135,34 @@ def test_a_search_trains_all_executions_of_random_trials_together(workplace: Pat
     assert "Trials: 3 done" in done.stdout
     record = json.loads(next(workplace.glob("runs/.sweeps/*/*/sweep.json")).read_text())
     assert all(len(trial["values"]) == 2 for trial in record["trials"])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("features")
+def test_a_sweep_that_is_stopped_anywhere_goes_on_and_ends_as_one_that_was_not(workplace: Path) -> None:
+    words = [
+        "-m",
+        "hydra/launcher=fused",
+        *GENRE,
+        "seed=range(16)",
+        "trainer.max_epochs=30",
+        "checkpoint.every_n_steps=7",
+    ]
+    succeed("speechml-train", *words, "paths.runs=whole")
+    program = str(Path(sys.executable).with_name("speechml-train"))
+    codes = []
+    for wait_s in (4, 8, 10):  # while it loads, opens runs or trains, on whatever machine
+        process = subprocess.Popen(
+            [program, *words, "paths.runs=stopped"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(wait_s)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+        codes.append(process.returncode)
+    assert set(codes) <= {0, 75}
+    succeed("speechml-train", *words, "paths.runs=stopped")
+    whole = sorted(workplace.glob("whole/genre_mlp/*/card.json"))
+    assert len(whole) == 16
+    for card in whole:
+        assert differences(card.parent, workplace / "stopped" / card.parent.relative_to(workplace / "whole")) == []

@@ -104,15 +104,14 @@ class Fused(InProcess):
                     yield job, failed[0]
             if len(opened) > 1:
                 groups = len(group_members([run.member for run in opened]))
-                echo(
-                    f"{len(opened)} runs are trained together in {groups} group{'s' * (groups > 1)}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                what = f"{len(opened)} runs are trained together in {groups} group{'s' * (groups > 1)}"
+                echo(what, file=sys.stderr, flush=True)
             for member, error in train_together([run.member for run in opened], stop):
                 run = next(run for run in opened if run.member is member)
                 opened.remove(run)
                 yield run.job, _end(run, error)
+            if stop.asked_by:  # too late for those that were trained, but not for those that would follow
+                raise Stopped(stop.asked_by, None)
         for job in alone:
             if self.progress:
                 self.progress.begin(job)
