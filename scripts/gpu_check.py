@@ -25,10 +25,7 @@ BIN = Path(sys.executable).parent
 QUIET = ("report=false", "callbacks=none", "test=false")
 # Relative differences of a validation loss after the same steps, chosen here: sums in another order, and 8 bits of a number.
 TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 5e-2}
-BOOK = (
-    "experiment=words_spectrogram", "data=spoken_words", "data.voices=20", "+trainer.limit_train_batches=40",
-    "trainer.max_epochs=2",
-)  # fmt: skip
+BOOK = ("experiment=words_spectrogram", "data=spoken_words", "data.voices=20")
 BOOK_CLIPS, BOOK_EPOCHS = 38_800, 40  # of the R torch book's split of Speech Commands, and of a training of ours
 FEWEST_S = 20  # that a check is begun with
 
@@ -50,6 +47,12 @@ class Place:
     folder: Path
     device: str
     until: float
+
+    @property
+    def length(self) -> tuple[str, str]:
+        """How long a training is whose speed is measured."""
+        batches, epochs = (400, 10) if self.device == "cuda" else (10, 1)
+        return f"+trainer.limit_train_batches={batches}", f"trainer.max_epochs={epochs}"
 
     @property
     def left_s(self) -> float:
@@ -76,7 +79,13 @@ def check_tasks(place: Place) -> Iterator[Row]:
     """Every task for some steps, in float32 and bf16, beside the CPU's numbers."""
     short = ("trainer.max_epochs=1", "trainer.max_steps=-1", "+trainer.limit_train_batches=6")
     for name, words in TASKS.items():
-        words = (*(word for word in words if "limit_train_batches" not in word), *ALL, *QUIET, *short)
+        words = (
+            *(word for word in words if "limit_train_batches" not in word),
+            *ALL,
+            "report=false",
+            "test=false",
+            *short,
+        )
         usual = place.train(f"{name}-cpu", *words, device="cpu")["monitored"]
         for precision, tolerance in TOLERANCE.items():
             card = place.train(f"{name}-{precision}", *words, f"trainer.precision={precision}")
@@ -117,7 +126,9 @@ def check_resuming(place: Place) -> Iterator[Row]:
     times = {}
     for exact in (True, False):
         runs = f"exact-{exact}"
-        times[exact] = place.train(runs, *BOOK, *QUIET, f"trainer.deterministic={str(exact).lower()}")["training_s"]
+        times[exact] = place.train(runs, *BOOK, *place.length, *QUIET, f"trainer.deterministic={str(exact).lower()}")[
+            "training_s"
+        ]
     yield Row("resume", "deterministic=true", f"{times[True] / times[False]:.2f} times the time of a training without")
 
 
@@ -131,7 +142,7 @@ def check_book(place: Place) -> Iterator[Row]:
     }.items():
         if place.left_s < FEWEST_S:
             return
-        card = place.train(f"book-{name}", *BOOK, *QUIET, *words)
+        card = place.train(f"book-{name}", *BOOK, *place.length, *QUIET, *words)
         speeds[name] = card["clips_per_s"]
         hours = BOOK_CLIPS * BOOK_EPOCHS / card["clips_per_s"] / 3600
         value = f"{card['clips_per_s']:.0f} clips/s: {BOOK_EPOCHS} epochs of {BOOK_CLIPS:,} clips take {hours:.2f} h"
@@ -141,8 +152,7 @@ def check_book(place: Place) -> Iterator[Row]:
 def check_memory(place: Place) -> Iterator[Row]:
     """What the book's network takes at most, by a plan."""
     trainer = f"trainer={'gpu' if place.device == 'cuda' else 'cpu'}"
-    words = [word for word in BOOK if "limit_train" not in word]
-    command = [str(BIN / "speechml"), "sweep", "plan", "--measure", *words, *QUIET, trainer, "paths.runs=planned"]
+    command = [str(BIN / "speechml"), "sweep", "plan", "--measure", *BOOK, *QUIET, trainer, "paths.runs=planned"]
     done = subprocess.run(
         command, cwd=place.folder, check=True, capture_output=True, text=True, timeout=max(1.0, place.left_s)
     )
