@@ -18,7 +18,7 @@ from speechml.errors import UserError
 from speechml.fused import memory
 from speechml.fused.hindrances import hindrance
 from speechml.runs.identity import run_id
-from stress_fused import fused
+from stress_fused import compute_together, fused
 from stress_resume import differences
 
 GENRE = ("experiment=genre_mlp", "data.root=features.npz", "report=false", "callbacks.figures=null", "logger.csv=true",
@@ -80,6 +80,22 @@ def test_a_member_that_diverges_ends_alone(workplace: Path) -> None:
 
 
 @pytest.mark.usefixtures("features")
+def test_a_callback_that_fails_ends_its_run_alone(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from speechml.callbacks import EarlyStopping
+
+    def fail(self: EarlyStopping, trainer: object, *_: object) -> None:  # noqa: ARG001
+        if self.patience == 7:
+            raise ValueError("no such patience")
+
+    monkeypatch.setattr(EarlyStopping, "on_train_epoch_end", fail)
+    compute_together([[*GENRE, f"callbacks.early_stopping.patience={count}"] for count in (3, 7, 5)], workplace, "runs")
+    cards = [json.loads(path.read_text()) for path in workplace.glob("runs/genre_mlp/*/card.json")]
+    assert sorted(card["state"] for card in cards) == ["done", "done", "failed"]
+    (failed,) = [card for card in cards if card["state"] == "failed"]
+    assert "callbacks.early_stopping EarlyStopping failed (ValueError: no such patience" in failed["error"]
+
+
+@pytest.mark.usefixtures("features")
 def test_what_cannot_be_trained_together_is_told_and_trained_by_itself(workplace: Path) -> None:
     words = ["hydra/launcher=fused", "trainer.max_epochs=1", "+trainer.accumulate_grad_batches=1,2"]
     told = command("speechml-train", "-m", *GENRE, *words).stderr
@@ -115,8 +131,6 @@ def test_a_run_that_no_stack_can_train_is_refused_in_a_sentence(workplace: Path,
 def test_runs_that_do_not_fit_into_memory_are_trained_in_parts(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from stress_fused import compute_together
-
     runs = [[*GENRE, f"seed={seed}"] for seed in range(3)]
     compute_together(runs, workplace, "whole")
     monkeypatch.setattr(memory, "free_bytes", lambda: 1e5)

@@ -7,7 +7,7 @@ from functools import cache
 
 from speechml.config.instantiate import import_class
 from speechml.contracts import Config, missing_members
-from speechml.fused.contracts import FixedInputs
+from speechml.fused.contracts import FixedInputs, OrderedData
 
 OPTIMIZERS = ("torch.optim.SGD", "torch.optim.Adam", "torch.optim.AdamW")
 OPTIONS = {"maximize", "foreach", "fused", "differentiable", "capturable", "amsgrad"}  # of them, that no stack has
@@ -47,7 +47,10 @@ def hindrance(config: Config) -> str:
             return f"callbacks.{name} may act within Lightning's loop"
     if isinstance(config["model"].get("loss"), dict):
         return "it has a loss of its own"
-    return _hindrance_of_model(json.dumps(config["model"], sort_keys=True, default=str))
+    if why := _hindrance_of_model(json.dumps(config["model"], sort_keys=True, default=str)):
+        return why
+    data = import_class(config["data"].get("_target_"), "data.")
+    return f"{data.__name__} gives its items in no order" if missing_members(data, OrderedData) else ""
 
 
 @cache

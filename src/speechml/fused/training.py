@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from speechml.engine.signals import Stop, Stopped
-from speechml.errors import Pruned, UserError
+from speechml.errors import UserError
 from speechml.fused.hindrances import hindrance
 from speechml.fused.member import Member
 from speechml.fused.memory import split_by_memory
@@ -97,10 +97,10 @@ def _end_epoch(stack: Stack) -> list[Ended]:
 
 
 def _attempt(do: Callable[[], None]) -> Exception | None:
-    """Do something of one member; why that fails."""
+    """Do something of one member; why that fails, whatever it is: the others go on."""
     try:
         do()
-    except (UserError, Pruned, OSError) as error:
+    except Exception as error:  # of a callback as well; the run's life makes a sentence of it
         return error
     return None
 

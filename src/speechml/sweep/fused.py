@@ -86,8 +86,6 @@ class Fused(InProcess):
 
     def _compute(self, opened: list[_Opened]) -> Iterator[tuple[Job, Outcome]]:
         """Compute runs that wait; those that are open are in `opened`."""
-        from speechml.fused.training import group_members, train_together
-
         stop, alone = _SharedStop(), []
         with stop.listening_for_all():
             while self.waiting and len(opened) < AT_ONCE and not stop.asked_by:
@@ -102,6 +100,8 @@ class Fused(InProcess):
                     alone.append(job)
                 elif failed:
                     yield job, failed[0]
+            from speechml.fused.training import group_members, train_together  # takes seconds, and not all need it
+
             if len(opened) > 1:
                 groups = len(group_members([run.member for run in opened]))
                 what = f"{len(opened)} runs are trained together in {groups} group{'s' * (groups > 1)}"
