@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -149,6 +150,8 @@ def test_a_search_trains_all_executions_of_random_trials_together(workplace: Pat
     assert "Trials: 3 done" in done.stdout
     record = json.loads(next(workplace.glob("runs/.sweeps/*/*/sweep.json")).read_text())
     assert all(len(trial["values"]) == 2 for trial in record["trials"])
+    again = succeed(*shlex.split(record["best"]["command"]))
+    assert "This run is done already" in again.stdout
 
 
 @pytest.mark.slow

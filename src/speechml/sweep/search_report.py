@@ -66,7 +66,10 @@ class SearchReport:
     def _overrides(self, trial: FrozenTrial) -> list[str]:
         """The overrides of a trial's first execution, alone: without the search."""
         seed = [] if self.plan.run_seed is None else [f"seed={self.plan.run_seed}"]
-        return [*self.plan.standalone, *as_overrides(trial.params), *seed]
+        runs = trial.user_attrs.get("runs")
+        card = load_card(Path(runs[0])) if runs else None
+        engine = ["engine=fused"] if card and "engine=fused" in card.overrides else []  # it was trained with others
+        return [*self.plan.standalone, *as_overrides(trial.params), *seed, *engine]
 
     def best(self) -> FrozenTrial | None:
         """The complete trial with the best value; the first of equal ones."""
